@@ -1,0 +1,62 @@
+# Every target sets up .venv itself. PYTHON is the interpreter that makes it, PYTEST_ARGS goes to pytest:
+#
+#     make test PYTHON=python3.12 PYTEST_ARGS="-m 'not slow' -x"
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := tools/constraints-cpu.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types imports fmt clean
+
+help:
+	@echo "make demo    find the landmarks in the demo clip (base install, no PyTorch)"
+	@echo "make test    all tests"
+	@echo "make check   format, lint, types, import contracts and all tests, the wheel in an empty environment among them"
+	@echo "make fmt     format the code and apply the lint fixes that are safe"
+	@echo "make clean   remove .venv and everything that was built"
+
+$(VENV)/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are newer than what they were made from. The base install is enough to run models.
+$(VENV)/base.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	@echo "Installing cunet-deploy into $(VENV)"
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	@echo "Installing cunet-deploy with PyTorch and the development tools into $(VENV)"
+	$(PIP) -e '.[train,dev]'
+	@touch $(VENV)/base.stamp $@
+
+demo: $(VENV)/base.stamp
+	$(BIN)/cunet-deploy infer tests/data/demo.mp4 -o build/demo.mp4 --overwrite
+	@echo "The clip with its landmarks: build/demo.mp4; the numbers: build/demo.jsonl and build/demo.csv"
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint types imports test
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+imports: $(VENV)/dev.stamp
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find cunet_deploy tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
