@@ -1,0 +1,106 @@
+"""Output files that are either complete or not there.
+
+A file is written under a temporary name in the folder where it belongs and renamed when it is finished: a reader, or a
+crash, never sees half of it. The temporary name keeps the suffix, because writers choose their format by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from cunet_deploy.errors import CunetError, InputError
+
+__all__ = ["atomic_path", "write_bytes_atomic", "write_text_atomic"]
+
+_CANNOT_WRITE = {
+    errno.ENOSPC: "the disk is full; free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "permission denied; choose a folder that you may write to",
+    errno.EPERM: "permission denied; choose a folder that you may write to",
+}
+
+
+@contextlib.contextmanager
+def atomic_path(final: str | Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary path that becomes ``final`` when the block ends without an error, and is removed when it does not.
+
+    The temporary file exists already, empty, so that a folder that cannot be written to is noticed before any work is
+    done. Missing parent folders are created. A symbolic link is followed: the file it points to is replaced.
+
+    Args:
+        final: where the file shall be.
+        overwrite: whether a file that is there already may be replaced.
+
+    Yields:
+        A path in the folder of ``final`` with the same suffix.
+
+    Raises:
+        InputError: ``final`` exists and ``overwrite`` is false, or it is no regular file, or a parent is no folder.
+        CunetError: the folder or the disk cannot be written to.
+    """
+    target = Path(os.path.realpath(final))
+    _check_target(final, target, overwrite=overwrite)
+    temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{final}: {target.parent} is not a folder; choose another path") from error
+    except OSError as error:
+        raise _unwritable(final, error) from error
+    try:
+        yield temporary
+        _sync(temporary)
+        _check_target(final, target, overwrite=overwrite)  # another program may have written it in the meantime
+        temporary.replace(target)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        if full or error.filename in (temporary, str(temporary)):
+            raise _unwritable(final, error) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes_atomic(path: str | Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a binary file completely or not at all; see `atomic_path`."""
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text_atomic(path: str | Path, text: str, *, overwrite: bool) -> None:
+    r"""Write a UTF-8 text file completely or not at all, with ``\n`` as it stands; see `atomic_path`."""
+    write_bytes_atomic(path, text.encode("utf-8"), overwrite=overwrite)
+
+
+def _check_target(final: str | Path, target: Path, *, overwrite: bool) -> None:
+    try:
+        exists = target.exists()
+    except OSError as error:  # a folder on the way cannot be entered, or a name is too long
+        raise _unwritable(final, error) from error
+    if not exists:
+        return
+    if target.is_dir():
+        raise InputError(f"{final}: is a folder; name a file in it")
+    if not target.is_file():  # renaming onto a device such as /dev/null would replace it
+        raise InputError(f"{final}: is not a regular file; name a file")
+    if not overwrite:
+        raise InputError(f"{final}: exists already; use --overwrite to replace it, or choose another name")
+
+
+def _sync(path: Path) -> None:
+    """Bring the content to the disk before the name, so that a power cut does not leave an empty file."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _unwritable(final: str | Path, error: OSError) -> CunetError:
+    reason = _CANNOT_WRITE.get(error.errno or 0, error.strerror or str(error))
+    return CunetError(f"{final}: cannot be written: {reason}")

@@ -1,0 +1,27 @@
+"""Optional libraries, imported where they are used. A missing one names the extra that installs it."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from cunet_deploy.errors import MissingDependencyError
+
+__all__ = ["require"]
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import ``module``, or say which extra of this package installs it.
+
+    Raises:
+        MissingDependencyError: with the install line.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        top = module.partition(".")[0]
+        if error.name is not None and error.name.partition(".")[0] != top:
+            raise MissingDependencyError(
+                f"{module} is installed but does not load ({error}); reinstall it: pip install 'cunet-deploy[{extra}]'"
+            ) from error
+        raise MissingDependencyError(f"{top} is not installed; run: pip install 'cunet-deploy[{extra}]'") from error

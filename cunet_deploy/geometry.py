@@ -1,0 +1,108 @@
+"""From a box in an image to the network's input, and points back.
+
+One convention everywhere: coordinates are pixels, x then y, and (0, 0) is the **centre** of the top-left pixel. So a
+picture of width W reaches from x = -0.5 to x = W - 0.5, and shrinking by s maps x to (x + 0.5) / s - 0.5.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cunet_deploy.errors import InputError
+
+__all__ = ["Crop", "CropRule", "box_iou", "landmark_boxes"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square of an image, possibly rotated, sampled to the network's input. It knows its inverse.
+
+    Attributes:
+        center: (x, y) in the image that falls on the middle of the input.
+        side: length in image pixels that the input covers in each direction.
+        size: side of the network's input in pixels.
+        angle: clockwise rotation of the square in the image, in degrees.
+    """
+
+    center: tuple[float, float]
+    side: float
+    size: int
+    angle: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.side) and self.side > 0 and all(map(math.isfinite, self.center))):
+            raise InputError(f"a crop needs a finite centre and a positive side, got {self.center} and {self.side}")
+
+    @property
+    def scale(self) -> float:
+        """Input pixels per image pixel."""
+        return self.size / self.side
+
+    def matrix(self) -> FloatArray:
+        """(2, 3) affine map from image coordinates to input coordinates."""
+        radians = math.radians(self.angle)
+        cos, sin = self.scale * math.cos(radians), self.scale * math.sin(radians)
+        x, y = self.center
+        middle = (self.size - 1) / 2
+        return np.array([[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]])
+
+    def to_input(self, points: ArrayLike) -> FloatArray:
+        """Map (..., 2) image points to the network's input."""
+        matrix = self.matrix()
+        return np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]
+
+    def to_image(self, points: ArrayLike) -> FloatArray:
+        """Map (..., 2) points of the network's input back to the image."""
+        matrix = self.matrix()
+        return (np.asarray(points, np.float64) - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How a tight box becomes the crop that the network was trained on.
+
+    Attributes:
+        size: side of the network's square input, in pixels.
+        padding: side of the crop divided by the longer side of the box.
+    """
+
+    size: int
+    padding: float
+
+    def __post_init__(self) -> None:
+        if self.size < 32 or self.padding <= 0:
+            raise InputError(f"crop rule: size >= 32 and padding > 0 expected, got {self.size} and {self.padding}")
+
+    def crop(self, box: ArrayLike, angle: float = 0.0) -> Crop:
+        """The crop of a tight ``(x0, y0, x1, y1)`` box.
+
+        Raises:
+            InputError: the box is not finite or has no area.
+        """
+        x0, y0, x1, y1 = (float(value) for value in np.asarray(box, np.float64))
+        longer = max(x1 - x0, y1 - y0)
+        if not (math.isfinite(longer) and x1 > x0 and y1 > y0):
+            raise InputError(f"a box is x0 < x1, y0 < y1 in pixels, got [{x0:g}, {y0:g}, {x1:g}, {y1:g}]")
+        return Crop(((x0 + x1) / 2, (y0 + y1) / 2), longer * self.padding, self.size, angle)
+
+
+def landmark_boxes(points: ArrayLike) -> FloatArray:
+    """Tight (..., 4) xyxy boxes around (..., K, 2) landmarks."""
+    points = np.asarray(points, np.float64)
+    return np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1)
+
+
+def box_iou(a: ArrayLike, b: ArrayLike) -> FloatArray:
+    """(N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes."""
+    first = np.asarray(a, np.float64).reshape(-1, 1, 4)
+    second = np.asarray(b, np.float64).reshape(1, -1, 4)
+    overlap = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    intersection = overlap.clip(0).prod(-1)
+    union = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1) - intersection
+    return np.asarray(intersection / np.maximum(union, 1e-12))

@@ -1,0 +1,90 @@
+"""The result of localization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.skeletons import Skeleton
+
+__all__ = ["Landmarks"]
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Landmarks of the N objects of one image.
+
+    Attributes:
+        points: (N, K, 2) float32, x then y, in pixels of the image; (0, 0) is the centre of the top-left pixel.
+        scores: (N, K) float32 in [0, 1], the height of each landmark's heatmap peak.
+        boxes: (N, 4) float32, x0, y0, x1, y1 in pixels of the image: where the object was looked for.
+        skeleton: names of the K landmarks, in order.
+        ids: (N,) int64, the same number for the same object in successive frames; counts up from 0 in one image.
+    """
+
+    points: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    skeleton: Skeleton
+    ids: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        count, landmarks = len(self.points), len(self.skeleton)
+        expected = {"points": (count, landmarks, 2), "scores": (count, landmarks), "boxes": (count, 4), "ids": (count,)}
+        for name, shape in expected.items():
+            got = getattr(self, name).shape
+            if got != shape:
+                raise InputError(f"Landmarks.{name} must have shape {shape}, got {got}")
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """(N,) mean score of each object's landmarks."""
+        return np.asarray(self.scores.mean(axis=1), np.float32)
+
+    @classmethod
+    def empty(cls, skeleton: Skeleton) -> Landmarks:
+        """No object."""
+        count = len(skeleton)
+        return cls(
+            np.zeros((0, count, 2), np.float32),
+            np.zeros((0, count), np.float32),
+            np.zeros((0, 4), np.float32),
+            skeleton,
+            np.zeros(0, np.int64),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists: ``{"objects": [{"id", "box", "landmarks", "scores"}, ...], "names": [...]}``."""
+        objects = [
+            {"id": identity, "box": box, "landmarks": points, "scores": scores}
+            for identity, box, points, scores in zip(
+                self.ids.tolist(),
+                self.boxes.astype(np.float64).round(2).tolist(),
+                self.points.astype(np.float64).round(2).tolist(),
+                self.scores.astype(np.float64).round(3).tolist(),
+                strict=True,
+            )
+        ]
+        return {"objects": objects, "names": list(self.skeleton.landmarks)}
+
+    def plot(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A copy of the image with the landmarks and their contours drawn into it.
+
+        Args:
+            image: (H, W, 3) uint8 BGR, the one that was localized in.
+
+        Raises:
+            InputError: the image is of another form.
+        """
+        from cunet_deploy.drawing import draw_landmarks  # loads OpenCV, which a result needs for nothing else
+
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise InputError("plot draws into a uint8 image of shape (H, W, 3) BGR; convert the image first")
+        return draw_landmarks(image, self.points, self.ids, self.skeleton)

@@ -1,0 +1,128 @@
+"""What a model file says of itself: everything needed to use it, and nothing that must be guessed.
+
+The manifest is JSON. It stands inside an ONNX file as metadata under the key `METADATA_KEY`, so that one file is
+enough, and beside an engine or in a bundle as ``manifest.json``, with the checksum of the model file and what was
+measured.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cunet_deploy.errors import ArtifactError, InputError
+from cunet_deploy.geometry import CropRule
+from cunet_deploy.heatmaps import Decoder
+from cunet_deploy.skeletons import Skeleton
+
+__all__ = ["FORMAT", "METADATA_KEY", "Manifest"]
+
+FORMAT = 1
+METADATA_KEY = "cunet_deploy"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contract of a landmark model.
+
+    The network takes ``image``, (B, size, size, 3) uint8 BGR, and computes on ``(image - 128) / 128``; it returns
+    ``heatmaps``, (B, K, size / stride, size / stride) float32.
+
+    Attributes:
+        name: of the model.
+        skeleton: the K landmarks, in order.
+        crop: how a tight box becomes the input.
+        stride: input pixels per heatmap cell.
+        decoder: how a landmark is read from its map.
+        weight_bits: of the convolutions' weights; 32 is float.
+        activation_bits: of the convolutions' inputs; 32 is float.
+        min_score: mean landmark score from which an object counts as found.
+        licence: of the weights, with what the training data allows.
+        trained_on: names of the data sets.
+        opset: ONNX operator set.
+        producer: package and version that wrote the file.
+        checkpoint: SHA-256 of the weights that the model was made from.
+    """
+
+    name: str
+    skeleton: Skeleton
+    crop: CropRule
+    stride: int
+    decoder: Decoder
+    weight_bits: int
+    activation_bits: int
+    min_score: float
+    licence: str
+    trained_on: tuple[str, ...]
+    opset: int
+    producer: str
+    checkpoint: str
+    format: int = field(default=FORMAT)
+
+    @property
+    def map_size(self) -> int:
+        """Side of the heatmaps, in cells."""
+        return self.crop.size // self.stride
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON stores them."""
+        table = {item.name: getattr(self, item.name) for item in fields(self)}
+        table["skeleton"] = self.skeleton.to_dict()
+        table["crop"] = {"size": self.crop.size, "padding": self.crop.padding}
+        table["decoder"] = {"radius": self.decoder.radius}
+        table["trained_on"] = list(self.trained_on)
+        table["input"] = {
+            "name": "image",
+            "layout": "NHWC",
+            "type": "uint8",
+            "colour": "BGR",
+            "mean": 128,
+            "scale": 128,
+        }
+        table["output"] = {"name": "heatmaps", "layout": "NCHW", "type": "float32"}
+        return table
+
+    def to_json(self) -> str:
+        """One line of JSON with sorted keys: the same manifest is always the same text."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str, source: str | Path) -> Manifest:
+        """Read a manifest.
+
+        Args:
+            text: the JSON.
+            source: named in errors.
+
+        Raises:
+            ArtifactError: it is not a manifest or of a newer format.
+        """
+        try:
+            table = json.loads(text)
+            if int(table["format"]) > FORMAT:
+                raise ArtifactError(
+                    f"{source}: manifest format {table['format']} is newer than this version reads ({FORMAT}); "
+                    "upgrade: pip install -U cunet-deploy"
+                )
+            return cls(
+                name=str(table["name"]),
+                skeleton=Skeleton.from_dict(table["skeleton"]),
+                crop=CropRule(int(table["crop"]["size"]), float(table["crop"]["padding"])),
+                stride=int(table["stride"]),
+                decoder=Decoder(int(table["decoder"]["radius"])),
+                weight_bits=int(table["weight_bits"]),
+                activation_bits=int(table["activation_bits"]),
+                min_score=float(table["min_score"]),
+                licence=str(table["licence"]),
+                trained_on=tuple(str(name) for name in table["trained_on"]),
+                opset=int(table["opset"]),
+                producer=str(table["producer"]),
+                checkpoint=str(table["checkpoint"]),
+                format=int(table["format"]),
+            )
+        except (KeyError, TypeError, ValueError, InputError) as error:
+            raise ArtifactError(
+                f"{source}: its manifest is damaged ({error!r}); export it again: cunet-deploy export CKPT -o DIR"
+            ) from error

@@ -1,0 +1,283 @@
+"""How far predicted landmarks are from the true ones, over a whole data set and with the uncertainty of that number.
+
+An error is the distance of a landmark from its label divided by the *normalizer* of its object, a length of the object
+itself (see `Skeleton.normalizers`), so 0.03 is 3 % of it whatever the photo's resolution. The normalized mean error
+(NME) of an object is the mean over its labelled landmarks; that of a data set is the mean over its objects, never a
+mean of batch means. Mean error, area under the curve and failure rate are all means of one number per object, so
+`bootstrap_mean` gives the interval of each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.skeletons import Skeleton
+
+__all__ = [
+    "BOX",
+    "RESAMPLES",
+    "THRESHOLD",
+    "Estimate",
+    "auc_parts",
+    "bootstrap",
+    "bootstrap_mean",
+    "failures",
+    "landmark_errors",
+    "normalized_errors",
+    "normalizer_lengths",
+    "normalizer_names",
+    "object_errors",
+    "paired_difference",
+    "paired_relative_difference",
+]
+
+FloatArray = NDArray[np.float64]
+
+BOX = "box"
+"""The normalizer that every skeleton has: the geometric mean of the sides of the tight landmark box."""
+
+THRESHOLD = 0.08
+"""The usual error from which a face counts as failed, and up to which the curve is integrated."""
+
+RESAMPLES = 5000
+_CONFIDENCE = 0.95
+_CHUNK = 1 << 22  # resampled values held at a time
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number measured on a sample of objects, with its 95 % bootstrap interval.
+
+    Attributes:
+        value: measured on the sample itself.
+        low: 2.5 % quantile of the resampled values.
+        high: 97.5 % quantile of the resampled values.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def margin(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
+
+    def scaled(self, factor: float) -> Estimate:
+        """In a unit ``factor`` times smaller, for example 100 for percent."""
+        return Estimate(self.value * factor, self.low * factor, self.high * factor)
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain numbers with six significant digits: ``{"value", "ci95_low", "ci95_high"}``."""
+        numbers = {"value": self.value, "ci95_low": self.low, "ci95_high": self.high}
+        return {name: float(f"{number:.6g}") for name, number in numbers.items()}
+
+
+def normalizer_names(skeleton: Skeleton) -> tuple[str, ...]:
+    """The normalizers of a skeleton, the default one first."""
+    return (*skeleton.normalizers, BOX)
+
+
+def normalizer_lengths(truth: ArrayLike, skeleton: Skeleton, normalizer: str | None = None) -> FloatArray:
+    """The length that an object's errors are divided by.
+
+    Args:
+        truth: (N, K, 2) labels in pixels; NaN where a landmark is not labelled.
+        skeleton: of the landmarks.
+        normalizer: one of `normalizer_names`; ``None`` is the first of them.
+
+    Returns:
+        (N,) pixels; NaN where a landmark that the normalizer needs is not labelled, or where the length is zero. The
+        box is that of the labelled landmarks.
+
+    Raises:
+        InputError: the skeleton has no such normalizer, or the labels have another shape.
+    """
+    points = _checked(truth, skeleton, "truth")
+    normalizer = normalizer or normalizer_names(skeleton)[0]
+    if normalizer == BOX:
+        labelled = np.isfinite(points).all(axis=2, keepdims=True)
+        high = np.where(labelled, points, -np.inf).max(axis=1)
+        low = np.where(labelled, points, np.inf).min(axis=1)
+        lengths = np.sqrt((high - low).clip(0).prod(axis=1))
+    elif normalizer in skeleton.normalizers:
+        first, second = (points[:, list(group)].mean(axis=1) for group in skeleton.normalizers[normalizer])
+        lengths = np.linalg.norm(first - second, axis=1)
+    else:
+        names = ", ".join(normalizer_names(skeleton))
+        raise InputError(f"skeleton {skeleton.name} has no normalizer {normalizer!r}; known: {names}")
+    return np.where(np.isfinite(lengths) & (lengths > 0), lengths, np.nan)
+
+
+def normalized_errors(
+    prediction: ArrayLike, truth: ArrayLike, skeleton: Skeleton, normalizer: str | None = None
+) -> FloatArray:
+    """Distance of every landmark from its label, in units of the object's normalizer.
+
+    Args:
+        prediction: (N, K, 2) pixels. A landmark that is not finite was not found: its error is infinite.
+        truth: (N, K, 2) pixels; NaN where a landmark is not labelled.
+        skeleton: of the landmarks.
+        normalizer: one of `normalizer_names`; ``None`` is the first of them.
+
+    Returns:
+        (N, K) errors; NaN where the landmark is not labelled or the object's normalizer is unknown.
+
+    Raises:
+        InputError: the shapes do not fit, or the skeleton has no such normalizer.
+    """
+    points, labels = _checked(prediction, skeleton, "prediction"), _checked(truth, skeleton, "truth")
+    if len(points) != len(labels):
+        raise InputError(f"{len(points)} predicted and {len(labels)} true objects; expected as many of each, in order")
+    lengths = normalizer_lengths(labels, skeleton, normalizer)
+    found = np.asarray(np.isfinite(points).all(axis=2))
+    distances = np.linalg.norm(np.where(found[..., None], points, 0) - labels, axis=2)
+    distances = np.where(found | np.isnan(distances), distances, np.inf)
+    return np.asarray(distances / lengths[:, None])
+
+
+def object_errors(errors: ArrayLike) -> FloatArray:
+    """(N, K) errors to the (N,) NME of each object, over its labelled landmarks; NaN for an object without any."""
+    return _mean_of_known(np.asarray(errors, np.float64), axis=1)
+
+
+def landmark_errors(errors: ArrayLike) -> FloatArray:
+    """(N, K) errors to the (K,) mean error of each landmark over the objects; NaN for one that is never labelled."""
+    return _mean_of_known(np.asarray(errors, np.float64), axis=0)
+
+
+def auc_parts(errors: ArrayLike, threshold: float = THRESHOLD) -> FloatArray:
+    """What each object adds to the area under the cumulative error distribution; the mean of the parts is the area.
+
+    The distribution F(e), the share of objects with an error of at most e, is a step function that rises by 1/N at each
+    object's error, so its area over [0, threshold], divided by the threshold, is exactly the mean of
+    max(0, 1 - error / threshold). 1 is perfect; there is no binning.
+
+    Args:
+        errors: (N,) errors of objects; NaN stays NaN.
+        threshold: upper end of the integration.
+    """
+    return np.asarray((1 - np.asarray(errors, np.float64) / _positive(threshold)).clip(0, 1))
+
+
+def failures(errors: ArrayLike, threshold: float = THRESHOLD) -> FloatArray:
+    """(N,) errors of objects to 1 where it is above the threshold and 0 elsewhere; NaN stays NaN."""
+    errors = np.asarray(errors, np.float64)
+    return np.where(np.isnan(errors), np.nan, errors > _positive(threshold))
+
+
+def bootstrap(
+    rows: ArrayLike,
+    statistic: Callable[[FloatArray], FloatArray],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """A statistic of a sample and its 95 % percentile bootstrap interval.
+
+    Args:
+        rows: (N, ...) what is drawn with replacement, N rows at a time.
+        statistic: (R, N, ...) to (R,): it is given R samples at once.
+        resamples: how many samples are drawn.
+        seed: of the drawing; the same seed and rows give the same interval.
+
+    Raises:
+        InputError: there are no rows.
+    """
+    sample = np.asarray(rows, np.float64)
+    count = len(sample)
+    if not count:
+        raise InputError("no object has a number to average; is every object without labels?")
+    rng = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK // sample.size)
+    drawn = [
+        statistic(sample[rng.integers(0, count, (min(chunk, resamples - start), count))])
+        for start in range(0, resamples, chunk)
+    ]
+    tail = (1 - _CONFIDENCE) / 2
+    # this method takes a resampled value and never interpolates, so that an infinite error gives an infinite bound
+    low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail], method="inverted_cdf")
+    return Estimate(float(statistic(sample[None])[0]), float(low), float(high))
+
+
+def bootstrap_mean(values: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """The mean of a sample and its 95 % percentile bootstrap interval.
+
+    Args:
+        values: (N,) one number per object; NaN is left out.
+        resamples: how many samples of N are drawn with replacement.
+        seed: of the drawing; the same seed and sample give the same interval.
+
+    Raises:
+        InputError: no number is left.
+    """
+    return bootstrap(_known(values), lambda drawn: drawn.mean(axis=1), resamples=resamples, seed=seed)
+
+
+def paired_difference(
+    values: ArrayLike, reference: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate:
+    """Mean of ``values - reference`` with its interval; both (N,), of the same objects in the same order.
+
+    What is hard for one model is mostly hard for the other, so the difference is known far better than either mean.
+
+    Raises:
+        InputError: the lengths differ, an error is infinite, or no object has both numbers.
+    """
+    pairs = _pairs(values, reference)
+    return bootstrap_mean(pairs[:, 0] - pairs[:, 1], resamples=resamples, seed=seed)
+
+
+def paired_relative_difference(
+    values: ArrayLike, reference: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate:
+    """``mean(values) / mean(reference) - 1`` with its interval; arguments and errors as in `paired_difference`."""
+    pairs = _pairs(values, reference)
+    if len(pairs) and pairs[:, 1].min() <= 0:
+        raise InputError("a relative difference needs a reference that is positive everywhere; report the plain one")
+
+    def ratio(drawn: FloatArray) -> FloatArray:
+        means = drawn.mean(axis=1)
+        return np.asarray(means[:, 0] / means[:, 1] - 1)
+
+    return bootstrap(pairs, ratio, resamples=resamples, seed=seed)
+
+
+def _pairs(values: ArrayLike, reference: ArrayLike) -> FloatArray:
+    """(M, 2) rows of the objects that have both numbers."""
+    first, second = np.asarray(values, np.float64), np.asarray(reference, np.float64)
+    if first.shape != second.shape:
+        raise InputError(f"{len(first)} and {len(second)} objects cannot be paired; expected the same objects in order")
+    pairs = np.stack([first, second], axis=1)
+    if np.isinf(pairs).any():
+        raise InputError("an infinite error cannot be paired; compare the failure rates instead")
+    return np.asarray(pairs[~np.isnan(pairs).any(axis=1)])
+
+
+def _known(values: ArrayLike) -> FloatArray:
+    sample = np.atleast_1d(np.asarray(values, np.float64))
+    return np.asarray(sample[~np.isnan(sample)])
+
+
+def _mean_of_known(values: FloatArray, axis: int) -> FloatArray:
+    known = ~np.isnan(values)
+    count = known.sum(axis=axis)
+    return np.where(count > 0, np.where(known, values, 0).sum(axis=axis) / np.maximum(count, 1), np.nan)
+
+
+def _checked(points: ArrayLike, skeleton: Skeleton, what: str) -> FloatArray:
+    array = np.asarray(points, np.float64)
+    if array.ndim != 3 or array.shape[1:] != (len(skeleton), 2):
+        raise InputError(f"{what} must have shape (N, {len(skeleton)}, 2) for {skeleton.name}, got {array.shape}")
+    return array
+
+
+def _positive(threshold: float) -> float:
+    if not threshold > 0:
+        raise InputError(f"the threshold must be positive, got {threshold}")
+    return threshold

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cunet_deploy.config import Config, ModelConfig, load_config, parse_config
+from cunet_deploy.errors import ConfigError
+
+SMALLEST: dict[str, Any] = {"name": "tiny", "skeleton": "ibug68", "data": {"train": ["helen/train"]}}
+
+
+def test_name_skeleton_and_training_data_are_enough() -> None:
+    config = parse_config(SMALLEST)
+    assert (config.name, config.skeleton, config.data.train) == ("tiny", "ibug68", ("helen/train",))
+    assert config.model == ModelConfig()
+
+
+def test_a_configuration_survives_the_way_through_plain_tables() -> None:
+    config = parse_config(
+        {
+            **SMALLEST,
+            "model": {"num_unets": 3, "order": 2, "num_losses": 2, "block": "post", "stem": "conv3x2", "depth": 3},
+            "crop": {"size": 128, "padding": 1.6},
+            "augment": {"flip": 0.25},
+            "quant": {"epochs": 4},
+        }
+    )
+    assert parse_config(config.to_dict()) == config
+
+
+def test_a_configuration_as_tables_holds_only_what_toml_and_json_can() -> None:
+    def plain(value: object) -> bool:
+        if isinstance(value, dict):
+            return all(isinstance(key, str) and plain(item) for key, item in value.items())
+        if isinstance(value, list):
+            return all(map(plain, value))
+        return isinstance(value, (str, int, float))
+
+    assert plain(parse_config(SMALLEST).to_dict())
+
+
+def test_a_whole_number_is_accepted_where_a_fraction_is_expected() -> None:
+    config = parse_config({**SMALLEST, "augment": {"rotation": 15}})
+    assert config.augment.rotation == 15
+    assert isinstance(config.augment.rotation, float)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"modle": {}}, r"unknown key 'modle'; did you mean 'model'"),
+        ({"model": {"growht": 8}}, r"\[model\]: unknown key 'growht'; did you mean 'growth'"),
+        ({"train": {"epoch": 8}}, r"\[train\]: unknown key 'epoch'; did you mean 'epochs'"),
+        ({"model": {"growth": "8"}}, r"\[model\] growth must be of type int, got '8'"),
+        ({"model": {"growth": 8.0}}, r"growth must be of type int, got 8.0"),
+        ({"model": {"growth": True}}, r"growth must be of type int, got True"),
+        ({"augment": {"flip": True}}, r"flip must be of type float, got True"),
+        ({"model": 3}, r"\[model\] must be a table"),
+        ({"data": {"train": "helen"}}, r"\[data\] train must be a list of strings, got 'helen'"),
+        ({"data": {"train": [1]}}, r"train must be a list of strings"),
+        ({"data": {"train": []}}, r"train must name at least one folder"),
+        ({"model": {"block": "mid"}}, r"block must be one of 'pre', 'post', got 'mid'"),
+        ({"model": {"num_unets": 0}}, r"num_unets must be at least 1, got 0"),
+        ({"model": {"num_unets": 2, "order": 2}}, r"order must be from 0 to num_unets - 1 = 1, got 2"),
+        ({"model": {"num_losses": 3}}, r"num_losses must be from 0 \(all\) to num_unets = 2, got 3"),
+        ({"model": {"channels": 33}}, r"channels must be even, got 33"),
+        ({"crop": {"size": 100}}, r"size must be a multiple of 64 for depth 4, got 100"),
+        ({"crop": {"padding": 0}}, r"padding must be positive"),
+        ({"heatmap": {"sigma": 0}}, r"sigma must be positive"),
+        ({"heatmap": {"radius": 9}}, r"radius must be from 1 to 8, got 9"),
+        ({"augment": {"flip": 1.5}}, r"flip is a probability, got 1.5"),
+        ({"augment": {"rotation": -1}}, r"rotation must not be negative"),
+        ({"train": {"learning_rate": 0}}, r"learning_rate must be positive"),
+        ({"train": {"ema_decay": 1}}, r"ema_decay must be in \[0, 1\)"),
+        ({"quant": {"weight_bits": 5}}, r"weight_bits must be"),
+    ],
+)
+def test_a_bad_value_says_what_was_expected_and_what_came(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config({**SMALLEST, **table})
+
+
+@pytest.mark.parametrize("key", ["name", "skeleton", "data"])
+def test_a_missing_key_is_named(key: str) -> None:
+    table = {name: value for name, value in SMALLEST.items() if name != key}
+    with pytest.raises(ConfigError, match=f"key '{key}' is missing"):
+        parse_config(table)
+
+
+def test_a_file_gives_the_same_as_its_tables(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text('name = "tiny"\nskeleton = "ibug68"\n[data]\ntrain = ["helen/train"]\n')
+    config: Config = load_config(path)
+    assert config == parse_config(SMALLEST)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name = ", "is not TOML"),
+        (b"\x80\x81\x82", "is not TOML"),
+        (b"", "'name', 'skeleton', 'data' is missing"),
+        (b'nmae = "tiny"', "did you mean 'name'"),
+    ],
+    ids=["broken off", "binary", "empty", "misspelt"],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(ConfigError, match="cannot be read") as caught:
+            load_config(path)
+        assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("unets", "losses", "anchors"),
+    [(1, 0, (0,)), (2, 0, (0, 1)), (2, 1, (1,)), (4, 2, (1, 3)), (8, 3, (2, 4, 7)), (3, 2, (1, 2))],
+)
+def test_supervised_unets_are_spread_evenly_and_end_with_the_last(
+    unets: int, losses: int, anchors: tuple[int, ...]
+) -> None:
+    assert ModelConfig(num_unets=unets, order=0, num_losses=losses).anchors == anchors

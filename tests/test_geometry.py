@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.geometry import Crop, CropRule, box_iou, landmark_boxes
+
+coordinates = st.floats(-5000, 5000)
+crops = st.builds(
+    Crop,
+    center=st.tuples(coordinates, coordinates),
+    side=st.floats(1, 5000),
+    size=st.sampled_from([32, 128, 256]),
+    angle=st.floats(-360, 360),
+)
+boxes = st.tuples(coordinates, coordinates, st.floats(0.1, 1000), st.floats(0.1, 1000)).map(
+    lambda values: (values[0], values[1], values[0] + values[2], values[1] + values[3])
+)
+
+
+@given(crops, coordinates, coordinates)
+def test_a_point_comes_back_from_the_input_to_where_it_was(crop: Crop, x: float, y: float) -> None:
+    assert crop.to_image(crop.to_input([x, y])) == pytest.approx([x, y], abs=1e-5)
+
+
+@given(crops)
+def test_the_centre_of_a_crop_is_the_middle_of_the_input(crop: Crop) -> None:
+    assert crop.to_input(crop.center) == pytest.approx([(crop.size - 1) / 2] * 2, abs=1e-6)
+
+
+@given(crops, coordinates, coordinates, st.floats(0, 10), st.floats(0, 2 * math.pi))
+def test_distances_change_by_the_scale_alone(crop: Crop, x: float, y: float, length: float, angle: float) -> None:
+    first, second = crop.to_input([[x, y], [x + length * math.cos(angle), y + length * math.sin(angle)]])
+    assert math.dist(first, second) == pytest.approx(length * crop.scale, abs=1e-5)
+
+
+def test_shrinking_keeps_the_edges_of_the_picture_in_place() -> None:
+    crop = Crop(center=(99.5, 99.5), side=200, size=100)  # a picture of 200 x 200, from -0.5 to 199.5
+    assert crop.to_input([[-0.5, -0.5], [199.5, 199.5]]) == pytest.approx(np.array([[-0.5, -0.5], [99.5, 99.5]]))
+
+
+def test_a_crop_turned_clockwise_sees_its_right_hand_side_below() -> None:
+    crop = Crop(center=(50, 50), side=100, size=100, angle=90)
+    assert crop.to_image([99.5, 49.5]) == pytest.approx([50, 100])  # right edge of the input, y points down
+
+
+def test_points_of_any_leading_shape_keep_it() -> None:
+    crop = Crop((10, 10), 20, 64)
+    for shape in [(2,), (0, 2), (68, 2), (3, 68, 2)]:
+        assert crop.to_input(np.zeros(shape)).shape == shape
+        assert crop.to_image(np.zeros(shape)).shape == shape
+
+
+@pytest.mark.parametrize("side", [0, -1, math.nan, math.inf])
+def test_a_crop_without_area_is_refused(side: float) -> None:
+    with pytest.raises(InputError, match="positive side"):
+        Crop((0, 0), side, 64)
+
+
+def test_a_crop_at_infinity_is_refused() -> None:
+    with pytest.raises(InputError, match="finite centre"):
+        Crop((math.nan, 0), 10, 64)
+
+
+@given(boxes, st.floats(0.5, 3))
+def test_a_crop_rule_centres_the_box_and_pads_its_longer_side(
+    box: tuple[float, float, float, float], padding: float
+) -> None:
+    x0, y0, x1, y1 = box
+    crop = CropRule(size=128, padding=padding).crop(box)
+    assert crop.center == pytest.approx(((x0 + x1) / 2, (y0 + y1) / 2))
+    assert crop.side == pytest.approx(padding * max(x1 - x0, y1 - y0))
+    assert crop.size == 128
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 0, 10), (0, 10, 10, 10), (10, 0, 0, 10), (0, 0, math.nan, 10), (0, 0, math.inf, 10)]
+)
+def test_a_box_without_area_is_refused(box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(InputError, match="x0 < x1, y0 < y1"):
+        CropRule(128, 1.4).crop(box)
+
+
+@pytest.mark.parametrize(("size", "padding"), [(31, 1.4), (128, 0), (128, -1)])
+def test_a_crop_rule_out_of_range_is_refused(size: int, padding: float) -> None:
+    with pytest.raises(InputError, match="size >= 32 and padding > 0"):
+        CropRule(size, padding)
+
+
+def test_a_tight_box_touches_its_outermost_landmarks() -> None:
+    points = np.array([[[1.0, 5], [3, 2], [2, 9]], [[0, 0], [1, 1], [-1, 4]]])
+    assert landmark_boxes(points).tolist() == [[1, 2, 3, 9], [-1, 0, 1, 4]]
+
+
+@given(boxes, boxes)
+def test_overlap_is_symmetric_and_between_none_and_all(
+    a: tuple[float, float, float, float], b: tuple[float, float, float, float]
+) -> None:
+    overlap = float(box_iou([a], [b])[0, 0])
+    assert 0 <= overlap <= 1 + 1e-9
+    assert overlap == pytest.approx(float(box_iou([b], [a])[0, 0]))
+    assert float(box_iou([a], [a])[0, 0]) == pytest.approx(1)
+
+
+def test_overlap_of_known_boxes() -> None:
+    found = box_iou([[0, 0, 2, 2], [0, 0, 1, 1]], [[1, 1, 3, 3], [0, 0, 2, 2], [5, 5, 6, 6]])
+    assert found == pytest.approx(np.array([[1 / 7, 1, 0], [0, 1 / 4, 0]]))
+
+
+def test_overlap_with_no_boxes_is_empty() -> None:
+    assert box_iou(np.zeros((0, 4)), [[0, 0, 1, 1]]).shape == (0, 1)

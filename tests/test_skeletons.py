@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.skeletons import IBUG68, SKELETONS, Skeleton, get_skeleton
+
+# Mirror images among the 68 landmarks. The partner of 59 is 55 and not 57, which is the middle of the lower lip.
+PAIRS = [
+    *[(0, 16), (1, 15), (2, 14), (3, 13), (4, 12), (5, 11), (6, 10), (7, 9)],
+    *[(17, 26), (18, 25), (19, 24), (20, 23), (21, 22)],
+    *[(31, 35), (32, 34)],
+    *[(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)],
+    *[(48, 54), (49, 53), (50, 52), (59, 55), (58, 56)],
+    *[(60, 64), (61, 63), (67, 65)],
+]
+MIDDLE = [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]
+
+
+def test_ibug68_swaps_exactly_the_mirrored_landmarks() -> None:
+    expected = np.arange(68)
+    for left, right in PAIRS:
+        expected[left], expected[right] = right, left
+    assert IBUG68.flip_order.tolist() == expected.tolist()
+    assert [index for index in range(68) if IBUG68.flip_order[index] == index] == MIDDLE
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_mirroring_twice_changes_nothing(skeleton: Skeleton) -> None:
+    order = skeleton.flip_order
+    assert order[order].tolist() == list(range(len(skeleton)))
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_lines_of_a_mirrored_object_are_lines_again(skeleton: Skeleton) -> None:
+    order = skeleton.flip_order
+    lines = {frozenset(edge) for edge in skeleton.edges}
+    assert {frozenset((int(order[a]), int(order[b]))) for a, b in skeleton.edges} == lines
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_a_normalizer_has_the_same_length_in_the_mirror(skeleton: Skeleton) -> None:
+    order = skeleton.flip_order
+    for first, second in skeleton.normalizers.values():
+        assert {int(order[index]) for index in first} == set(second)
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_a_skeleton_survives_the_way_through_json(skeleton: Skeleton) -> None:
+    assert Skeleton.from_dict(json.loads(json.dumps(skeleton.to_dict()))) == skeleton
+
+
+def test_landmark_names_are_unique_and_say_the_part() -> None:
+    assert len(set(IBUG68.landmarks)) == len(IBUG68) == 68
+    assert (IBUG68.landmarks[0], IBUG68.landmarks[36], IBUG68.landmarks[67]) == ("jaw_0", "left_eye_0", "inner_lip_7")
+
+
+def test_a_skeleton_is_found_by_name() -> None:
+    assert get_skeleton("ibug68") is IBUG68
+    with pytest.raises(InputError, match=r"'ibug86'; known: ibug68"):
+        get_skeleton("ibug86")
+
+
+def test_an_index_outside_the_landmarks_is_refused() -> None:
+    with pytest.raises(InputError, match=r"outside 0\.\.1"):
+        Skeleton("pair", ("a", "b"), flip_pairs=((0, 2),), edges=())
+
+
+def test_a_landmark_in_two_pairs_is_refused() -> None:
+    with pytest.raises(InputError, match="two flip pairs"):
+        Skeleton("three", ("a", "b", "c"), flip_pairs=((0, 1), (1, 2)), edges=())
+
+
+@pytest.mark.parametrize("table", [{}, {"name": "x", "landmarks": 3, "flip_pairs": [], "edges": [], "normalizers": {}}])
+def test_a_malformed_table_is_refused(table: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="missing or malformed"):
+        Skeleton.from_dict(table)
