@@ -1,0 +1,246 @@
+"""CU-Net: coupled U-Nets with order-K dense connectivity.
+
+Tang, Peng, Geng, Wu, Zhang, Metaxas: "Quantized Densely Connected U-Nets for Efficient Landmark Localization", ECCV
+2018 (arXiv:1808.02194), where the network is called DU-Net; "CU-Net: Coupled U-Nets", BMVC 2018 (arXiv:1808.06521).
+
+N U-Nets run one after another. At each resolution and direction (4 down, 1 neck, 4 up for depth 4) they share a place:
+a *semantic block*. In it, U-Net i sees, beside its own input, the dense outputs of the K U-Nets before it. There are no
+residual additions, only concatenations. Shapes in comments are for channels C, growth g, batch B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from cunet_deploy.config import ModelConfig
+
+__all__ = ["BatchNorm", "CUNet", "CatConv", "initialize"]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalization whose running statistics can be held while a checkpointed block is recomputed."""
+
+    hold_statistics = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W), normalized."""
+        momentum = 0.0 if self.hold_statistics else (self.momentum or 0.0)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum, self.eps
+        )
+
+
+class CatConv(nn.Module):
+    """Concatenate, then a convolution with its BN and ReLU, before it ("pre", the paper) or behind it ("post").
+
+    With ``efficient`` set, training keeps only the inputs and computes concatenation, BN and ReLU again in the backward
+    pass (Pleiss et al., arXiv:1707.06990). The running statistics are updated once, in the first pass.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, block: str) -> None:
+        super().__init__()
+        self.norm = BatchNorm(in_channels if block == "pre" else out_channels)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+        self.block = block
+        self.efficient = False
+
+    def _forward(self, *xs: Tensor) -> Tensor:
+        x = torch.cat(xs, dim=1) if len(xs) > 1 else xs[0]
+        if self.block == "pre":
+            x = F.relu(self.norm(x))
+            return self.conv(x)  # type: ignore[no-any-return]
+        return F.relu(self.norm(self.conv(x)))
+
+    @contextmanager
+    def _recomputing(self) -> Iterator[None]:
+        self.norm.hold_statistics = True
+        try:
+            yield
+        finally:
+            self.norm.hold_statistics = False
+
+    def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), self._recomputing()
+
+    def forward(self, xs: list[Tensor]) -> Tensor:
+        """Tensors of one resolution, (B, c_i, H, W) each, to (B, out_channels, H, W)."""
+        if self.efficient and self.training and torch.is_grad_enabled():
+            out = checkpoint(self._forward, *xs, use_reentrant=False, context_fn=self._contexts)
+            assert isinstance(out, Tensor)
+            return out
+        return self._forward(*xs)
+
+
+class DenseUnit(nn.Module):
+    """1x1 convolution to a bottleneck, 3x3 convolution to ``growth`` channels."""
+
+    def __init__(self, in_channels: int, growth: int, bottleneck: int, block: str) -> None:
+        super().__init__()
+        self.squeeze = CatConv(in_channels, bottleneck * growth, 1, block)
+        self.grow = CatConv(bottleneck * growth, growth, 3, block)
+
+    def forward(self, xs: list[Tensor]) -> Tensor:
+        """Tensors of one resolution, (B, c_i, H, W) each, to (B, growth, H, W)."""
+        return self.grow([self.squeeze(xs)])  # type: ignore[no-any-return]
+
+
+class SemanticBlock(nn.Module):
+    """One resolution and direction: for each of the N U-Nets a dense unit and adapters back to C channels.
+
+    ``ahead`` goes on along the U-Net, ``skip`` (down blocks only) crosses to the up block of the same resolution.
+    """
+
+    def __init__(self, in_channels: int, config: ModelConfig, *, skip: bool) -> None:
+        super().__init__()
+        widths = [in_channels + min(i, config.order) * config.growth for i in range(config.num_unets)]
+        self.units = nn.ModuleList(DenseUnit(width, config.growth, config.bottleneck, config.block) for width in widths)
+        self.ahead = nn.ModuleList(CatConv(width + config.growth, config.channels, 1, config.block) for width in widths)
+        self.skip = nn.ModuleList(
+            CatConv(width + config.growth, config.channels, 1, config.block) for width in (widths if skip else [])
+        )
+
+    def forward(self, xs: list[Tensor], history: list[Tensor], i: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Run U-Net i's part.
+
+        Args:
+            xs: the block's own input (up blocks: upsampled, then skip), each (B, C, H, W).
+            history: up to K dense outputs of earlier U-Nets, oldest first, each (B, g, H, W).
+            i: which U-Net.
+
+        Returns:
+            ahead and skip, each (B, C, H, W) (skip is ahead where there is no skip adapter), and the dense output to
+            put into the history, in a list.
+        """
+        xs = [*xs, *history]
+        dense = self.units[i](xs)
+        xs = [*xs, dense]
+        ahead = self.ahead[i](xs)
+        return ahead, self.skip[i](xs) if len(self.skip) else ahead, [dense]
+
+
+class Stem(nn.Module):
+    """(B, 3, H, W) image to (B, C, H/4, W/4) features."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.kind = config.stem
+        if config.stem == "conv7":
+            self.conv = nn.Conv2d(3, config.channels, 7, stride=2, padding=3, bias=False)
+            self.norm = BatchNorm(config.channels)
+        else:
+            half = config.channels // 2
+            self.conv = nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False)
+            self.norm = BatchNorm(half)
+            self.conv2 = nn.Conv2d(half, config.channels, 3, stride=2, padding=1, bias=False)
+            self.norm2 = BatchNorm(config.channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        x = F.relu(self.norm(self.conv(image)))
+        if self.kind == "conv7":
+            return F.max_pool2d(x, 2)
+        return F.relu(self.norm2(self.conv2(x)))
+
+
+class Head(nn.Module):
+    """(B, C, H, W) features to (B, P, H, W) heatmaps: BN-ReLU-conv ("pre", the paper), or a biased conv ("post")."""
+
+    def __init__(self, config: ModelConfig, num_landmarks: int) -> None:
+        super().__init__()
+        self.norm = BatchNorm(config.channels) if config.block == "pre" else None
+        self.conv = nn.Conv2d(config.channels, num_landmarks, 1, bias=config.block == "post")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return self.conv(x if self.norm is None else F.relu(self.norm(x)))  # type: ignore[no-any-return]
+
+
+class CUNet(nn.Module):
+    """N coupled U-Nets.
+
+    Args:
+        config: the architecture.
+        num_landmarks: P, heatmaps per U-Net.
+
+    Call with (B, 3, H, W) images, H and W multiples of ``config.input_multiple``; returns one (B, P, H/4, W/4) tensor
+    of heatmaps for each supervised U-Net, the last one last.
+    """
+
+    def __init__(self, config: ModelConfig, num_landmarks: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_landmarks = num_landmarks
+        channels, levels = config.channels, range(config.depth)
+        self.stem = Stem(config)
+        self.down = nn.ModuleList(SemanticBlock(channels, config, skip=True) for _ in levels)  # finest first
+        self.neck = SemanticBlock(channels, config, skip=False)
+        self.up = nn.ModuleList(SemanticBlock(2 * channels, config, skip=False) for _ in levels)  # finest first
+        self.inter = nn.ModuleList(
+            CatConv(channels * (1 + min(i, config.order)), channels, 1, config.block)
+            for i in range(1, config.num_unets)
+        )
+        self.heads = nn.ModuleList(Head(config, num_landmarks) for _ in range(config.num_unets))
+
+    def set_efficient(self, on: bool) -> None:
+        """Turn memory-efficient training on or off for every 1x1 convolution on a concatenation.
+
+        The 3x3 convolutions and the heads keep their inputs, as in the paper.
+        """
+        for module in self.modules():
+            if isinstance(module, CatConv):
+                module.efficient = on and module.conv.kernel_size == (1, 1)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """See the class."""
+        order = self.config.order
+        x = self.stem(image)  # (B, C, H/4, W/4)
+        down: list[list[Tensor]] = [[] for _ in self.down]
+        up: list[list[Tensor]] = [[] for _ in self.up]
+        neck: list[Tensor] = []
+        between: list[Tensor] = _last([x], order)
+        heatmaps: list[Tensor] = []
+        for i in range(self.config.num_unets):
+            if i > 0:
+                x = self.inter[i - 1]([x, *between])
+                between = _last([*between, x], order)
+            skips: list[Tensor] = []
+            for j, block in enumerate(self.down):
+                x, skip, new = block([x], down[j], i)
+                down[j] = _last([*down[j], *new], order)
+                skips.append(skip)
+                x = F.max_pool2d(x, 2)
+            x, _, new = self.neck([x], neck, i)
+            neck = _last([*neck, *new], order)
+            for j in reversed(range(len(self.up))):
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+                x, _, new = self.up[j]([x, skips[j]], up[j], i)
+                up[j] = _last([*up[j], *new], order)
+            if i in self.config.anchors:
+                heatmaps.append(self.heads[i](x))  # (B, P, H/4, W/4)
+        return heatmaps
+
+
+def _last(history: list[Tensor], order: int) -> list[Tensor]:
+    return history[-order:] if order else []
+
+
+def initialize(model: CUNet, generator: torch.Generator) -> None:
+    """Kaiming-normal convolutions, heads near zero, BN at identity.
+
+    Heads start near zero because heatmaps are nearly empty: with ordinary weights the first loss is many times that of
+    an all-zero prediction and training stays on that plateau for epochs.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+    for head in model.heads:
+        assert isinstance(head, Head)
+        nn.init.normal_(head.conv.weight, std=1e-3, generator=generator)
+        if head.conv.bias is not None:
+            nn.init.zeros_(head.conv.bias)
