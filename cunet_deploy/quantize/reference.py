@@ -1,0 +1,72 @@
+"""The quantized network in exact integer arithmetic: what a correct runtime must return, bit for bit.
+
+Fake quantization computes on rounded float32 numbers, so a value close to the middle between two integers may round to
+the other one. This does what ONNX's QLinearConv says: integer products, integer sums, one multiplication
+by a float32 factor, rounding half to even.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cunet_deploy.model.graph import Node
+from cunet_deploy.quantize.network import QuantizedCUNet
+
+__all__ = ["run_integer"]
+
+
+@torch.inference_mode()
+def run_integer(network: QuantizedCUNet, image: Tensor) -> list[Tensor]:
+    """Run a quantized network on integers.
+
+    Args:
+        network: with scales frozen or not.
+        image: (B, 3, S, S) uint8.
+
+    Returns:
+        One (B, K, S/4, S/4) float32 tensor for each head: the dequantized integers.
+    """
+    graph = network.graph
+    # Integers travel as float64, which holds every sum that 32 bits hold exactly and has convolutions on every CPU.
+    values = {graph.input: image.double()}
+    for node in graph.nodes:
+        inputs = [values[x] for x in node.inputs]
+        if node.op == "max_pool":
+            values[node.output] = F.max_pool2d(inputs[0], 2)
+        elif node.op == "upsample":
+            values[node.output] = F.interpolate(inputs[0], scale_factor=2, mode="nearest")
+        elif node.op == "concat":
+            values[node.output] = torch.cat(
+                [_rescale(network, x, node.output, value) for x, value in zip(node.inputs, inputs, strict=True)], dim=1
+            )
+        else:
+            values[node.output] = _convolve(network, node, inputs[0])
+    results = []
+    for name in graph.outputs:
+        scale, zero_point = network.activation_qparams(name)
+        results.append((values[name] - zero_point).float() * scale)
+    return results
+
+
+def _convolve(network: QuantizedCUNet, node: Node, x: Tensor) -> Tensor:
+    weight, bias = network.integers(node)
+    input_scale, input_zero = network.activation_qparams(node.inputs[0])
+    output_scale, output_zero = network.activation_qparams(node.output)
+    groups = node.channels if node.op == "affine" else 1
+    # Padding with the zero point is padding with zero after it is taken off.
+    sums = F.conv2d(x - input_zero, weight.double(), bias.double(), node.stride, node.kernel // 2, groups=groups)
+    factor = (input_scale * network.weight_scale(node) / output_scale).float()
+    rounded = torch.round(sums.float() * factor[:, None, None]).double()
+    return (rounded + output_zero).clamp(0, network.activation_max)
+
+
+def _rescale(network: QuantizedCUNet, source: str, target: str, x: Tensor) -> Tensor:
+    """Integers of one tensor as integers of another; nothing to do where they share a scale."""
+    scale, zero_point = network.activation_qparams(source)
+    target_scale, target_zero = network.activation_qparams(target)
+    if network.groups.of[source] == network.groups.of[target]:
+        return x
+    real = (x - zero_point).float() * scale
+    return (torch.round(real / target_scale).double() + target_zero).clamp(0, network.activation_max)

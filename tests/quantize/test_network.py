@@ -1,0 +1,118 @@
+"""The quantized network: groups, scales, and agreement with exact integers."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from cunet_deploy.config import ModelConfig, QuantConfig
+from cunet_deploy.errors import InputError
+from cunet_deploy.model.cunet import CUNet, initialize
+from cunet_deploy.model.graph import build_graph, fold
+from cunet_deploy.quantize.network import QuantizedCUNet, activation_groups, calibrate, run_float
+from cunet_deploy.quantize.reference import run_integer
+
+LANDMARKS = 5
+
+
+def config(block: str) -> ModelConfig:
+    return ModelConfig(num_unets=2, channels=16, growth=4, depth=2, block=block, stem="conv3x2")  # type: ignore[arg-type]
+
+
+def quantized(block: str, *, all_heads: bool = False) -> tuple[QuantizedCUNet, torch.Tensor]:
+    """A quantized network with plausible statistics, and the uint8 images that it was calibrated on."""
+    torch.manual_seed(0)
+    model = CUNet(config(block), LANDMARKS)
+    initialize(model, torch.Generator().manual_seed(1))
+    for head in model.heads:
+        torch.nn.init.normal_(head.conv.weight, std=0.2)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    model.train()
+    for _ in range(5):
+        model((images.float() - 128) / 128)
+    graph = build_graph(config(block), LANDMARKS, all_heads=all_heads)
+    folded = fold(graph, model.state_dict())
+    ranges = calibrate(graph, folded, [(images.float() - 128) / 128])
+    return QuantizedCUNet.from_float(graph, folded, ranges, QuantConfig()).eval(), images
+
+
+@pytest.mark.parametrize("block", ["pre", "post"])
+def test_tensors_that_are_concatenated_share_a_scale_where_their_signs_agree(block: str) -> None:
+    graph = build_graph(config(block), LANDMARKS)
+    groups = activation_groups(graph)
+    mixed = 0
+    for node in graph.nodes:
+        if node.op in ("max_pool", "upsample"):
+            assert groups.of[node.output] == groups.of[node.inputs[0]]
+        if node.op == "concat":
+            signs = {groups.of[x] in groups.signed for x in node.inputs}
+            mixed += len(signs) == 2
+            alike = {groups.of[x] for x in node.inputs if (groups.of[x] in groups.signed) == (True in signs)}
+            assert alike == {groups.of[node.output]}
+    assert (mixed > 0) == (block == "pre")  # only the stem of "pre" blocks meets signed features
+
+
+def test_post_blocks_have_no_signed_tensor_and_pre_blocks_quantize_unsigned_before_each_convolution() -> None:
+    assert not activation_groups(build_graph(config("post"), LANDMARKS)).signed
+    graph = build_graph(config("pre"), LANDMARKS)
+    groups = activation_groups(graph)
+    for node in graph.nodes:
+        if node.op == "conv" and node.inputs != (graph.input,):
+            assert groups.of[node.inputs[0]] not in groups.signed
+
+
+@pytest.mark.parametrize("block", ["pre", "post"])
+def test_quantizing_costs_little(block: str) -> None:
+    network, images = quantized(block)
+    x = (images.float() - 128) / 128
+    model = quantized(block)[0]
+    folded = {name.replace("/", "."): value for name, value in model.weights.items()}
+    weights = {f"{name}.weight": value for name, value in folded.items()}
+    weights |= {f"{name.replace('/', '.')}.bias": value for name, value in model.biases.items()}
+    with torch.no_grad():
+        expected, found = run_float(network.graph, weights, x)[-1], network(x)[-1]
+    error = (found - expected).norm() / expected.norm()
+    assert 0 < error < 0.15
+
+
+@pytest.mark.parametrize("block", ["pre", "post"])
+def test_fake_quantization_and_integer_arithmetic_round_alike(block: str) -> None:
+    network, images = quantized(block)
+    with torch.no_grad():
+        fake, exact = network((images.float() - 128) / 128)[-1], run_integer(network, images)[-1]
+    step = float(network.activation_qparams(network.graph.outputs[-1])[0].detach())
+    assert ((fake - exact).abs() < step / 2).float().mean() > 0.9
+    assert (fake - exact).abs().max() <= 6 * step
+
+
+def test_learned_scales_are_frozen_without_changing_the_network() -> None:
+    network, images = quantized("post")
+    with torch.no_grad():
+        for ratio in network.log_ratios.values():
+            ratio.add_(0.05)
+    frozen = copy.deepcopy(network)
+    frozen.freeze_scales()
+    assert all(not ratio.any() for ratio in frozen.log_ratios.values())
+    assert torch.equal(run_integer(network, images)[-1], run_integer(frozen, images)[-1])
+
+
+def test_weights_biases_and_scales_all_learn() -> None:
+    network, images = quantized("pre", all_heads=True)
+    outputs = network.train()((images.float() - 128) / 128)
+    assert len(outputs) == 2
+    torch.stack([maps.square().mean() for maps in outputs]).sum().backward()
+    still = [
+        name
+        for name, value in network.named_parameters()
+        if value.requires_grad and (value.grad is None or not value.grad.any())
+    ]
+    assert not still
+
+
+def test_a_missing_range_is_named() -> None:
+    graph = build_graph(config("post"), LANDMARKS)
+    ranges = {group: (0.0, 1.0) for group in activation_groups(graph).of.values() if not group.startswith("down.0")}
+    with pytest.raises(InputError, match=r"no range for 'down\.0"):
+        QuantizedCUNet.from_float(graph, {}, ranges, QuantConfig())
