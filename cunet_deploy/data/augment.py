@@ -1,0 +1,102 @@
+"""Random crops of labelled photos: geometry first, then colour, then occlusion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.config import AugmentConfig
+from cunet_deploy.data.examples import Example
+from cunet_deploy.geometry import Crop, CropRule
+from cunet_deploy.runtime.preprocess import sample
+from cunet_deploy.skeletons import Skeleton
+
+__all__ = ["NOWHERE", "Augmenter"]
+
+NOWHERE = np.inf
+"""Coordinate of a landmark that is known not to be in the crop: its target is an empty map, unlike NaN (unlabelled)."""
+
+
+@dataclass(frozen=True)
+class Augmenter:
+    """Draws training crops.
+
+    Attributes:
+        config: how much of what.
+        rule: crop of a box without augmentation.
+        skeleton: which landmarks trade places in a mirror image.
+    """
+
+    config: AugmentConfig
+    rule: CropRule
+    skeleton: Skeleton
+
+    def draw(
+        self, example: Example, photo: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """One random crop.
+
+        Returns:
+            image: (S, S, 3) BGR uint8.
+            points: (K, 2) input coordinates; all `NOWHERE` in a background crop.
+        """
+        background = self._background(example, photo, rng) if rng.random() < self.config.negative else None
+        crop = background or self._around(example, rng)
+        image = sample(photo, crop)
+        points = crop.to_input(example.points) if background is None else np.full_like(example.points, NOWHERE)
+        if rng.random() < self.config.flip:
+            image = np.ascontiguousarray(image[:, ::-1])
+            points = points[self.skeleton.flip_order]
+            points[:, 0] = crop.size - 1 - points[:, 0]
+            points[np.isinf(points)] = NOWHERE
+        return self._erase(self._colour(image, rng), rng), points
+
+    def _around(self, example: Example, rng: np.random.Generator) -> Crop:
+        """The example's crop, moved, scaled and turned at random."""
+        config, straight = self.config, self.rule.crop(example.box)
+        scale, dx, dy, angle = (
+            float(np.clip(rng.normal(0, spread), -2 * spread, 2 * spread)) if spread else 0.0
+            for spread in (config.scale, config.shift, config.shift, config.rotation)
+        )
+        center = (straight.center[0] + dx * straight.side, straight.center[1] + dy * straight.side)
+        return Crop(center, straight.side * 2**scale, straight.size, angle)
+
+    def _background(self, example: Example, photo: NDArray[np.uint8], rng: np.random.Generator) -> Crop | None:
+        """A square of the photo that touches no known object, or ``None`` when ten draws found none."""
+        height, width = photo.shape[:2]
+        boxes = np.concatenate([example.others, example.box[None]])
+        for _ in range(10):
+            side, angle = float(min(height, width) * rng.uniform(0.1, 0.6)), float(rng.uniform(-20, 20))
+            x, y = rng.uniform(side / 2, width - side / 2), rng.uniform(side / 2, height - side / 2)
+            turn = math.radians(angle)
+            reach = side / 2 * (abs(math.cos(turn)) + abs(math.sin(turn)))  # of the turned square
+            low = np.maximum(boxes[:, :2], [x - reach, y - reach])
+            high = np.minimum(boxes[:, 2:], [x + reach, y + reach])
+            if not (high > low).all(axis=1).any():
+                return Crop((x, y), side, self.rule.size, angle)
+        return None
+
+    def _colour(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        config = self.config
+        gain = rng.uniform(1 - config.gain, 1 + config.gain) * rng.uniform(1 - config.gain / 2, 1 + config.gain / 2, 3)
+        offset = rng.uniform(-config.brightness, config.brightness)
+        levels = np.arange(256, dtype=np.float64)[:, None]
+        table = ((levels - 128) * gain + 128 + offset).round().clip(0, 255).astype(np.uint8)
+        image = np.asarray(cv2.LUT(image, table[None]), np.uint8)
+        if rng.random() < config.blur:
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 1.5))), np.uint8)
+        return image
+
+    def _erase(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Cover up to a fifth of the crop with one colour: something in front of the object."""
+        if rng.random() >= self.config.erase:
+            return image
+        size = image.shape[0]
+        height, width = (rng.uniform(0.1, 0.45, 2) * size).astype(int)
+        top, left = int(rng.integers(0, size - height)), int(rng.integers(0, size - width))
+        image[top : top + height, left : left + width] = rng.integers(0, 256, 3, dtype=np.uint8)
+        return image

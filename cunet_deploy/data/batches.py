@@ -1,0 +1,100 @@
+"""Batches of crops, the same for the same seed whatever happened before: an epoch can be repeated after a crash."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.data.augment import Augmenter
+from cunet_deploy.data.examples import Example, PhotoCache
+from cunet_deploy.geometry import CropRule
+from cunet_deploy.runtime.preprocess import sample
+
+__all__ = ["Batch", "plain_batches", "training_batches"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Crops and what is in them.
+
+    Attributes:
+        images: (B, S, S, 3) BGR uint8.
+        points: (B, K, 2) input coordinates; NaN: not labelled, infinite: known not to be there.
+    """
+
+    images: NDArray[np.uint8]
+    points: NDArray[np.float64]
+
+
+def training_batches(
+    examples: Sequence[Example], augmenter: Augmenter, photos: PhotoCache, *, size: int, seed: int, epoch: int
+) -> Iterator[Batch]:
+    """One epoch of augmented crops in random order, prepared by a thread that stays two batches ahead.
+
+    The last batch is dropped when it is smaller than half of ``size``: batch statistics of a few crops are noise.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(examples))
+    chunks = [order[start : start + size] for start in range(0, len(order), size)]
+    if len(chunks) > 1 and len(chunks[-1]) < size / 2:
+        chunks.pop()
+
+    def make(chunk: NDArray[np.intp]) -> Batch:
+        drawn = [
+            augmenter.draw(
+                examples[index], photos[examples[index].image], np.random.default_rng([seed, epoch, int(index)])
+            )
+            for index in chunk
+        ]
+        return Batch(np.stack([image for image, _ in drawn]), np.stack([points for _, points in drawn]))
+
+    return _ahead(make, chunks)
+
+
+def plain_batches(examples: Sequence[Example], rule: CropRule, photos: PhotoCache, *, size: int) -> Iterator[Batch]:
+    """Crops of the labelled boxes without augmentation, in order."""
+    for start in range(0, len(examples), size):
+        part = examples[start : start + size]
+        crops = [rule.crop(example.box) for example in part]
+        images = [sample(photos[example.image], crop) for example, crop in zip(part, crops, strict=True)]
+        points = [crop.to_input(example.points) for example, crop in zip(part, crops, strict=True)]
+        yield Batch(np.stack(images), np.stack(points))
+
+
+def _ahead(make, chunks, depth: int = 2) -> Iterator[Batch]:  # type: ignore[no-untyped-def]
+    """``make`` of each chunk in order, computed in a thread up to ``depth`` ahead; its errors are raised here."""
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for chunk in chunks:
+                if not put(make(chunk)):
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+            put(error)
+
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

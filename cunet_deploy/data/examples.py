@@ -1,0 +1,85 @@
+"""What every reader returns: labelled objects in photos."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.geometry import landmark_boxes
+
+__all__ = ["Example", "PhotoCache", "load_photo", "split_by_photo"]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One labelled object.
+
+    Attributes:
+        image: path of the photo.
+        points: (K, 2) landmarks, x then y, 0-based pixels; NaN where a landmark is not labelled.
+        photo: identifies the photo, which may hold several objects; splits keep a photo together.
+        others: (M, 4) xyxy boxes of all known objects in the photo, labelled or not.
+    """
+
+    image: Path
+    points: NDArray[np.float64]
+    photo: str
+    others: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+
+    @property
+    def box(self) -> NDArray[np.float64]:
+        """(4,) tight xyxy box around the labelled landmarks."""
+        return landmark_boxes(self.points[np.isfinite(self.points).all(axis=1)])
+
+
+def load_photo(path: Path) -> NDArray[np.uint8]:
+    """Read a photo as (H, W, 3) BGR uint8.
+
+    Raises:
+        InputError: it is missing or cannot be decoded.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise InputError(f"{path}: is not an image that OpenCV decodes; replace the file or use --skip-bad")
+    return np.asarray(image, np.uint8)
+
+
+class PhotoCache:
+    """Decoded photos by path, kept until ``max_bytes`` are full; further ones are decoded each time."""
+
+    def __init__(self, max_bytes: int = 4 << 30) -> None:
+        self._free = max_bytes
+        self._photos: dict[Path, NDArray[np.uint8]] = {}
+
+    def __getitem__(self, path: Path) -> NDArray[np.uint8]:
+        photo = self._photos.get(path)
+        if photo is None:
+            photo = load_photo(path)
+            if photo.nbytes <= self._free:
+                self._free -= photo.nbytes
+                self._photos[path] = photo
+        return photo
+
+
+def split_by_photo(examples: Sequence[Example], fraction: float) -> tuple[list[Example], list[Example]]:
+    """Hold back about ``fraction`` of the photos.
+
+    The choice hangs on the photo's name alone, so it is the same on every machine and for every order of reading.
+    """
+    kept: list[Example] = []
+    held: list[Example] = []
+    for example in examples:
+        share = zlib.crc32(example.photo.encode()) / 2**32
+        (held if share < fraction else kept).append(example)
+    return kept, held

@@ -1,0 +1,113 @@
+"""The 300-W layout: ``NAME.jpg`` beside ``NAME.pts``, several labelled faces of a photo as ``STEM_1``, ``STEM_2``.
+
+A ``.pts`` file counts pixels from 1; `read_pts` counts from 0. ``faces.json``, where a folder has one, lists for each
+photo the boxes of all its faces, labelled or not, as ``[x, y, w, h, score]``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.data.examples import Example
+from cunet_deploy.errors import InputError
+
+__all__ = ["IMAGE_SUFFIXES", "read_300w", "read_pts"]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+def read_pts(path: Path, count: int | None = None) -> NDArray[np.float64]:
+    """Read a ``.pts`` file.
+
+    The header may be spelled ``n_points: 68`` or ``n_points 68`` or be absent, coordinates may be separated by blanks,
+    tabs or commas, braces may stand on lines of their own or beside the header, and ``#`` or ``//`` starts a comment.
+
+    Args:
+        path: the file.
+        count: how many landmarks are expected; ``None`` takes any number.
+
+    Returns:
+        (K, 2) 0-based pixels.
+
+    Raises:
+        InputError: the file is missing, truncated or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); every photo needs a .pts file beside it"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not a text file; expected the .pts format of 300-W") from error
+    lines = [re.sub(r"(#|//).*", "", line).strip() for line in text.splitlines()]
+    body = "\n".join(lines)
+    stated = re.search(r"n_points\s*:?\s*(\d+)", body)
+    start, end = body.find("{"), body.rfind("}")
+    if start >= 0 and end < start:
+        raise InputError(f"{path}: the closing brace is missing, so the file is cut off; restore it or use --skip-bad")
+    if start < 0:
+        body = "\n".join(line for line in lines if not re.match(r"(version|n_points)\b", line))
+    else:
+        body = body[start + 1 : end]
+    rows = [re.split(r"[\s,;]+", line.strip()) for line in body.splitlines() if line.strip()]
+    try:
+        points = np.array([[float(x), float(y)] for x, y in rows], np.float64).reshape(-1, 2)
+    except ValueError as error:
+        raise InputError(f"{path}: a line is not two numbers; expected 'x y' of one landmark a line") from error
+    expected = count if count is not None else int(stated.group(1)) if stated else len(points)
+    if len(points) != expected or not len(points) or not np.isfinite(points).all():
+        raise InputError(f"{path}: holds {len(points)} landmarks, expected {expected} finite ones")
+    return points - 1
+
+
+def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list[Example]:
+    """Read a folder of the 300-W layout, in order of file names.
+
+    Args:
+        folder: holds the photos and ``.pts`` files, without sub-folders.
+        count: landmarks a face must have.
+        bad: where to note files that cannot be used; ``None`` makes the first one an error.
+
+    Raises:
+        InputError: the folder is missing or holds no labelled photo, or a file is bad and ``bad`` is ``None``.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder; expected photos with .pts files beside them")
+    faces = _read_faces(folder / "faces.json")
+    examples = []
+    for labels in sorted(folder.glob("*.pts")):
+        images = [path for suffix in IMAGE_SUFFIXES if (path := labels.with_suffix(suffix)).is_file()]
+        try:
+            if not images:
+                raise InputError(f"{labels}: has no photo beside it (tried {', '.join(IMAGE_SUFFIXES)})")
+            points = read_pts(labels, count)
+            if min(np.ptp(points, axis=0)) <= 0:
+                raise InputError(f"{labels}: the landmarks span no area; fix the file or use --skip-bad")
+        except InputError as error:
+            if bad is None:
+                raise
+            bad.append(str(error))
+            continue
+        photo = re.sub(r"_\d+$", "", labels.stem)
+        examples.append(Example(images[0], points, photo, faces.get(images[0].name, np.zeros((0, 4)))))
+    if not examples:
+        raise InputError(f"{folder}: holds no photo with a usable .pts file; is it the right folder?")
+    return examples
+
+
+def _read_faces(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Boxes of all faces by photo, as (M, 4) xyxy; empty where the folder has no such list."""
+    if not path.is_file():
+        return {}
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        boxes = {name: np.array(rows, np.float64).reshape(-1, 5)[:, :4] for name, rows in table.items()}
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path}: is not a list of face boxes ({error}); fix or remove it") from error
+    return {name: np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1) for name, xywh in boxes.items()}

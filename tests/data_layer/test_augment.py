@@ -1,0 +1,115 @@
+"""Random crops: the landmarks move with the picture, and the same seed draws the same crops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from drawn import draw_face, write_faces
+
+from cunet_deploy.config import AugmentConfig
+from cunet_deploy.data.augment import NOWHERE, Augmenter
+from cunet_deploy.data.batches import plain_batches, training_batches
+from cunet_deploy.data.examples import Example, PhotoCache
+from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.errors import InputError
+from cunet_deploy.geometry import CropRule
+from cunet_deploy.skeletons import IBUG68
+
+RULE = CropRule(64, 1.4)
+STILL: dict[str, Any] = dict.fromkeys(
+    ["scale", "shift", "rotation", "flip", "gain", "brightness", "blur", "erase", "negative"], 0.0
+)
+
+
+def augmenter(**changes: float) -> Augmenter:
+    return Augmenter(AugmentConfig(**{**STILL, **changes}), RULE, IBUG68)
+
+
+def dotted() -> tuple[Example, np.ndarray]:
+    """A photo that is as grey as the border but for a bright dot on one landmark."""
+    _, points = draw_face(np.random.default_rng(3), 200, 220)
+    points = (points - points.mean(axis=0)) * 2 + [110, 100]
+    photo = np.full((200, 220, 3), 128, np.uint8)
+    x, y = points[36].round().astype(int)
+    cv2.circle(photo, (int(x), int(y)), 3, (255, 255, 255), -1)
+    points[36] = x, y
+    return Example(Path("none.png"), points, "none"), photo
+
+
+@pytest.mark.parametrize("changes", [{"scale": 0.3, "shift": 0.1, "rotation": 30.0}, {"flip": 1.0}, {}])
+def test_a_landmark_stays_on_what_it_marks(changes: dict[str, float]) -> None:
+    example, photo = dotted()
+    for seed in range(10):
+        image, points = augmenter(**changes).draw(example, photo, np.random.default_rng(seed))
+        weight = image[..., 0].astype(float) - 128
+        rows, columns = np.indices(weight.shape)
+        dot = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+        marked = points[45 if changes.get("flip") else 36]  # the outer corners of the eyes trade places in a mirror
+        assert np.abs(dot - marked).max() < 0.35
+
+
+def test_without_augmentation_the_crop_is_that_of_the_runtime() -> None:
+    example, photo = dotted()
+    _, points = augmenter().draw(example, photo, np.random.default_rng(0))
+    np.testing.assert_allclose(points, RULE.crop(example.box).to_input(example.points))
+
+
+def test_background_crops_show_no_known_object_and_have_no_landmarks() -> None:
+    photo = np.full((300, 400, 3), 128, np.uint8)
+    photo[100:200, 150:250] = 255  # the object
+    points = np.full((68, 2), 200.0)
+    points[:, 1] = 150
+    points[0], points[1] = (150, 100), (249, 199)
+    example = Example(Path("none.png"), points, "none")
+    draws = [augmenter(negative=1.0).draw(example, photo, np.random.default_rng(seed)) for seed in range(20)]
+    background = [image for image, found in draws if (found == NOWHERE).all()]
+    assert len(background) >= 15
+    assert all(image.max() <= 128 for image in background)
+
+
+def test_an_object_that_fills_the_photo_gives_no_background_crop() -> None:
+    points = np.random.default_rng(0).uniform(0, 99, (68, 2))
+    points[0], points[1] = (0, 0), (99, 99)
+    example = Example(Path("none.png"), points, "none")
+    _, found = augmenter(negative=1.0).draw(example, np.zeros((100, 100, 3), np.uint8), np.random.default_rng(0))
+    assert np.isfinite(found).all()
+
+
+def test_an_epoch_draws_the_same_crops_again_and_the_next_one_others(tmp_path: Path) -> None:
+    examples = read_300w(write_faces(tmp_path, 7), 68)
+    source = Augmenter(AugmentConfig(), RULE, IBUG68)
+
+    def epoch(number: int) -> list[np.ndarray]:
+        batches = training_batches(examples, source, PhotoCache(), size=3, seed=5, epoch=number)
+        return [batch.images for batch in batches]
+
+    first = epoch(1)
+    assert [len(images) for images in first] == [3, 3]  # the single left over is dropped
+    for one, other in zip(first, epoch(1), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any((one != other).any() for one, other in zip(first, epoch(2), strict=True))
+
+
+def test_an_error_while_drawing_reaches_the_trainer(tmp_path: Path) -> None:
+    examples = read_300w(write_faces(tmp_path, 4), 68)
+    examples[2].image.unlink()
+    with pytest.raises(InputError, match="face002"):
+        list(training_batches(examples, augmenter(), PhotoCache(), size=2, seed=0, epoch=0))
+
+
+def test_plain_batches_keep_the_order_and_leave_nothing_out(tmp_path: Path) -> None:
+    examples = read_300w(write_faces(tmp_path, 5), 68)
+    batches = list(plain_batches(examples, RULE, PhotoCache(), size=2))
+    assert [len(batch.images) for batch in batches] == [2, 2, 1]
+    np.testing.assert_allclose(batches[2].points[0], RULE.crop(examples[4].box).to_input(examples[4].points))
+
+
+def test_a_full_cache_still_gives_photos(tmp_path: Path) -> None:
+    examples = read_300w(write_faces(tmp_path, 2), 68)
+    photos = PhotoCache(max_bytes=10)
+    np.testing.assert_array_equal(photos[examples[0].image], photos[examples[0].image])
+    assert photos[examples[0].image] is not photos[examples[0].image]
