@@ -1,0 +1,300 @@
+"""Checkpoints: trained weights with the configuration that made them.
+
+A file written by ``torch.save`` holding plain containers and tensors only; it is read with ``weights_only=True``, so
+reading one never runs code.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cunet_deploy import __version__
+from cunet_deploy._files import atomic_path
+from cunet_deploy.config import Config, QuantConfig, parse_config
+from cunet_deploy.errors import ArtifactError, CunetError, InputError, UntrustedError
+from cunet_deploy.geometry import CropRule
+from cunet_deploy.heatmaps import Decoder
+from cunet_deploy.manifest import Manifest
+from cunet_deploy.model.cunet import CUNet
+from cunet_deploy.model.graph import Graph, build_graph, fold
+from cunet_deploy.quantize.network import QuantizedCUNet, run_float
+from cunet_deploy.quantize.reference import run_integer
+from cunet_deploy.skeletons import get_skeleton
+
+__all__ = [
+    "Checkpoint",
+    "TorchSession",
+    "float_model",
+    "load_checkpoint",
+    "make_manifest",
+    "normalize",
+    "open_torch_session",
+    "read_tensors",
+    "save_checkpoint",
+]
+
+FORMAT = 1
+OPSET = 17
+Kind = Literal["float", "quantized"]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Trained weights and all that is needed to use them.
+
+    Attributes:
+        kind: "float" holds the state of a `CUNet`, "quantized" that of a `QuantizedCUNet` with the last head only.
+        config: how it was trained.
+        state: the tensors.
+        zero_points: of the signed activation groups of a quantized network.
+        min_score: mean landmark score from which an object counts as found.
+    """
+
+    kind: Kind
+    config: Config
+    state: dict[str, Tensor]
+    zero_points: dict[str, int] = field(default_factory=dict)
+    min_score: float = 0.3
+
+    @property
+    def graph(self) -> Graph:
+        """The network at inference, with the last head only."""
+        return build_graph(self.config.model, len(get_skeleton(self.config.skeleton)))
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of names, shapes and bytes of the weights; the file's own bytes hang on the torch version."""
+        digest = hashlib.sha256(self.kind.encode())
+        for name in sorted(self.state):
+            values = self.state[name].detach().cpu().contiguous().numpy()
+            digest.update(f"{name} {values.dtype} {values.shape}".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()
+
+    def folded(self) -> dict[str, Tensor]:
+        """Float weights of `graph`, every BN folded.
+
+        Raises:
+            InputError: the checkpoint is quantized.
+        """
+        if self.kind != "float":
+            raise InputError("the checkpoint is quantized already; a float one is needed here")
+        return fold(self.graph, self.state)
+
+    def quantized_network(self) -> QuantizedCUNet:
+        """The network of a quantized checkpoint, in evaluation mode."""
+        network = QuantizedCUNet(self.graph, self.config.quant, self.zero_points)
+        network.load_state_dict(self.state)
+        return network.eval()
+
+    @classmethod
+    def of_float(cls, config: Config, model: nn.Module) -> Checkpoint:
+        """A checkpoint of a `CUNet`."""
+        return cls("float", config, _copy(model.state_dict()))
+
+    @classmethod
+    def of_quantized(cls, config: Config, network: QuantizedCUNet) -> Checkpoint:
+        """A checkpoint of a quantized network, its learned scales frozen, heads other than the last left out."""
+        network = copy.deepcopy(network)
+        network.freeze_scales()
+        graph = build_graph(config.model, len(get_skeleton(config.skeleton)))
+        kept = QuantizedCUNet(graph, config.quant, network.zero_points)
+        state = {name: value for name, value in network.state_dict().items() if name in kept.state_dict()}
+        return cls("quantized", config, _copy(state), dict(kept.zero_points))
+
+    def with_ranges(self, ranges: Mapping[str, tuple[float, float]], quant: QuantConfig) -> Checkpoint:
+        """Post-training quantization of a float checkpoint with calibrated activation ranges."""
+        network = QuantizedCUNet.from_float(self.graph, self.folded(), dict(ranges), quant)
+        return Checkpoint.of_quantized(replace(self.config, quant=quant), network)
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path, *, overwrite: bool = False) -> None:
+    """Write a checkpoint; the file appears whole or not at all."""
+    table = {
+        "format": FORMAT,
+        "producer": f"cunet-deploy {__version__}",
+        "kind": checkpoint.kind,
+        "config": checkpoint.config.to_dict(),
+        "state": checkpoint.state,
+        "zero_points": checkpoint.zero_points,
+        "min_score": checkpoint.min_score,
+    }
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        torch.save(table, temporary)
+
+
+def read_tensors(path: Path, what: str) -> Any:
+    """Read a file of ``torch.save`` that holds plain containers and tensors, without running code of its maker.
+
+    Args:
+        path: the file.
+        what: named in errors, for example "checkpoint".
+
+    Raises:
+        InputError: the file is missing or is something else.
+        UntrustedError: it is a pickle that asks for code.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a {what} (.pt)") from error
+    if not head:
+        raise InputError(f"{path}: is empty; expected a {what} (.pt) written by cunet-deploy train")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # said in our own words below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # A bare pickle, or a complaint about more than a byte that is no pickle's: it asks for code or classes.
+        complaint = "WeightsUnpickler error" in str(error) and "Unsupported operand" not in str(error)
+        if complaint or head.startswith(pickle.PROTO):
+            raise UntrustedError(
+                f"{path}: refused: it is a pickle that asks to run code, which no {what} of cunet-deploy does; "
+                "nothing was executed. Get the file from its maker again or train your own"
+            ) from error
+        raise InputError(f"{path}: is not a {what}; expected a .pt file written by cunet-deploy train") from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+        raise InputError(
+            f"{path}: is not a {what} or is cut off ({_first_line(error)}); copy it again or train again"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:120]
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        InputError: the file is missing, cut off or not a checkpoint.
+        UntrustedError: it is a pickle that asks for code.
+        ArtifactError: it was written by a newer version, or its tensors do not fit its configuration.
+    """
+    table = read_tensors(path, "checkpoint")
+    if not isinstance(table, dict) or "state" not in table or "config" not in table or "kind" not in table:
+        raise InputError(f"{path}: is a torch file but not a checkpoint; expected one written by cunet-deploy train")
+    if int(table.get("format", 0)) > FORMAT:
+        raise ArtifactError(
+            f"{path}: checkpoint format {table['format']} is newer than this version reads ({FORMAT}); "
+            "upgrade: pip install -U cunet-deploy"
+        )
+    try:
+        checkpoint = Checkpoint(
+            table["kind"],
+            parse_config(table["config"]),
+            dict(table["state"]),
+            {str(name): int(value) for name, value in table["zero_points"].items()},
+            float(table["min_score"]),
+        )
+        _check_fit(checkpoint)
+    except (CunetError, RuntimeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: its weights do not fit its configuration ({_first_line(error)}); train or convert it again"
+        ) from error
+    return checkpoint
+
+
+def _check_fit(checkpoint: Checkpoint) -> None:
+    if checkpoint.kind == "quantized":
+        checkpoint.quantized_network()
+    elif checkpoint.kind == "float":
+        float_model(checkpoint)
+    else:
+        raise ValueError(f"unknown kind {checkpoint.kind!r}")
+
+
+def float_model(checkpoint: Checkpoint) -> CUNet:
+    """The network of a float checkpoint, in evaluation mode."""
+    model = CUNet(checkpoint.config.model, len(get_skeleton(checkpoint.config.skeleton)))
+    model.load_state_dict(checkpoint.state)
+    return model.eval()
+
+
+def make_manifest(checkpoint: Checkpoint) -> Manifest:
+    """What a model made from this checkpoint says of itself."""
+    config, is_float = checkpoint.config, checkpoint.kind == "float"
+    return Manifest(
+        name=config.name,
+        skeleton=get_skeleton(config.skeleton),
+        crop=CropRule(config.crop.size, config.crop.padding),
+        stride=config.model.stride,
+        decoder=Decoder(config.heatmap.radius),
+        weight_bits=32 if is_float else config.quant.weight_bits,
+        activation_bits=32 if is_float else config.quant.activation_bits,
+        min_score=checkpoint.min_score,
+        licence=config.data.licence,
+        trained_on=config.data.train,
+        opset=OPSET,
+        producer=f"cunet-deploy {__version__}",
+        checkpoint=checkpoint.checksum,
+    )
+
+
+def normalize(images: NDArray[np.uint8]) -> Tensor:
+    """(B, S, S, 3) uint8 crops to the (B, 3, S, S) float32 tensor that the network computes on."""
+    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
+
+
+class TorchSession:
+    """A checkpoint behind the `Session` protocol: the reference that exported models are compared with.
+
+    Args:
+        checkpoint: what to run.
+        exact: run a quantized network on integers, as a correct runtime does; otherwise on fake-quantized float32,
+            as it was trained. Both round the same numbers, but float32 sums can fall on the other side of a half.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, exact: bool = True) -> None:
+        self._manifest = make_manifest(checkpoint)
+        self._exact = exact
+        self._graph = checkpoint.graph
+        self._folded = checkpoint.folded() if checkpoint.kind == "float" else {}
+        self._network = checkpoint.quantized_network() if checkpoint.kind == "quantized" else None
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the network expects and returns."""
+        return self._manifest
+
+    @property
+    def backend(self) -> str:
+        """What runs it."""
+        return f"torch {torch.__version__}"
+
+    @torch.inference_mode()
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(B, size, size, 3) uint8 BGR crops to (B, K, map_size, map_size) float32 heatmaps."""
+        if self._network is None:
+            maps = run_float(self._graph, self._folded, normalize(images))
+        elif self._exact:
+            maps = run_integer(self._network, torch.from_numpy(images).permute(0, 3, 1, 2))
+        else:
+            maps = self._network(normalize(images))
+        return np.asarray(maps[-1].numpy(), np.float32)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def open_torch_session(path: Path) -> TorchSession:
+    """A session that runs a checkpoint in torch; raises as `load_checkpoint`."""
+    return TorchSession(load_checkpoint(path))

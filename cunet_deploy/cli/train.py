@@ -1,0 +1,90 @@
+"""``cunet-deploy train``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cunet_deploy.cli._options import console, progress, threads_option
+from cunet_deploy.config import Config, load_config
+
+__all__ = ["command"]
+
+
+@click.command("train")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder that holds the data folders.")
+@click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on after the last whole epoch of the run in -o.")
+@click.option("--skip-bad", is_flag=True, help="Leave out photos and labels that cannot be read, and name them.")
+@threads_option
+def command(config: Path, data: Path, run: Path, resume: bool, skip_bad: bool, threads: int | None) -> None:
+    """Train CONFIG.toml on labelled photos: first in float, then quantized.
+
+    Leaves float.pt and quantized.pt in the run folder, metrics.jsonl, curves.png and validation.png. Ctrl-C leaves a
+    usable checkpoint; --resume goes on to exactly the weights that an unbroken run would have had.
+
+    \b
+    Example:
+      cunet-deploy train models/face68-s/config.toml --data data/300w -o runs/s
+    """
+    from cunet_deploy._optional import require
+
+    torch = require("torch", extra="train")
+    from cunet_deploy.train.folder import RunFolder
+    from cunet_deploy.train.loop import Trainer, load_examples
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    settings, folder = load_config(config), RunFolder(run)
+    bad: list[str] = []
+    examples = load_examples(settings, data, bad if skip_bad else None)
+    for line in bad:
+        click.echo(f"skipped: {line}", err=True)
+    folder.prepare(config.read_text(encoding="utf-8"), resume=resume)
+    click.echo(f"{len(examples.train)} examples to train on, {len(examples.validation)} held back", err=True)
+    with _Display(settings) as display:
+        trainer = Trainer(settings, examples, folder, display.update)
+        try:
+            checkpoint = trainer.run(resume=resume)
+        except KeyboardInterrupt:
+            console().print(f"stopped; the weights so far are in {run}; go on with --resume")
+            raise
+    click.echo(checkpoint)
+
+
+class _Display:
+    """Bars for epochs and steps on stderr, with the latest loss and error; a line an epoch without a terminal."""
+
+    def __init__(self, config: Config) -> None:
+        self._bar = progress()
+        self._total = config.train.epochs + config.quant.epochs
+        self._before = {"float": 0, "quantized": config.train.epochs}
+        self._epochs = self._bar.add_task("epochs", total=self._total)
+        self._steps = self._bar.add_task("steps", total=None)
+
+    def __enter__(self) -> _Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Show a step or an epoch."""
+        if row["event"] == "step":
+            self._bar.update(
+                self._steps, total=row["steps"], completed=row["step"], description=f"loss {row['loss']:.5f}"
+            )
+            return
+        nme = f", NME {row['nme_percent']:.2f} %" if "nme_percent" in row else ""
+        done = self._before[row["phase"]] + row["epoch"]
+        self._bar.update(self._epochs, completed=done, description=f"{row['phase']}{nme}")
+        if self._bar.disable:
+            line = (
+                f"epoch {done} of {self._total} ({row['phase']}): loss {row['loss']:.5f}{nme}, {row['seconds']:.1f} s"
+            )
+            click.echo(line, err=True)

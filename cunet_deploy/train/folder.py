@@ -1,0 +1,89 @@
+"""The folder of a run: what training leaves behind and what it needs to go on.
+
+config.toml         the configuration, as given
+metrics.jsonl       one line an epoch
+state.pt            everything needed to go on after the last whole epoch
+float.pt            float checkpoint: the averaged weights after the last whole epoch
+quantized.pt        quantized checkpoint, once the quantized phase has begun
+curves.png          loss and error by epoch
+validation.png      crops held back, with the landmarks found and the true ones
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cunet_deploy._files import atomic_path, write_text_atomic
+from cunet_deploy.checkpoint import read_tensors
+from cunet_deploy.config import Config
+from cunet_deploy.errors import InputError
+
+__all__ = ["RunFolder"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and files of a run.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """Where the state to resume from is."""
+        return self.path / "state.pt"
+
+    def checkpoint(self, kind: str) -> Path:
+        """Where the checkpoint of a phase is: ``float.pt`` or ``quantized.pt``."""
+        return self.path / f"{kind}.pt"
+
+    def prepare(self, config_text: str, *, resume: bool) -> None:
+        """Make the folder, or check that it can be continued.
+
+        Raises:
+            InputError: the folder holds a run and ``resume`` is not set, or there is nothing to resume.
+        """
+        if resume and not self.state.is_file():
+            raise InputError(f"{self.path}: holds no state.pt to resume from; start the run without --resume")
+        if not resume and self.path.exists() and any(self.path.iterdir()):
+            raise InputError(f"{self.path}: is not empty; add --resume to go on with that run or choose another -o")
+        write_text_atomic(self.path / "config.toml", config_text, overwrite=True)
+
+    def save_state(self, table: dict[str, Any]) -> None:
+        """Write the state; the earlier one stays until the new one is whole."""
+        with atomic_path(self.state, overwrite=True) as temporary:
+            torch.save(table, temporary)
+
+    def load_state(self, config: Config) -> dict[str, Any]:
+        """Read the state.
+
+        Raises:
+            InputError: it is damaged or belongs to another configuration.
+        """
+        table = read_tensors(self.state, "training state")
+        if not isinstance(table, dict) or table.get("config") != config.to_dict():
+            raise InputError(
+                f"{self.state}: belongs to another configuration; resume with {self.path / 'config.toml'} "
+                "or start a new run in another folder"
+            )
+        return table
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        return [json.loads(line) for line in lines]
+
+    def write_rows(self, rows: list[Mapping[str, Any]]) -> None:
+        """Replace ``metrics.jsonl``: after a crash it may hold an epoch that is about to be repeated."""
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_text_atomic(self.path / "metrics.jsonl", text, overwrite=True)

@@ -1,0 +1,315 @@
+"""Training: a float phase, then a quantized one that starts from its weights.
+
+Every random choice hangs on the seed, the epoch and the example, and the learning rate on the step, so a run that was
+killed goes on from its last whole epoch to exactly the weights it would have had.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cunet_deploy.checkpoint import Checkpoint, TorchSession, normalize, save_checkpoint
+from cunet_deploy.config import Config
+from cunet_deploy.data.augment import Augmenter
+from cunet_deploy.data.batches import plain_batches, training_batches
+from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
+from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.geometry import CropRule
+from cunet_deploy.heatmaps import Decoder, decode, map_to_input
+from cunet_deploy.metrics import normalized_errors
+from cunet_deploy.model.cunet import CUNet, initialize
+from cunet_deploy.model.graph import build_graph, fold
+from cunet_deploy.quantize.network import QuantizedCUNet, calibrate
+from cunet_deploy.skeletons import get_skeleton
+from cunet_deploy.train.average import Average
+from cunet_deploy.train.folder import RunFolder
+from cunet_deploy.train.loss import make_targets, total_loss
+from cunet_deploy.train.pictures import contact_sheet, save_curves
+from cunet_deploy.train.schedule import cosine, one_cycle
+from cunet_deploy.train.threshold import choose_min_score
+
+__all__ = ["Examples", "Progress", "Trainer", "load_examples"]
+
+Progress = Callable[[Mapping[str, Any]], None]
+"""Called after each step and epoch with what there is to show."""
+
+Network = TypeVar("Network", bound=nn.Module)
+
+CLIP_NORM = 1.0
+SHEET = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What is trained on and what is held back.
+
+    Attributes:
+        train: examples to learn from.
+        validation: examples held back.
+        photos: decoded photos of both, as far as they fit.
+    """
+
+    train: list[Example]
+    validation: list[Example]
+    photos: PhotoCache
+
+
+def load_examples(config: Config, data: Path, bad: list[str] | None = None) -> Examples:
+    """Read the folders of a configuration and decode every photo once, so that a bad one shows before training.
+
+    Args:
+        config: names the folders.
+        data: holds them.
+        bad: collects what cannot be used; ``None`` makes the first bad file an error.
+
+    Raises:
+        InputError: a file is bad, or nothing is left to train on.
+    """
+    count, photos = len(get_skeleton(config.skeleton)), PhotoCache()
+    examples = []
+    for example in (found for name in config.data.train for found in read_300w(data / name, count, bad=bad)):
+        try:
+            photos[example.image]
+        except InputError as error:
+            if bad is None:
+                raise
+            bad.append(str(error))
+        else:
+            examples.append(example)
+    train, validation = split_by_photo(examples, config.data.validation_fraction)
+    if len(train) < config.train.batch_size:
+        raise InputError(
+            f"{data}: {len(train)} usable examples to train on, fewer than batch_size = {config.train.batch_size}; "
+            "add photos or lower batch_size"
+        )
+    return Examples(train, validation, photos)
+
+
+@dataclass
+class _Phase:
+    """A network in training with all that changes as it goes."""
+
+    kind: str
+    network: nn.Module
+    average: Average
+    optimizer: torch.optim.Optimizer
+    epochs: int
+    schedule: Callable[[float], float]
+    epoch: int = 0
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "average_steps": self.average.steps,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load(self, table: Mapping[str, Any]) -> None:
+        self.epoch = table["epoch"]
+        self.network.load_state_dict(table["network"])
+        self.average.network.load_state_dict(table["average"])
+        self.average.steps = table["average_steps"]
+        self.optimizer.load_state_dict(table["optimizer"])
+
+
+class Trainer:
+    """Runs the phases of a configuration in a run folder.
+
+    Args:
+        config: what to train.
+        examples: on what.
+        folder: where to leave results; prepared already.
+        progress: told about every step and epoch.
+    """
+
+    def __init__(self, config: Config, examples: Examples, folder: RunFolder, progress: Progress) -> None:
+        self.config = config
+        self.examples = examples
+        self.folder = folder
+        self.progress = progress
+        self.skeleton = get_skeleton(config.skeleton)
+        self.rule = CropRule(config.crop.size, config.crop.padding)
+        self.augmenter = Augmenter(config.augment, self.rule, self.skeleton)
+        self.photos = examples.photos
+
+    def run(self, *, resume: bool = False) -> Path:
+        """Train to the end and return the path of the last checkpoint.
+
+        Raises:
+            CunetError: the loss is not finite any more.
+            KeyboardInterrupt: after writing a usable checkpoint of the averaged weights so far.
+        """
+        state = self.folder.load_state(self.config) if resume else None
+        rows = [*state["rows"]] if state else []
+        phase = self._float_phase()
+        if state is not None and state["phase"]["kind"] == "quantized":
+            # The scales that the state will overwrite only need their shapes; zero points are fixed by calibration.
+            phase = self._quantized_phase(zero_points=state["zero_points"])
+        if state is not None:
+            phase.load(state["phase"])
+        while True:
+            self._fit(phase, rows)
+            self._set_min_score(phase)
+            if phase.kind == "quantized" or self.config.quant.epochs == 0:
+                return self.folder.checkpoint(phase.kind)
+            phase = self._quantized_phase(phase.average.network)
+
+    def _float_phase(self) -> _Phase:
+        train = self.config.train
+        model = CUNet(self.config.model, len(self.skeleton))
+        initialize(model, torch.Generator().manual_seed(train.seed))
+        network = _channels_last(model)
+        weights = [value for value in network.parameters() if value.ndim > 1]
+        others = [value for value in network.parameters() if value.ndim <= 1]
+        groups = [{"params": weights, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        return _Phase(
+            "float",
+            network,
+            Average(network, train.ema_decay),
+            torch.optim.AdamW(groups, lr=train.learning_rate),
+            train.epochs,
+            lambda progress: one_cycle(progress, train.learning_rate),
+        )
+
+    def _quantized_phase(self, parent: nn.Module | None = None, zero_points: dict[str, int] | None = None) -> _Phase:
+        """From a float parent, calibrated on training crops; or of the right shapes for a state to be loaded."""
+        quant = self.config.quant
+        graph = build_graph(self.config.model, len(self.skeleton), all_heads=True)
+        if parent is not None:
+            folded = fold(graph, parent.state_dict())
+            network = QuantizedCUNet.from_float(graph, folded, calibrate(graph, folded, self._calibration()), quant)
+        else:
+            network = QuantizedCUNet(graph, quant, zero_points or {})
+        network = _channels_last(network)
+        trained = [value for value in network.parameters() if value.requires_grad]
+        return _Phase(
+            "quantized",
+            network,
+            Average(network, self.config.train.ema_decay),
+            torch.optim.AdamW(trained, lr=quant.learning_rate, weight_decay=0.0),
+            quant.epochs,
+            lambda progress: cosine(progress, quant.learning_rate),
+        )
+
+    def _calibration(self) -> list[Tensor]:
+        few = self.examples.train[:: max(1, len(self.examples.train) // self.config.quant.calibration_examples)]
+        batches = plain_batches(few, self.rule, self.photos, size=self.config.train.batch_size)
+        return [normalize(batch.images) for batch in batches]
+
+    def _fit(self, phase: _Phase, rows: list[dict[str, Any]]) -> None:
+        """Train a phase from its epoch to its end, saving after each epoch."""
+        try:
+            while phase.epoch < phase.epochs:
+                start = time.monotonic()
+                loss = self._epoch(phase)
+                phase.epoch += 1
+                row: dict[str, Any] = {"phase": phase.kind, "epoch": phase.epoch, "loss": loss}
+                last = phase.epoch == phase.epochs
+                if self.examples.validation and (last or phase.epoch % self.config.train.validate_every == 0):
+                    row["nme_percent"] = self._validate(phase.average.network, sheet=True)
+                row["seconds"] = round(time.monotonic() - start, 2)
+                rows.append(row)
+                self._save(phase, rows)
+                self.progress({**row, "epochs": phase.epochs, "event": "epoch"})
+        except KeyboardInterrupt:
+            self._save_checkpoint(phase)
+            raise
+        save_curves(rows, self.folder.path / "curves.png")
+
+    def _epoch(self, phase: _Phase) -> float:
+        config, losses = self.config.train, []
+        steps = _count_batches(len(self.examples.train), config.batch_size)
+        # Phases draw different crops: the quantized one goes on where the float one ended.
+        drawn = phase.epoch + (config.epochs if phase.kind == "quantized" else 0)
+        batches = training_batches(
+            self.examples.train, self.augmenter, self.photos, size=config.batch_size, seed=config.seed, epoch=drawn
+        )
+        phase.network.train()
+        low_precision = config.precision == "bfloat16" and phase.kind == "float"
+        for step, batch in enumerate(batches):
+            rate = phase.schedule((phase.epoch * steps + step) / (phase.epochs * steps))
+            for group in phase.optimizer.param_groups:
+                group["lr"] = rate
+            targets = make_targets(batch.points, self.config)
+            with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
+                heatmaps = phase.network(normalize(batch.images).contiguous(memory_format=torch.channels_last))
+            loss = total_loss(heatmaps, targets, self.config)
+            phase.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = torch.nn.utils.clip_grad_norm_(phase.network.parameters(), CLIP_NORM)
+            if not torch.isfinite(norm):
+                raise CunetError(
+                    f"training diverged in epoch {phase.epoch + 1} of the {phase.kind} phase: the gradient is not "
+                    f"finite; lower learning_rate (now {rate:.2g}) and resume from {self.folder.state}"
+                )
+            phase.optimizer.step()
+            phase.average.update(phase.network)
+            losses.append(float(loss.detach()))
+            self.progress({"event": "step", "step": step + 1, "steps": steps, "loss": losses[-1]})
+        return float(np.mean(losses))
+
+    @torch.inference_mode()
+    def _validate(self, network: nn.Module, *, sheet: bool) -> float:
+        """Mean normalized error, in percent, of the held-back examples; writes the contact sheet."""
+        network.eval()
+        images: list[NDArray[np.uint8]] = []
+        found: list[NDArray[np.float64]] = []
+        true: list[NDArray[np.float64]] = []
+        decoder, stride = Decoder(self.config.heatmap.radius), self.config.model.stride
+        for batch in plain_batches(self.examples.validation, self.rule, self.photos, size=32):
+            maps = network(normalize(batch.images).contiguous(memory_format=torch.channels_last))[-1]
+            points, _ = decode(maps.float().numpy(), decoder)
+            images.extend(batch.images)
+            found.extend(map_to_input(points, stride))
+            true.extend(batch.points)
+        if sheet:
+            contact_sheet(images[:SHEET], found[:SHEET], true[:SHEET], self.folder.path / "validation.png")
+        errors = normalized_errors(np.stack(found), np.stack(true), self.skeleton)
+        return round(100 * float(np.nanmean(errors)), 4)
+
+    def _save(self, phase: _Phase, rows: Sequence[Mapping[str, Any]]) -> None:
+        zero_points = phase.network.zero_points if isinstance(phase.network, QuantizedCUNet) else {}
+        self._save_checkpoint(phase)
+        self.folder.save_state(
+            {"config": self.config.to_dict(), "phase": phase.state(), "zero_points": zero_points, "rows": list(rows)}
+        )
+        self.folder.write_rows(list(rows))
+
+    def _checkpoint(self, phase: _Phase) -> Checkpoint:
+        network = phase.average.network
+        if isinstance(network, QuantizedCUNet):
+            return Checkpoint.of_quantized(self.config, network)
+        return Checkpoint.of_float(self.config, network)
+
+    def _save_checkpoint(self, phase: _Phase) -> None:
+        save_checkpoint(self._checkpoint(phase), self.folder.checkpoint(phase.kind), overwrite=True)
+
+    def _set_min_score(self, phase: _Phase) -> None:
+        """Measure the score threshold of a finished phase and put it into its checkpoint."""
+        checkpoint, examples = self._checkpoint(phase), self.examples.validation or self.examples.train
+        score = choose_min_score(TorchSession(checkpoint, exact=False), examples, self.photos)
+        save_checkpoint(replace(checkpoint, min_score=score), self.folder.checkpoint(phase.kind), overwrite=True)
+
+
+def _channels_last(network: Network) -> Network:
+    """The network with channels-last weights: its convolutions are about 1.5 times faster on CPUs."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _count_batches(examples: int, size: int) -> int:
+    """How many batches `training_batches` makes of so many examples."""
+    whole, rest = divmod(examples, size)
+    return whole + (1 if rest and (rest >= size / 2 or not whole) else 0)

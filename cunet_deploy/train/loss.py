@@ -1,0 +1,107 @@
+"""What training minimizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cunet_deploy.config import Config
+from cunet_deploy.heatmaps import encode, input_to_map
+
+__all__ = ["Targets", "heatmap_loss", "landmark_loss", "make_targets", "soft_points", "total_loss"]
+
+WINDOW = 3.0
+"""Standard deviation, in map cells, of the window in which `landmark_loss` looks for the landmark."""
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What a batch should give.
+
+    Attributes:
+        maps: (B, K, H, W) Gaussians.
+        known: (B, K) 1.0 where a landmark is labelled or known to be absent: the others do not count.
+        points: (B, K, 2) map coordinates, 0 where there is no point to find.
+        present: (B, K) 1.0 where a labelled landmark lies inside the map.
+    """
+
+    maps: Tensor
+    known: Tensor
+    points: Tensor
+    present: Tensor
+
+
+def make_targets(points: NDArray[np.float64], config: Config) -> Targets:
+    """Targets of (B, K, 2) input coordinates; NaN is not labelled, infinite is known to be absent."""
+    size = config.crop.size // config.model.stride
+    cells = input_to_map(points, config.model.stride)
+    present = np.all(np.isfinite(cells) & (cells > 0) & (cells < size - 1), axis=-1)
+    return Targets(
+        maps=torch.from_numpy(encode(cells, size, config.heatmap.sigma)),
+        known=torch.from_numpy(~np.isnan(points).any(axis=-1)).float(),
+        points=torch.from_numpy(np.where(np.expand_dims(present, -1), cells, 0)).float(),
+        present=torch.from_numpy(present).float(),
+    )
+
+
+def heatmap_loss(heatmaps: Tensor, targets: Targets, foreground_weight: float) -> Tensor:
+    """Mean of (1 + w target) (prediction - target)^2 over the cells of the known landmarks.
+
+    Heatmaps are nearly empty; without the weight the all-zero map is a plateau on which training stays for epochs.
+
+    Args:
+        heatmaps: (B, K, H, W).
+        targets: of the batch.
+        foreground_weight: w.
+    """
+    weight = (1 + foreground_weight * targets.maps) * targets.known[:, :, None, None]
+    count = targets.known.sum().clamp(min=1) * heatmaps.shape[-1] * heatmaps.shape[-2]
+    return (weight * (heatmaps.float() - targets.maps).square()).sum() / count
+
+
+def soft_points(heatmaps: Tensor, around: Tensor) -> Tensor:
+    """Centroids of the positive part of maps under a Gaussian window: differentiable landmarks.
+
+    Args:
+        heatmaps: (B, K, H, W).
+        around: (B, K, 2) centres of the windows in map cells.
+
+    Returns:
+        (B, K, 2) map coordinates.
+    """
+    cells = torch.arange(heatmaps.shape[-1], dtype=torch.float32)
+    window = torch.exp(-((cells - around[..., None]) ** 2) / (2 * WINDOW**2))  # (B, K, 2, size)
+    mass = heatmaps.float().clamp(min=0) * window[:, :, 1, :, None] * window[:, :, 0, None, :] + 1e-6
+    total = mass.sum(dim=(-2, -1))
+    x = (mass.sum(dim=-2) * cells).sum(-1) / total
+    y = (mass.sum(dim=-1) * cells).sum(-1) / total
+    return torch.stack([x, y], dim=-1)
+
+
+def landmark_loss(heatmaps: Tensor, targets: Targets) -> Tensor:
+    """Smooth L1 distance, in map cells, between the centroids of prediction and target.
+
+    The squared error of a map hardly notices a peak that is a tenth of a cell off; this does. Both centroids are taken
+    in the same window around the true landmark, so a perfect map has no loss.
+    """
+    error = F.smooth_l1_loss(
+        soft_points(heatmaps, targets.points), soft_points(targets.maps, targets.points), reduction="none", beta=0.1
+    )
+    return (error.sum(-1) * targets.present).sum() / targets.present.sum().clamp(min=1)
+
+
+def total_loss(heatmaps: Sequence[Tensor], targets: Targets, config: Config) -> Tensor:
+    """Mean over the supervised U-Nets of the heatmap loss and the weighted landmark loss."""
+    losses = []
+    for maps in heatmaps:
+        loss = heatmap_loss(maps, targets, config.heatmap.foreground_weight)
+        if config.train.coordinate_weight > 0:
+            loss = loss + config.train.coordinate_weight * landmark_loss(maps, targets)
+        losses.append(loss)
+    return torch.stack(losses).mean()

@@ -1,0 +1,71 @@
+"""Pictures of a run: curves, and held-back crops with their landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy._files import atomic_path, write_bytes_atomic
+from cunet_deploy._optional import require
+
+__all__ = ["contact_sheet", "save_curves"]
+
+FOUND, TRUE = (0, 200, 255), (255, 160, 60)  # BGR; tell apart with any colour vision
+
+
+def save_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Loss and validation error by epoch, the quantized phase shaded."""
+    figures = require("matplotlib.figure", extra="train")
+    figure = figures.Figure(figsize=(8, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = np.arange(1, len(rows) + 1)
+    left.semilogy(epochs, [row["loss"] for row in rows])
+    left.set(xlabel="epoch", ylabel="training loss")
+    measured = [(epoch, row["nme_percent"]) for epoch, row in zip(epochs, rows, strict=True) if "nme_percent" in row]
+    if measured:
+        right.semilogy(*zip(*measured, strict=True))
+        right.set_title(f"last {measured[-1][1]:.2f} %", fontsize=9)
+    right.set(xlabel="epoch", ylabel="validation NME (%)")
+    quantized = [epoch for epoch, row in zip(epochs, rows, strict=True) if row["phase"] == "quantized"]
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        if quantized:
+            axes.axvspan(quantized[0] - 0.5, quantized[-1] + 0.5, alpha=0.15, label="quantized")
+            axes.legend(fontsize=8)
+    with atomic_path(path, overwrite=True) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def contact_sheet(
+    images: Sequence[NDArray[np.uint8]],
+    found: Sequence[NDArray[np.floating]],
+    true: Sequence[NDArray[np.floating]],
+    path: Path,
+    columns: int = 6,
+) -> None:
+    """Crops in a grid; true landmarks under the ones that were found.
+
+    Args:
+        images: (S, S, 3) BGR crops.
+        found: for each (K, 2) input coordinates.
+        true: for each (K, 2) input coordinates.
+        path: of the PNG.
+        columns: of the grid.
+    """
+    zoom = max(1, round(256 / images[0].shape[0]))
+    tiles = []
+    for image, points, truth in zip(images, found, true, strict=True):
+        tile = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
+        for group, colour in ((truth, TRUE), (points, FOUND)):
+            for x, y in (np.asarray(group)[np.isfinite(group).all(axis=1)] + 0.5) * zoom - 0.5:
+                cv2.circle(tile, (round(x), round(y)), 2, colour, -1, cv2.LINE_AA)
+        tiles.append(tile)
+    while len(tiles) % columns:
+        tiles.append(np.zeros_like(tiles[0]))
+    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    write_bytes_atomic(path, cv2.imencode(".png", np.vstack(rows))[1].tobytes(), overwrite=True)

@@ -1,0 +1,57 @@
+"""From which score an object counts as found: set on real crops, of objects and of background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.config import AugmentConfig
+from cunet_deploy.data.augment import NOWHERE, Augmenter
+from cunet_deploy.data.examples import Example, PhotoCache
+from cunet_deploy.heatmaps import decode
+from cunet_deploy.runtime.sessions.base import Session
+
+__all__ = ["choose_min_score", "crop_scores"]
+
+DRAWS = 4
+TAIL = 0.01
+
+
+def choose_min_score(session: Session, examples: Sequence[Example], photos: PhotoCache) -> float:
+    """The middle between the scores that nearly all background crops stay under and nearly all objects exceed.
+
+    Each example is drawn a few times as a detector would find it, and as often a piece of its photo that shows no known
+    object. The threshold lies halfway between the 99th percentile of the background and the 1st of the objects.
+
+    Returns:
+        A score in [0.05, 0.95], to two decimals.
+    """
+    scores, is_background = crop_scores(session, examples, photos)
+    low = np.quantile(scores[is_background], 1 - TAIL) if is_background.any() else 0.0
+    high = np.quantile(scores[~is_background], TAIL)
+    return round(float(np.clip((low + high) / 2, 0.05, 0.95)), 2)
+
+
+def crop_scores(
+    session: Session, examples: Sequence[Example], photos: PhotoCache
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Mean landmark score of random crops, and which of them show background only."""
+    manifest = session.manifest
+    found = AugmentConfig(scale=0.15, shift=0.05, rotation=10, flip=0, gain=0, brightness=0, blur=0, erase=0)
+    scores, background = [], []
+    for share in (0.0, 1.0):
+        augmenter = Augmenter(replace(found, negative=share), manifest.crop, manifest.skeleton)
+        for index, example in enumerate(examples):
+            rng = np.random.default_rng([index, int(share)])
+            drawn = [augmenter.draw(example, photos[example.image], rng) for _ in range(DRAWS)]
+            kept = [(image, points[0, 0] == NOWHERE) for image, points in drawn]
+            # A photo that its object fills has no background; what is drawn there instead is no news.
+            kept = [(image, empty) for image, empty in kept if empty == bool(share)]
+            if kept:
+                _, peaks = decode(session.run(np.stack([image for image, _ in kept])), manifest.decoder)
+                scores.extend(peaks.mean(axis=1))
+                background.extend(empty for _, empty in kept)
+    return np.array(scores, np.float64), np.array(background, bool)

@@ -1,0 +1,60 @@
+"""What training minimizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from drawn import tiny_config
+
+from cunet_deploy.heatmaps import map_to_input
+from cunet_deploy.train.loss import heatmap_loss, landmark_loss, make_targets, total_loss
+
+CONFIG = tiny_config(crop={"size": 64}, train={"coordinate_weight": 0.01})
+
+
+def points(*cells: tuple[float, float]) -> np.ndarray:
+    return map_to_input(np.array([cells]), 4)
+
+
+def test_the_perfect_map_has_no_loss() -> None:
+    targets = make_targets(points((5.3, 7.8), (2.0, 3.5)), CONFIG)
+    assert total_loss([targets.maps, targets.maps], targets, CONFIG).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_miss_on_the_peak_costs_ten_times_a_miss_beside_it() -> None:
+    targets = make_targets(points((5.0, 5.0)), CONFIG)
+    on, beside = targets.maps.clone(), targets.maps.clone()
+    on[0, 0, 5, 5] -= 0.1
+    beside[0, 0, 14, 14] -= 0.1
+    ratio = heatmap_loss(on, targets, 9.0) / heatmap_loss(beside, targets, 9.0)
+    assert ratio.item() == pytest.approx(10, rel=1e-3)
+
+
+def test_unlabelled_landmarks_do_not_count_and_absent_ones_do() -> None:
+    nan, inf = (np.nan, np.nan), (np.inf, np.inf)
+    targets = make_targets(np.array([[nan, inf, (20.0, 20.0)]]), CONFIG)
+    assert targets.known.tolist() == [[0, 1, 1]]
+    assert targets.present.tolist() == [[0, 0, 1]]
+    wrong = targets.maps.clone().requires_grad_()
+    total_loss([wrong + 0.5], targets, CONFIG).backward()
+    assert wrong.grad is not None
+    assert wrong.grad[0].abs().sum(dim=(1, 2)).gt(0).tolist() == [False, True, True]
+
+
+def test_the_landmark_loss_grows_with_the_shift_of_the_peak() -> None:
+    targets = make_targets(points((6.0, 7.0)), CONFIG)
+    losses = [
+        landmark_loss(make_targets(points((6.0 + shift, 7.0)), CONFIG).maps, targets).item()
+        for shift in (0, 0.2, 0.5, 1)
+    ]
+    assert losses[0] == pytest.approx(0, abs=1e-9)
+    assert losses == sorted(losses)
+    assert losses[3] > 0.5
+
+
+def test_every_supervised_unet_gets_a_gradient() -> None:
+    targets = make_targets(points((6.0, 7.0)), CONFIG)
+    maps = [torch.zeros_like(targets.maps, requires_grad=True) for _ in range(3)]
+    total_loss(maps, targets, CONFIG).backward()
+    assert all(map_.grad is not None and map_.grad.any() for map_ in maps)
