@@ -1,0 +1,159 @@
+"""A bundle: the folder that goes to the device.
+
+model.onnx      the network with its manifest inside; the only file that inference needs
+manifest.json   the manifest again, with the checksum of model.onnx and the measured parity
+golden.npz      inputs with the heatmaps and landmarks that the trained network gives for them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy._files import write_bytes_atomic, write_text_atomic
+from cunet_deploy.checkpoint import Checkpoint, TorchSession, make_manifest, normalize
+from cunet_deploy.config import QuantConfig
+from cunet_deploy.errors import InputError, VerificationError
+from cunet_deploy.export.crops import crops_of_folder, drawn_crops
+from cunet_deploy.export.ranges import read_ranges
+from cunet_deploy.export.writer import write_model
+from cunet_deploy.parity import Parity, compare_sessions, locate_in_crops
+from cunet_deploy.quantize.network import Ranges, calibrate
+from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.runtime.sessions.ort import OrtSession
+
+__all__ = ["GATE_PX", "Bundle", "calibrate_checkpoint", "export_checkpoint", "quantized_checkpoint"]
+
+GATE_PX = 0.05
+"""Mean landmark distance between torch and ONNX Runtime, in pixels of the input, above which export fails."""
+
+GOLDEN, DRAWN, PARITY_CROPS, BATCH = 2, 16, 50, 16
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What `export_checkpoint` wrote.
+
+    Attributes:
+        path: the folder.
+        bytes: size of model.onnx.
+        sha256: of model.onnx.
+        parity: the network as it was trained (fake-quantized or float torch) against ONNX Runtime.
+        differing: heatmap values in which ONNX Runtime differs from exact integer arithmetic; ``None`` for float.
+        crops: "real" or "drawn": what both were measured on.
+    """
+
+    path: Path
+    bytes: int
+    sha256: str
+    parity: Parity
+    differing: int | None
+    crops: str
+
+
+def quantized_checkpoint(checkpoint: Checkpoint, bits: int, calibration: Path | None) -> Checkpoint:
+    """The checkpoint in the wanted precision, quantized after training where it must be.
+
+    Args:
+        checkpoint: float or quantized.
+        bits: 8, or 32 for float.
+        calibration: a folder of photos or a file of recorded ranges; a float checkpoint needs it for 8 bits.
+
+    Raises:
+        InputError: the checkpoint cannot be brought to these bits.
+    """
+    if bits == 32:
+        if checkpoint.kind == "quantized":
+            raise InputError("a quantized checkpoint cannot become float again; export its float parent (float.pt)")
+        return checkpoint
+    if checkpoint.kind == "quantized":
+        return checkpoint
+    if calibration is None:
+        raise InputError(
+            "a float checkpoint needs --calibration DIR (photos like those on the device) to become 8 bit; "
+            "or export the quantized checkpoint of the same run (quantized.pt), or use --bits 32"
+        )
+    quant = QuantConfig(weight_bits=bits, activation_bits=8)
+    ranges = calibrate_checkpoint(checkpoint, calibration, 256) if calibration.is_dir() else None
+    return checkpoint.with_ranges(ranges or read_ranges(calibration, checkpoint), quant)
+
+
+def calibrate_checkpoint(checkpoint: Checkpoint, images: Path, limit: int) -> Ranges:
+    """Activation ranges of a float checkpoint over up to ``limit`` crops of a folder."""
+    crops = crops_of_folder(images, make_manifest(checkpoint), limit)
+    batches = (normalize(crops[start : start + 16]) for start in range(0, len(crops), 16))
+    return calibrate(checkpoint.graph, checkpoint.folded(), batches)
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint, out: Path, *, images: Path | None = None, overwrite: bool = False
+) -> Bundle:
+    """Write the bundle of a checkpoint and prove that it computes what the checkpoint does.
+
+    Args:
+        checkpoint: in the precision to export.
+        out: the folder; made when missing.
+        images: real photos to measure the parity on (50 crops); drawn faces otherwise.
+        overwrite: replace files of an earlier bundle.
+
+    Raises:
+        InputError: a file exists already.
+        VerificationError: ONNX Runtime and torch differ by more than `GATE_PX`; nothing is left under the final names.
+    """
+    names = [out / name for name in ("model.onnx", "manifest.json", "golden.npz")]
+    existing = [path for path in names if path.exists()]
+    if existing and not overwrite:
+        raise InputError(f"{existing[0]} exists already; add --overwrite to replace it or choose another -o")
+    model = write_model(checkpoint)
+    manifest, exact = make_manifest(checkpoint), TorchSession(checkpoint)
+    crops = drawn_crops(manifest, DRAWN) if images is None else crops_of_folder(images, manifest, PARITY_CROPS)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(model)
+        session = OrtSession(file)
+        parity = compare_sessions(TorchSession(checkpoint, exact=False), session, crops)
+        differing = None if checkpoint.kind == "float" else _differing(exact, session, crops)
+        session.close()
+    if parity.mean_px > GATE_PX:
+        raise VerificationError(
+            f"the exported model differs from the checkpoint by {parity.mean_px:.3f} px on average over {len(crops)} "
+            f"crops, allowed are {GATE_PX} px; nothing was written. Please report this with the checkpoint"
+        )
+    sha256, kind = hashlib.sha256(model).hexdigest(), "drawn" if images is None else "real"
+    measured = {**parity.to_dict(), "crops_are": kind, "values_differing_from_integer_arithmetic": differing}
+    table = {**manifest.to_dict(), "sha256": sha256, "parity": measured}
+    write_bytes_atomic(names[2], _golden(exact, drawn_crops(manifest, GOLDEN)), overwrite=True)
+    write_text_atomic(names[1], json.dumps(table, indent=1, sort_keys=True) + "\n", overwrite=True)
+    write_bytes_atomic(names[0], model, overwrite=True)
+    return Bundle(out, len(model), sha256, parity, differing, kind)
+
+
+def _differing(exact: Session, session: Session, crops: NDArray[np.uint8]) -> int:
+    """How many heatmap values differ at all, in batches that fit any memory."""
+    starts = range(0, len(crops), BATCH)
+    parts = [crops[start : start + BATCH] for start in starts]
+    return sum(int((exact.run(part) != session.run(part)).sum()) for part in parts)
+
+
+def _golden(reference: TorchSession, crops: NDArray[np.uint8]) -> bytes:
+    """Golden inputs and outputs as the bytes of an ``.npz``, with the same bytes for the same arrays."""
+    points, maps = locate_in_crops(reference, crops)
+    arrays: dict[str, NDArray[Any]] = {"images": crops, "heatmaps": maps, "points": points.astype(np.float32)}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))  # a fixed date, no clock inside
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            member = io.BytesIO()
+            np.lib.format.write_array(member, values, allow_pickle=False)
+            archive.writestr(entry, member.getvalue())
+    return buffer.getvalue()

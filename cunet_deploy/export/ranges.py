@@ -1,0 +1,49 @@
+"""Recorded activation ranges: a readable file, so that quantizing again needs no photos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cunet_deploy._files import write_text_atomic
+from cunet_deploy.checkpoint import Checkpoint
+from cunet_deploy.errors import InputError
+from cunet_deploy.quantize.network import Ranges
+
+__all__ = ["read_ranges", "write_ranges"]
+
+FORMAT = 1
+
+
+def write_ranges(ranges: Ranges, checkpoint: Checkpoint, path: Path, *, crops: int, overwrite: bool = False) -> None:
+    """Write ranges with the checksum of the weights that they belong to."""
+    table = {
+        "format": FORMAT,
+        "model": checkpoint.config.name,
+        "checkpoint": checkpoint.checksum,
+        "method": "min-max",
+        "crops": crops,
+        "ranges": {name: [round(low, 6), round(high, 6)] for name, (low, high) in ranges.items()},
+    }
+    write_text_atomic(path, json.dumps(table, indent=1) + "\n", overwrite=overwrite)
+
+
+def read_ranges(path: Path, checkpoint: Checkpoint) -> Ranges:
+    """Read ranges for a checkpoint.
+
+    Raises:
+        InputError: the file is missing, is something else, or was recorded for other weights.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        recorded, ranges = table["checkpoint"], table["ranges"]
+        result = {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); expected a folder of photos or a ranges file"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is not a ranges file; make one with cunet-deploy calibrate") from error
+    if recorded != checkpoint.checksum:
+        raise InputError(f"{path}: was recorded for other weights; run cunet-deploy calibrate on this checkpoint")
+    return result
