@@ -12,7 +12,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.runtime.sessions.base import Session
 
-__all__ = ["Parity", "compare_sessions", "locate_in_crops"]
+__all__ = ["Parity", "compare_sessions", "locate_in_crops", "measure"]
 
 
 @dataclass(frozen=True)

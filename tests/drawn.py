@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+from torch import nn
 
 from cunet_deploy.config import Config, parse_config
+from cunet_deploy.model.cunet import CUNet, Head
 from cunet_deploy.skeletons import IBUG68
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def template() -> np.ndarray:
@@ -88,9 +96,14 @@ calibration_examples = 8
 
 def tiny_config(**tables: dict[str, object]) -> Config:
     """`CONFIG_TOML` with some keys replaced, as ``tiny_config(model={"block": "pre"})``."""
-    from cunet_deploy.config import tomllib
-
     table = tomllib.loads(CONFIG_TOML)
     for name, changes in tables.items():
         table[name] = {**table.get(name, {}), **changes}
     return parse_config(table)
+
+
+def wake_heads(model: CUNet, spread: float) -> None:
+    """Give the heads of a fresh network weights large enough for peaks: they start near zero."""
+    for head in model.heads:
+        assert isinstance(head, Head)
+        nn.init.normal_(head.conv.weight, std=spread)

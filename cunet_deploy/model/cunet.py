@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cunet_deploy.config import ModelConfig
 
-__all__ = ["BatchNorm", "CUNet", "CatConv", "initialize"]
+__all__ = ["BatchNorm", "CUNet", "CatConv", "DenseUnit", "Head", "SemanticBlock", "Stem", "initialize"]
 
 
 class BatchNorm(nn.BatchNorm2d):

@@ -24,11 +24,22 @@ from cunet_deploy.quantize.primitives import (
     TINY,
     choose_activation_qparams,
     choose_weight_scale,
-    fake_quantize,
+    damp_gradient,
     quantize,
+    round_clamp,
 )
 
-__all__ = ["INPUT_SCALE", "INPUT_ZERO_POINT", "QuantizedCUNet", "Ranges", "activation_groups", "run_float"]
+__all__ = [
+    "INPUT_SCALE",
+    "INPUT_ZERO_POINT",
+    "Groups",
+    "QuantizedCUNet",
+    "Ranges",
+    "activation_groups",
+    "calibrate",
+    "move",
+    "run_float",
+]
 
 INPUT_SCALE, INPUT_ZERO_POINT = 1 / 128, 128
 """The image is a quantized tensor already: see `cunet_deploy.runtime.preprocess`."""
@@ -78,20 +89,9 @@ def activation_groups(graph: Graph) -> Groups:
     return Groups(of, frozenset(of[name] for name in parent if signed[name]))
 
 
-def _run(node: Node, inputs: list[Tensor], weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """One operation on real numbers; the ReLU is left to the caller."""
-    if node.op == "conv":
-        assert weight is not None
-        return F.conv2d(inputs[0], weight, bias, stride=node.stride, padding=node.kernel // 2)
-    if node.op == "affine":
-        assert weight is not None
-        assert bias is not None
-        return inputs[0] * weight[:, None, None] + bias[:, None, None]
-    if node.op == "max_pool":
-        return F.max_pool2d(inputs[0], 2)
-    if node.op == "upsample":
-        return F.interpolate(inputs[0], scale_factor=2, mode="nearest")
-    return torch.cat(inputs, dim=1)
+def move(node: Node, x: Tensor) -> Tensor:
+    """Pooling or upsampling: it moves values and makes none."""
+    return F.max_pool2d(x, 2) if node.op == "max_pool" else F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def run_float(graph: Graph, folded: dict[str, Tensor], image: Tensor, ranges: Ranges | None = None) -> list[Tensor]:
@@ -103,14 +103,20 @@ def run_float(graph: Graph, folded: dict[str, Tensor], image: Tensor, ranges: Ra
         image: (B, 3, S, S) normalized.
         ranges: widened to what each activation group reaches, when given.
     """
-    groups = activation_groups(graph) if ranges is not None else None
+    shared = activation_groups(graph).of
     values = {graph.input: image}
     for node in graph.nodes:
         inputs = [values[x] for x in node.inputs]
-        out = _run(node, inputs, folded.get(f"{node.output}.weight"), folded.get(f"{node.output}.bias"))
+        if node.op in ("conv", "affine"):
+            weight = folded[f"{node.output}.weight"]
+            weight, groups = (weight, 1) if node.op == "conv" else (weight.reshape(-1, 1, 1, 1), node.channels)
+            bias = folded[f"{node.output}.bias"]
+            out = F.conv2d(inputs[0], weight, bias, node.stride, node.kernel // 2, groups=groups)
+        else:
+            out = torch.cat(inputs, dim=1) if node.op == "concat" else move(node, inputs[0])
         values[node.output] = out = F.relu(out) if node.relu else out
-        if ranges is not None and groups is not None:
-            group = groups.of[node.output]
+        if ranges is not None:
+            group = shared[node.output]
             low, high = ranges.get(group, (0.0, 0.0))
             ranges[group] = (min(low, float(out.min())), max(high, float(out.max())))
     return [values[name] for name in graph.outputs]
@@ -229,17 +235,15 @@ class QuantizedCUNet(nn.Module):
         floor = self.biases[_key(node.output)].detach().abs() / (input_scale.detach() * BIAS_LIMIT)
         return torch.maximum(magnitude, floor).clamp(min=TINY)
 
-    def _weight(self, node: Node) -> tuple[Tensor, Tensor]:
-        """Weights and biases of a node, on their integer grids."""
+    def _integer_weights(self, node: Node, input_scale: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Integer weights (out, in, k, k) and biases (out, 1, 1) as differentiable float32 tensors."""
         weight, bias = self.weights[_key(node.output)], self.biases[_key(node.output)]
-        scale = self.weight_scale(node)
-        limit = self.weight_max
-        shaped = scale.reshape(-1, *[1] * (weight.ndim - 1))
-        input_scale, _ = self.activation_qparams(node.inputs[0])
-        grid = (scale * input_scale).detach()
+        weight = weight if weight.ndim == 4 else weight.reshape(-1, 1, 1, 1)
+        grid = (scale.double() * input_scale.double()).detach()
+        limit = int(BIAS_LIMIT)
         return (
-            fake_quantize(weight, shaped, 0, -limit, limit),
-            fake_quantize(bias, grid, 0, -int(BIAS_LIMIT), int(BIAS_LIMIT)),
+            round_clamp(weight / scale[:, None, None, None], -self.weight_max, self.weight_max),
+            round_clamp(bias.double() / grid, -limit, limit).float()[:, None, None],
         )
 
     @torch.no_grad()
@@ -262,22 +266,49 @@ class QuantizedCUNet(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """See the class."""
-        values = {self.graph.input: image}
-        for node in self.graph.nodes:
+        """See the class.
+
+        Tensors hold integers (less their zero point) and scales are multiplied in once behind each convolution, as an
+        integer runtime does: the same numbers are rounded, so training sees what the device will compute.
+        """
+        graph = self.graph
+        values = {graph.input: image * (1 / INPUT_SCALE)}
+        for node in graph.nodes:
             inputs = [values[x] for x in node.inputs]
-            if node.op in ("max_pool", "upsample"):  # the values stay on the grid of the input
-                values[node.output] = _run(node, inputs, None, None)
-                continue
-            if node.op == "concat" and all(self.groups.of[x] == self.groups.of[node.output] for x in node.inputs):
-                values[node.output] = _run(node, inputs, None, None)
-                continue
-            weight, bias = self._weight(node) if node.op != "concat" else (None, None)
-            scale, zero_point = self.activation_qparams(node.output)
-            values[node.output] = fake_quantize(
-                _run(node, inputs, weight, bias), scale, zero_point, 0, self.activation_max
-            )
-        return [values[name] for name in self.graph.outputs]
+            if node.op in ("conv", "affine"):
+                values[node.output] = self._convolve(node, inputs[0])
+            elif node.op == "concat":
+                inputs = [self._rescale(x, node.output, value) for x, value in zip(node.inputs, inputs, strict=True)]
+                values[node.output] = torch.cat(inputs, dim=1)
+            else:
+                values[node.output] = move(node, inputs[0])
+        return [values[name] * self._damped(name, values[name].numel()) for name in graph.outputs]
+
+    def _damped(self, tensor: str, count: int) -> Tensor:
+        scale, _ = self.activation_qparams(tensor)
+        return damp_gradient(scale, count, self.activation_max)
+
+    def _convolve(self, node: Node, x: Tensor) -> Tensor:
+        _, zero_point = self.activation_qparams(node.output)
+        input_scale = self._damped(node.inputs[0], x.numel())
+        scale = self.weight_scale(node)
+        if node.op == "conv":
+            scale = damp_gradient(scale, self.weights[_key(node.output)][0].numel(), self.weight_max)
+        weight, bias = self._integer_weights(node, input_scale, scale)
+        groups = node.channels if node.op == "affine" else 1
+        sums = F.conv2d(x, weight, None, node.stride, node.kernel // 2, groups=groups) + bias
+        output_scale = self._damped(node.output, sums.numel())
+        factor = (input_scale * scale / output_scale)[:, None, None]
+        return round_clamp(sums * factor, -zero_point, self.activation_max - zero_point)
+
+    def _rescale(self, source: str, target: str, x: Tensor) -> Tensor:
+        """Integers of one tensor as integers of another; nothing to do where they share a scale."""
+        if self.groups.of[source] == self.groups.of[target]:
+            return x
+        _, zero_point = self.activation_qparams(target)
+        real = x * self._damped(source, x.numel())
+        scale = self._damped(target, x.numel())
+        return round_clamp(real / scale, -zero_point, self.activation_max - zero_point)
 
 
 @torch.no_grad()

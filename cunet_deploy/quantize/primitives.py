@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["choose_activation_qparams", "choose_weight_scale", "fake_quantize", "quantize"]
+__all__ = [
+    "choose_activation_qparams",
+    "choose_weight_scale",
+    "damp_gradient",
+    "fake_quantize",
+    "quantize",
+    "round_clamp",
+]
 
 TINY = 1e-8
 
@@ -38,28 +45,35 @@ def quantize(x: Tensor, scale: Tensor, zero_point: int, quant_min: int, quant_ma
     return (torch.round(x / scale) + zero_point).clamp(quant_min, quant_max)
 
 
-class _FakeQuantize(torch.autograd.Function):
-    """Quantize and dequantize; straight-through for x inside the range, LSQ (Esser et al., 2020) for the scale."""
+class _RoundClamp(torch.autograd.Function):
+    """Round half to even and clamp; the gradient passes straight through inside the limits and stops outside."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: int, quant_min: int, quant_max: int) -> Tensor:
-        q = quantize(x, scale, zero_point, quant_min, quant_max)
-        ctx.save_for_backward(x, scale, q)
-        ctx.limits = (zero_point, quant_min, quant_max)
-        return (q - zero_point) * scale
+    def forward(ctx: Any, x: Tensor, low: int, high: int) -> Tensor:
+        ctx.save_for_backward((x >= low) & (x <= high))
+        return torch.round(x).clamp(low, high)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        x, scale, q = ctx.saved_tensors
-        zero_point, quant_min, quant_max = ctx.limits
-        exact = x / scale + zero_point
-        inside = (exact >= quant_min) & (exact <= quant_max)
-        slope = torch.where(inside, q - exact, q - zero_point)
-        grad_scale = (gradient * slope).sum_to_size(scale.shape)
-        # LSQ's g = 1 / sqrt(N Q) keeps the scale's step in proportion to the weights' steps.
-        grad_scale = grad_scale / (max(x.numel() / scale.numel(), 1.0) * max(quant_max, 1)) ** 0.5
-        return gradient * inside, grad_scale, None, None, None
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None
+
+
+def round_clamp(x: Tensor, low: int, high: int) -> Tensor:
+    """Integers in [low, high], as a tensor of x's type, differentiable by the straight-through rule."""
+    out: Tensor = _RoundClamp.apply(x, low, high)  # type: ignore[no-untyped-call]
+    return out
+
+
+def damp_gradient(scale: Tensor, count: int, quant_max: int) -> Tensor:
+    """The scale itself, with LSQ's factor 1 / sqrt(count * quant_max) on its gradient (Esser et al., ICLR 2020).
+
+    A scale collects the gradients of all ``count`` values that share it; the factor keeps its step in proportion to
+    theirs.
+    """
+    factor = (max(count, 1) * max(quant_max, 1)) ** -0.5
+    damped: Tensor = scale.detach() + (scale - scale.detach()) * factor
+    return damped
 
 
 def fake_quantize(x: Tensor, scale: Tensor, zero_point: int, quant_min: int, quant_max: int) -> Tensor:
@@ -72,5 +86,4 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: int, quant_min: int, qua
         quant_min: smallest integer.
         quant_max: largest integer.
     """
-    out: Tensor = _FakeQuantize.apply(x, scale, zero_point, quant_min, quant_max)  # type: ignore[no-untyped-call]
-    return out
+    return round_clamp(x / scale, quant_min - zero_point, quant_max - zero_point) * scale

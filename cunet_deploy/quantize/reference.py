@@ -1,8 +1,8 @@
 """The quantized network in exact integer arithmetic: what a correct runtime must return, bit for bit.
 
-Fake quantization computes on rounded float32 numbers, so a value close to the middle between two integers may round to
-the other one. This does what ONNX's QLinearConv says: integer products, integer sums, one multiplication
-by a float32 factor, rounding half to even.
+Training computes the same numbers in float32, which holds sums of integers exactly up to 2^24 only and in which the
+order of summation could matter beyond. This is what ONNX's QLinearConv says: integer products, integer sums, one
+multiplication by a float32 factor, rounding half to even.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cunet_deploy.model.graph import Node
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedCUNet, move
 
 __all__ = ["run_integer"]
 
@@ -33,10 +33,8 @@ def run_integer(network: QuantizedCUNet, image: Tensor) -> list[Tensor]:
     values = {graph.input: image.double()}
     for node in graph.nodes:
         inputs = [values[x] for x in node.inputs]
-        if node.op == "max_pool":
-            values[node.output] = F.max_pool2d(inputs[0], 2)
-        elif node.op == "upsample":
-            values[node.output] = F.interpolate(inputs[0], scale_factor=2, mode="nearest")
+        if node.op in ("max_pool", "upsample"):
+            values[node.output] = move(node, inputs[0])
         elif node.op == "concat":
             values[node.output] = torch.cat(
                 [_rescale(network, x, node.output, value) for x, value in zip(node.inputs, inputs, strict=True)], dim=1

@@ -1,8 +1,8 @@
 """Image to network input. The only preprocessing there is: training, calibration and verification import it.
 
-The network reads ``(image - 128) / 128`` of a BGR crop. So 128 is zero: the value of the border that the crop adds where
-it leaves the image is also what convolutions pad with, and ``image - 128`` is exactly the signed 8-bit tensor that a
-symmetric quantizer wants, as ``image`` with zero point 128 is the unsigned one.
+The network reads ``(image - 128) / 128`` of a BGR crop. So 128 is zero: the value of the border that the crop adds
+where it leaves the image is also what convolutions pad with, and ``image - 128`` is exactly the signed 8-bit tensor
+that a symmetric quantizer wants, as ``image`` with zero point 128 is the unsigned one.
 """
 
 from __future__ import annotations
@@ -80,10 +80,8 @@ def _shrink(image: UInt8Array, crop: Crop, factor: int) -> tuple[UInt8Array, NDA
     height, width = image.shape[:2]
     radians = math.radians(crop.angle)
     half = crop.side / 2 * (abs(math.cos(radians)) + abs(math.sin(radians))) + factor
-    (left, top), (right, bottom) = (
-        [min(max(int(math.floor(c + reach)), 0), limit) for c, limit in zip(crop.center, (width, height), strict=True)]
-        for reach in (-half, half + 1)
-    )
+    left, right = _whole_blocks(crop.center[0] - half, crop.center[0] + half, width, factor)
+    top, bottom = _whole_blocks(crop.center[1] - half, crop.center[1] + half, height, factor)
     if right <= left or bottom <= top:  # the crop does not touch the image
         return np.full((1, 1, 3), BORDER, np.uint8), np.array([[1.0, 0, 0], [0, 1.0, 0]])
     part = image[top:bottom, left:right]
@@ -94,3 +92,15 @@ def _shrink(image: UInt8Array, crop: Crop, factor: int) -> tuple[UInt8Array, NDA
     matrix = crop.matrix()
     offset = matrix[:, :2] @ (0.5 * shrink - 0.5 + np.array([left, top])) + matrix[:, 2]
     return np.asarray(small, np.uint8), np.column_stack([matrix[:, :2] * shrink, offset])
+
+
+def _whole_blocks(low: float, high: float, limit: int, factor: int) -> tuple[int, int]:
+    """Pixels ``low`` to ``high`` of a row of ``limit``, widened to a multiple of ``factor`` where there is room.
+
+    Averaging whole blocks is three times faster than averaging fractions of pixels.
+    """
+    start, stop = (min(max(math.floor(value), 0), limit) for value in (low, high + 1))
+    missing = -(stop - start) % factor
+    after = min(missing, limit - stop)
+    before = min(missing - after, start)
+    return start - before, stop + after

@@ -248,7 +248,7 @@ class Trainer:
                 heatmaps = phase.network(normalize(batch.images).contiguous(memory_format=torch.channels_last))
             loss = total_loss(heatmaps, targets, self.config)
             phase.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(phase.network.parameters(), CLIP_NORM)
             if not torch.isfinite(norm):
                 raise CunetError(

@@ -41,17 +41,18 @@ def crop_scores(
     """Mean landmark score of random crops, and which of them show background only."""
     manifest = session.manifest
     found = AugmentConfig(scale=0.15, shift=0.05, rotation=10, flip=0, gain=0, brightness=0, blur=0, erase=0)
-    scores, background = [], []
+    scores: list[float] = []
+    background: list[bool] = []
     for share in (0.0, 1.0):
         augmenter = Augmenter(replace(found, negative=share), manifest.crop, manifest.skeleton)
         for index, example in enumerate(examples):
             rng = np.random.default_rng([index, int(share)])
             drawn = [augmenter.draw(example, photos[example.image], rng) for _ in range(DRAWS)]
-            kept = [(image, points[0, 0] == NOWHERE) for image, points in drawn]
+            kept = [(image, bool(points[0, 0] == NOWHERE)) for image, points in drawn]
             # A photo that its object fills has no background; what is drawn there instead is no news.
             kept = [(image, empty) for image, empty in kept if empty == bool(share)]
             if kept:
                 _, peaks = decode(session.run(np.stack([image for image, _ in kept])), manifest.decoder)
                 scores.extend(peaks.mean(axis=1))
                 background.extend(empty for _, empty in kept)
-    return np.array(scores, np.float64), np.array(background, bool)
+    return np.array(scores, np.float64), np.array(background, np.bool_)

@@ -17,7 +17,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from click.testing import CliRunner
-from drawn import tiny_config, write_faces
+from drawn import tiny_config, wake_heads, write_faces
 
 from cunet_deploy.checkpoint import Checkpoint, TorchSession, load_checkpoint, make_manifest, normalize, save_checkpoint
 from cunet_deploy.cli.calibrate import command as calibrate_command
@@ -40,8 +40,7 @@ def float_checkpoint(block: str = "post", stem: str = "conv3x2") -> Checkpoint:
     torch.manual_seed(0)
     model = CUNet(config.model, 68)
     initialize(model, torch.Generator().manual_seed(1))
-    for head in model.heads:
-        torch.nn.init.normal_(head.conv.weight, std=0.3)
+    wake_heads(model, 0.3)
     model.train()
     for seed in range(5):
         model(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 2 - 1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn import wake_heads
 from torch import Tensor, nn
 
 from cunet_deploy.config import ModelConfig
@@ -54,8 +55,7 @@ def trained_looking(config: ModelConfig, landmarks: int = 5) -> CUNet:
     for name, value in model.named_parameters():
         if "norm" in name:
             nn.init.uniform_(value, -0.5, 1.0)
-    for head in model.heads:
-        nn.init.normal_(head.conv.weight, std=0.1)
+    wake_heads(model, 0.1)
     model.train()
     for _ in range(3):
         model(torch.randn(4, 3, 64, 64))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cunet_deploy.quantize.primitives import (
     choose_activation_qparams,
     choose_weight_scale,
+    damp_gradient,
     fake_quantize,
     quantize,
 )
@@ -59,7 +60,16 @@ def test_the_gradients_are_those_of_the_straight_through_definition(zero_point: 
     (((rounded - zero_point) * scale) * weights).sum().backward()
     torch.testing.assert_close(found_x, x.grad)
     assert scale.grad is not None
-    torch.testing.assert_close(found_scale, scale.grad / (40 * 15) ** 0.5)  # LSQ's gradient scale
+    torch.testing.assert_close(found_scale, scale.grad)
+
+
+def test_damping_changes_the_gradient_of_a_scale_and_not_its_value() -> None:
+    scale = torch.tensor([0.3, 0.7], requires_grad=True)
+    damped = damp_gradient(scale, count=25, quant_max=4)
+    assert torch.equal(damped, scale)
+    damped.sum().backward()
+    assert scale.grad is not None
+    torch.testing.assert_close(scale.grad, torch.full((2,), 0.1))
 
 
 def test_the_weight_scale_reaches_the_largest_weight_of_each_channel() -> None:
@@ -78,4 +88,6 @@ def test_a_signed_range_holds_zero_exactly_and_both_ends_within_a_step(low: floa
 
 
 def test_a_tensor_that_is_never_negative_has_zero_point_zero() -> None:
-    assert choose_activation_qparams(-0.0, 5.1, 255, signed=False) == (pytest.approx(0.02), 0)
+    scale, zero_point = choose_activation_qparams(-0.0, 5.1, 255, signed=False)
+    assert scale == pytest.approx(0.02)
+    assert zero_point == 0
