@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from cunet_deploy.data.augment import Augmenter
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.geometry import CropRule
+from cunet_deploy.media import read_ahead
 from cunet_deploy.runtime.preprocess import sample
 
 __all__ = ["Batch", "plain_batches", "training_batches"]
@@ -52,7 +51,7 @@ def training_batches(
         ]
         return Batch(np.stack([image for image, _ in drawn]), np.stack([points for _, points in drawn]))
 
-    return _ahead(make, chunks)
+    return read_ahead((make(chunk) for chunk in chunks), depth=2)
 
 
 def plain_batches(examples: Sequence[Example], rule: CropRule, photos: PhotoCache, *, size: int) -> Iterator[Batch]:
@@ -63,38 +62,3 @@ def plain_batches(examples: Sequence[Example], rule: CropRule, photos: PhotoCach
         images = [sample(photos[example.image], crop) for example, crop in zip(part, crops, strict=True)]
         points = [crop.to_input(example.points) for example, crop in zip(part, crops, strict=True)]
         yield Batch(np.stack(images), np.stack(points))
-
-
-def _ahead(make, chunks, depth: int = 2) -> Iterator[Batch]:  # type: ignore[no-untyped-def]
-    """``make`` of each chunk in order, computed in a thread up to ``depth`` ahead; its errors are raised here."""
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: Batch | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for chunk in chunks:
-                if not put(make(chunk)):
-                    return
-            put(None)
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
-            put(error)
-
-    thread = threading.Thread(target=work, name="batches", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
