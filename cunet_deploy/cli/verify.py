@@ -1,0 +1,169 @@
+"""``cunet-deploy verify``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from cunet_deploy.cli._options import json_option, overwrite_option, threads_option
+from cunet_deploy.cli._report import json_report, results
+from cunet_deploy.errors import ArtifactError, InputError, VerificationError
+from cunet_deploy.evaluation import open_model
+from cunet_deploy.manifest import Manifest
+from cunet_deploy.parity import Parity, locate_in_crops, measure
+from cunet_deploy.runtime.sessions import open_session
+
+__all__ = ["command"]
+
+
+@click.command("verify")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Run this checkpoint (.pt) too; needs torch.")
+@click.option(
+    "--max-mean-px",
+    type=click.FloatRange(0),
+    default=0.05,
+    show_default=True,
+    help="Largest mean landmark distance allowed, in pixels of the network's input.",
+)
+@threads_option
+@json_option
+@overwrite_option
+def command(
+    bundle: Path,
+    checkpoint: Path | None,
+    max_mean_px: float,
+    threads: int | None,
+    json_path: Path | None,
+    overwrite: bool,
+) -> None:
+    """Check that the model in BUNDLE computes, on this machine, what the trained network does.
+
+    The golden inputs of the bundle go through the runtime; its heatmaps and landmarks are compared with those that the
+    trained network gave at export, and with --checkpoint also with what a checkpoint gives now. Each row of the table
+    is one stage, so it shows which one differs. Exit code 4 when one differs by more than allowed.
+
+    \b
+    Example:
+      cunet-deploy verify exported/face68-s --checkpoint runs/s/quantized.pt
+    """
+    golden = _read_golden(bundle / "golden.npz")
+    _check_sum(bundle)
+    with json_report(json_path, overwrite=overwrite) as write:
+        outputs = {"runtime": _run(str(bundle), golden, threads)}
+        if checkpoint is not None:
+            outputs["checkpoint"] = _run(str(checkpoint), golden, threads)
+        stages = _stages(golden, outputs)
+        failed = [stage for stage, parity in stages.items() if not parity.mean_px <= max_mean_px]
+        table = {stage: parity.to_dict() for stage, parity in stages.items()}
+        write({"bundle": str(bundle), "max_mean_px": max_mean_px, "passed": not failed, "stages": table})
+    _print_stages(stages, failed)
+    if failed:
+        raise VerificationError(
+            f"{bundle}: differs by more than {max_mean_px:g} px in: {', '.join(failed)}; {_advice(failed)}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Outputs:
+    """Landmarks (N, K, 2) in input coordinates and heatmaps (N, K, H, W) of the golden inputs."""
+
+    points: NDArray[np.floating]
+    heatmaps: NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class _Golden(_Outputs):
+    images: NDArray[np.uint8]
+
+
+def _read_golden(path: Path) -> _Golden:
+    if not path.parent.is_dir():
+        raise InputError(
+            f"{path.parent}: is not a folder; verify needs a bundle, made by cunet-deploy export CKPT -o DIR"
+        )
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            golden = _Golden(*(archive[name] for name in ("points", "heatmaps", "images")))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: is missing; export the bundle again: cunet-deploy export CKPT -o DIR") from error
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ArtifactError(f"{path}: is damaged ({error}); export the bundle again") from error
+    count = len(golden.images)
+    if golden.images.dtype != np.uint8 or not count or len(golden.points) != count or len(golden.heatmaps) != count:
+        raise ArtifactError(f"{path}: holds other arrays than golden inputs; export the bundle again")
+    return golden
+
+
+def _check_sum(bundle: Path) -> None:
+    """The model must be the file that the bundle's manifest describes."""
+    sidecar, model = bundle / "manifest.json", bundle / "model.onnx"
+    try:
+        text, content = sidecar.read_text(encoding="utf-8"), model.read_bytes()
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); export the bundle again") from error
+    Manifest.from_json(text, sidecar)
+    if json.loads(text).get("sha256") != hashlib.sha256(content).hexdigest():
+        raise VerificationError(f"{model}: is not the file that {sidecar} describes; copy or export the bundle again")
+
+
+def _run(model: str, golden: _Golden, threads: int | None) -> _Outputs:
+    opener = open_model if model.endswith(".pt") else open_session
+    session = opener(model, threads=threads)
+    try:
+        manifest = session.manifest
+        size, cells = manifest.crop.size, manifest.map_size
+        expected = {"images": (size, size, 3), "heatmaps": (len(manifest.skeleton), cells, cells)}
+        for name, shape in expected.items():
+            if getattr(golden, name).shape[1:] != shape:
+                raise ArtifactError(
+                    f"{model}: takes and gives other shapes than the golden inputs ({name}: {shape}); "
+                    "is it the model of this bundle?"
+                )
+        return _Outputs(*locate_in_crops(session, golden.images))
+    finally:
+        session.close()
+
+
+def _stages(golden: _Golden, outputs: dict[str, _Outputs]) -> dict[str, Parity]:
+    """Every pair that can be compared, by what stands between the two."""
+    runtime, checkpoint = outputs["runtime"], outputs.get("checkpoint")
+    decoded = _Outputs(golden.points, golden.heatmaps)
+    pairs = {"runtime / export": (decoded, runtime)}
+    if checkpoint is not None:
+        pairs["checkpoint / export"] = (decoded, checkpoint)
+        pairs["runtime / checkpoint"] = (checkpoint, runtime)
+    return {
+        stage: measure(expected.points, expected.heatmaps, found.points, found.heatmaps)
+        for stage, (expected, found) in pairs.items()
+    }
+
+
+def _advice(failed: list[str]) -> str:
+    if failed == ["runtime / export"]:
+        return "the runtime on this machine computes something else; report it with the output of this command"
+    if "runtime / export" not in failed:
+        return "the bundle is sound but was made from another checkpoint; export the checkpoint again"
+    return "export the bundle again and compare"
+
+
+def _print_stages(stages: dict[str, Parity], failed: list[str]) -> None:
+    table = Table(title="distance of landmarks on golden inputs, pixels of the network's input", title_justify="left")
+    table.add_column("stage")
+    for column in ("inputs", "mean px", "worst input px", "max px", "mean |heatmap|", ""):
+        table.add_column(column, justify="right")
+    for stage, parity in stages.items():
+        numbers = (parity.mean_px, parity.worst_crop_px, parity.max_px, parity.heatmap_mean)
+        verdict = "[red]differs" if stage in failed else "ok"
+        table.add_row(stage, str(parity.crops), *(f"{number:.5f}" for number in numbers), verdict)
+    results().print(table)

@@ -1,0 +1,229 @@
+"""Accuracy of a model on labelled photos.
+
+It works on anything behind the `Session` protocol, so a checkpoint, an exported model and an engine are measured by the
+same code. Each object is cropped around its tight landmark box by the model's own rule; predictions are mapped back to
+the photo, and errors are counted there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy import metrics
+from cunet_deploy._optional import require
+from cunet_deploy.data.examples import Example, PhotoCache
+from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.geometry import Crop
+from cunet_deploy.manifest import Manifest
+from cunet_deploy.metrics import Estimate
+from cunet_deploy.parity import locate_in_crops
+from cunet_deploy.runtime.preprocess import sample
+from cunet_deploy.runtime.sessions import open_session
+from cunet_deploy.runtime.sessions.base import Session
+
+__all__ = ["Evaluation", "Measure", "compare", "evaluate", "open_model"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of a report.
+
+    Attributes:
+        key: name with its unit, as JSON stores it.
+        title: name for people.
+        unit: "%" or "points" (percentage points).
+        estimate: in that unit.
+    """
+
+    key: str
+    title: str
+    unit: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model predicted on labelled objects.
+
+    Attributes:
+        manifest: of the model.
+        backend: what ran it.
+        examples: the N objects.
+        points: (N, K, 2) predictions in pixels of each photo.
+    """
+
+    manifest: Manifest
+    backend: str
+    examples: tuple[Example, ...]
+    points: NDArray[np.float64]
+
+    @cached_property
+    def truth(self) -> NDArray[np.float64]:
+        """(N, K, 2) labels; NaN where a landmark is not labelled."""
+        return np.stack([example.points for example in self.examples])
+
+    @property
+    def normalizer(self) -> str:
+        """The skeleton's default normalizer, which area, failures and landmarks are measured with."""
+        return metrics.normalizer_names(self.manifest.skeleton)[0]
+
+    def errors(self, normalizer: str | None = None) -> NDArray[np.float64]:
+        """(N, K) normalized errors, by default with `normalizer`."""
+        return metrics.normalized_errors(self.points, self.truth, self.manifest.skeleton, normalizer or self.normalizer)
+
+    def nme(self, normalizer: str | None = None) -> NDArray[np.float64]:
+        """(N,) normalized mean error of each object; NaN where its normalizer is not labelled."""
+        return metrics.object_errors(self.errors(normalizer))
+
+    def measures(self) -> list[Measure]:
+        """The metrics of the task, in percent, with intervals: NME by every normalizer, area, failure rate."""
+        found = [
+            Measure(f"nme_{name}_percent", f"NME, {_spoken(name)}", "%", _percent(self.nme(name)))
+            for name in metrics.normalizer_names(self.manifest.skeleton)
+        ]
+        errors, name, limit = self.nme(), self.normalizer, f"{metrics.THRESHOLD:.0%}"
+        found.append(Measure(f"auc_{name}_percent", f"AUC up to {limit}", "%", _percent(metrics.auc_parts(errors))))
+        found.append(
+            Measure(f"failure_rate_{name}_percent", f"failures above {limit}", "%", _percent(metrics.failures(errors)))
+        )
+        return found
+
+    def landmarks_percent(self) -> dict[str, float]:
+        """Mean error of each landmark by name, in percent of `normalizer`; NaN for one that is never labelled."""
+        errors = metrics.landmark_errors(self.errors()) * 100
+        return dict(zip(self.manifest.skeleton.landmarks, (float(error) for error in errors), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON stores them."""
+        return {
+            "name": self.manifest.name,
+            "weight_bits": self.manifest.weight_bits,
+            "activation_bits": self.manifest.activation_bits,
+            "backend": self.backend,
+            "objects": len(self.examples),
+            "threshold_percent": metrics.THRESHOLD * 100,
+            "interval": f"95 % percentile bootstrap over objects, {metrics.RESAMPLES} resamples",
+            **{measure.key: measure.estimate.to_dict() for measure in self.measures()},
+        }
+
+
+def open_model(model: str, *, threads: int | None = None) -> Session:
+    """Open a checkpoint in torch, or anything else that `open_session` opens; torch loads for checkpoints only.
+
+    Raises:
+        MissingDependencyError: a checkpoint without torch installed.
+        CunetError: as `open_session` and `cunet_deploy.checkpoint.load_checkpoint`.
+    """
+    if not model.endswith(".pt"):
+        return open_session(model, threads=threads)
+    torch = require("torch", extra="train")
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+    from cunet_deploy.checkpoint import open_torch_session
+
+    return open_torch_session(Path(model))
+
+
+def evaluate(
+    session: Session,
+    examples: Sequence[Example],
+    photos: PhotoCache,
+    *,
+    batch_size: int = 16,
+    bad: list[str] | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Predict the landmarks of labelled objects from crops of their tight landmark boxes.
+
+    Args:
+        session: the model.
+        examples: the objects.
+        photos: reads and keeps the photos; share it to evaluate several models.
+        batch_size: crops a run.
+        bad: where to note photos that cannot be read; ``None`` makes the first one an error.
+        advance: called with the number of objects done since the last call.
+
+    Returns:
+        The predictions, without the objects of bad photos.
+
+    Raises:
+        InputError: a photo cannot be read and ``bad`` is ``None``, none is left, or the labels are of another skeleton.
+        CunetError: the network returned numbers that are not finite.
+    """
+    rule, wanted = session.manifest.crop, len(session.manifest.skeleton)
+    used: list[Example] = []
+    points: list[NDArray[np.float64]] = []
+    for start in range(0, len(examples), batch_size):
+        part = examples[start : start + batch_size]
+        crops: list[Crop] = []
+        images: list[NDArray[np.uint8]] = []
+        for example in part:
+            if len(example.points) != wanted:
+                raise InputError(f"{example.image}: {len(example.points)} landmarks, the model predicts {wanted}")
+            try:
+                photo = photos[example.image]
+            except InputError as error:
+                if bad is None:
+                    raise
+                bad.append(str(error))
+                continue
+            used.append(example)
+            crops.append(rule.crop(example.box))
+            images.append(sample(photo, crops[-1]))
+        if crops:
+            points.append(_predict(session, np.stack(images), crops))
+        if advance is not None:
+            advance(len(part))
+    if not used:
+        raise InputError("no photo could be read; nothing to evaluate")
+    return Evaluation(session.manifest, session.backend, tuple(used), np.concatenate(points))
+
+
+def _predict(session: Session, images: NDArray[np.uint8], crops: Sequence[Crop]) -> NDArray[np.float64]:
+    """(B, K, 2) landmarks in the photos that (B, S, S, 3) crops were taken from."""
+    inputs, maps = locate_in_crops(session, images, len(images))
+    if not np.isfinite(maps).all():
+        raise CunetError(f"{session.manifest.name}: the network returned numbers that are not finite; train it again")
+    return np.stack([crop.to_image(points) for crop, points in zip(crops, inputs, strict=True)])
+
+
+def compare(evaluation: Evaluation, reference: Evaluation) -> list[Measure]:
+    """How much worse a model is than a reference on the same objects, paired: NME by the default normalizer.
+
+    Raises:
+        InputError: they were not evaluated on the same objects, or have other landmarks.
+    """
+    if evaluation.manifest.skeleton.landmarks != reference.manifest.skeleton.landmarks:
+        raise InputError(
+            f"{evaluation.manifest.name} and {reference.manifest.name} predict different landmarks; "
+            "compare models of one skeleton"
+        )
+    if [_identity(example) for example in evaluation.examples] != [_identity(e) for e in reference.examples]:
+        raise InputError("the two models were evaluated on different objects; use the same data set for both")
+    name = evaluation.normalizer
+    ours, theirs = evaluation.nme(name), reference.nme(name)
+    difference, relative = metrics.paired_difference(ours, theirs), metrics.paired_relative_difference(ours, theirs)
+    return [
+        Measure(f"nme_{name}_difference_percent_points", "NME difference", "points", difference.scaled(100)),
+        Measure(f"nme_{name}_relative_difference_percent", "relative", "%", relative.scaled(100)),
+    ]
+
+
+def _identity(example: Example) -> tuple[Path, bytes]:
+    return example.image, example.points.tobytes()
+
+
+def _percent(values: NDArray[np.float64]) -> Estimate:
+    return metrics.bootstrap_mean(values).scaled(100)
+
+
+def _spoken(normalizer: str) -> str:
+    return normalizer.replace("_", " ")

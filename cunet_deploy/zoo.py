@@ -1,0 +1,35 @@
+"""Released models: found by name, in the installed package or in a source checkout. Nothing is downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cunet_deploy.errors import InputError
+
+__all__ = ["DEFAULT_MODEL", "find_model", "released_models"]
+
+DEFAULT_MODEL = "face68-s"
+
+_PACKAGE = Path(__file__).resolve().parent
+_ROOTS = (_PACKAGE / "_models", _PACKAGE.parent / "models")
+"""Where to look, in order: what the wheel carries, then the folder of a source checkout."""
+
+
+def released_models() -> list[str]:
+    """Names of the released models that are here, sorted."""
+    return sorted({path.parent.name for root in _ROOTS for path in root.glob("*/model.onnx")})
+
+
+def find_model(name: str) -> Path:
+    """The ONNX file of a released model.
+
+    Raises:
+        InputError: no released model has that name; the message lists those that are here.
+    """
+    if Path(name).name == name:
+        for root in _ROOTS:
+            path = root / name / "model.onnx"
+            if path.is_file():
+                return path
+    known = ", ".join(released_models()) or "none in this installation"
+    raise InputError(f"no released model or file is called {name!r}; released models: {known}; or give a path")

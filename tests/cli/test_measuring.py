@@ -1,0 +1,284 @@
+"""The commands that measure, on a tiny network with random weights and drawn faces."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from drawn import tiny_config, write_faces
+
+from cunet_deploy import zoo
+from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
+from cunet_deploy.cli import cli
+from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
+from cunet_deploy.model.cunet import CUNet, initialize
+
+
+def network(seed: int) -> Checkpoint:
+    config = tiny_config()
+    model = CUNet(config.model, 68)
+    generator = torch.Generator().manual_seed(seed)
+    initialize(model, generator)
+    for head in model.heads:
+        torch.nn.init.normal_(head.conv.weight, std=0.5, generator=generator)  # type: ignore[union-attr, arg-type]
+    return Checkpoint.of_float(config, model)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_faces(tmp_path_factory.mktemp("faces"), 6)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
+    """A folder with float.pt, quantized.pt, other.pt (another network) and the bundles float/ and int8/."""
+    folder = tmp_path_factory.mktemp("made")
+    parent = network(0)
+    small = quantized_checkpoint(parent, 8, faces)
+    save_checkpoint(parent, folder / "float.pt")
+    save_checkpoint(small, folder / "quantized.pt")
+    save_checkpoint(quantized_checkpoint(network(1), 8, faces), folder / "other.pt")
+    export_checkpoint(parent, folder / "float")
+    export_checkpoint(small, folder / "int8")
+    return folder
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Path:
+    """A bundle that the test may spoil."""
+    return Path(shutil.copytree(made / "int8", tmp_path / "int8"))
+
+
+def one_array() -> bytes:
+    """A ``.npy`` file, where an archive of several is expected."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def report(path: Path, *arguments: object) -> dict[str, Any]:
+    result = run(*arguments, "--json", path)
+    assert result.exit_code == 0, result.output
+    table: dict[str, Any] = json.loads(path.read_text())
+    return table
+
+
+def test_a_checkpoint_its_bundle_and_the_bare_file_are_measured_alike(made: Path, faces: Path, tmp_path: Path) -> None:
+    models = [made / "quantized.pt", made / "int8", made / "int8" / "model.onnx"]
+    found = [report(tmp_path / f"{i}.json", "evaluate", model, faces) for i, model in enumerate(models)]
+    for table in found:
+        assert table["objects"] == 6
+        assert table["nme_outer_eye_percent"]["value"] == pytest.approx(found[0]["nme_outer_eye_percent"]["value"])
+    assert str(found[0]["backend"]).startswith("torch")
+    assert str(found[1]["backend"]).startswith("onnxruntime")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "verify", "bench"])
+def test_measuring_a_bundle_needs_no_training_library(command: str, made: Path, faces: Path) -> None:
+    arguments = [command, str(made / "int8"), *{"evaluate": [str(faces)], "bench": ["--rounds", "1"]}.get(command, [])]
+    code = (
+        "import sys; from cunet_deploy.cli import cli\n"
+        "for name in ('torch', 'onnx', 'matplotlib', 'scipy'): sys.modules[name] = None\n"
+        f"cli({arguments!r}, standalone_mode=False)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_evaluate_shows_the_value_that_it_writes(made: Path, faces: Path, tmp_path: Path) -> None:
+    result = run("evaluate", made / "int8", faces, "--json", tmp_path / "r.json", "--per-landmark")
+    table = json.loads((tmp_path / "r.json").read_text())
+    assert f"{table['nme_outer_eye_percent']['value']:.2f}" in result.stdout
+    assert "NME, pupil" in result.stdout
+    assert "jaw_0" in result.stdout
+    assert len(table["landmarks_outer_eye_percent"]) == 68
+    assert {"processor", "cpus"} <= set(table["machine"])
+    assert {"python", "onnxruntime", "torch"} <= set(table["versions"])
+
+
+def test_the_difference_to_another_model_is_paired(made: Path, faces: Path, tmp_path: Path) -> None:
+    result = run("evaluate", made / "int8", faces, "--against", made / "float.pt", "--json", tmp_path / "r.json")
+    table = json.loads((tmp_path / "r.json").read_text())
+    difference = table["difference"]["nme_outer_eye_difference_percent_points"]
+    ours, theirs = (t["nme_outer_eye_percent"]["value"] for t in (table, table["against"]))
+    assert difference["value"] == pytest.approx(ours - theirs, abs=1e-3)
+    assert difference["ci95_low"] <= difference["value"] <= difference["ci95_high"]
+    assert f"points of NME against {made / 'float.pt'}" in result.stdout
+
+
+def test_a_model_costs_nothing_against_itself(made: Path, faces: Path) -> None:
+    result = run("evaluate", made / "int8", faces, "--against", made / "int8")
+    assert "costs 0.000 ± 0.000 points" in result.stdout
+
+
+def test_a_bad_photo_is_named_and_skipped_only_when_asked_for(made: Path, faces: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(faces, tmp_path / "faces"))
+    (data / "face001_1.png").write_bytes(b"cut")
+    (data / "face002_1.pts").write_text("version: 1\nn_points: 68\n{\n1 2\n")
+    refused = run("evaluate", made / "int8", data, "--json", tmp_path / "r.json")
+    assert refused.exit_code == 2
+    assert "face002_1.pts" in refused.stderr
+    assert not (tmp_path / "r.json").exists()
+    options = ("--skip-bad", "--against", made / "float", "--json", tmp_path / "r.json")
+    result = run("evaluate", made / "int8", data, *options)
+    assert result.exit_code == 0
+    assert "4 objects, 2 left out" in result.stdout
+    assert "face001_1.png" in result.stderr
+    assert len(json.loads((tmp_path / "r.json").read_text())["skipped"]) == 2
+
+
+def test_an_output_that_exists_is_refused_before_anything_is_measured(made: Path, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("mine")
+    model = made / "int8"
+    for command in (("evaluate", model, faces), ("bench", model), ("verify", model), ("models",)):
+        result = run(*command, "--json", tmp_path / "r.json")
+        assert result.exit_code == 2, command
+        assert result.stdout == ""
+        assert "--overwrite" in result.stderr
+    assert (tmp_path / "r.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("evaluate", "{made}/int8", "{made}/nowhere"), id="no data set"),
+        pytest.param(("evaluate", "{made}/int8", "{made}"), id="folder without labels"),
+        pytest.param(("evaluate", "{made}/gone.pt", "{faces}"), id="no checkpoint"),
+        pytest.param(("evaluate", "no-such-model", "{faces}"), id="no released model"),
+        pytest.param(("bench", "{made}/float.pt"), id="bench of a checkpoint"),
+        pytest.param(("bench", "{made}/gone.onnx"), id="bench of nothing"),
+        pytest.param(("bench", "{made}/int8", "--image", "{made}/float.pt"), id="not an image"),
+        pytest.param(("bench",), id="bench without a model"),
+        pytest.param(("verify", "{made}/gone"), id="no bundle"),
+        pytest.param(("verify", "{made}/int8/model.onnx"), id="file instead of a bundle"),
+    ],
+)
+def test_wrong_arguments_end_in_one_line_and_exit_code_2(arguments: tuple[str, ...], made: Path, faces: Path) -> None:
+    result = run(*(argument.format(made=made, faces=faces) for argument in arguments))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+
+
+def test_bench_compares_models_in_one_run(made: Path, tmp_path: Path) -> None:
+    options = ("--rounds", 3, "--calls", 4, "--json", tmp_path / "r.json")
+    result = run("bench", made / "float", made / "int8", *options)
+    assert result.exit_code == 0, result.output
+    table = json.loads((tmp_path / "r.json").read_text())
+    first, second = table["models"]
+    assert (first["weight_bits"], second["weight_bits"]) == (32, 8)
+    assert first["calls"] == second["calls"] == 12
+    assert first["total_ratio_to_first"]["value"] == 1
+    assert second["network_ratio_to_first"]["value"] > 0
+    assert second["file_bytes"] == (made / "int8" / "model.onnx").stat().st_size
+    assert min(second[key] for key in ("crop_p50_ms", "network_p50_ms", "decode_p50_ms", "load_ms")) > 0
+    assert "network / first" in result.stdout
+
+
+def test_bench_uses_the_given_photo_and_threads(made: Path, faces: Path) -> None:
+    photo = next(faces.glob("*.png"))
+    result = run("bench", made / "int8", "--image", photo, "--threads", 2, "--rounds", 2, "--calls", 2, "--batch", 3)
+    assert result.exit_code == 0, result.output
+    assert "2 thread(s), batch 3" in result.stdout
+
+
+def test_a_fresh_bundle_passes_against_its_checkpoint(made: Path, tmp_path: Path) -> None:
+    arguments = ("verify", made / "int8", "--checkpoint", made / "quantized.pt", "--json", tmp_path / "r.json")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    table = json.loads((tmp_path / "r.json").read_text())
+    assert table["passed"]
+    assert set(table["stages"]) == {"runtime / export", "checkpoint / export", "runtime / checkpoint"}
+    assert max(stage["mean_px"] for stage in table["stages"].values()) <= 0.05
+
+
+def test_another_checkpoint_fails_and_the_runtime_is_not_blamed(made: Path) -> None:
+    result = run("verify", made / "int8", "--checkpoint", made / "other.pt")
+    assert result.exit_code == 4
+    assert "checkpoint / export, runtime / checkpoint" in result.stderr
+    assert "another checkpoint" in result.stderr
+
+
+def test_a_runtime_that_computes_something_else_fails(bundle: Path) -> None:
+    with np.load(bundle / "golden.npz") as archive:
+        arrays = dict(archive)
+    arrays["points"] = arrays["points"] + np.float32(0.1)
+    np.savez(bundle / "golden.npz", **arrays)
+    result = run("verify", bundle)
+    assert result.exit_code == 4
+    assert "runtime / export" in result.stderr
+    assert run("verify", bundle, "--max-mean-px", 0.2).exit_code == 0
+
+
+def test_a_model_that_was_exchanged_fails_by_its_checksum(bundle: Path, made: Path) -> None:
+    shutil.copy(made / "float" / "model.onnx", bundle / "model.onnx")
+    result = run("verify", bundle)
+    assert result.exit_code == 4
+    assert "manifest.json" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["golden.npz", "manifest.json", "model.onnx"])
+def test_a_bundle_that_lacks_a_file_says_which(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    result = run("verify", bundle)
+    assert result.exit_code == 2
+    assert name in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("golden.npz", b"PK\x03\x04cut", id="cut off"),
+        pytest.param("golden.npz", b"", id="empty"),
+        pytest.param("golden.npz", b"\x93NUMPY\x01\x00", id="cut off array"),
+        pytest.param("golden.npz", one_array(), id="one array"),
+        pytest.param("manifest.json", b"{}", id="no manifest"),
+    ],
+)
+def test_a_bundle_with_a_damaged_file_says_which(bundle: Path, name: str, content: bytes) -> None:
+    (bundle / name).write_bytes(content)
+    result = run("verify", bundle)
+    assert result.exit_code == 3
+    assert name in result.stderr
+
+
+def test_golden_inputs_that_hold_objects_are_not_unpickled(bundle: Path, tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "executed",)  # type: ignore[return-value]
+
+    np.savez(bundle / "golden.npz", images=np.array([Payload()], object), heatmaps=np.zeros(1), points=np.zeros(1))
+    assert run("verify", bundle).exit_code == 3
+    assert not (tmp_path / "executed").exists()
+
+
+def test_models_lists_what_is_released(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(made / "int8", tmp_path / "models" / "tiny")
+    measured = {"nme_outer_eye_percent": {"value": 3}}
+    numbers = {"accuracy": {"normalizer": "outer_eye", "dataset": "drawn", "released": measured}}
+    (tmp_path / "models" / "tiny" / "numbers.json").write_text(json.dumps(numbers))
+    monkeypatch.setattr(zoo, "_ROOTS", (tmp_path / "models",))
+    result = run("models", "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads((tmp_path / "r.json").read_text())["models"]
+    assert (row["name"], row["landmarks"], row["input_pixels"], row["weight_bits"]) == ("tiny", 68, 32, 8)
+    assert row["licence"] == "drawn by the tests"
+    assert "3.00 (drawn)" in result.stdout
+
+
+def test_models_says_so_when_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "_ROOTS", (tmp_path,))
+    assert "no released models" in run("models").stdout

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cunet_deploy.data.examples import Example, PhotoCache
+from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.evaluation import Evaluation, compare, evaluate
+from cunet_deploy.geometry import CropRule
+from cunet_deploy.heatmaps import Decoder, encode, input_to_map
+from cunet_deploy.manifest import Manifest
+from cunet_deploy.skeletons import IBUG68
+
+MANIFEST = Manifest(
+    "toy", IBUG68, CropRule(128, 1.4), 4, Decoder(), 8, 8, 0.3, "none", ("drawn",), 17, "test", "0" * 64
+)
+
+
+@dataclass
+class KnowingNetwork:
+    """Draws heatmaps around the labels of the objects that it is told, in order, moved by pixels of the photo."""
+
+    examples: Sequence[Example]
+    moved: tuple[float, float] = (0.0, 0.0)
+    manifest: Manifest = MANIFEST
+    backend: str = "toy"
+    seen: list[NDArray[np.uint8]] = field(default_factory=list)
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        done = sum(map(len, self.seen))
+        self.seen.append(images)
+        crops = [(self.manifest.crop.crop(e.box), e.points) for e in self.examples[done : done + len(images)]]
+        cells = [input_to_map(crop.to_input(points + self.moved), 4) for crop, points in crops]
+        return encode(np.stack(cells), self.manifest.map_size, 1.2)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> list[Example]:
+    """Three photos of 200 x 150 pixels with a face of 68 points on an ellipse each."""
+    found = []
+    for index in range(3):
+        path = tmp_path / f"{index}.png"
+        cv2.imwrite(str(path), np.full((150, 200, 3), 60 * index, np.uint8))
+        angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+        radius = 30.0 + 10 * index
+        points = np.stack([100 + radius * np.cos(angles), 75 + radius * np.sin(angles)], axis=1)
+        found.append(Example(path, points, str(index)))
+    return found
+
+
+def test_a_network_that_knows_the_labels_has_almost_no_error(examples: list[Example]) -> None:
+    evaluation = evaluate(KnowingNetwork(examples), examples, PhotoCache())
+    assert np.abs(evaluation.points - evaluation.truth).max() < 0.1
+    assert {measure.key: measure.estimate.value for measure in evaluation.measures()}[
+        "failure_rate_outer_eye_percent"
+    ] == 0
+
+
+def test_errors_are_counted_in_the_photo_whatever_the_scale_of_the_crop(examples: list[Example]) -> None:
+    evaluation = evaluate(KnowingNetwork(examples, moved=(3, 4)), examples, PhotoCache())
+    eyes = [np.linalg.norm(example.points[36] - example.points[45]) for example in examples]
+    np.testing.assert_allclose(evaluation.nme("outer_eye"), 5 / np.array(eyes), rtol=0.01)
+    np.testing.assert_allclose(evaluation.nme("box"), [5 / 60, 5 / 80, 5 / 100], rtol=0.01)
+
+
+def test_the_mean_is_over_objects_and_not_over_batches(examples: list[Example]) -> None:
+    network = KnowingNetwork(examples, moved=(3, 4))
+    evaluation = evaluate(network, examples, PhotoCache(), batch_size=2)
+    assert [len(images) for images in network.seen] == [2, 1]
+    measures = {measure.key: measure.estimate.value for measure in evaluation.measures()}
+    assert measures["nme_box_percent"] == pytest.approx(100 * (5 / 60 + 5 / 80 + 5 / 100) / 3, rel=0.01)
+    whole = evaluate(KnowingNetwork(examples, moved=(3, 4)), examples, PhotoCache())
+    np.testing.assert_allclose(evaluation.points, whole.points, atol=1e-4)
+
+
+def test_crops_are_sampled_around_the_label_box(examples: list[Example]) -> None:
+    network = KnowingNetwork(examples)
+    evaluate(network, examples, PhotoCache())
+    (images,) = network.seen
+    assert [int(image[64, 64, 0]) for image in images] == [0, 60, 120]
+    assert int(images[2][0, 0, 0]) == 120  # 112 pixels of a photo that is 150 high
+    assert images.shape == (3, 128, 128, 3)
+
+
+def test_an_unlabelled_landmark_counts_nowhere(examples: list[Example]) -> None:
+    points = examples[0].points.copy()
+    points[5] = np.nan
+    partly = [replace(examples[0], points=points), *examples[1:]]
+    evaluation = evaluate(KnowingNetwork(examples, moved=(3, 4)), partly, PhotoCache())
+    assert np.isnan(evaluation.errors("box")[0, 5])
+    assert evaluation.landmarks_percent()["jaw_5"] == pytest.approx(
+        100 * np.mean([5 / np.linalg.norm(e.points[36] - e.points[45]) for e in examples[1:]]), rel=0.01
+    )
+
+
+def test_progress_is_told_for_every_object(examples: list[Example]) -> None:
+    steps: list[int] = []
+    evaluate(KnowingNetwork(examples), examples, PhotoCache(), batch_size=2, advance=steps.append)
+    assert steps == [2, 1]
+
+
+def test_a_bad_photo_is_named(examples: list[Example]) -> None:
+    examples[1].image.write_bytes(b"not a photo")
+    with pytest.raises(InputError, match=r"1\.png: is not an image"):
+        evaluate(KnowingNetwork(examples), examples, PhotoCache())
+
+
+def test_a_bad_photo_is_left_out_and_noted_when_asked_for(examples: list[Example]) -> None:
+    examples[1].image.write_bytes(b"")
+    good, bad = [examples[0], examples[2]], []  # type: tuple[list[Example], list[str]]
+    evaluation = evaluate(KnowingNetwork(good), examples, PhotoCache(), bad=bad)
+    assert list(evaluation.examples) == good
+    assert len(bad) == 1
+    assert "1.png" in bad[0]
+    assert np.abs(evaluation.points - evaluation.truth).max() < 0.1
+
+
+def test_nothing_left_to_evaluate_is_an_error(examples: list[Example]) -> None:
+    for example in examples:
+        example.image.unlink()
+    with pytest.raises(InputError, match="nothing to evaluate"):
+        evaluate(KnowingNetwork(examples), examples, PhotoCache(), bad=[])
+
+
+def test_labels_of_another_skeleton_are_refused(examples: list[Example]) -> None:
+    other = [replace(examples[0], points=examples[0].points[:5])]
+    with pytest.raises(InputError, match="5 landmarks, the model predicts 68"):
+        evaluate(KnowingNetwork(other), other, PhotoCache())
+
+
+def test_a_network_that_returns_nan_is_reported_rather_than_scored(examples: list[Example]) -> None:
+    class Broken(KnowingNetwork):
+        def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return super().run(images) * np.float32(np.nan)
+
+    with pytest.raises(CunetError, match="not finite"):
+        evaluate(Broken(examples), examples, PhotoCache())
+
+
+def at(examples: list[Example], moved: float) -> Evaluation:
+    points = np.stack([example.points for example in examples]) + np.array([moved, 0])
+    return Evaluation(MANIFEST, "toy", tuple(examples), points)
+
+
+def test_a_model_that_is_twice_as_wrong_is_100_percent_worse(examples: list[Example]) -> None:
+    difference, relative = compare(at(examples, 4), at(examples, 2))
+    assert relative.estimate.to_dict() == {"value": 100, "ci95_low": 100, "ci95_high": 100}
+    assert difference.estimate.value == pytest.approx(100 * at(examples, 2).nme().mean())
+    assert difference.estimate.low > 0
+
+
+def test_models_are_compared_on_the_same_objects_only(examples: list[Example]) -> None:
+    with pytest.raises(InputError, match="different objects"):
+        compare(at(examples, 1), at(examples[:2], 1))
+
+
+def test_models_of_different_landmarks_are_not_compared(examples: list[Example]) -> None:
+    ours = at(examples, 1)
+    mirrored = replace(IBUG68, name="mirrored", landmarks=IBUG68.landmarks[::-1])
+    theirs = Evaluation(replace(MANIFEST, skeleton=mirrored), "toy", ours.examples, ours.points)
+    with pytest.raises(InputError, match="different landmarks"):
+        compare(ours, theirs)
+
+
+def test_a_report_has_its_units_in_the_keys(examples: list[Example]) -> None:
+    table = at(examples, 2).to_dict()
+    assert table["objects"] == 3
+    for key in ("nme_outer_eye_percent", "nme_pupil_percent", "nme_box_percent", "auc_outer_eye_percent"):
+        assert set(table[key]) == {"value", "ci95_low", "ci95_high"}

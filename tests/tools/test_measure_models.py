@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from click.testing import CliRunner
+from drawn import tiny_config, write_faces
+
+from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
+from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
+from cunet_deploy.model.cunet import CUNet, initialize
+
+SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "measure_models.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("measure_models", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, script: ModuleType) -> Path:
+    """A repository with a README and one released model, measured; its float parent and data beside."""
+    root = tmp_path_factory.mktemp("repository")
+    faces = write_faces(root / "faces", 4)
+    config = tiny_config()
+    model = CUNet(config.model, 68)
+    initialize(model, torch.Generator().manual_seed(0))
+    parent = Checkpoint.of_float(config, model)
+    small = quantized_checkpoint(parent, 8, faces)
+    export_checkpoint(small, root / "models" / "tiny")
+    save_checkpoint(parent, root / "models" / "tiny" / "float.pt")
+    save_checkpoint(small, root / "models" / "tiny" / "checkpoint.pt")
+    for document in (root / "README.md", root / "models" / "tiny" / "README.md"):
+        document.write_text(f"# Title\n\n{script.BEGIN}\nold\n{script.END}\n\nmore\n")
+    paths = ["--data", faces, "--models", root / "models"]
+    arguments = ["tiny", *map(str, paths), "--title", "drawn", "--rounds", "3"]
+    result = CliRunner().invoke(script.main, arguments)
+    assert result.exit_code == 0, result.output
+    return root
+
+
+def test_the_numbers_hold_every_figure_and_no_date(measured: Path) -> None:
+    numbers = json.loads((measured / "models" / "tiny" / "numbers.json").read_text())
+    accuracy = numbers["accuracy"]
+    assert accuracy["objects"] == 4
+    assert accuracy["dataset"] == "drawn"
+    for kind in ("float", "quantized", "released"):
+        assert accuracy[kind]["nme_outer_eye_percent"]["value"] > 0
+    relative = accuracy["released_minus_float"]["nme_outer_eye_relative_difference_percent"]["value"]
+    ours, theirs = (accuracy[kind]["nme_outer_eye_percent"]["value"] for kind in ("released", "float"))
+    assert relative == pytest.approx(100 * (ours / theirs - 1), abs=1e-2)
+    assert numbers["latency"]["network_ratio_released_to_float"]["value"] > 0
+    assert numbers["file"]["bytes"] == (measured / "models" / "tiny" / "model.onnx").stat().st_size
+    assert numbers["file"]["float_bytes"] > 0
+    assert numbers["parity"]["mean_px"] <= 0.05
+    assert numbers["command"].startswith("python tools/measure_models.py tiny ")
+    assert not [key for key in numbers if "date" in key or "time" in key]
+
+
+def test_readme_and_cards_are_brought_up_to_date_and_then_stay(
+    measured: Path, script: ModuleType, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(measured, tmp_path / "repository"))
+
+    def run(*options: str) -> int:
+        return CliRunner().invoke(script.main, [*options, "--models", str(root / "models")]).exit_code
+
+    documents = [root / "README.md", root / "models" / "tiny" / "README.md"]
+    assert run("--check") == 1
+    assert all("old" in document.read_text() for document in documents)
+    assert run("--readme") == 0
+    for document in documents:
+        text = document.read_text()
+        assert text.startswith("# Title\n")
+        assert text.endswith(f"{script.END}\n\nmore\n")
+        assert "| `tiny` | 32 px |" in text
+        assert "old" not in text
+    assert run("--check") == 0
+    assert run("--readme") == 0
+    assert documents[0].read_text() == text
+
+
+def test_a_readme_without_markers_says_which_are_missing(measured: Path, script: ModuleType, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(measured, tmp_path / "repository"))
+    (root / "README.md").write_text("no markers")
+    result = CliRunner().invoke(script.main, ["--readme", "--models", str(root / "models")])
+    assert result.exit_code == 2
+    assert script.BEGIN in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["tiny"]], ids=["nothing", "no data"])
+def test_missing_arguments_are_said(script: ModuleType, arguments: list[str]) -> None:
+    assert CliRunner().invoke(script.main, arguments).exit_code == 2
