@@ -1,0 +1,154 @@
+"""The ``cunet-deploy`` command. Each subcommand is a module of this package, loaded when it is used.
+
+Results go to stdout; progress, logs and errors to stderr. An error is one line and an exit code:
+
+    0  ok                                       4  a verification or accuracy gate failed
+    1  failed at run time                       5  an optional dependency is missing
+    2  wrong usage or bad input                 6  an untrusted artifact was refused
+    3  the artifact does not fit this machine   130  interrupted
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import logging
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from cunet_deploy import __version__
+from cunet_deploy.errors import CunetError
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("cunet_deploy.cli.train:command", "Train a model from labelled photos."),
+    "calibrate": ("cunet_deploy.cli.calibrate:command", "Record activation ranges of a float checkpoint."),
+    "export": ("cunet_deploy.cli.export:command", "Turn a checkpoint into a bundle for devices."),
+    "infer": ("cunet_deploy.cli.infer:command", "Find landmarks in images and videos."),
+    "evaluate": ("cunet_deploy.cli.evaluate:command", "Measure the accuracy of a model on labelled photos."),
+    "verify": ("cunet_deploy.cli.verify:command", "Check that a bundle computes what its checkpoint does."),
+    "bench": ("cunet_deploy.cli.bench:command", "Measure latency and memory on this machine."),
+    "models": ("cunet_deploy.cli.models:command", "List the models that come with the package."),
+}
+"""Subcommands in the order of the help: where each is, as ``module:attribute``, and its line in the list."""
+
+_EXTRAS = {
+    "matplotlib": "train",
+    "onnx": "train",
+    "torch": "train",
+    "openvino": "openvino",
+    "pycuda": "tensorrt",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+}
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class _LazyGroup(click.Group):
+    """Subcommands are imported when they run, and their errors become one line with an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMMANDS)}"
+            raise click.UsageError(f"No such command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # click's own would import every command for its help line
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (Exception, KeyboardInterrupt) as error:
+            if _is_for_click(error):
+                raise
+            if ctx.params.get("debug"):
+                click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+            message, exit_code = _describe(error)
+            click.echo("cunet-deploy: " + " ".join(line.strip() for line in message.splitlines()), err=True)
+            raise click.exceptions.Exit(exit_code) from error
+
+
+def _is_for_click(error: BaseException) -> bool:
+    """Whether click shows this one, or ends quietly with it: wrong usage, an exit, a closed pipe."""
+    return isinstance(error, (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError))
+
+
+def _describe(error: BaseException) -> tuple[str, int]:
+    """What to say about an error, and the exit code."""
+    if isinstance(error, CunetError):
+        return f"error: {error}", error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, MemoryError):
+        return "error: out of memory; use smaller inputs or batches, or a machine with more", 1
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return f"error: {error.name} is not installed; run: pip install 'cunet-deploy[{_EXTRAS[error.name]}]'", 5
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"error: {where}{error.strerror}", 1
+    what = f"error: unexpected {type(error).__name__}: {error}"
+    return f"{what} (`cunet-deploy --debug COMMAND ...` shows the traceback)", 1
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what ``sys.stderr`` is at that moment: a progress bar replaces it to stay below the messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            click.echo(self.format(record), file=sys.stderr)
+        except OSError:  # nobody reads stderr any more
+            self.handleError(record)
+
+
+def _set_up_logging(verbosity: int) -> None:
+    """Show this package's messages: errors at -1, warnings at 0, information at 1, everything from 2 on."""
+    logger = logging.getLogger("cunet_deploy")
+    for handler in [handler for handler in logger.handlers if isinstance(handler, _StderrHandler)]:
+        logger.removeHandler(handler)
+    handler = _StderrHandler()
+    handler.setFormatter(logging.Formatter("cunet-deploy: %(levelname)s: %(message)s"))
+    logger.addHandler(handler)
+    levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+    logger.setLevel(levels.get(max(verbosity, -1), logging.DEBUG))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", count=True, help="Log what is done; twice for more.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bars, and log errors only.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="cunet-deploy", message="%(prog)s %(version)s")
+def cli(verbose: int, quiet: bool, debug: bool) -> None:
+    """Find landmarks with small quantized networks, and train and export such networks.
+
+    \b
+    Example:
+      cunet-deploy infer portrait.jpg -o out.jpg
+    """
+    _set_up_logging(-1 if quiet else verbose)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    cli(prog_name="cunet-deploy")

@@ -1,0 +1,78 @@
+"""What several commands share: options, the console for messages, progress bars."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["console", "json_option", "overwrite_option", "progress", "threads_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def overwrite_option(function: F) -> F:
+    """``--overwrite``: replace output files that exist."""
+    return click.option("--overwrite", is_flag=True, help="Replace output files that exist.")(function)
+
+
+def json_option(function: F) -> F:
+    """``--json FILE``: what the table shows, for programs; the parameter is ``json_path``, a `Path` or ``None``."""
+    return click.option(
+        "--json",
+        "json_path",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write the numbers as JSON, units in the keys.",
+    )(function)
+
+
+def threads_option(function: F) -> F:
+    """``--threads N``: the parameter is ``threads``, an integer from 1, or ``None`` to let the library choose."""
+    return click.option(
+        "--threads",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="CPU threads of the network.  [default: what the library chooses]",
+    )(function)
+
+
+def console() -> Console:
+    """A console on stderr, for messages to people; results go to stdout.
+
+    It prints text as it is: brackets in a path are no markup, and long lines are not broken.
+    """
+    return Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def progress(*columns: str | ProgressColumn) -> Progress:
+    """A progress bar on stderr: description, bar, count, elapsed and remaining time, then ``columns``.
+
+    It shows nothing when stderr is not a terminal or under ``--quiet``. Use it as a context manager; a column such as
+    ``"{task.fields[fps]:.0f} fps"`` shows a field of the task.
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        *columns,
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty() or not logging.getLogger("cunet_deploy").isEnabledFor(logging.WARNING),
+    )

@@ -1,0 +1,52 @@
+"""What is loaded when: the device has no PyTorch, and help has to be there at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+TRAINING = {"torch", "onnx", "matplotlib", "scipy"}
+HEAVY = TRAINING | {"numpy", "cv2", "onnxruntime", "rich"}
+
+
+def _run(*arguments: str) -> str:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def _loaded_by(code: str) -> set[str]:
+    """Top-level packages that are loaded after the code ran in a fresh interpreter."""
+    report = "; import sys; print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
+    last = _run("-c", code + report).strip().splitlines()[-1]
+    return set(last.split())
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert not _loaded_by("import cunet_deploy") & HEAVY
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "from cunet_deploy.cli import cli; cli(['--help'], prog_name='cunet-deploy', standalone_mode=False)"
+    assert not _loaded_by(code) & HEAVY
+
+
+def test_localizer_loads_no_training_library() -> None:
+    loaded = _loaded_by("from cunet_deploy import Localizer, Landmarks")
+    assert "onnxruntime" in loaded or "numpy" in loaded
+    assert not loaded & TRAINING
+
+
+@pytest.mark.parametrize("name", ["infer", "evaluate", "bench", "models"])
+def test_commands_of_the_device_load_no_training_library(name: str) -> None:
+    assert not _loaded_by(f"import cunet_deploy.cli.{name}") & TRAINING
+
+
+def test_help_starts_in_under_a_second() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        _run("-m", "cunet_deploy", "--help")
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) < 1
