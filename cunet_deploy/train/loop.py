@@ -171,6 +171,7 @@ class Trainer:
         train = self.config.train
         model = CUNet(self.config.model, len(self.skeleton))
         initialize(model, torch.Generator().manual_seed(train.seed))
+        model.set_efficient(train.memory_efficient)
         network = _channels_last(model)
         weights = [value for value in network.parameters() if value.ndim > 1]
         others = [value for value in network.parameters() if value.ndim <= 1]

@@ -19,6 +19,7 @@ from drawn import CONFIG_TOML, tiny_config, write_faces
 from cunet_deploy.checkpoint import load_checkpoint
 from cunet_deploy.cli.train import command
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.model.cunet import CatConv
 from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.loop import Trainer, load_examples
 from cunet_deploy.train.schedule import one_cycle
@@ -108,6 +109,22 @@ def test_a_killed_run_resumes_to_exactly_the_same_weights(data: Path, toml: Path
         for run in ("whole", "killed")
     ]
     assert rows[0] == rows[1]
+
+
+def test_memory_efficient_training_gives_the_same_losses(data: Path, tmp_path: Path) -> None:
+    losses = []
+    for efficient in (False, True):
+        config = tiny_config(train={"memory_efficient": efficient, "epochs": 1}, quant={"epochs": 0})
+        folder = RunFolder(tmp_path / str(efficient))
+        folder.prepare("", resume=False)
+        trainer = Trainer(config, load_examples(config, data), folder, lambda _: None)
+        recomputed = [
+            module.efficient for module in trainer._float_phase().network.modules() if isinstance(module, CatConv)
+        ]
+        assert any(recomputed) == efficient
+        trainer.run()
+        losses.append(folder.rows()[0]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_ctrl_c_leaves_a_usable_checkpoint(data: Path, tmp_path: Path) -> None:
