@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from drawn import tiny_config, wake_heads, write_faces
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cunet_deploy.checkpoint import Checkpoint, TorchSession, load_checkpoint, make_manifest, normalize, save_checkpoint
 from cunet_deploy.cli.calibrate import command as calibrate_command
@@ -252,6 +255,15 @@ def test_what_is_not_a_checkpoint_is_an_input_error(content: bytes, tmp_path: Pa
         load_checkpoint(tmp_path / "x.pt")
     with pytest.raises(InputError, match="cannot be read"):
         load_checkpoint(tmp_path / "missing.pt")
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_crash_the_reader(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.pt"
+        path.write_bytes(content)
+        with pytest.raises((InputError, UntrustedError)):
+            load_checkpoint(path)
 
 
 def test_a_truncated_checkpoint_is_an_input_error(quantized_file: Path, tmp_path: Path) -> None:
