@@ -85,6 +85,6 @@ class Landmarks:
         """
         from cunet_deploy.drawing import draw_landmarks  # loads OpenCV, which a result needs for nothing else
 
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise InputError("plot draws into a uint8 image of shape (H, W, 3) BGR; convert the image first")
         return draw_landmarks(image, self.points, self.ids, self.skeleton)
