@@ -1,0 +1,23 @@
+"""Frames in, results out: images, videos, JSON Lines, CSV."""
+
+from __future__ import annotations
+
+from cunet_deploy.media.frames import Frame, Picture
+from cunet_deploy.media.images import read_image
+from cunet_deploy.media.outputs import OutputPlan, Outputs, plan_outputs
+from cunet_deploy.media.pipeline import WriteBehind, read_ahead
+from cunet_deploy.media.sources import ImageFiles, VideoFile, open_source
+
+__all__ = [
+    "Frame",
+    "ImageFiles",
+    "OutputPlan",
+    "Outputs",
+    "Picture",
+    "VideoFile",
+    "WriteBehind",
+    "open_source",
+    "plan_outputs",
+    "read_ahead",
+    "read_image",
+]

@@ -1,0 +1,49 @@
+"""Image files, checked to be whole: OpenCV fills what a cut-off file lacks with grey and says nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.errors import InputError
+
+__all__ = ["IMAGE_SUFFIXES", "read_image"]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image as (H, W, 3) BGR uint8, turned as its EXIF data says.
+
+    Raises:
+        InputError: it is missing, empty, cut off or not an image.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    if not data:
+        raise InputError(f"{path}: is empty; replace the file")
+    if _cut_off(data):
+        raise InputError(f"{path}: the image is cut off; copy it again")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # for example more pixels than OpenCV accepts
+        image = None
+    if image is None:
+        raise InputError(f"{path}: is damaged or not an image; expected one of {', '.join(IMAGE_SUFFIXES)}")
+    return np.asarray(image, np.uint8)
+
+
+def _cut_off(data: bytes) -> bool:
+    """Whether a JPEG, PNG or WebP file lacks its end."""
+    if data[:2] == b"\xff\xd8":
+        return b"\xff\xd9" not in data[2:]
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return b"IEND" not in data[-64:] and b"IEND" not in data
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return len(data) < int.from_bytes(data[4:8], "little") + 8
+    return False

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from dots import DOTS, TEMPLATE
+
+from cunet_deploy.detect import GivenBoxes
+from cunet_deploy.errors import InputError
+from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.media import Frame, ImageFiles, OutputPlan, Outputs, VideoFile, open_source, plan_outputs, read_image
+from cunet_deploy.media.video import VideoWriter
+
+
+def _frame(index: int, count: int = 1, name: str = "", size: tuple[int, int] = (120, 160)) -> Frame:
+    points = np.array([TEMPLATE * 20 + [40 + 80 * i, 60 + 1 / 3] for i in range(count)], np.float32).reshape(-1, 5, 2)
+    boxes = np.array([[20 + 80 * i, 40, 60 + 80 * i, 80] for i in range(count)], np.float32).reshape(-1, 4)
+    found = Landmarks(points, np.full((count, 5), 0.75, np.float32), boxes, DOTS, np.arange(count, dtype=np.int64) + 7)
+    return Frame(index, index * 40.0, np.full((*size, 3), 90, np.uint8), found, name)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> VideoFile:
+    writer = VideoWriter(tmp_path / "clip.avi", 25, (160, 120))
+    writer.write(np.zeros((120, 160, 3), np.uint8))
+    writer.close()
+    source = open_source(tmp_path / "clip.avi")
+    assert isinstance(source, VideoFile)
+    return source
+
+
+def _images(folder: Path, *names: str, single: bool = False) -> ImageFiles:
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.zeros((9, 9, 3), np.uint8))
+    return ImageFiles(paths, single=single)
+
+
+def _write(plan: OutputPlan, frames: list[Frame], *, overwrite: bool = False, named: bool = False) -> None:
+    with Outputs(plan, DOTS, 25, named=named, overwrite=overwrite) as outputs:
+        for frame in frames:
+            outputs.write(frame)
+
+
+def test_a_video_is_called_as_asked_and_its_records_beside_it(clip: VideoFile, tmp_path: Path) -> None:
+    plan = plan_outputs(clip, tmp_path / "out.mp4")
+    assert plan.files == [tmp_path / name for name in ("out.mp4", "out.jsonl", "out.csv")]
+    assert plan_outputs(clip, tmp_path / "out.mp4", draw=False).video is None
+
+
+def test_without_a_name_files_are_called_after_the_source(clip: VideoFile, tmp_path: Path) -> None:
+    assert [str(path) for path in plan_outputs(clip, None).files] == [
+        "clip.landmarks.mp4",
+        "clip.landmarks.jsonl",
+        "clip.landmarks.csv",
+    ]
+    image = _images(tmp_path, "portrait.jpg", single=True)
+    assert str(plan_outputs(image, None).images[0]) == "portrait.landmarks.png"
+    assert plan_outputs(image, tmp_path).images[0] == tmp_path / "portrait.landmarks.png"
+
+
+def test_several_images_go_to_a_folder(tmp_path: Path) -> None:
+    plan = plan_outputs(_images(tmp_path, "a.jpg", "b.png"), tmp_path / "out")
+    names = ("a.jpg", "b.png", "landmarks.jsonl", "landmarks.csv")
+    assert plan.files == [tmp_path / "out" / name for name in names]
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_a_record_file_can_be_written_alone(clip: VideoFile, tmp_path: Path, name: str) -> None:
+    assert plan_outputs(clip, tmp_path / name).files == [tmp_path / name]
+
+
+@pytest.mark.parametrize("name", ["out.png", "out", "out.txt"])
+def test_a_video_does_not_go_into_another_kind_of_file(clip: VideoFile, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"is a video; the output may end in \.mp4"):
+        plan_outputs(clip, tmp_path / name)
+
+
+def test_images_do_not_go_into_another_kind_of_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is an image; the output may end in"):
+        plan_outputs(_images(tmp_path, "a.jpg", single=True), tmp_path / "out.mp4")
+    with pytest.raises(InputError, match="-o DIR"):
+        plan_outputs(_images(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out.png")
+
+
+def test_source_files_are_never_replaced(clip: VideoFile, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a source file"):
+        plan_outputs(clip, clip.path)
+    with pytest.raises(InputError, match="is a source file"):
+        plan_outputs(_images(tmp_path, "a.jpg", "b.png"), tmp_path)
+
+
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"two images are called a\.jpg"):
+        plan_outputs(_images(tmp_path, "x/a.jpg", "y/a.jpg"), tmp_path / "out")
+
+
+def test_json_lines_have_a_line_for_each_object_and_for_an_empty_frame(tmp_path: Path) -> None:
+    _write(OutputPlan(tmp_path / "out.jsonl", None), [_frame(0, 2), _frame(1, 0), _frame(2)])
+    text = (tmp_path / "out.jsonl").read_text()
+    assert text.endswith("\n")
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [(line["frame"], line["id"]) for line in lines] == [(0, 7), (0, 8), (1, None), (2, 7)]
+    assert list(lines[0]) == ["frame", "time_ms", "id", "box", "landmarks", "scores"]
+    assert lines[0]["box"] == [20, 40, 60, 80]
+    assert lines[0]["landmarks"][0] == [20, 40.33]
+    assert lines[0]["scores"] == [0.75] * 5
+    assert lines[2] == {"frame": 1, "time_ms": 40.0, "id": None, "box": None, "landmarks": [], "scores": []}
+
+
+def test_csv_has_the_same_in_columns(tmp_path: Path) -> None:
+    frames = [_frame(0, 2, 'a, "b".jpg'), _frame(1, 0, "c.jpg")]
+    _write(OutputPlan(None, tmp_path / "out.csv"), frames, named=True)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["file"], row["id"]) for row in rows] == [
+        ("0", 'a, "b".jpg', "7"),
+        ("0", 'a, "b".jpg', "8"),
+        ("1", "c.jpg", ""),
+    ]
+    assert float(rows[1]["x0"]) == 100
+    assert (float(rows[0]["left_top_x"]), float(rows[0]["left_top_y"])) == (20, 40.33)
+    assert float(rows[0]["right_bottom_score"]) == 0.75
+    assert all(None not in row and None not in row.values() for row in rows)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_records_can_be_given_back_as_boxes(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    plan = OutputPlan(path, None) if name.endswith("jsonl") else OutputPlan(None, path)
+    _write(plan, [_frame(0, 2), _frame(1, 0)])
+    boxes = GivenBoxes.read(path)
+    image = np.zeros((9, 9, 3), np.uint8)
+    np.testing.assert_allclose(boxes.detect(image, 0)[0], [[20, 40, 60, 80], [100, 40, 140, 80]])
+    assert len(boxes.detect(image, 1)[0]) == 0
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".m4v"])
+def test_the_annotated_video_has_every_frame(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    _write(OutputPlan(None, None, video=path), [_frame(i) for i in range(12)])
+    pictures = list(open_source(path))
+    assert len(pictures) == 12
+    assert np.abs(pictures[5].image.astype(int) - _frame(5).landmarks.plot(_frame(5).image)).mean() < 4
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_frames_of_another_size_fit_into_the_video(tmp_path: Path) -> None:
+    _write(OutputPlan(None, None, video=tmp_path / "out.mp4"), [_frame(0), _frame(1, size=(60, 80)), _frame(2)])
+    assert len(list(open_source(tmp_path / "out.mp4"))) == 3
+
+
+def test_annotated_images_are_written_by_name(tmp_path: Path) -> None:
+    plan = OutputPlan(None, None, images=(tmp_path / "x" / "a.png", tmp_path / "x" / "b.jpg"))
+    _write(plan, [_frame(0, name="a.png"), _frame(1, name="b.jpg")], named=True)
+    assert (read_image(plan.images[0]) != 90).any()
+    assert plan.images[1].stat().st_size > 500
+
+
+def test_existing_outputs_are_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("mine")
+    plan = OutputPlan(tmp_path / "out.jsonl", tmp_path / "out.csv", video=tmp_path / "out.mp4")
+    with pytest.raises(InputError, match=r"out\.csv: exists already; use --overwrite"):
+        _write(plan, [_frame(0)])
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert (tmp_path / "out.csv").read_text() == "mine"
+    _write(plan, [_frame(0)], overwrite=True)
+    assert (tmp_path / "out.csv").read_text().startswith("frame,time_ms")
+
+
+def test_an_error_leaves_no_file_behind(tmp_path: Path) -> None:
+    plan = OutputPlan(tmp_path / "out.jsonl", tmp_path / "out.csv", video=tmp_path / "out.mp4")
+    with pytest.raises(ZeroDivisionError), Outputs(plan, DOTS, 25, named=False, overwrite=False) as outputs:
+        outputs.write(_frame(0))
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_place_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match="is not a folder"):
+        _write(OutputPlan(tmp_path / "file" / "out.jsonl", None), [_frame(0)])
