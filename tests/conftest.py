@@ -38,3 +38,11 @@ def media_dir() -> Path:
 def astronaut() -> Path:
     """A photo of 400 x 400 with one large face."""
     return Path(__file__).parent / "data" / "astronaut.jpg"
+
+
+@pytest.fixture(scope="session")
+def dots_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file with a manifest whose network finds five coloured dots; see `dots`."""
+    from dots import write_model
+
+    return write_model(tmp_path_factory.mktemp("dots") / "dots.onnx")

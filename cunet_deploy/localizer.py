@@ -1,0 +1,194 @@
+"""`Localizer`: images and videos in, landmarks out. Joins the network, the detector, the tracker and the media."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cunet_deploy.detect import Detector, open_detector
+from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.manifest import Manifest
+from cunet_deploy.media import Frame, ImageFiles, Picture, open_source, read_ahead
+from cunet_deploy.runtime.locate import check_boxes, locate
+from cunet_deploy.runtime.preprocess import as_bgr
+from cunet_deploy.runtime.search import Search, plausible
+from cunet_deploy.runtime.sessions import Session, open_session
+from cunet_deploy.runtime.track import Cadence, Tracker
+from cunet_deploy.zoo import DEFAULT_MODEL
+
+__all__ = ["Frame", "Localizer"]
+
+
+class Localizer:
+    """Finds landmarks. Several threads may use one `Localizer`.
+
+    Example:
+        >>> localizer = Localizer("face68-s")
+        >>> landmarks = localizer.predict(cv2.imread("portrait.jpg"))
+        >>> for frame in localizer.stream("clip.mp4"):
+        ...     print(frame.index, frame.landmarks.points)
+    """
+
+    def __init__(
+        self,
+        engine: str | Path | Session = DEFAULT_MODEL,
+        *,
+        threads: int | None = None,
+        detector: str | Detector | None = None,
+        backend: str | None = None,
+        trust: bool = False,
+    ) -> None:
+        """Load a network.
+
+        Args:
+            engine: a bundle folder, an ``.onnx`` or ``.engine`` file, the name of a released model, or an open session.
+            threads: how many the network may use; ``None`` leaves it to the runtime.
+            detector: where to look when no boxes are given: ``"boxes:FILE"``, ``"yunet:FILE"``, ``"onnx:FILE"`` or an
+                object. ``None`` or ``"full"`` searches whole frames for one large object.
+            backend: what shall run the network, one of `cunet_deploy.runtime.sessions.BACKENDS`; ``None``: TensorRT for
+                engines, ONNX Runtime on the CPU for the rest.
+            trust: load an engine whose checksum is not the one beside it. An engine is native code.
+
+        Raises:
+            InputError: a file is missing, or a name unknown.
+            ArtifactError: a file is damaged or cannot run here.
+            UntrustedError: an engine is not the one that is described beside it.
+        """
+        self._session = (
+            open_session(engine, threads=threads, backend=backend, trust=trust)
+            if isinstance(engine, (str, Path))
+            else engine
+        )
+        chosen = open_detector(detector) if isinstance(detector, str) and detector != "full" else detector
+        self._detector: Detector = Search(self._session) if chosen is None or isinstance(chosen, str) else chosen
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the network expects and returns."""
+        return self._session.manifest
+
+    @property
+    def backend(self) -> str:
+        """What runs the network, with its version."""
+        return self._session.backend
+
+    def predict(self, image: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Landmarks:
+        """Localize the landmarks of every object in an image.
+
+        Args:
+            image: uint8: (H, W, 3) BGR as OpenCV reads it, (H, W, 4) BGRA or (H, W) grey.
+            boxes: (N, 4) tight boxes x0, y0, x1, y1 in pixels of the image, which may reach outside it; the result then
+                holds N objects in this order, however low their scores. ``None``: the detector, or the search of the
+                whole image, finds them; objects below the model's minimum score are left out.
+
+        Returns:
+            The landmarks; with no object, of length 0.
+
+        Raises:
+            InputError: the image or the boxes are not of this form.
+        """
+        bgr = as_bgr(image)
+        if boxes is not None:
+            checked = check_boxes(boxes)
+            return self._landmarks(checked, *locate(self._session, bgr, checked))
+        return self._find(bgr, 0, "")
+
+    def stream(
+        self, source: str | Path | Iterable[Picture | NDArray[np.uint8]], *, follow: bool | None = None
+    ) -> Generator[Frame, None, None]:
+        """Localize in each frame of a source; in video, boxes follow from the landmarks of the frame before.
+
+        Args:
+            source: a video, an image, a folder or pattern of images, or successive frames.
+            follow: whether successive frames show the same scene; ``None``: unless the source is image files.
+
+        Yields:
+            Every frame, also those without an object.
+
+        Raises:
+            InputError: there is no such file, or it cannot be read.
+            CunetError: a video breaks off; its frames until there came before.
+        """
+        opened = open_source(source) if isinstance(source, (str, Path)) else source
+        if follow is None:
+            follow = not isinstance(opened, ImageFiles)
+        with closing(read_ahead(_pictures(opened))) as pictures:
+            yield from self._follow(pictures) if follow else self._each(pictures)
+
+    def close(self) -> None:
+        """Release the network; the localizer cannot be used afterwards."""
+        self._session.close()
+
+    def __enter__(self) -> Localizer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _each(self, pictures: Iterator[Picture]) -> Generator[Frame, None, None]:
+        for picture in pictures:
+            start = time.perf_counter()
+            image = as_bgr(picture.image)
+            yield _frame(picture, image, self._find(image, picture.index, picture.name), start)
+
+    def _follow(self, pictures: Iterator[Picture]) -> Generator[Frame, None, None]:
+        detector = self._detector
+        tracker = Tracker(self.manifest.min_score, Cadence(detector.every, detector.retry, detector.exact))
+        for picture in pictures:
+            start = time.perf_counter()
+            image = as_bgr(picture.image)
+            yield _frame(picture, image, self._track(tracker, image, picture), start)
+
+    def _track(self, tracker: Tracker, image: NDArray[np.uint8], picture: Picture) -> Landmarks:
+        def detect() -> NDArray[np.float64]:
+            return self._detector.detect(image, picture.index, picture.name, tracker.boxes())[0]
+
+        looked = tracker.wants_detection()
+        boxes = detect() if looked else None
+        while True:
+            plan = tracker.plan(boxes)
+            points, scores = locate(self._session, image, plan.boxes)
+            kept, identities = tracker.update(plan, points, scores)
+            if looked or len(kept) or not tracker.wants_detection():
+                return self._landmarks(plan.boxes[kept], points[kept], scores[kept], identities)
+            # all that was followed is lost in this very frame: look for it at once
+            looked, boxes = True, detect()
+
+    def _find(self, image: NDArray[np.uint8], index: int, name: str) -> Landmarks:
+        """Look with the detector and keep what the network confirms."""
+        boxes = self._detector.detect(image, index, name)[0]
+        points, scores = locate(self._session, image, boxes)
+        result = self._landmarks(boxes, points, scores)
+        if self._detector.exact or not len(result):
+            return result
+        good = (result.confidence >= self.manifest.min_score) & plausible(points, boxes)
+        return self._landmarks(boxes[good], points[good], scores[good])
+
+    def _landmarks(
+        self,
+        boxes: NDArray[np.float64],
+        points: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        identities: NDArray[np.int64] | None = None,
+    ) -> Landmarks:
+        ids = np.arange(len(boxes), dtype=np.int64) if identities is None else identities
+        return Landmarks(points, scores, np.asarray(boxes, np.float32), self.manifest.skeleton, ids)
+
+
+def _pictures(source: Iterable[Picture | NDArray[np.uint8]]) -> Iterator[Picture]:
+    """Frames of a source; bare arrays are numbered and have no time."""
+    for index, item in enumerate(source):
+        yield item if isinstance(item, Picture) else Picture(index, 0.0, item)
+
+
+def _frame(picture: Picture, image: NDArray[np.uint8], landmarks: Landmarks, start: float) -> Frame:
+    seconds = time.perf_counter() - start
+    return Frame(picture.index, picture.time_ms, image, landmarks, picture.name, seconds)

@@ -1,0 +1,191 @@
+"""Following objects through a video: each box follows from the landmarks of the frame before. Pure bookkeeping.
+
+For each frame: `Tracker.wants_detection` says whether to look for objects, `Tracker.plan` gives the boxes to localize
+in, and `Tracker.update` takes what was found there and says which of it to believe, and under which number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.geometry import box_iou, landmark_boxes
+from cunet_deploy.runtime.search import plausible
+
+__all__ = ["Cadence", "Plan", "Track", "Tracker"]
+
+FloatArray = NDArray[np.float64]
+
+_SAME_OBJECT = 0.3
+"""A detection that overlaps a followed box by this much is that object."""
+_DUPLICATE = 0.5
+"""Two results that overlap by this much are one object."""
+_UNSEEN = 2
+"""Looks of a detector in a row that a followed object may be missing from: the network alone can mistake background."""
+_PATIENCE = 5
+"""Frames for which a lost object is still looked for where it was."""
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How often to look for objects.
+
+    Attributes:
+        every: frames between looks while objects are followed; 0: then never.
+        retry: frames between looks while something is missing.
+        exact: detections are used as they are, in place of boxes that follow, and are believed whatever their score.
+    """
+
+    every: int = 15
+    retry: int = 3
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Track:
+    """An object that is followed.
+
+    Attributes:
+        identity: its number; -1 until it was found for the first time.
+        box: (4,) xyxy where to look next.
+        missed: frames since it was last found.
+        given: the box is an exact detection of this frame.
+        unseen: looks of the detector in a row that did not see it.
+    """
+
+    identity: int
+    box: FloatArray
+    missed: int = 0
+    given: bool = False
+    unseen: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to localize in one frame: (N, 4) boxes and the track of each."""
+
+    boxes: FloatArray
+    tracks: tuple[Track, ...]
+
+
+class Tracker:
+    """State of one video. Not for several threads; make one for each video."""
+
+    def __init__(self, min_score: float, cadence: Cadence) -> None:
+        """Start without objects.
+
+        Args:
+            min_score: mean landmark score from which an object counts as found.
+            cadence: how often to look for new ones.
+        """
+        self._min_score = min_score
+        self._cadence = cadence
+        self._tracks: tuple[Track, ...] = ()
+        self._next_identity = 0
+        self._since_look: int | None = None
+
+    def wants_detection(self) -> bool:
+        """Whether this frame should be searched before `plan`."""
+        if self._since_look is None or self._cadence.exact:
+            return True
+        every, retry = self._cadence.every, self._cadence.retry
+        found = any(track.missed == 0 for track in self._tracks)
+        lost = any(track.missed > 0 for track in self._tracks)
+        if found and (every == 0 or not lost):
+            return 0 < every <= self._since_look
+        return self._since_look >= retry
+
+    def boxes(self) -> FloatArray:
+        """(N, 4) where the objects that are followed should be in this frame."""
+        return np.array([track.box for track in self._tracks if track.missed == 0], np.float64).reshape(-1, 4)
+
+    def plan(self, detections: NDArray[np.floating] | None) -> Plan:
+        """Where to localize: followed boxes, and detections that are not followed yet.
+
+        Args:
+            detections: (M, 4) xyxy boxes, best first; ``None`` where the frame was not searched.
+        """
+        self._since_look = 1 if detections is not None else (self._since_look or 0) + 1
+        tracks = list(self._tracks)
+        if detections is not None:
+            tracks = self._merge(tracks, np.asarray(detections, np.float64).reshape(-1, 4))
+        return Plan(np.array([track.box for track in tracks], np.float64).reshape(-1, 4), tuple(tracks))
+
+    def _merge(self, tracks: list[Track], detections: FloatArray) -> list[Track]:
+        """Give each detection to the track that it overlaps most, or start a new one."""
+        exact = self._cadence.exact
+        overlap = box_iou(detections, np.array([track.box for track in tracks]).reshape(-1, 4))
+        taken: dict[int, FloatArray] = {}
+        fresh: list[Track] = []
+        for row, box in zip(overlap, detections, strict=True):
+            free = [index for index in range(len(tracks)) if index not in taken and row[index] >= _SAME_OBJECT]
+            if free:
+                taken[max(free, key=lambda index: float(row[index]))] = box
+            elif exact or not len(row) or row.max() < _SAME_OBJECT:
+                fresh.append(Track(-1, box, given=exact))
+        if exact:
+            if not len(detections):
+                return tracks
+            return [replace(tracks[index], box=box, given=True) for index, box in taken.items()] + fresh
+        # a lost object that is detected again is looked for there; one that is followed keeps its own, steadier box
+        kept: list[Track] = []
+        for index, track in enumerate(tracks):
+            if index not in taken:
+                kept.append(replace(track, unseen=track.unseen + 1))
+            else:
+                kept.append(replace(track, box=taken[index] if track.missed else track.box, unseen=0))
+        return [track for track in kept if track.unseen < _UNSEEN] + fresh
+
+    def update(
+        self, plan: Plan, points: NDArray[np.floating], scores: NDArray[np.floating]
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Take what was localized in the boxes of a plan.
+
+        Args:
+            plan: of this frame.
+            points: (N, K, 2) pixels of the frame.
+            scores: (N, K).
+
+        Returns:
+            kept: (M,) indices of the results to believe, in order of their numbers.
+            identities: (M,) their numbers.
+        """
+        confidence = scores.mean(axis=1) if len(plan.tracks) else np.zeros(0)
+        good = (confidence >= self._min_score) & plausible(points, plan.boxes)
+        boxes = landmark_boxes(points) if len(plan.tracks) else np.zeros((0, 4))
+        # an older number wins over a younger one, a more certain new object over a less certain one
+        order = sorted(
+            range(len(plan.tracks)),
+            key=lambda i: (plan.tracks[i].identity < 0, plan.tracks[i].identity, -float(confidence[i])),
+        )
+        following: list[Track] = []
+        results: list[tuple[int, int]] = []
+        for index in order:
+            track = plan.tracks[index]
+            believed = bool(good[index])
+            if believed and not track.given and _overlaps(boxes[index], following):
+                continue
+            if not (believed or track.given):
+                if track.identity >= 0 and track.missed < _PATIENCE:
+                    following.append(replace(track, missed=track.missed + 1, given=False))
+                continue
+            identity = track.identity if track.identity >= 0 else self._take_identity()
+            results.append((identity, index))
+            box = boxes[index] if believed else track.box
+            following.append(Track(identity, box, 0 if believed else track.missed + 1, unseen=track.unseen))
+        self._tracks = tuple(following)
+        results.sort()
+        kept = np.array([index for _, index in results], np.intp)
+        return kept, np.array([identity for identity, _ in results], np.int64)
+
+    def _take_identity(self) -> int:
+        self._next_identity += 1
+        return self._next_identity - 1
+
+
+def _overlaps(box: FloatArray, tracks: list[Track]) -> bool:
+    """Whether a found object lies on one of these."""
+    found = [track.box for track in tracks if track.missed == 0]
+    return bool(found) and float(box_iou(box[None], np.array(found)).max()) >= _DUPLICATE
