@@ -16,6 +16,7 @@ from cunet_deploy.errors import InputError
 __all__ = ["Decoder", "decode", "encode", "input_to_map", "map_to_input"]
 
 Float32Array = NDArray[np.float32]
+IntArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -81,26 +82,37 @@ def decode(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32Array, 
         points: (..., 2) float32 map coordinates. A map without a positive cell gives its centre.
         scores: (...) float32, the highest value, clipped to [0, 1].
     """
-    lead, (height, width) = maps.shape[:-2], maps.shape[-2:]
-    flat = np.asarray(maps, np.float32).reshape(-1, height, width)
-    index = np.arange(len(flat))
-    rows, columns = np.divmod(flat.reshape(len(flat), height * width).argmax(axis=1), width)
-    scores = flat[index, rows, columns]
+    lead, (height, width), radius = maps.shape[:-2], maps.shape[-2:], decoder.radius
+    flat = np.ascontiguousarray(maps, np.float32).reshape(-1, height * width)
+    first = np.arange(len(flat)) * (height * width)  # where each map begins in one long row
+    highest = flat.argmax(axis=1)
+    rows, columns = np.divmod(highest, width)
+    scores = flat.ravel()[first + highest]
 
-    reach = np.arange(-decoder.radius, decoder.radius + 1)
-    window_rows, window_columns = rows[:, None] + reach, columns[:, None] + reach
-    window = flat[
-        index[:, None, None], window_rows.clip(0, height - 1)[:, :, None], window_columns.clip(0, width - 1)[:, None]
-    ]
-    inside = ((window_rows >= 0) & (window_rows < height))[:, :, None] & (
-        (window_columns >= 0) & (window_columns < width)
-    )[:, None]
-    window = np.where(inside, window, 0).clip(0)
+    reach = np.arange(-radius, radius + 1)
+    near_border = min(rows.min(initial=radius), columns.min(initial=radius)) < radius or (
+        max(rows.max(initial=0) - height, columns.max(initial=0) - width) >= -radius
+    )
+    if near_border:
+        window = _window_at_border(flat.reshape(-1, height, width), rows, columns, reach)
+    else:  # one lookup, and nothing to mask
+        offsets = (reach[:, None] * width + reach).ravel()
+        window = flat.ravel()[(first + highest)[:, None] + offsets].reshape(-1, len(reach), len(reach))
+    window = np.maximum(window, 0)
 
-    shift = np.stack([_top_of_log_parabola(window.sum(axis=1)), _top_of_log_parabola(window.sum(axis=2))], axis=-1)
-    points = np.stack([columns, rows], axis=-1).astype(np.float32) + shift
-    points[scores <= 0] = ((width - 1) / 2, (height - 1) / 2)
-    return points.reshape(*lead, 2), scores.clip(0, 1).reshape(lead)
+    shift = _top_of_log_parabola(np.concatenate([window.sum(axis=1), window.sum(axis=2)]))
+    points = np.stack([columns + shift[: len(flat)], rows + shift[len(flat) :]], axis=-1).astype(np.float32)
+    if len(scores) and scores.min() <= 0:
+        points[scores <= 0] = ((width - 1) / 2, (height - 1) / 2)
+    return points.reshape(*lead, 2), np.minimum(np.maximum(scores, 0), 1).reshape(lead)
+
+
+def _window_at_border(maps: Float32Array, rows: IntArray, columns: IntArray, reach: IntArray) -> Float32Array:
+    """(M, 2r+1, 2r+1) values around a cell of each map, zero outside the map."""
+    height, width = maps.shape[1:]
+    y, x = (rows[:, None] + reach)[:, :, None], (columns[:, None] + reach)[:, None]
+    values = maps[np.arange(len(maps))[:, None, None], y.clip(0, height - 1), x.clip(0, width - 1)]
+    return np.asarray(np.where((y >= 0) & (y < height) & (x >= 0) & (x < width), values, 0), np.float32)
 
 
 def _top_of_log_parabola(profile: Float32Array) -> Float32Array:
@@ -111,8 +123,8 @@ def _top_of_log_parabola(profile: Float32Array) -> Float32Array:
     """
     middle = profile.shape[1] // 2
     values = profile[:, middle - 1 : middle + 2]
-    left, top, right = np.log(np.maximum(values, np.maximum(values.max(axis=1, keepdims=True) / 100, 1e-12))).T
+    floor = np.maximum(values.max(axis=1, keepdims=True, initial=0) * np.float32(0.01), np.float32(1e-12))
+    left, top, right = np.log(np.maximum(values, floor)).T
     curvature = 2 * top - left - right
-    flat = curvature < 1e-6
-    shift = np.where(flat, 0, (right - left) / (2 * np.where(flat, 1, curvature)))
-    return np.asarray(shift.clip(-0.5, 0.5), np.float32)
+    shift = (right - left) / (2 * np.maximum(curvature, np.float32(1e-6)))
+    return np.asarray(np.minimum(np.maximum(shift, -0.5), 0.5), np.float32)
