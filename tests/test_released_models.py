@@ -1,0 +1,75 @@
+"""Every released model is what its checkpoint says, does what its card says, and is measured."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cunet_deploy.checkpoint import load_checkpoint
+from cunet_deploy.data.examples import PhotoCache
+from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.evaluation import evaluate
+from cunet_deploy.export.writer import write_model
+from cunet_deploy.runtime.sessions import open_session
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = sorted(path.parent for path in (ROOT / "models").glob("*/config.toml"))
+TEST_FACES = "300w/helen/testset"
+
+each_model = pytest.mark.parametrize("model", MODELS, ids=lambda path: path.name)
+
+
+def test_the_default_models_are_released() -> None:
+    assert {"face68-s", "face68-m"} <= {model.name for model in MODELS}
+
+
+@each_model
+def test_the_model_file_is_the_checkpoint_byte_for_byte(model: Path) -> None:
+    assert write_model(load_checkpoint(model / "checkpoint.pt")) == (model / "model.onnx").read_bytes()
+
+
+@each_model
+def test_the_golden_inputs_give_the_golden_heatmaps(model: Path) -> None:
+    with np.load(model / "golden.npz", allow_pickle=False) as golden:
+        np.testing.assert_array_equal(open_session(model, threads=1).run(golden["images"]), golden["heatmaps"])
+
+
+@each_model
+def test_the_numbers_belong_to_this_file(model: Path) -> None:
+    numbers = json.loads((model / "numbers.json").read_text())
+    content = (model / "model.onnx").read_bytes()
+    assert numbers["file"]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert numbers["file"]["bytes"] == len(content)
+    assert numbers["parity"]["crops_are"] == "real"
+    assert numbers["parity"]["values_differing_from_integer_arithmetic"] == 0
+
+
+@each_model
+def test_the_card_names_licence_data_and_limits(model: Path) -> None:
+    card = (model / "README.md").read_text()
+    for heading in ("## Licence", "## Training", "## Measured", "## Limits"):
+        assert heading in card
+    assert open_session(model).manifest.licence in card
+
+
+def test_quoted_numbers_are_current() -> None:
+    script = ROOT / "tools" / "measure_models.py"
+    result = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@each_model
+def test_the_accuracy_is_the_one_in_the_numbers(model: Path, data_dir: Path) -> None:
+    recorded = json.loads((model / "numbers.json").read_text())["accuracy"]
+    session = open_session(model)
+    examples = read_300w(data_dir / TEST_FACES, len(session.manifest.skeleton))
+    key = f"nme_{recorded['normalizer']}_percent"
+    measured = {measure.key: measure for measure in evaluate(session, examples, PhotoCache()).measures()}
+    # Other processors decode and resize with other roundings: hundredths of a percent.
+    assert measured[key].estimate.value == pytest.approx(recorded["released"][key]["value"], abs=0.03)
