@@ -20,9 +20,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["console", "json_option", "overwrite_option", "progress", "threads_option"]
+__all__ = ["backend_options", "console", "json_option", "overwrite_option", "progress", "threads_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def backend_options(function: F) -> F:
+    """``--backend NAME`` and ``--trust``: the parameters are ``backend``, a name or ``None``, and ``trust``."""
+    backend = click.option(
+        "--backend",
+        metavar="ort:cpu|ort:cuda|ort:tensorrt|ort:tensorrt-rtx|tensorrt|tensorrt:graph",
+        help="What runs the network, and nothing else.  [default: tensorrt for an .engine, ort:cpu for the rest]",
+    )
+    trust = click.option("--trust", is_flag=True, help="Load an engine whose checksum differs: it is native code.")
+    return backend(trust(function))
 
 
 def overwrite_option(function: F) -> F:

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from dots import scene
+
+from cunet_deploy.cli import cli
+from cunet_deploy.media.video import VideoWriter
+
+
+@pytest.fixture
+def run(dots_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Runs ``infer`` with the network of dots, in an empty folder."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def invoke(source: str | Path, *options: str | Path) -> Result:
+        arguments = ["infer", str(source), "--model", str(dots_model), "--threads", "1", *map(str, options)]
+        return CliRunner().invoke(cli, arguments, prog_name="cunet-deploy")
+
+    return invoke
+
+
+def center(index: int) -> tuple[float, float]:
+    return (120 + 2 * index, 120 - index)
+
+
+def write_clip(path: Path, count: int = 30, empty: range = range(0)) -> Path:
+    writer = VideoWriter(path, 25, (320, 240))
+    for index in range(count):
+        image = np.full((240, 320, 3), 128, np.uint8) if index in empty else scene(center(index), 36)[0]
+        writer.write(image)
+    writer.close()
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.avi")
+
+
+def names(folder: str = ".") -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def lines(path: str) -> list[dict]:  # type: ignore[type-arg]
+    text = Path(path).read_text()
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_clip_becomes_a_video_json_lines_and_csv(run, clip: Path) -> None:  # type: ignore[no-untyped-def]
+    result = run(clip, "-o", "out.mp4")
+    assert result.exit_code == 0, result.output
+    assert "30 frames, 30 with landmarks" in result.stdout
+    assert "without drawing and encoding" in result.stdout
+    assert result.stderr == ""
+    assert names() == ["out.csv", "out.jsonl", "out.mp4"]
+    found = lines("out.jsonl")
+    assert [line["frame"] for line in found] == list(range(30))
+    assert {line["id"] for line in found} == {0}
+    for line in found:
+        assert np.abs(np.mean(line["landmarks"], axis=0) - center(line["frame"])).max() < 1.5
+        assert line["time_ms"] == pytest.approx(line["frame"] * 40, abs=1)
+    assert len(Path("out.csv").read_text().splitlines()) == 31
+    assert cv2.VideoCapture("out.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == 30
+
+
+def test_empty_frames_are_lines_without_landmarks(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    result = run(write_clip(tmp_path / "gap.avi", 40, range(10, 25)), "-o", "out.jsonl")
+    assert "40 frames, 2" in result.stdout
+    found = lines("out.jsonl")
+    assert [line["frame"] for line in found] == list(range(40))
+    assert [line["frame"] for line in found if not line["landmarks"]][:15] == list(range(10, 25))
+    assert names() == ["out.jsonl"]
+
+
+def test_an_image_becomes_an_annotated_image(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    cv2.imwrite(str(tmp_path / "a.png"), scene()[0])
+    assert run(tmp_path / "a.png").exit_code == 0
+    assert names() == ["a.landmarks.csv", "a.landmarks.jsonl", "a.landmarks.png"]
+    assert lines("a.landmarks.jsonl")[0]["file"] == "a.png"
+
+
+def test_a_folder_becomes_a_folder(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "in").mkdir()
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / "in" / f"{index}.png"), scene(center(20 * index))[0])
+    assert run(tmp_path / "in", "-o", "out", "--no-draw").exit_code == 0
+    assert names("out") == ["landmarks.csv", "landmarks.jsonl"]
+    assert [line["file"] for line in lines("out/landmarks.jsonl")] == ["0.png", "1.png", "2.png"]
+    assert run(str(tmp_path / "in" / "*.png"), "-o", "out2").exit_code == 0
+    assert names("out2") == ["0.png", "1.png", "2.png", "landmarks.csv", "landmarks.jsonl"]
+
+
+def test_given_boxes_are_used(run, clip: Path) -> None:  # type: ignore[no-untyped-def]
+    Path("boxes.csv").write_text("frame,x0,y0,x1,y1\n" + f"0,{120 - 36},{120 - 36},{120 + 36},{120 + 36}\n")
+    assert run(clip, "-o", "out.jsonl", "--detector", "boxes:boxes.csv").exit_code == 0
+    found = lines("out.jsonl")
+    assert found[0]["box"] == [84, 84, 156, 156]
+    assert all(line["landmarks"] for line in found)
+
+
+def test_existing_outputs_need_overwrite(run, clip: Path) -> None:  # type: ignore[no-untyped-def]
+    Path("out.csv").write_text("mine")
+    result = run(clip, "-o", "out.mp4")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "use --overwrite" in result.stderr
+    assert names() == ["out.csv"]
+    assert run(clip, "-o", "out.mp4", "--overwrite").exit_code == 0
+
+
+def test_a_video_that_breaks_off_keeps_its_finished_part_and_is_1(run, clip: Path) -> None:  # type: ignore[no-untyped-def]
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    result = run(clip, "-o", "out.mp4")
+    assert result.exit_code == 1
+    count = len(lines("out.jsonl"))
+    assert 5 < count < 28
+    assert f"breaks off after frame {count} of 30" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert cv2.VideoCapture("out.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == count
+
+
+def test_a_broken_image_in_a_folder_keeps_what_was_done_and_is_2(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), scene()[0])
+    (tmp_path / "in" / "b.png").write_bytes(b"no image")
+    result = run(tmp_path / "in", "-o", "out")
+    assert result.exit_code == 2
+    assert "b.png" in result.stderr
+    assert names("out") == ["a.png", "landmarks.csv", "landmarks.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("missing.mp4", None),
+        ("empty.mp4", b""),
+        ("text.mp4", b"words " * 200),
+        ("empty.png", b""),
+        ("text.png", b"words " * 200),
+        ("words.txt", b"words"),
+    ],
+)
+def test_a_bad_source_is_one_line_and_2(run, name: str, content: bytes | None) -> None:  # type: ignore[no-untyped-def]
+    if content is not None:
+        Path(name).write_bytes(content)
+    result = run(name, "-o", "out.jsonl")
+    assert result.exit_code == 2
+    assert name in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not Path("out.jsonl").exists()
+
+
+def test_a_truncated_model_is_3_and_an_unknown_one_2(run, clip: Path, dots_model: Path) -> None:  # type: ignore[no-untyped-def]
+    Path("half.onnx").write_bytes(dots_model.read_bytes()[:1000])
+    assert run(clip, "--model", "half.onnx").exit_code == 3
+    assert run(clip, "--model", "face99").exit_code == 2
+    assert run(clip, "--detector", "haar").exit_code == 2
+    assert run(clip, "-o", "out.txt").exit_code == 2
+    assert run(clip, "-o", "half.onnx/out.mp4").exit_code == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_keeps_the_finished_part(dots_model: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "long.avi", 1500)
+    out = tmp_path / "out"
+    out.mkdir()
+    command: list[str | Path] = [sys.executable, "-m", "cunet_deploy", "infer", clip]
+    command += ["--model", dots_model, "-o", out / "out.avi"]
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        limit = time.monotonic() + 30
+        while not (parts := list(out.glob(".out.*.jsonl"))) or not parts[0].stat().st_size:
+            assert time.monotonic() < limit
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert stderr == "cunet-deploy: interrupted\n"
+    assert sorted(path.name for path in out.iterdir()) == ["out.avi", "out.csv", "out.jsonl"]
+    found = lines(str(out / "out.jsonl"))
+    assert 0 < len(found) < 1500
+    assert f"{len(found)} frames" in stdout
