@@ -29,10 +29,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("cunet_deploy.cli.train:command", "Train a model from labelled photos."),
     "calibrate": ("cunet_deploy.cli.calibrate:command", "Record activation ranges of a float checkpoint."),
     "export": ("cunet_deploy.cli.export:command", "Turn a checkpoint into a bundle for devices."),
+    "build": ("cunet_deploy.cli.build:command", "Build a TensorRT engine from a bundle."),
     "infer": ("cunet_deploy.cli.infer:command", "Find landmarks in images and videos."),
     "evaluate": ("cunet_deploy.cli.evaluate:command", "Measure the accuracy of a model on labelled photos."),
     "verify": ("cunet_deploy.cli.verify:command", "Check that a bundle computes what its checkpoint does."),
     "bench": ("cunet_deploy.cli.bench:command", "Measure latency and memory on this machine."),
+    "inspect": ("cunet_deploy.cli.inspect:command", "Say what TensorRT will make of a model."),
+    "doctor": ("cunet_deploy.cli.doctor:command", "Show what this machine can run, and what is missing."),
     "models": ("cunet_deploy.cli.models:command", "List the models that come with the package."),
 }
 """Subcommands in the order of the help: where each is, as ``module:attribute``, and its line in the list."""

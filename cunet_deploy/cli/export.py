@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from cunet_deploy.cli._options import overwrite_option
+from cunet_deploy.errors import InputError
 
 __all__ = ["command"]
 
@@ -32,9 +34,38 @@ __all__ = ["command"]
     type=click.Path(path_type=Path),
     help="Photos on which the exported model is compared with the checkpoint; drawn faces otherwise.",
 )
+@click.option(
+    "--target",
+    type=click.Choice(["cpu", "tensorrt"]),
+    default="cpu",
+    show_default=True,
+    help="tensorrt also writes model.tensorrt.onnx, from which cunet-deploy build makes an engine.",
+)
+@click.option(
+    "--carrier",
+    type=click.Choice(["fp16", "fp32"]),
+    help="TensorRT: type between the convolutions; fp32 for TensorRT 8.6.  [default: fp16]",
+)
+@click.option(
+    "--features",
+    type=click.Choice(["carrier", "int8"]),
+    help="TensorRT: type of the features that are concatenated.  [default: carrier]",
+)
+@click.option(
+    "--batch", metavar="N", type=click.IntRange(min=1), help="TensorRT: fix the batch size; the DLA needs it."
+)
 @overwrite_option
 def command(
-    checkpoint: Path, bits: str, out: Path, calibration: Path | None, images: Path | None, overwrite: bool
+    checkpoint: Path,
+    bits: str,
+    out: Path,
+    calibration: Path | None,
+    images: Path | None,
+    target: str,
+    carrier: Literal["fp16", "fp32"] | None,
+    features: Literal["carrier", "int8"] | None,
+    batch: int | None,
+    overwrite: bool,
 ) -> None:
     """Write the bundle of CHECKPOINT: model.onnx, manifest.json and golden.npz.
 
@@ -45,6 +76,7 @@ def command(
     Example:
       cunet-deploy export runs/s/quantized.pt --bits 8 -o face68-s
       cunet-deploy export runs/s/float.pt --bits 8 --calibration data/300w/afw -o face68-s
+      cunet-deploy export runs/s/quantized.pt --target tensorrt -o face68-s
     """
     from cunet_deploy._optional import require
 
@@ -52,9 +84,13 @@ def command(
     require("onnx", extra="train")
     from cunet_deploy.checkpoint import load_checkpoint
     from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
+    from cunet_deploy.export.tensorrt import Lowering
 
+    if target == "cpu" and (carrier or features or batch):
+        raise InputError("--carrier, --features and --batch are for TensorRT; add --target tensorrt or leave them out")
+    lowering = None if target == "cpu" else Lowering(carrier or "fp16", features or "carrier", batch)
     source = quantized_checkpoint(load_checkpoint(checkpoint), int(bits), calibration)
-    bundle = export_checkpoint(source, out, images=images, overwrite=overwrite)
+    bundle = export_checkpoint(source, out, images=images, lowering=lowering, overwrite=overwrite)
     click.echo(f"{out / 'model.onnx'}: {bundle.bytes / 1e6:.3f} MB, sha256 {bundle.sha256[:16]}")
     parity = bundle.parity
     click.echo(
@@ -64,3 +100,10 @@ def command(
     if bundle.differing is not None:
         exact = "bit for bit equal to" if bundle.differing == 0 else f"{bundle.differing} heatmap values differ from"
         click.echo(f"{exact} exact integer arithmetic")
+    if bundle.tensorrt is not None:
+        file = bundle.tensorrt
+        why = "float activations" if bits == "32" else "127 steps of activations instead of 255"
+        click.echo(
+            f"{out / 'model.tensorrt.onnx'}: {file.bytes / 1e6:.3f} MB, {file.lowering.carrier} carriers; "
+            f"{why} move the landmarks by {file.parity.mean_px:.4f} px on average"
+        )

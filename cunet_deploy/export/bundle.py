@@ -1,8 +1,9 @@
 """A bundle: the folder that goes to the device.
 
-model.onnx      the network with its manifest inside; the only file that inference needs
-manifest.json   the manifest again, with the checksum of model.onnx and the measured parity
-golden.npz      inputs with the heatmaps and landmarks that the trained network gives for them
+model.onnx            the network with its manifest inside; the only file that inference needs
+manifest.json         the manifest again, with the checksum of model.onnx and the measured parity
+golden.npz            inputs with the heatmaps and landmarks that the trained network gives for them
+model.tensorrt.onnx   on request: the same network for TensorRT, which builds an engine from it
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import json
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import InputError, VerificationError
 from cunet_deploy.export.crops import crops_of_folder, drawn_crops
 from cunet_deploy.export.ranges import read_ranges
+from cunet_deploy.export.tensorrt import FILE_NAME, LoweredSession, Lowering, write_tensorrt_model
 from cunet_deploy.export.writer import write_model
 from cunet_deploy.parity import Parity, compare_sessions, locate_in_crops
 from cunet_deploy.quantize.network import Ranges, calibrate
 from cunet_deploy.runtime.sessions.base import Session
 from cunet_deploy.runtime.sessions.ort import OrtSession
 
-__all__ = ["GATE_PX", "Bundle", "calibrate_checkpoint", "export_checkpoint", "quantized_checkpoint"]
+__all__ = ["GATE_PX", "Bundle", "TensorRtFile", "calibrate_checkpoint", "export_checkpoint", "quantized_checkpoint"]
 
 GATE_PX = 0.05
 """Mean landmark distance between torch and ONNX Runtime, in pixels of the input, above which export fails."""
@@ -49,7 +51,8 @@ class Bundle:
         sha256: of model.onnx.
         parity: the network as it was trained (fake-quantized or float torch) against ONNX Runtime.
         differing: heatmap values in which ONNX Runtime differs from exact integer arithmetic; ``None`` for float.
-        crops: "real" or "drawn": what both were measured on.
+        crops: "real" or "drawn": what all were measured on.
+        tensorrt: what model.tensorrt.onnx is and the loss of its coarser activations; ``None``: it was not asked for.
     """
 
     path: Path
@@ -58,6 +61,35 @@ class Bundle:
     parity: Parity
     differing: int | None
     crops: str
+    tensorrt: TensorRtFile | None = None
+
+
+@dataclass(frozen=True)
+class TensorRtFile:
+    """The TensorRT graph that `export_checkpoint` wrote.
+
+    Attributes:
+        lowering: how it was made.
+        bytes: its size.
+        sha256: of the file.
+        parity: the exact checkpoint against this graph in ONNX Runtime: what 127 steps instead of 255 cost.
+    """
+
+    lowering: Lowering
+    bytes: int
+    sha256: str
+    parity: Parity
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for manifest.json."""
+        parity = self.parity.to_dict()
+        return {
+            "file": FILE_NAME,
+            **asdict(self.lowering),
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "parity": parity,
+        }
 
 
 def quantized_checkpoint(checkpoint: Checkpoint, bits: int, calibration: Path | None) -> Checkpoint:
@@ -95,7 +127,12 @@ def calibrate_checkpoint(checkpoint: Checkpoint, images: Path, limit: int) -> Ra
 
 
 def export_checkpoint(
-    checkpoint: Checkpoint, out: Path, *, images: Path | None = None, overwrite: bool = False
+    checkpoint: Checkpoint,
+    out: Path,
+    *,
+    images: Path | None = None,
+    lowering: Lowering | None = None,
+    overwrite: bool = False,
 ) -> Bundle:
     """Write the bundle of a checkpoint and prove that it computes what the checkpoint does.
 
@@ -103,17 +140,19 @@ def export_checkpoint(
         checkpoint: in the precision to export.
         out: the folder; made when missing.
         images: real photos to measure the parity on (50 crops); drawn faces otherwise.
-        overwrite: replace files of an earlier bundle.
+        lowering: also write model.tensorrt.onnx in this form.
+        overwrite: replace files of an earlier bundle; a model.tensorrt.onnx that was not asked for again is removed.
 
     Raises:
         InputError: a file exists already.
         VerificationError: ONNX Runtime and torch differ by more than `GATE_PX`; nothing is left under the final names.
     """
-    names = [out / name for name in ("model.onnx", "manifest.json", "golden.npz")]
+    names = [out / name for name in ("model.onnx", "manifest.json", "golden.npz", FILE_NAME)]
     existing = [path for path in names if path.exists()]
     if existing and not overwrite:
         raise InputError(f"{existing[0]} exists already; add --overwrite to replace it or choose another -o")
     model = write_model(checkpoint)
+    lowered = None if lowering is None else write_tensorrt_model(checkpoint, lowering)
     manifest, exact = make_manifest(checkpoint), TorchSession(checkpoint)
     crops = drawn_crops(manifest, DRAWN) if images is None else crops_of_folder(images, manifest, PARITY_CROPS)
     with tempfile.TemporaryDirectory() as folder:
@@ -128,13 +167,27 @@ def export_checkpoint(
             f"the exported model differs from the checkpoint by {parity.mean_px:.3f} px on average over {len(crops)} "
             f"crops, allowed are {GATE_PX} px; nothing was written. Please report this with the checkpoint"
         )
+    tensorrt = None if lowering is None or lowered is None else _measure(exact, lowered, lowering, crops)
     sha256, kind = hashlib.sha256(model).hexdigest(), "drawn" if images is None else "real"
     measured = {**parity.to_dict(), "crops_are": kind, "values_differing_from_integer_arithmetic": differing}
     table = {**manifest.to_dict(), "sha256": sha256, "parity": measured}
+    if tensorrt is not None:
+        table["tensorrt"] = tensorrt.to_dict()
     write_bytes_atomic(names[2], _golden(exact, drawn_crops(manifest, GOLDEN)), overwrite=True)
     write_text_atomic(names[1], json.dumps(table, indent=1, sort_keys=True) + "\n", overwrite=True)
+    if lowered is None:
+        names[3].unlink(missing_ok=True)  # of an earlier bundle: another network
+    else:
+        write_bytes_atomic(names[3], lowered, overwrite=True)
     write_bytes_atomic(names[0], model, overwrite=True)
-    return Bundle(out, len(model), sha256, parity, differing, kind)
+    return Bundle(out, len(model), sha256, parity, differing, kind, tensorrt)
+
+
+def _measure(exact: Session, lowered: bytes, lowering: Lowering, crops: NDArray[np.uint8]) -> TensorRtFile:
+    session = LoweredSession(lowered)
+    parity = compare_sessions(exact, session, crops)
+    session.close()
+    return TensorRtFile(lowering, len(lowered), hashlib.sha256(lowered).hexdigest(), parity)
 
 
 def _differing(exact: Session, session: Session, crops: NDArray[np.uint8]) -> int:

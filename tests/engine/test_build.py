@@ -1,0 +1,346 @@
+"""Engines from bundles, by TensorRT for RTX: nothing here needs a GPU, and nothing here runs an engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from networks import float_checkpoint, quantized_checkpoint
+from onnx import numpy_helper
+from patterns import PATTERNS
+from rtx import compile_all, need_rtx
+
+from cunet_deploy.checkpoint import load_checkpoint
+from cunet_deploy.cli import cli
+from cunet_deploy.engine.build import BuildSpec, compile_in_child, plan_build
+from cunet_deploy.engine.compile import Job
+from cunet_deploy.engine.conform import check_model
+from cunet_deploy.errors import ArtifactError, MissingDependencyError, UntrustedError
+from cunet_deploy.export.tensorrt import Lowering, write_tensorrt_model
+from cunet_deploy.export.writer import write_model
+from cunet_deploy.manifest import METADATA_KEY, Manifest
+from cunet_deploy.sidecar import PORTABLE, EngineManifest, file_sha256
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def lowered(block: str = "post", lowering: Lowering | None = None) -> bytes:
+    return write_tensorrt_model(quantized_checkpoint(block, channels=16), lowering or Lowering())
+
+
+def addresses_can_be_fixed() -> bool:
+    code = "import ctypes, sys; sys.exit(ctypes.CDLL(None).personality(0x0040000) == -1)"
+    return sys.platform.startswith("linux") and subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    (folder / "model.onnx").write_bytes(write_model(quantized_checkpoint(channels=16)))
+    (folder / "model.tensorrt.onnx").write_bytes(lowered())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need_rtx()
+    out = tmp_path_factory.mktemp("engine")
+    result = run("build", bundle, "--flavour", "tensorrt_rtx", "--batch", "1:4:8", "--require-int8", "-o", out)
+    assert result.exit_code == 0, result.output
+    (path,) = out.glob("*.engine")
+    return path
+
+
+@pytest.mark.parametrize("sm", [(), (86,), (89,), (120,), (86, 120)], ids=str)
+def test_every_convolution_is_int8_on_every_gpu(sm: tuple[int, ...], tmp_path: Path) -> None:
+    need_rtx()
+    models = {
+        f"{block} {carrier} {features} {batch}": lowered(block, Lowering(carrier, features, batch))  # type: ignore[arg-type]
+        for block in ("pre", "post")
+        for carrier, features, batch in (
+            ("fp16", "carrier", None),
+            ("fp16", "carrier", 1),
+            ("fp32", "carrier", None),
+            ("fp16", "int8", 1),
+        )
+    }
+    for name, result in compile_all(models, tmp_path, sm, free_batch=True).items():
+        expected = len(check_model(models[name]).convolutions)
+        assert expected > 20
+        assert result == {"int8": expected, "convolutions": expected}, name
+
+
+def test_a_float_network_builds_without_int8(tmp_path: Path) -> None:
+    need_rtx()
+    model = write_tensorrt_model(float_checkpoint(), Lowering("fp16", batch=1))
+    (result,) = compile_all({"float": model}, tmp_path).values()
+    assert isinstance(result, dict)
+    assert (result["int8"], result["convolutions"]) == (0, len(check_model(model).convolutions))
+
+
+def changed(model: bytes, change: Callable[[Any], None]) -> bytes:
+    loaded = onnx.load_from_string(model)
+    change(loaded.graph)
+    return bytes(loaded.SerializeToString(deterministic=True))
+
+
+def with_weights_along_axis_1(graph: Any) -> None:
+    sizes = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.name.endswith(".w"):
+            channels = sizes[f"{node.name}.q"].dims[1]
+            sizes[f"{node.name}.s"].CopyFrom(
+                numpy_helper.from_array(np.full(channels, 0.01, np.float16), f"{node.name}.s")
+            )
+            zero = numpy_helper.from_array(np.zeros(channels, np.int8), f"{node.name}.z")
+            graph.initializer.append(zero)
+            node.input[2] = zero.name
+            node.attribute[0].i = 1
+
+
+def with_weights_only(graph: Any) -> None:
+    sources = {node.name: node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
+    kept = [node for node in graph.node if ".int8" not in node.name]
+    for node in kept:
+        for index, name in enumerate(node.input):
+            if f"{name}.q" in sources:
+                node.input[index] = sources[f"{name}.q"]
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def with_vector_scales(graph: Any) -> None:
+    used = {node.input[1] for node in graph.node if ".int8" in node.name}
+    for tensor in graph.initializer:
+        if tensor.name in used:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).reshape(1), tensor.name))
+
+
+@pytest.mark.parametrize(
+    "change", [with_weights_along_axis_1, with_weights_only, with_vector_scales], ids=lambda change: change.__name__
+)
+def test_a_network_quantized_wrongly_builds_silently_with_fewer_int8_convolutions(
+    change: Callable[[Any], None], tmp_path: Path
+) -> None:
+    need_rtx()
+    model = changed(lowered(lowering=Lowering(batch=1)), change)
+    (result,) = compile_all({"changed": model}, tmp_path).values()
+    report = check_model(model)
+    assert isinstance(result, dict)
+    assert result["int8"] == report.int8 < len(report.convolutions)
+
+
+def test_quantizing_at_producers_only_leaves_some_in_float(tmp_path: Path) -> None:
+    need_rtx()
+
+    def change(graph: Any) -> None:  # convolutions read the concatenation, whose inputs alone are quantized
+        makers = {name: node for node in graph.node for name in node.output}
+        for node in graph.node:
+            if node.op_type == "Conv":
+                source = makers[makers[node.input[0]].input[0]].input[0]
+                if makers[source].op_type == "Concat":
+                    node.input[0] = source
+
+    model = changed(lowered("post", Lowering("fp16", "int8", 1)), change)
+    result, whole = compile_all(
+        {"producers": model, "both": lowered("post", Lowering("fp16", "int8", 1))}, tmp_path
+    ).values()
+    assert isinstance(result, dict)
+    assert isinstance(whole, dict)
+    assert result["int8"] <= whole["int8"]
+    assert check_model(model).int8 == result["int8"]
+
+
+def test_sm75_has_no_int8_and_require_int8_refuses_it(bundle: Path, tmp_path: Path) -> None:
+    need_rtx()
+    result = run("build", bundle, "--flavour", "tensorrt_rtx", "--sm", "75", "--require-int8", "-o", tmp_path)
+    assert result.exit_code == 4
+    assert "do not run in int8" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_engine_stands_beside_its_description(engine: Path, bundle: Path) -> None:
+    import tensorrt_rtx
+
+    version = ".".join(tensorrt_rtx.__version__.split(".")[:2])
+    assert engine.name == f"tiny.int8.rtx{version}-sm80+.engine"
+    assert engine.read_bytes()[:4] == b"vtrt" or engine.read_bytes()[:4] == b"trtv"
+    manifest = EngineManifest.read(engine)
+    manifest.check_checksum(engine)
+    assert manifest.onnx_sha256 == file_sha256(bundle / "model.tensorrt.onnx")
+    assert (manifest.flavour, manifest.version) == ("tensorrt_rtx", tensorrt_rtx.__version__)
+    assert (manifest.compute_capabilities, PORTABLE in manifest.flags) == ((80,), True)
+    assert "strongly_typed" in manifest.flags
+    assert manifest.profiles == ({"image": {"min": [1, 64, 64, 3], "opt": [4, 64, 64, 3], "max": [8, 64, 64, 3]}},)
+    assert manifest.model.name == "tiny"
+    assert manifest.layers["int8_convolutions"] == manifest.layers["convolutions"] > 20
+
+
+def test_two_builds_of_a_free_batch_give_the_same_bytes(engine: Path, bundle: Path, tmp_path: Path) -> None:
+    if not addresses_can_be_fixed():
+        pytest.skip("this system does not let a program fix its addresses, on which names in the engine depend")
+    assert run("build", bundle, "--flavour", "tensorrt_rtx", "--batch", "1:4:8", "-o", tmp_path).exit_code == 0
+    assert (tmp_path / engine.name).read_bytes() == engine.read_bytes()
+    assert (tmp_path / f"{engine.name}.json").read_bytes() == engine.with_name(f"{engine.name}.json").read_bytes()
+
+
+def test_two_builds_of_a_fixed_batch_give_the_same_bytes(tmp_path: Path) -> None:
+    need_rtx()
+    path = tmp_path / "fixed.onnx"
+    path.write_bytes(lowered(lowering=Lowering(batch=1)))
+    one, two = (compile_in_child(Job(str(path), "tensorrt_rtx"))[0] for _ in range(2))
+    assert one == two
+
+
+def test_an_engine_is_replaced_only_with_overwrite(engine: Path, bundle: Path) -> None:
+    arguments = ["build", bundle, "--flavour", "tensorrt_rtx", "--batch", "1:4:8", "-o", engine.parent]
+    before = engine.read_bytes()
+    result = run(*arguments)
+    assert (result.exit_code, "--overwrite" in result.stderr) == (2, True)
+    assert engine.read_bytes() == before
+    assert run(*arguments, "--overwrite").exit_code == 0
+
+
+def test_a_tampered_truncated_or_undescribed_engine_is_refused(engine: Path, tmp_path: Path) -> None:
+    manifest, content = EngineManifest.read(engine), engine.read_bytes()
+    for name, changed_content in (("cut", content[:-100]), ("changed", b"x" + content[1:])):
+        path = tmp_path / f"{name}.engine"
+        path.write_bytes(changed_content)
+        with pytest.raises(UntrustedError, match="checksum"):
+            manifest.check_checksum(path)
+        with pytest.raises(UntrustedError, match="is not beside it"):
+            EngineManifest.read(path)
+
+
+def test_a_dry_run_writes_nothing_and_names_the_same_engine(engine: Path, bundle: Path, tmp_path: Path) -> None:
+    result = run("build", bundle, "--flavour", "tensorrt_rtx", "--batch", "1:4:8", "--dry-run", "-o", tmp_path / "none")
+    assert result.exit_code == 0
+    assert f"would build {tmp_path / 'none' / engine.name}" in result.stdout
+    assert "--optShapes=image:4x64x64x3" in result.stdout
+    assert not (tmp_path / "none").exists()
+
+
+def test_compute_capabilities_stand_in_the_name(bundle: Path) -> None:
+    need_rtx()
+    plan = plan_build(BuildSpec(bundle, "tensorrt_rtx", sm=(86, 120)))
+    assert plan.file_name.endswith("-sm86-sm120.engine")
+    assert not plan.portable
+
+
+def test_a_computed_scale_crashes_the_child_and_only_the_child(tmp_path: Path) -> None:
+    need_rtx()
+    path = tmp_path / "computed.onnx"
+    path.write_bytes(PATTERNS["scale computed from the input"]())
+    with pytest.raises(ArtifactError, match=r"crashed on it \(SIGSEGV\)"):
+        compile_in_child(Job(str(path), "tensorrt_rtx"))
+
+
+def test_a_rejected_model_says_where(tmp_path: Path) -> None:
+    need_rtx()
+    path = tmp_path / "int32.onnx"
+    path.write_bytes(PATTERNS["bias dequantized from int32"]())
+    with pytest.raises(ArtifactError, match=r"DequantizeLinear.*Int32"):
+        compile_in_child(Job(str(path), "tensorrt_rtx"))
+
+
+def test_a_model_with_errors_is_not_even_tried(bundle: Path, tmp_path: Path) -> None:
+    need_rtx()
+
+    def change(graph: Any) -> None:
+        (image,) = [node for node in graph.node if node.name == "image.x.int8.q"]
+        graph.node.insert(0, onnx.helper.make_node("Identity", [image.input[1]], ["copy"]))
+        graph.node.insert(1, onnx.helper.make_node("Mul", ["copy", "copy"], ["computed"]))
+        for node in graph.node:
+            if node.name.startswith("image.x.int8"):
+                node.input[1] = "computed"
+
+    (tmp_path / "model.tensorrt.onnx").write_bytes(changed(lowered(), change))
+    result = run("build", tmp_path, "--flavour", "tensorrt_rtx")
+    assert (result.exit_code, result.stderr.count("\n")) == (3, 1)
+    assert "Q002" in result.stderr
+
+
+def test_a_model_of_someone_else_is_inspected_but_not_built(tmp_path: Path) -> None:
+    need_rtx()
+    path = tmp_path / "other.onnx"
+    path.write_bytes(PATTERNS["float16 carriers, operator set 19"]())
+    result = run("build", path, "--flavour", "tensorrt_rtx")
+    assert (result.exit_code, "has no manifest" in result.stderr) == (3, True)
+    assert run("inspect", path).exit_code == 0
+
+
+def test_a_bundle_for_cpus_names_the_export(tmp_path: Path) -> None:
+    need_rtx()
+    (tmp_path / "model.onnx").write_bytes(write_model(quantized_checkpoint()))
+    result = run("build", tmp_path, "--flavour", "tensorrt_rtx")
+    assert (result.exit_code, "--target tensorrt" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        (["--sm", "87"], 3, "a Jetson builds its own"),
+        (["--sm", "x"], 2, "compute capabilities"),
+        (["--batch", "8:1"], 2, "1:4:8"),
+        (["--workspace", "lots"], 2, "2GiB"),
+        (["--timing-cache", "t.cache"], 2, "measures no kernels"),
+        (["--dla", "0"], 3, "does not know the DLA"),
+        (["--gpu-fallback"], 2, "--dla"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line(options: list[str], code: int, text: str, bundle: Path) -> None:
+    need_rtx()
+    result = run("build", bundle, "--flavour", "tensorrt_rtx", "--dry-run", *options)
+    assert (result.exit_code, text in result.stderr) == (code, True), result.stderr
+
+
+def test_a_missing_flavour_is_an_install_line(bundle: Path) -> None:
+    try:
+        import tensorrt  # noqa: F401
+    except ImportError:
+        result = run("build", bundle, "--flavour", "tensorrt")
+        assert (result.exit_code, "cunet-deploy[tensorrt]" in result.stderr) == (5, True)
+        with pytest.raises(MissingDependencyError):
+            plan_build(BuildSpec(bundle, "tensorrt"))
+    else:
+        pytest.skip("tensorrt is installed")
+
+
+def test_a_damaged_manifest_is_not_built(tmp_path: Path) -> None:
+    need_rtx()
+    model = onnx.load_from_string(lowered())
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps({"format": 1})})
+    (tmp_path / "model.tensorrt.onnx").write_bytes(model.SerializeToString())
+    assert run("build", tmp_path, "--flavour", "tensorrt_rtx").exit_code == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["face68-s", "face68-m"])
+def test_the_released_checkpoint_is_int8_throughout(name: str, tmp_path: Path) -> None:
+    path = ROOT / "models" / name / "checkpoint.pt"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    need_rtx()
+    checkpoint = load_checkpoint(path)
+    models = {
+        str(form): write_tensorrt_model(checkpoint, form) for form in (Lowering("fp16"), Lowering("fp32", batch=1))
+    }
+    for sm in ((), (86,), (89,), (120,)):
+        for form, result in compile_all(models, tmp_path, sm, free_batch=True).items():
+            report = check_model(models[form])
+            assert Manifest.from_json(report.metadata[METADATA_KEY], path).name == name
+            assert result == {"int8": len(report.convolutions), "convolutions": len(report.convolutions)}
+        (tmp_path / "results").unlink()

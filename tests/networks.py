@@ -1,0 +1,41 @@
+"""Small networks with plausible statistics, float and quantized, for tests of what is exported from them."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from drawn import tiny_config
+
+from cunet_deploy.checkpoint import Checkpoint, make_manifest, normalize
+from cunet_deploy.config import QuantConfig
+from cunet_deploy.export.crops import drawn_crops
+from cunet_deploy.model.cunet import CUNet, initialize
+from cunet_deploy.quantize.network import calibrate
+
+BLOCKS = [("pre", "conv7"), ("pre", "conv3x2"), ("post", "conv7"), ("post", "conv3x2")]
+
+
+@functools.cache
+def float_checkpoint(block: str = "post", stem: str = "conv3x2", channels: int = 8, size: int = 64) -> Checkpoint:
+    """A network whose heads are large enough to give peaks."""
+    model_table: dict[str, object] = {"block": block, "stem": stem, "channels": channels, "growth": channels // 2}
+    config = tiny_config(model=model_table, crop={"size": size})
+    torch.manual_seed(0)
+    model = CUNet(config.model, 68)
+    initialize(model, torch.Generator().manual_seed(1))
+    for head in model.heads:
+        torch.nn.init.normal_(head.conv.weight, std=0.3)  # type: ignore[union-attr, arg-type]
+    model.train()
+    for seed in range(5):
+        model(torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1)
+    return Checkpoint.of_float(config, model)
+
+
+@functools.cache
+def quantized_checkpoint(block: str = "post", stem: str = "conv3x2", channels: int = 8) -> Checkpoint:
+    """`float_checkpoint`, quantized with ranges of drawn faces."""
+    checkpoint = float_checkpoint(block, stem, channels)
+    crops = drawn_crops(make_manifest(checkpoint), 8)
+    ranges = calibrate(checkpoint.graph, checkpoint.folded(), [normalize(crops)])
+    return checkpoint.with_ranges(ranges, QuantConfig())
