@@ -114,15 +114,18 @@ class Evaluation:
         }
 
 
-def open_model(model: str, *, threads: int | None = None) -> Session:
+def open_model(model: str, *, threads: int | None = None, backend: str | None = None, trust: bool = False) -> Session:
     """Open a checkpoint in torch, or anything else that `open_session` opens; torch loads for checkpoints only.
 
     Raises:
+        InputError: a backend for a checkpoint.
         MissingDependencyError: a checkpoint without torch installed.
         CunetError: as `open_session` and `cunet_deploy.checkpoint.load_checkpoint`.
     """
     if not model.endswith(".pt"):
-        return open_session(model, threads=threads)
+        return open_session(model, threads=threads, backend=backend, trust=trust)
+    if backend is not None:
+        raise InputError(f"{model}: a checkpoint runs in PyTorch, not in {backend}; leave the backend out or export it")
     torch = require("torch", extra="train")
     if threads is not None:
         torch.set_num_threads(threads)

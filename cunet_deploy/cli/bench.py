@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cunet_deploy.bench.hardware import available_cpus, describe_machine, describe_versions
 from cunet_deploy.bench.latency import Candidate, Scene, Timing, drawn_picture, measure_latency, ratio
-from cunet_deploy.cli._options import json_option, overwrite_option, progress
+from cunet_deploy.cli._options import backend_options, json_option, overwrite_option, progress
 from cunet_deploy.cli._report import advancing, interval, json_report, results
 from cunet_deploy.errors import InputError
 from cunet_deploy.runtime.sessions import model_file, open_session
@@ -30,6 +30,7 @@ __all__ = ["command"]
 @click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns that each model has.")
 @click.option("--calls", type=click.IntRange(1), default=10, show_default=True, help="Timed calls in a turn.")
 @click.option("--image", type=click.Path(path_type=Path), help="Photo to crop from.  [default: drawn, 1280x720]")
+@backend_options
 @json_option
 @overwrite_option
 def command(
@@ -39,13 +40,15 @@ def command(
     rounds: int,
     calls: int,
     image: Path | None,
+    backend: str | None,
+    trust: bool,
     json_path: Path | None,
     overwrite: bool,
 ) -> None:
     """Measure the latency of each MODEL on this machine: cropping, network, decoding.
 
-    MODEL is a bundle folder, an .onnx file or the name of a released model. The models take turns in one process, so
-    their ratios to the first hold even where the clock or the load of the machine changes meanwhile.
+    MODEL is a bundle folder, an .onnx or .engine file or the name of a released model. The models take turns in one
+    process, so their ratios to the first hold even where the clock or the load of the machine changes meanwhile.
 
     \b
     Example:
@@ -54,12 +57,15 @@ def command(
     for model in models:
         if model.endswith(".pt"):
             raise InputError(f"{model}: is a checkpoint; export it first: cunet-deploy export {model} -o DIR")
-    sizes = [model_file(model).stat().st_size for model in models]
+    sizes = [model_file(model, backend).stat().st_size for model in models]
     if threads > available_cpus():
         click.echo(f"{threads} threads on {available_cpus()} processors wait for each other; use fewer", err=True)
     cv2.setNumThreads(threads)
     scene = Scene.centred(drawn_picture() if image is None else _photo(image), batch)
-    candidates = [Candidate(model, partial(open_session, model, threads=threads)) for model in models]
+    candidates = [
+        Candidate(model, partial(open_session, model, threads=threads, backend=backend, trust=trust))
+        for model in models
+    ]
     with json_report(json_path, overwrite=overwrite) as write:
         with advancing(progress(), "timing", rounds * len(models)) as advance:
             timings = measure_latency(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import click
 from rich.table import Table
 
 from cunet_deploy.bench.hardware import describe_machine, describe_versions
-from cunet_deploy.cli._options import json_option, overwrite_option, progress, threads_option
+from cunet_deploy.cli._options import backend_options, json_option, overwrite_option, progress, threads_option
 from cunet_deploy.cli._report import advancing, interval, json_report, results
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.evaluation import Evaluation, Measure, compare, evaluate, open_model
+from cunet_deploy.runtime.sessions.base import Session
 
 __all__ = ["command"]
 
@@ -26,6 +28,7 @@ __all__ = ["command"]
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Crops a run.")
 @click.option("--skip-bad", is_flag=True, help="Leave out photos and label files that cannot be read, and say which.")
 @click.option("--per-landmark", is_flag=True, help="Show the mean error of each landmark too.")
+@backend_options
 @threads_option
 @json_option
 @overwrite_option
@@ -36,15 +39,18 @@ def command(
     batch_size: int,
     skip_bad: bool,
     per_landmark: bool,
+    backend: str | None,
+    trust: bool,
     threads: int | None,
     json_path: Path | None,
     overwrite: bool,
 ) -> None:
     """Measure how accurate MODEL is on DATASET, with 95 % intervals.
 
-    MODEL is a checkpoint (.pt, float or quantized), a bundle folder, an .onnx file or the name of a released model; all
-    go through the same code on the same photos. DATASET is a folder of the 300-W layout: NAME.jpg beside NAME.pts. Each
-    object is cropped around its tight landmark box by the model's own rule.
+    MODEL is a checkpoint (.pt, float or quantized), a bundle folder, an .onnx or .engine file or the name of a released
+    model; all go through the same code on the same photos. --backend is of MODEL, not of the one it is compared to.
+    DATASET is a folder of the 300-W layout: NAME.jpg beside NAME.pts. Each object is cropped around its tight landmark
+    box by the model's own rule.
 
     \b
     Example:
@@ -53,7 +59,17 @@ def command(
     bad: list[str] | None = [] if skip_bad else None
     photos, models = PhotoCache(1 << 30), [model] if against is None else [model, against]
     with json_report(json_path, overwrite=overwrite) as write:
-        evaluations = [_evaluate(name, dataset, photos, batch_size, bad, threads) for name in models]
+        evaluations = [
+            _evaluate(
+                partial(open_model, name, threads=threads, trust=trust, backend=on),
+                name,
+                dataset,
+                photos,
+                batch_size,
+                bad,
+            )
+            for name, on in zip(models, (backend, None), strict=False)  # --backend is MODEL's
+        ]
         skipped = list(dict.fromkeys(bad or []))
         for message in skipped:
             click.echo(f"skipped: {message}", err=True)
@@ -67,9 +83,14 @@ def command(
 
 
 def _evaluate(
-    model: str, dataset: Path, photos: PhotoCache, batch_size: int, bad: list[str] | None, threads: int | None
+    opened: Callable[[], Session],
+    model: str,
+    dataset: Path,
+    photos: PhotoCache,
+    batch_size: int,
+    bad: list[str] | None,
 ) -> Evaluation:
-    session = open_model(model, threads=threads)
+    session = opened()
     try:
         examples = read_300w(dataset, len(session.manifest.skeleton), bad=bad)
         with advancing(progress(), model, len(examples)) as advance:

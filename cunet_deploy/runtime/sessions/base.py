@@ -1,0 +1,34 @@
+"""The one seam to the hardware: images in, heatmaps out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.manifest import Manifest
+
+__all__ = ["Session"]
+
+
+class Session(Protocol):
+    """A loaded network. Implementations are safe to call from several threads."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the network expects and returns."""
+        ...
+
+    @property
+    def backend(self) -> str:
+        """What really runs it, with version, for example ``"onnxruntime 1.32.0 CPUExecutionProvider"``."""
+        ...
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(B, size, size, 3) uint8 BGR crops to (B, K, map_size, map_size) float32 heatmaps."""
+        ...
+
+    def close(self) -> None:
+        """Release what the network holds; the session cannot be used afterwards."""
+        ...

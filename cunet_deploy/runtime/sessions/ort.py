@@ -1,0 +1,151 @@
+"""ONNX Runtime, on the CPU or on what a provider brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from cunet_deploy.errors import ArtifactError, CunetError, InputError
+from cunet_deploy.manifest import METADATA_KEY, Manifest
+from cunet_deploy.runtime.sessions.providers import (
+    ORT_ERRORS,
+    PROVIDERS,
+    Provider,
+    add_plugin,
+    check_available,
+    check_running,
+    first_line,
+)
+
+__all__ = ["OrtSession"]
+
+_FATAL_ONLY, _WARNINGS = 4, 2
+_CPU = PROVIDERS[0].key
+_DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
+"""It quantizes float biases by the product of two scales, which underflows where the scales are float16, as they are in
+graphs for TensorRT. Graphs for the CPU have integer biases already, so it has nothing to do there."""
+
+
+class OrtSession:
+    """A network in ONNX Runtime. See `cunet_deploy.runtime.sessions.base.Session`; safe for several threads."""
+
+    def __init__(self, path: Path, *, threads: int | None = None, provider: Provider = PROVIDERS[0]) -> None:
+        """Load an ONNX file that carries a manifest.
+
+        Args:
+            path: the file.
+            threads: how many one run may use; ``None`` leaves it to ONNX Runtime.
+            provider: what it shall run on, and nothing else.
+
+        Raises:
+            InputError: the file is missing or empty.
+            ArtifactError: it is not ONNX, is cut off, has no manifest, its graph is not what the manifest says, or
+                the provider is missing or does not load.
+        """
+        self._path = path
+        self._session: Any = _load(path, threads, provider)
+        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise ArtifactError(
+                f"{path}: is ONNX but carries no cunet-deploy manifest; use a model.onnx that "
+                "'cunet-deploy export CKPT -o DIR' wrote"
+            )
+        self._manifest = Manifest.from_json(text, path)
+        _check_graph(self._session, self._manifest, path)
+        check_running(self._session, provider, path)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the network expects and returns."""
+        return self._manifest
+
+    @property
+    def backend(self) -> str:
+        """Library, version and the provider that really runs it."""
+        return f"onnxruntime {ort.__version__} {self._opened().get_providers()[0]}"
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(B, size, size, 3) uint8 BGR crops to (B, K, map_size, map_size) float32 heatmaps."""
+        size = self._manifest.crop.size
+        if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+            raise InputError(f"crops of shape (B, {size}, {size}, 3) uint8 expected, got {images.shape} {images.dtype}")
+        session = self._opened()
+        try:
+            (maps,) = session.run(["heatmaps"], {"image": images})
+        except ORT_ERRORS as error:
+            raise CunetError(
+                f"{self._path}: ONNX Runtime failed on {len(images)} crops: {first_line(error)}"
+            ) from error
+        return np.asarray(maps, np.float32)
+
+    def close(self) -> None:
+        """Release the network."""
+        self._session = None
+
+    def _opened(self) -> Any:
+        session = self._session
+        if session is None:
+            raise CunetError(f"{self._path}: the session is closed; open the model again")
+        return session
+
+
+def _load(path: Path, threads: int | None, provider: Provider) -> Any:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    if size == 0:
+        raise InputError(f"{path}: is empty; export or copy the model again")
+    check_available(provider)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _FATAL_ONLY  # what goes wrong is raised and said once, by us
+    if provider.key != _CPU:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if provider.plugin:
+        add_plugin(provider, options)
+    keys = [] if provider.plugin else [provider.key]
+    quiet = provider.key != _CPU
+    if quiet:
+        ort.set_default_logger_severity(_FATAL_ONLY)  # providers log to another logger than the session's
+    try:
+        # Without enable_fallback=0 it prints to stdout and goes on with the CPU.
+        return ort.InferenceSession(
+            str(path), options, providers=keys, enable_fallback=0, disabled_optimizers=_DISABLED_OPTIMIZERS
+        )
+    except ORT_ERRORS as error:
+        if provider.key != _CPU:
+            raise ArtifactError(
+                f"{path}: {provider.key} of onnxruntime {ort.__version__} cannot load it ({first_line(error)}); "
+                f"{provider.remedy}"
+            ) from error
+        raise ArtifactError(
+            f"{path}: ONNX Runtime {ort.__version__} cannot load it ({first_line(error)}); it is cut off, not ONNX or "
+            "too new; copy it again, export it again or upgrade onnxruntime"
+        ) from error
+    finally:
+        if quiet:
+            ort.set_default_logger_severity(_WARNINGS)
+
+
+def _check_graph(session: Any, manifest: Manifest, path: Path) -> None:
+    """The graph's input and output must be those of the manifest; the batch may have any or no fixed size."""
+    size, cells = manifest.crop.size, manifest.map_size
+    expected = {
+        "input": ("image", "tensor(uint8)", [size, size, 3]),
+        "output": ("heatmaps", "tensor(float)", [len(manifest.skeleton), cells, cells]),
+    }
+    nodes = {"input": session.get_inputs(), "output": session.get_outputs()}
+    for side, wanted in expected.items():
+        found = [(node.name, node.type, list(node.shape[1:])) for node in nodes[side]]
+        fixed = any(isinstance(node.shape[0], int) for node in nodes[side] if node.shape)
+        if found != [wanted] or fixed:
+            raise ArtifactError(
+                f"{path}: its {side} is {found} but its manifest says {[wanted]}, with a free batch; export it again"
+            )
