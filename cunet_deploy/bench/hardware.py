@@ -10,12 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from cunet_deploy import __version__
 
-__all__ = ["available_cpus", "cpu_features", "describe_machine", "describe_versions"]
+__all__ = ["available_cpus", "cpu_features", "cpu_name", "describe_machine", "describe_versions"]
 
 CPUINFO = Path("/proc/cpuinfo")
 BOARD = Path("/proc/device-tree/model")
@@ -52,6 +51,8 @@ def describe_versions(*packages: str) -> dict[str, str]:
 
     Nothing heavy is imported for it: versions are read from the installed metadata.
     """
+    import cv2  # broken installations are common, and the rest of this module serves to find that out
+
     found = {
         "python": platform.python_version(),
         "cunet_deploy": __version__,
