@@ -44,7 +44,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_default_model_its_card_and_the_licence(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("model.onnx", "manifest.json", "README.md"):
+    for name in ("model.onnx", "manifest.json", "numbers.json", "README.md"):
         assert f"cunet_deploy/_models/face68-s/{name}" in names
     assert "cunet_deploy/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -21,13 +21,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from cunet_deploy.checkpoint import Checkpoint, make_manifest
 from cunet_deploy.errors import InputError
+from cunet_deploy.export.parts import INPUT, OUTPUT, Parts
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedCUNet
@@ -35,7 +35,6 @@ from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedCUNet
 __all__ = ["FILE_NAME", "LoweredSession", "Lowering", "write_tensorrt_model"]
 
 FILE_NAME = "model.tensorrt.onnx"
-INPUT, OUTPUT = "image", "heatmaps"
 INT8_MAX, UINT8_MAX = 127, 255
 SMALLEST_NORMAL = 2.0**-14
 """Of float16. A smaller scale would lose digits, and some hardware takes it for zero."""
@@ -90,25 +89,12 @@ def write_tensorrt_model(checkpoint: Checkpoint, lowering: Lowering) -> bytes:
     manifest = replace(make_manifest(checkpoint), opset=lowering.opset)
     writer = _Writer(checkpoint.graph, network, folded, lowering)
     writer.write()
-    size, cells = manifest.crop.size, manifest.map_size
-    batch = "batch" if lowering.batch is None else lowering.batch
-    image = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [batch, size, size, 3])
-    heatmaps = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, len(manifest.skeleton), cells, cells])
-    model = helper.make_model(
-        helper.make_graph(writer.nodes, manifest.name, [image], [heatmaps], writer.initializers),
-        opset_imports=[helper.make_opsetid("", lowering.opset)],
-        ir_version=9 if lowering.opset >= 19 else 8,
-        producer_name="cunet-deploy",
-        producer_version=manifest.producer.rpartition(" ")[2],
-    )
-    helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+    return writer.parts.to_bytes(manifest, "batch" if lowering.batch is None else lowering.batch)
 
 
 @dataclass
 class _Writer:
-    """Collects nodes and initializers; equal constants are stored once.
+    """Lowers a graph.
 
     Attributes:
         network: the quantized weights; ``None``: ``folded`` has float ones.
@@ -118,9 +104,7 @@ class _Writer:
     network: QuantizedCUNet | None
     folded: dict[str, NDArray[np.float32]]
     lowering: Lowering
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    initializers: list[onnx.TensorProto] = field(default_factory=list)
-    constants: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
+    parts: Parts = field(default_factory=Parts)
     pairs: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def write(self) -> None:
@@ -129,16 +113,16 @@ class _Writer:
         for node in graph.nodes:
             inputs = [self._operand(node, x, values[x]) for x in node.inputs]
             out = self._operation(node, inputs)
-            values[node.output] = self._node("Relu", [out], node.output) if node.relu else out
-        self._node("Cast", [values[graph.outputs[-1]]], OUTPUT, to=TensorProto.FLOAT)
+            values[node.output] = self.parts.node("Relu", [out], node.output) if node.relu else out
+        self.parts.node("Cast", [values[graph.outputs[-1]]], OUTPUT, to=TensorProto.FLOAT)
 
     def _image(self) -> str:
         """(N, S, S, 3) uint8 to (N, 3, S, S) in [-1, 1): an exact int8 tensor, in the carrier type."""
         carrier = helper.np_dtype_to_tensor_dtype(np.dtype(self.lowering.dtype))
-        x = self._node("Cast", [INPUT], f"{INPUT}.carrier", to=carrier)
-        x = self._node("Transpose", [x], f"{INPUT}.nchw", perm=[0, 3, 1, 2])
-        x = self._node("Sub", [x, self._carrier(128)], f"{INPUT}.centred")
-        return self._node("Mul", [x, self._carrier(INPUT_SCALE)], f"{INPUT}.x")
+        x = self.parts.node("Cast", [INPUT], f"{INPUT}.carrier", to=carrier)
+        x = self.parts.node("Transpose", [x], f"{INPUT}.nchw", perm=[0, 3, 1, 2])
+        x = self.parts.node("Sub", [x, self._carrier(128)], f"{INPUT}.centred")
+        return self.parts.node("Mul", [x, self._carrier(INPUT_SCALE)], f"{INPUT}.x")
 
     def _operand(self, node: Node, name: str, value: str) -> str:
         """The input of a node, quantized where the placement wants it."""
@@ -154,12 +138,12 @@ class _Writer:
         if self.network is None:
             return value
         scale = max(_symmetric_scale(self.network, like), SMALLEST_NORMAL)
-        params = [self._carrier(scale), self._constant(np.array(0, np.int8))]
+        params = [self._carrier(scale), self.parts.constant(np.array(0, np.int8))]
         key = (value, params[0])
         if key not in self.pairs:
             name = f"{value}.int8" if sum(x == value for x, _ in self.pairs) == 0 else f"{value}.int8.{params[0]}"
-            self._node("QuantizeLinear", [value, *params], f"{name}.q")
-            self.pairs[key] = self._node("DequantizeLinear", [f"{name}.q", *params], name)
+            self.parts.node("QuantizeLinear", [value, *params], f"{name}.q")
+            self.pairs[key] = self.parts.node("DequantizeLinear", [f"{name}.q", *params], name)
         return self.pairs[key]
 
     def _operation(self, node: Node, inputs: list[str]) -> str:
@@ -168,41 +152,22 @@ class _Writer:
             return self._convolution(node, inputs[0], name)
         if node.op == "affine":
             return self._affine(node, inputs[0], name)
-        if node.op == "max_pool":
-            return self._node("MaxPool", inputs, name, kernel_shape=[2, 2], strides=[2, 2])
-        if node.op == "upsample":
-            factors = self._constant(np.array([1, 1, 2, 2], np.float32))
-            return self._node(
-                "Resize",
-                [*inputs, "", factors],
-                name,
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            )
-        return self._node("Concat", inputs, name, axis=1)
+        return self.parts.moved(node, inputs, name)
 
     def _convolution(self, node: Node, x: str, name: str) -> str:
         bias = self._cast(self._floats(node)[1])
-        return self._node(
-            "Conv",
-            [x, self._weights(node), self._tensor(f"{node.output}.b", bias)],
-            name,
-            kernel_shape=[node.kernel] * 2,
-            pads=[node.kernel // 2] * 4,
-            strides=[node.stride] * 2,
-        )
+        return self.parts.convolution(node, [x, self._weights(node), self.parts.tensor(f"{node.output}.b", bias)], name)
 
     def _weights(self, node: Node) -> str:
         name = f"{node.output}.w"
         if self.network is None:
-            return self._tensor(name, self._cast(self._floats(node)[0]))
+            return self.parts.tensor(name, self._cast(self._floats(node)[0]))
         integers, _ = self.network.integers(node)
         weights, scale = _safe_scale(integers.numpy(), self.network.weight_scale(node).detach().numpy())
-        stored = self._tensor(f"{name}.q", weights)
-        scales = self._tensor(f"{name}.s", scale.astype(self.lowering.dtype))
-        zero = self._constant(np.zeros(scale.shape, np.int8))
-        return self._node("DequantizeLinear", [stored, scales, zero], name, axis=0)
+        stored = self.parts.tensor(f"{name}.q", weights)
+        scales = self.parts.tensor(f"{name}.s", scale.astype(self.lowering.dtype))
+        zero = self.parts.constant(np.zeros(scale.shape, np.int8))
+        return self.parts.node("DequantizeLinear", [stored, scales, zero], name, axis=0)
 
     def _floats(self, node: Node) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weights and biases of a node as they are trained."""
@@ -214,31 +179,15 @@ class _Writer:
     def _affine(self, node: Node, x: str, name: str) -> str:
         scale, shift = self._floats(node)
         params = [
-            self._tensor(f"{node.output}.scale", self._cast(scale.reshape(-1))),
-            self._tensor(f"{node.output}.shift", self._cast(shift)),
-            self._constant(np.zeros(node.channels, self.lowering.dtype)),
-            self._constant(np.ones(node.channels, self.lowering.dtype)),
+            self.parts.tensor(f"{node.output}.scale", self._cast(scale.reshape(-1))),
+            self.parts.tensor(f"{node.output}.shift", self._cast(shift)),
+            self.parts.constant(np.zeros(node.channels, self.lowering.dtype)),
+            self.parts.constant(np.ones(node.channels, self.lowering.dtype)),
         ]
-        return self._node("BatchNormalization", [x, *params], name, epsilon=0.0)
-
-    def _node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
-
-    def _tensor(self, name: str, values: NDArray[Any]) -> str:
-        # Scalars stay scalars (ascontiguousarray would give them an axis): TensorRT takes a scale of shape (1,) for one
-        # scale per channel, and a convolution behind such activations silently runs in float.
-        self.initializers.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
-        return name
-
-    def _constant(self, values: NDArray[Any]) -> str:
-        key = (str(values.dtype), values.shape, values.tobytes())
-        if key not in self.constants:
-            self.constants[key] = self._tensor(f"c{len(self.constants)}", values)
-        return self.constants[key]
+        return self.parts.node("BatchNormalization", [x, *params], name, epsilon=0.0)
 
     def _carrier(self, value: float) -> str:
-        return self._constant(np.array(value, self.lowering.dtype))
+        return self.parts.constant(np.array(value, self.lowering.dtype))
 
     def _cast(self, values: NDArray[Any]) -> NDArray[Any]:
         limit = float(np.finfo(self.lowering.dtype).max)

@@ -12,23 +12,18 @@ form:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
-from cunet_deploy.checkpoint import OPSET, Checkpoint, make_manifest
-from cunet_deploy.manifest import METADATA_KEY
+from cunet_deploy.checkpoint import Checkpoint, make_manifest
+from cunet_deploy.export.parts import INPUT, OUTPUT, Parts
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.network import QuantizedCUNet
 
 __all__ = ["write_model"]
-
-IR_VERSION = 8
-INPUT, OUTPUT = "image", "heatmaps"
 
 
 def write_model(checkpoint: Checkpoint) -> bytes:
@@ -37,118 +32,62 @@ def write_model(checkpoint: Checkpoint) -> bytes:
     Input ``image`` (batch, size, size, 3) uint8 BGR, output ``heatmaps`` (batch, K, size/4, size/4) float32, never
     negative.
     """
-    writer = _Writer()
+    parts = Parts()
     if checkpoint.kind == "float":
-        _write_float(writer, checkpoint)
+        _write_float(parts, checkpoint)
     else:
-        _write_quantized(writer, checkpoint.quantized_network())
-    manifest = make_manifest(checkpoint)
-    size, cells = manifest.crop.size, manifest.map_size
-    image = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", size, size, 3])
-    heatmaps = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", len(manifest.skeleton), cells, cells])
-    graph = helper.make_graph(writer.nodes, manifest.name, [image], [heatmaps], writer.initializers)
-    model = helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="cunet-deploy",
-        producer_version=manifest.producer.rpartition(" ")[2],
-    )
-    helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+        _write_quantized(parts, checkpoint.quantized_network())
+    return parts.to_bytes(make_manifest(checkpoint))
 
 
-@dataclass
-class _Writer:
-    """Collects nodes and initializers; equal constants are stored once."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    initializers: list[onnx.TensorProto] = field(default_factory=list)
-    constants: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
-
-    def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
-
-    def tensor(self, name: str, values: NDArray[Any]) -> str:
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
-    def constant(self, values: NDArray[Any]) -> str:
-        key = (str(values.dtype), values.shape, values.tobytes())
-        if key not in self.constants:
-            self.constants[key] = self.tensor(f"c{len(self.constants)}", values)
-        return self.constants[key]
-
-    def operation(self, node: Node, inputs: list[str], weights: list[str], output: str) -> str:
-        """The ONNX node of one operation on real numbers."""
-        if node.op in ("conv", "affine"):
-            pad = node.kernel // 2
-            return self.node(
-                "Conv",
-                [*inputs, *weights],
-                output,
-                group=node.channels if node.op == "affine" else 1,
-                kernel_shape=[node.kernel] * 2,
-                pads=[pad] * 4,
-                strides=[node.stride] * 2,
-            )
-        if node.op == "max_pool":
-            return self.node("MaxPool", inputs, output, kernel_shape=[2, 2], strides=[2, 2])
-        if node.op == "upsample":
-            scales = self.constant(np.array([1, 1, 2, 2], np.float32))
-            return self.node(
-                "Resize",
-                [*inputs, "", scales],
-                output,
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            )
-        return self.node("Concat", inputs, output, axis=1)
-
-    def dequantized(self, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
-        """A DequantizeLinear of stored integers with one scale per output channel."""
-        stored, scales = self.tensor(f"{name}.q", values), self.tensor(f"{name}.s", scale)
-        zero = self.constant(np.zeros(scale.shape, values.dtype))
-        return self.node("DequantizeLinear", [stored, scales, zero], name, axis=0)
-
-    def quantized(self, x: str, name: str, scale: NDArray[np.float32], zero_point: int) -> str:
-        """A QuantizeLinear / DequantizeLinear pair behind a tensor."""
-        params = [self.constant(scale), self.constant(np.array(zero_point, np.uint8))]
-        self.node("QuantizeLinear", [x, *params], f"{name}.q")
-        return self.node("DequantizeLinear", [f"{name}.q", *params], name)
+def _operation(parts: Parts, node: Node, inputs: list[str], weights: list[str], output: str) -> str:
+    if node.op in ("conv", "affine"):
+        return parts.convolution(node, [*inputs, *weights], output)
+    return parts.moved(node, inputs, output)
 
 
-def _write_float(writer: _Writer, checkpoint: Checkpoint) -> None:
+def _dequantized(parts: Parts, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
+    """A DequantizeLinear of stored integers with one scale per output channel."""
+    stored, scales = parts.tensor(f"{name}.q", values), parts.tensor(f"{name}.s", scale)
+    zero = parts.constant(np.zeros(scale.shape, values.dtype))
+    return parts.node("DequantizeLinear", [stored, scales, zero], name, axis=0)
+
+
+def _quantized(parts: Parts, x: str, name: str, scale: NDArray[np.float32], zero_point: int) -> str:
+    """A QuantizeLinear / DequantizeLinear pair behind a tensor."""
+    params = [parts.constant(scale), parts.constant(np.array(zero_point, np.uint8))]
+    parts.node("QuantizeLinear", [x, *params], f"{name}.q")
+    return parts.node("DequantizeLinear", [f"{name}.q", *params], name)
+
+
+def _write_float(parts: Parts, checkpoint: Checkpoint) -> None:
     folded = {name: value.numpy() for name, value in checkpoint.folded().items()}
     graph = checkpoint.graph
-    writer.node("Transpose", [INPUT], f"{INPUT}.nchw", perm=[0, 3, 1, 2])
-    writer.node("Cast", [f"{INPUT}.nchw"], f"{INPUT}.float", to=TensorProto.FLOAT)
-    half = writer.constant(np.array(128, np.float32))
-    writer.node("Sub", [f"{INPUT}.float", half], f"{INPUT}.centred")
-    values = {graph.input: writer.node("Div", [f"{INPUT}.centred", half], f"{INPUT}.x")}
+    parts.node("Transpose", [INPUT], f"{INPUT}.nchw", perm=[0, 3, 1, 2])
+    parts.node("Cast", [f"{INPUT}.nchw"], f"{INPUT}.float", to=TensorProto.FLOAT)
+    half = parts.constant(np.array(128, np.float32))
+    parts.node("Sub", [f"{INPUT}.float", half], f"{INPUT}.centred")
+    values = {graph.input: parts.node("Div", [f"{INPUT}.centred", half], f"{INPUT}.x")}
     for node in graph.nodes:
         weights = []
         if node.op in ("conv", "affine"):
             weight = folded[f"{node.output}.weight"]
             weight = weight if weight.ndim == 4 else weight.reshape(-1, 1, 1, 1)
             weights = [
-                writer.tensor(f"{node.output}.w", weight),
-                writer.tensor(f"{node.output}.b", folded[f"{node.output}.bias"]),
+                parts.tensor(f"{node.output}.w", weight),
+                parts.tensor(f"{node.output}.b", folded[f"{node.output}.bias"]),
             ]
         name = OUTPUT if node.output == graph.outputs[-1] else node.output
-        out = writer.operation(node, [values[x] for x in node.inputs], weights, f"{name}.x" if node.relu else name)
-        values[node.output] = writer.node("Relu", [out], name) if node.relu else out
+        out = _operation(parts, node, [values[x] for x in node.inputs], weights, f"{name}.x" if node.relu else name)
+        values[node.output] = parts.node("Relu", [out], name) if node.relu else out
 
 
-def _write_quantized(writer: _Writer, network: QuantizedCUNet) -> None:
+def _write_quantized(parts: Parts, network: QuantizedCUNet) -> None:
     graph: Graph = network.graph
     scale, zero_point = network.activation_qparams(graph.input)
-    writer.node("Transpose", [INPUT], f"{INPUT}.q", perm=[0, 3, 1, 2])
-    params = [writer.constant(_array(scale)), writer.constant(np.array(zero_point, np.uint8))]
-    values = {graph.input: writer.node("DequantizeLinear", [f"{INPUT}.q", *params], f"{INPUT}.x")}
+    parts.node("Transpose", [INPUT], f"{INPUT}.q", perm=[0, 3, 1, 2])
+    params = [parts.constant(_array(scale)), parts.constant(np.array(zero_point, np.uint8))]
+    values = {graph.input: parts.node("DequantizeLinear", [f"{INPUT}.q", *params], f"{INPUT}.x")}
     for node in graph.nodes:
         weights = []
         if node.op in ("conv", "affine"):
@@ -156,13 +95,13 @@ def _write_quantized(writer: _Writer, network: QuantizedCUNet) -> None:
             weight_scale = network.weight_scale(node)
             input_scale, _ = network.activation_qparams(node.inputs[0])
             weights = [
-                writer.dequantized(f"{node.output}.w", weight.numpy(), _array(weight_scale)),
-                writer.dequantized(f"{node.output}.b", bias.numpy(), _array(weight_scale * input_scale)),
+                _dequantized(parts, f"{node.output}.w", weight.numpy(), _array(weight_scale)),
+                _dequantized(parts, f"{node.output}.b", bias.numpy(), _array(weight_scale * input_scale)),
             ]
-        out = writer.operation(node, [values[x] for x in node.inputs], weights, f"{node.output}.x")
+        out = _operation(parts, node, [values[x] for x in node.inputs], weights, f"{node.output}.x")
         scale, zero_point = network.activation_qparams(node.output)
         name = OUTPUT if node.output == graph.outputs[-1] else node.output
-        values[node.output] = writer.quantized(out, name, _array(scale), zero_point)
+        values[node.output] = _quantized(parts, out, name, _array(scale), zero_point)
 
 
 def _array(value: Any) -> NDArray[np.float32]:
