@@ -75,12 +75,14 @@ class Checkpoint:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of names, shapes and bytes of the weights; the file's own bytes hang on the torch version."""
+        """SHA-256 of the weights and zero points; the file's own bytes hang on the torch version."""
         digest = hashlib.sha256(self.kind.encode())
         for name in sorted(self.state):
             values = self.state[name].detach().cpu().contiguous().numpy()
             digest.update(f"{name} {values.dtype} {values.shape}".encode())
             digest.update(values.tobytes())
+        if self.zero_points:
+            digest.update(repr(sorted(self.zero_points.items())).encode())
         return digest.hexdigest()
 
     def folded(self) -> dict[str, Tensor]:
@@ -191,12 +193,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     table = read_tensors(path, "checkpoint")
     if not isinstance(table, dict) or "state" not in table or "config" not in table or "kind" not in table:
         raise InputError(f"{path}: is a torch file but not a checkpoint; expected one written by cunet-deploy train")
-    if int(table.get("format", 0)) > FORMAT:
-        raise ArtifactError(
-            f"{path}: checkpoint format {table['format']} is newer than this version reads ({FORMAT}); "
-            "upgrade: pip install -U cunet-deploy"
-        )
     try:
+        if int(table.get("format", 0)) > FORMAT:
+            raise ArtifactError(f"format {table['format']} is newer than {FORMAT}: pip install -U cunet-deploy")
         checkpoint = Checkpoint(
             table["kind"],
             parse_config(table["config"]),
@@ -213,6 +212,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _check_fit(checkpoint: Checkpoint) -> None:
+    for name, value in checkpoint.state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(f"{name} holds a number that is not finite")
     if checkpoint.kind == "quantized":
         checkpoint.quantized_network()
     elif checkpoint.kind == "float":

@@ -228,8 +228,12 @@ class TrainConfig:
     validate_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every"):
-            _check(getattr(self, name) >= 1, f"[train] {name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("epochs", 1), ("batch_size", 2), ("validate_every", 1), ("seed", 0)):
+            _check(getattr(self, name) >= least, f"[train] {name} must be at least {least}, got {getattr(self, name)}")
+        _check(
+            self.coordinate_weight >= 0,
+            f"[train] coordinate_weight must not be negative, got {self.coordinate_weight}",
+        )
         _check(self.learning_rate > 0, f"[train] learning_rate must be positive, got {self.learning_rate}")
         _check(self.weight_decay >= 0, f"[train] weight_decay must not be negative, got {self.weight_decay}")
         _check(0 <= self.ema_decay < 1, f"[train] ema_decay must be in [0, 1), got {self.ema_decay}")

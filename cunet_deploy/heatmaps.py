@@ -16,7 +16,6 @@ from cunet_deploy.errors import InputError
 __all__ = ["Decoder", "decode", "encode", "input_to_map", "map_to_input"]
 
 Float32Array = NDArray[np.float32]
-IntArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -70,61 +69,61 @@ def encode(points: ArrayLike, size: int, sigma: float) -> Float32Array:
 def decode(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32Array, Float32Array]:
     """The landmark of each map: the highest cell, moved to the top of the Gaussian around it.
 
-    The window around the highest cell is summed over its rows and over its columns; a parabola through the logarithm of
-    the middle three values of each sum has its top at the landmark. For a Gaussian that is exact, whatever its width,
-    and the sums average noise and the steps of a quantized map.
+    The window around the highest cell is summed over its rows and over its columns; a parabola through the logarithm
+    of the three values around that cell in each sum has its top at the landmark. For a Gaussian that is exact, whatever
+    its width, and the sums average noise and the steps of a quantized map.
 
     Args:
-        maps: (..., H, W) heatmaps.
+        maps: (..., H, W) heatmaps, H and W at least as large as the window.
         decoder: the size of the window.
 
     Returns:
         points: (..., 2) float32 map coordinates. A map without a positive cell gives its centre.
         scores: (...) float32, the highest value, clipped to [0, 1].
+
+    Raises:
+        InputError: the maps are smaller than the window.
     """
     lead, (height, width), radius = maps.shape[:-2], maps.shape[-2:], decoder.radius
+    if min(height, width) < 2 * radius + 1:
+        raise InputError(f"maps of {height} x {width} cells are smaller than the decoder's window, {2 * radius + 1}")
     flat = np.ascontiguousarray(maps, np.float32).reshape(-1, height * width)
     first = np.arange(len(flat)) * (height * width)  # where each map begins in one long row
     highest = flat.argmax(axis=1)
     rows, columns = np.divmod(highest, width)
     scores = flat.ravel()[first + highest]
 
+    # The window stays inside the map; at the border the highest cell is not in its middle.
+    y, x = rows.clip(radius, height - 1 - radius), columns.clip(radius, width - 1 - radius)
     reach = np.arange(-radius, radius + 1)
-    near_border = min(rows.min(initial=radius), columns.min(initial=radius)) < radius or (
-        max(rows.max(initial=0) - height, columns.max(initial=0) - width) >= -radius
-    )
-    if near_border:
-        window = _window_at_border(flat.reshape(-1, height, width), rows, columns, reach)
-    else:  # one lookup, and nothing to mask
-        offsets = (reach[:, None] * width + reach).ravel()
-        window = flat.ravel()[(first + highest)[:, None] + offsets].reshape(-1, len(reach), len(reach))
+    offsets = (reach[:, None] * width + reach).ravel()
+    window = flat.ravel()[(first + y * width + x)[:, None] + offsets].reshape(-1, len(reach), len(reach))
     window = np.maximum(window, 0)
 
-    shift = _top_of_log_parabola(np.concatenate([window.sum(axis=1), window.sum(axis=2)]))
-    points = np.stack([columns + shift[: len(flat)], rows + shift[len(flat) :]], axis=-1).astype(np.float32)
+    profiles = np.concatenate([window.sum(axis=1), window.sum(axis=2)])
+    peak, start = np.concatenate([columns, rows]), np.concatenate([x, y]) - radius
+    middle = (peak - start).clip(1, 2 * radius - 1)
+    found = start + middle + _top_of_log_parabola(profiles, middle)
+    found = np.minimum(np.maximum(found, peak - 0.5), peak + 0.5)  # where the highest cell says it must be
+    points = np.stack([found[: len(flat)], found[len(flat) :]], axis=-1).astype(np.float32)
     if len(scores) and scores.min() <= 0:
         points[scores <= 0] = ((width - 1) / 2, (height - 1) / 2)
     return points.reshape(*lead, 2), np.minimum(np.maximum(scores, 0), 1).reshape(lead)
 
 
-def _window_at_border(maps: Float32Array, rows: IntArray, columns: IntArray, reach: IntArray) -> Float32Array:
-    """(M, 2r+1, 2r+1) values around a cell of each map, zero outside the map."""
-    height, width = maps.shape[1:]
-    y, x = (rows[:, None] + reach)[:, :, None], (columns[:, None] + reach)[:, None]
-    values = maps[np.arange(len(maps))[:, None, None], y.clip(0, height - 1), x.clip(0, width - 1)]
-    return np.asarray(np.where((y >= 0) & (y < height) & (x >= 0) & (x < width), values, 0), np.float32)
+def _top_of_log_parabola(profiles: Float32Array, middle: NDArray[np.intp]) -> Float32Array:
+    """Where, relative to ``middle``, the parabola through the log of three neighbouring values is highest.
 
+    Values far below the highest are lifted to a hundredth of it, so that an empty cell does not pull without bound.
 
-def _top_of_log_parabola(profile: Float32Array) -> Float32Array:
-    """Where, relative to the middle, the parabola through the log of the middle three of (M, 2r+1) values is highest.
-
-    Values far below the middle one are lifted to a hundredth of it, so that an empty neighbour does not pull the top
-    without bound; the result stays within half a cell, where the highest cell says it must be.
+    Args:
+        profiles: (M, 2r+1) values.
+        middle: (M,) index of the second of the three.
     """
-    middle = profile.shape[1] // 2
-    values = profile[:, middle - 1 : middle + 2]
+    values = np.take_along_axis(profiles, middle[:, None] + np.arange(-1, 2), axis=1)
     floor = np.maximum(values.max(axis=1, keepdims=True, initial=0) * np.float32(0.01), np.float32(1e-12))
     left, top, right = np.log(np.maximum(values, floor)).T
     curvature = 2 * top - left - right
-    shift = (right - left) / (2 * np.maximum(curvature, np.float32(1e-6)))
-    return np.asarray(np.minimum(np.maximum(shift, -0.5), 0.5), np.float32)
+    peaked = curvature > 1e-6
+    shift = (right - left) / (2 * np.where(peaked, curvature, 1))
+    return np.asarray(np.where(peaked, shift, values.argmax(axis=1) - 1), np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from cunet_deploy._files import write_text_atomic
 from cunet_deploy.errors import ArtifactError, InputError, UntrustedError
 from cunet_deploy.manifest import Manifest
 
-__all__ = ["FORMAT", "PORTABLE", "EngineManifest", "file_sha256", "sidecar_path"]
+__all__ = ["FORMAT", "PORTABLE", "EngineManifest", "build_command", "file_sha256", "sidecar_path"]
 
 FORMAT = 1
 
@@ -31,6 +32,20 @@ def sidecar_path(engine: str | Path) -> Path:
     """``NAME.engine`` to ``NAME.engine.json``."""
     path = Path(engine)
     return path.with_name(path.name + ".json")
+
+
+def build_command(engine: str | Path, name: str = "") -> str:
+    """The line that builds an engine again, with its bundle where that lies there: its folder, or the one called so.
+
+    Args:
+        engine: the file, which need not exist.
+        name: of the model.
+    """
+    folder = Path(engine).parent
+    for place in (folder, folder / name):
+        if any((place / model).is_file() for model in ("model.tensorrt.onnx", "model.onnx")):
+            return f"cunet-deploy build {shlex.quote(str(place))}"
+    return "cunet-deploy build BUNDLE"
 
 
 def file_sha256(path: str | Path) -> str:
@@ -101,6 +116,11 @@ class EngineManifest:
         """
         return Manifest.from_json(json.dumps(self.manifest), "the engine's manifest")
 
+    @property
+    def _name(self) -> str:
+        """Of the model, also where the rest of its manifest is damaged."""
+        return str(self.manifest.get("name", ""))
+
     def max_batch(self, name: str = "image") -> int:
         """Largest batch that a profile allows for an input."""
         return max((profile[name]["max"][0] for profile in self.profiles if name in profile), default=1)
@@ -126,7 +146,8 @@ class EngineManifest:
         if found != self.engine_sha256:
             raise UntrustedError(
                 f"{engine}: refused: its checksum is not the one in {sidecar_path(engine).name}, and an engine is "
-                "native code; build it again: cunet-deploy build BUNDLE, or use --trust if you know where it is from"
+                f"native code; build it again: {build_command(engine, self._name)}, or use --trust if you know where "
+                "it is from"
             )
 
     def check_fits(self, engine: str | Path, flavour: str, version: str, compute_capability: int | None) -> None:
@@ -141,7 +162,7 @@ class EngineManifest:
         Raises:
             ArtifactError: with the command that builds the right one.
         """
-        line = f"cunet-deploy build BUNDLE --flavour {flavour}"
+        line = f"{build_command(engine, self._name)} --flavour {flavour}"
         if flavour == "tensorrt_rtx" and compute_capability is not None:
             line += f" --sm {compute_capability}"
         for what, built, here in (("flavour", self.flavour, flavour), ("version", self.version, version)):
@@ -189,7 +210,7 @@ class EngineManifest:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(
-                f"{source}: describes no engine ({error!r}); build the engine again: cunet-deploy build BUNDLE"
+                f"{source}: describes no engine ({error!r}); build the engine again: {build_command(source)}"
             ) from error
         Manifest.from_json(json.dumps(made.manifest), source)
         return made
@@ -208,7 +229,7 @@ class EngineManifest:
         except FileNotFoundError as error:
             raise UntrustedError(
                 f"{engine}: refused: {path.name} is not beside it, and an engine is native code; copy both files, "
-                "or build it again: cunet-deploy build BUNDLE"
+                f"or build it again: {build_command(engine)}"
             ) from error
         except OSError as error:
             raise ArtifactError(f"{path}: cannot be read ({error.strerror}); copy it again") from error

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from fake_tensorrt import FakeCuda
 
 # No deadline: how long an example takes says more about the machine's load than about the code. CI tries the same
 # examples each time; at the desk they are new ones.
@@ -46,3 +52,31 @@ def dots_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dots import write_model
 
     return write_model(tmp_path_factory.mktemp("dots") / "dots.onnx")
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    """A GPU with TensorRT, both fakes; there is no other TensorRT in this process. See `fake_tensorrt`."""
+    from fake_tensorrt import FakeCuda, make_module
+
+    from cunet_deploy import trt_logger
+    from cunet_deploy.runtime import cuda as cuda_library
+
+    fake = FakeCuda()
+    monkeypatch.setattr(cuda_library, "open_cuda", lambda graphs=False: fake)
+    monkeypatch.setitem(sys.modules, "tensorrt", make_module(fake))
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    monkeypatch.setattr(trt_logger, "_loggers", {})
+    monkeypatch.setattr(trt_logger, "_errors", [])
+    return fake
+
+
+@pytest.fixture
+def make_engine(dots_model: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes an engine of `dots_model` for that GPU; arguments as `fake_tensorrt.write_engine`."""
+    from fake_tensorrt import write_engine
+
+    def write(**changes: Any) -> Path:
+        return write_engine(dots_model, tmp_path / "dots.engine", **changes)
+
+    return write

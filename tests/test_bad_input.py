@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from drawn import CONFIG_TOML, write_faces
+from rtx import need_rtx
 
 from cunet_deploy.cli import cli
+from cunet_deploy.sidecar import sidecar_path
 
 # The argument under test is FILE; GOOD_x are replaced by things that are fine, OUT by a path that does not exist.
 COMMANDS = {
@@ -30,10 +32,15 @@ COMMANDS = {
     "evaluate --against": "evaluate GOOD_BUNDLE GOOD_FACES --against FILE --json OUT",
     "verify BUNDLE": "verify FILE",
     "verify --checkpoint": "verify GOOD_BUNDLE --checkpoint FILE",
+    "verify --engine": "verify GOOD_BUNDLE --engine FILE",
+    "build BUNDLE": "build FILE --flavour tensorrt_rtx -o OUT",
+    "build --timing-cache": "build GOOD_LOWERED --flavour tensorrt_rtx --timing-cache FILE -o OUT",
+    "inspect MODEL": "inspect FILE --json OUT",
     "bench MODEL": "bench FILE --rounds 1 --json OUT",
     "bench --image": "bench GOOD_BUNDLE --rounds 1 --image FILE --json OUT",
 }
 KINDS = ["missing", "empty", "text", "random.onnx", "random.pt", "random.mp4", "random.jpg", "folder"]
+KINDS += ["random.engine", "described.engine"]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +51,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
     from cunet_deploy.config import load_config
     from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
+    from cunet_deploy.export.tensorrt import Lowering
     from cunet_deploy.model.cunet import CUNet, initialize
 
     root = tmp_path_factory.mktemp("good")
@@ -57,6 +65,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     save_checkpoint(parent, root / "float.pt")
     save_checkpoint(small, root / "quantized.pt")
     export_checkpoint(small, root / "bundle")
+    export_checkpoint(small, root / "lowered", lowering=Lowering())
     return {
         "GOOD_DATA": root / "data",
         "GOOD_FACES": faces,
@@ -64,6 +73,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "GOOD_FLOAT": root / "float.pt",
         "GOOD_QUANTIZED": root / "quantized.pt",
         "GOOD_BUNDLE": root / "bundle",
+        "GOOD_LOWERED": root / "lowered",
         "GOOD_IMAGE": faces / "face000_1.png",
     }
 
@@ -74,20 +84,25 @@ def bad(folder: Path, kind: str) -> Path:
     if kind == "folder":
         path.mkdir()
     elif kind != "missing":
-        noise = random.Random(kind).randbytes(3000) if kind.startswith("random") else b"these are words\n" * 20
+        noise = b"these are words\n" * 20 if kind == "text" else random.Random(kind).randbytes(3000)
         path.write_bytes(b"" if kind == "empty" else noise)
+    if kind == "described.engine":
+        sidecar_path(path).write_text('{"format": 1}')
     return path
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_it_is_refused_in_one_line(command: str, kind: str, good: dict[str, Path], tmp_path: Path) -> None:
+    if command.startswith("build"):
+        need_rtx()
     line = command.replace("FILE", str(bad(tmp_path, kind))).replace("OUT", str(tmp_path / "out"))
     for name, path in good.items():
         line = line.replace(name, str(path))
     before = sorted(tmp_path.rglob("*"))
     result = CliRunner().invoke(cli, line.split())
-    assert result.exit_code in (2, 3), result.output
+    assert result.exit_code in (2, 3, 6), result.output
+    assert result.exit_code != 6 or kind == "random.engine", result.output  # native code that nothing describes
     message = result.stderr.strip()
     assert len([row for row in message.splitlines() if "error" in row.lower()]) == 1, message
     assert "Traceback" not in message

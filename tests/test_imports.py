@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from rtx import need_rtx
 
+ROOT = Path(__file__).resolve().parent.parent
 TRAINING = {"torch", "onnx", "matplotlib", "scipy"}
 HEAVY = TRAINING | {"numpy", "cv2", "onnxruntime", "rich"}
 
@@ -38,9 +41,27 @@ def test_localizer_loads_no_training_library() -> None:
     assert not loaded & TRAINING
 
 
-@pytest.mark.parametrize("name", ["infer", "evaluate", "bench", "models"])
+@pytest.mark.parametrize("name", ["infer", "evaluate", "verify", "bench", "models", "doctor", "build", "inspect"])
 def test_commands_of_the_device_load_no_training_library(name: str) -> None:
     assert not _loaded_by(f"import cunet_deploy.cli.{name}") & TRAINING
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["doctor"], set()),
+        (["verify", "BUNDLE"], set()),
+        (["inspect", "BUNDLE"], {"onnx"}),
+        (["build", "BUNDLE/model.onnx", "--flavour", "tensorrt_rtx", "--dry-run"], {"onnx"}),
+    ],
+    ids=lambda item: item[0] if isinstance(item, list) else None,
+)
+def test_running_them_loads_onnx_at_most(arguments: list[str], needed: set[str]) -> None:
+    if arguments[0] == "build":
+        need_rtx()
+    line = [argument.replace("BUNDLE", str(ROOT / "models" / "face68-s")) for argument in arguments]
+    code = f"from cunet_deploy.cli import cli; cli({line!r}, standalone_mode=False)"
+    assert _loaded_by(code) & TRAINING == needed
 
 
 def test_help_starts_in_under_a_second() -> None:

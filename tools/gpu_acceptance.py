@@ -2,6 +2,7 @@
 
 python tools/gpu_acceptance.py parity BUNDLE ENGINE OUT.json
 python tools/gpu_acceptance.py tamper ENGINE OUT.json
+python tools/gpu_acceptance.py uint8 MODEL.tensorrt.onnx OUT.onnx
 python tools/gpu_acceptance.py report FOLDER
 """
 
@@ -16,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from cunet_deploy._files import write_text_atomic
+from cunet_deploy._files import write_bytes_atomic, write_text_atomic
+from cunet_deploy._optional import require
 from cunet_deploy.errors import CunetError
 from cunet_deploy.parity import compare_sessions
 from cunet_deploy.runtime.sessions import open_session
@@ -64,6 +66,18 @@ def tamper(engine: Path) -> dict[str, Any]:
             except CunetError as error:
                 found[name] = {"exit_code": error.exit_code, "message": str(error)}
     return found
+
+
+def with_uint8_activations(source: Path, out: Path) -> None:
+    """Write a graph for TensorRT again with activations in uint8 from 0, which TensorRT may reject or misread."""
+    onnx: Any = require("onnx", extra="tensorrt")
+    model = onnx.load(str(source))
+    zero = onnx.numpy_helper.from_array(np.array(0, np.uint8), "zero.uint8")
+    model.graph.initializer.append(zero)
+    for node in model.graph.node:
+        if ".int8" in node.name and not node.name.startswith("image."):  # the image has negative values
+            node.input[2] = zero.name
+    write_bytes_atomic(out, model.SerializeToString(), overwrite=True)
 
 
 def report(folder: Path) -> dict[str, Any]:
@@ -144,6 +158,9 @@ def main(arguments: list[str]) -> int:
                 table, path = parity(Path(bundle), Path(engine)), Path(out)
             case ["tamper", engine, out]:
                 table, path = tamper(Path(engine)), Path(out)
+            case ["uint8", source, out]:
+                with_uint8_activations(Path(source), Path(out))
+                return 0
             case ["report", folder]:
                 table, path = report(Path(folder)), Path(folder) / "acceptance.json"
             case _:

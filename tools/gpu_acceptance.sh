@@ -121,10 +121,11 @@ run() {
     step rebuild-int8 "${cli[@]}" build "$folder/int8" --flavour tensorrt --batch 1:1:8 --timing-cache "$logs/timing.cache" \
         -o "$engines/int8-again" --overwrite
 
-    # Does TensorRT saturate uint8 with zero point 0 at 255 as ONNX Runtime does, or reject it?
-    step uint8-build trtexec --onnx="$folder/int8/model.onnx" --saveEngine="$engines/uint8.engine" \
+    # Does TensorRT take uint8 activations with zero point 0, which TensorRT for RTX reads as int8, or reject them?
+    step uint8-model "$python" "$here/gpu_acceptance.py" uint8 "$folder/int8/model.tensorrt.onnx" "$logs/uint8.onnx"
+    step uint8-build trtexec --onnx="$logs/uint8.onnx" --saveEngine="$engines/uint8.engine" \
         --shapes="image:1x${size}x${size}x3" --stronglyTyped ||
-        step uint8-build-weak trtexec --onnx="$folder/int8/model.onnx" --saveEngine="$engines/uint8.engine" \
+        step uint8-build-weak trtexec --onnx="$logs/uint8.onnx" --saveEngine="$engines/uint8.engine" \
             --shapes="image:1x${size}x${size}x3" --int8 --fp16
 
     # ONNX Runtime's own ways to the GPU

@@ -81,9 +81,9 @@ def command(
 
 
 def _photo(path: Path) -> NDArray[np.uint8]:
-    from cunet_deploy.data.examples import load_photo  # not needed for the usual, drawn picture
+    from cunet_deploy.media import read_image  # not needed for the usual, drawn picture
 
-    return load_photo(path)
+    return read_image(path)
 
 
 def _ratios(timing: Timing, first: Timing) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def command(
     threads = threads or min(max(available_cpus() // 2, 1), 4)
     cv2.setNumThreads(threads)
     opened = open_source(source)
-    plan = plan_outputs(opened, out, draw=not no_draw)
+    plan = plan_outputs(opened, out, draw=not no_draw, read=(Path(model), Path(detector.partition(":")[2] or detector)))
     with Localizer(model, threads=threads, detector=detector, backend=backend, trust=trust) as localizer:
         outputs = Outputs(plan, localizer.manifest.skeleton, opened.fps, named=not opened.moving, overwrite=overwrite)
         tally = _Tally()
@@ -173,7 +173,7 @@ def _run(
 
 @contextmanager
 def _interrupt_flag() -> Iterator[threading.Event]:
-    """Within the block Ctrl-C sets a flag, so that it takes effect between two frames; the second one raises."""
+    """Within the block Ctrl-C or SIGTERM sets a flag, which takes effect between frames; the second one raises."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield flag
@@ -184,8 +184,9 @@ def _interrupt_flag() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         flag.set()
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield flag
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cunet_deploy.cli._options import json_option, overwrite_option
 from cunet_deploy.cli._report import json_report
 
+if TYPE_CHECKING:
+    from cunet_deploy.engine.conform import Finding
+
 __all__ = ["command"]
+
+_SHOWN = 5
+"""Findings of one code that are printed: a mistake that was made once is found at every node."""
 
 
 @click.command("inspect")
@@ -47,8 +56,18 @@ def command(model: Path, target: str | None, flavour: str | None, json_path: Pat
         report = check_model(path, target=target, flavour=flavour or "")
         write({"model": str(path), **report.to_dict()})
     click.echo(f"{path}: {report.int8} of {len(report.convolutions)} convolutions int8, {report.carrier} between them")
-    for finding in report.findings:
-        click.echo(f"  {'error' if finding.is_error else 'warning'} {finding}")
+    _print_findings(report.findings)
     if report.errors:
         count = len(report.errors)
         raise VerificationError(f"{path}: {count} {'error' if count == 1 else 'errors'} for TensorRT, listed above")
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    seen: Counter[str] = Counter()
+    for finding in findings:
+        seen[finding.code] += 1
+        if seen[finding.code] <= _SHOWN:
+            click.echo(f"  {'error' if finding.is_error else 'warning'} {finding}")
+    for code, count in seen.items():
+        if count > _SHOWN:
+            click.echo(f"  {count - _SHOWN} more {code}; --json FILE has all")

@@ -25,7 +25,8 @@ def command(config: Path, data: Path, run: Path, resume: bool, skip_bad: bool, t
     """Train CONFIG.toml on labelled photos: first in float, then quantized.
 
     Leaves float.pt and quantized.pt in the run folder, metrics.jsonl, curves.png and validation.png. Ctrl-C leaves a
-    usable checkpoint; --resume goes on to exactly the weights that an unbroken run would have had.
+    usable checkpoint; --resume goes on to exactly the weights that an unbroken run would have had, given the same
+    machine, libraries and --threads.
 
     \b
     Example:
@@ -40,13 +41,14 @@ def command(config: Path, data: Path, run: Path, resume: bool, skip_bad: bool, t
     if threads is not None:
         torch.set_num_threads(threads)
     settings, folder = load_config(config), RunFolder(run)
+    folder.check(resume=resume)
     bad: list[str] = []
     examples = load_examples(settings, data, bad if skip_bad else None)
     for line in bad:
         click.echo(f"skipped: {line}", err=True)
-    folder.prepare(config.read_text(encoding="utf-8"), resume=resume)
     click.echo(f"{len(examples.train)} examples to train on, {len(examples.validation)} held back", err=True)
-    with _Display(settings) as display:
+    folder.prepare(config.read_text(encoding="utf-8"), resume=resume)
+    with folder.locked(), _Display(settings) as display:
         trainer = Trainer(settings, examples, folder, display.update)
         try:
             checkpoint = trainer.run(resume=resume)

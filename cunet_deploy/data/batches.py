@@ -14,7 +14,7 @@ from cunet_deploy.geometry import CropRule
 from cunet_deploy.media import read_ahead
 from cunet_deploy.runtime.preprocess import sample
 
-__all__ = ["Batch", "plain_batches", "training_batches"]
+__all__ = ["Batch", "count_batches", "plain_batches", "training_batches"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +38,8 @@ def training_batches(
     The last batch is dropped when it is smaller than half of ``size``: batch statistics of a few crops are noise.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(examples))
-    chunks = [order[start : start + size] for start in range(0, len(order), size)]
-    if len(chunks) > 1 and len(chunks[-1]) < size / 2:
-        chunks.pop()
+    starts = range(0, size * count_batches(len(order), size), size)
+    chunks = [order[start : start + size] for start in starts]
 
     def make(chunk: NDArray[np.intp]) -> Batch:
         drawn = [
@@ -52,6 +51,12 @@ def training_batches(
         return Batch(np.stack([image for image, _ in drawn]), np.stack([points for _, points in drawn]))
 
     return read_ahead((make(chunk) for chunk in chunks), depth=2)
+
+
+def count_batches(examples: int, size: int) -> int:
+    """How many batches `training_batches` makes of so many examples: one at least, the last at least half full."""
+    whole, rest = divmod(examples, size)
+    return whole + (1 if not whole or rest >= max(size / 2, 2) else 0)
 
 
 def plain_batches(examples: Sequence[Example], rule: CropRule, photos: PhotoCache, *, size: int) -> Iterator[Batch]:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
+from cunet_deploy.media import read_image
 
-__all__ = ["Example", "PhotoCache", "load_photo", "split_by_photo"]
+__all__ = ["Example", "PhotoCache", "split_by_photo"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +24,7 @@ class Example:
         image: path of the photo.
         points: (K, 2) landmarks, x then y, 0-based pixels; NaN where a landmark is not labelled.
         photo: identifies the photo, which may hold several objects; splits keep a photo together.
-        others: (M, 4) xyxy boxes of all known objects in the photo, labelled or not.
+        others: (M, 4) xyxy boxes of the objects in the photo, labelled or not, as far as its folder lists them.
     """
 
     image: Path
@@ -39,22 +38,6 @@ class Example:
         return landmark_boxes(self.points[np.isfinite(self.points).all(axis=1)])
 
 
-def load_photo(path: Path) -> NDArray[np.uint8]:
-    """Read a photo as (H, W, 3) BGR uint8.
-
-    Raises:
-        InputError: it is missing or cannot be decoded.
-    """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise InputError(f"{path}: is not an image that OpenCV decodes; replace the file or use --skip-bad")
-    return np.asarray(image, np.uint8)
-
-
 class PhotoCache:
     """Decoded photos by path, kept until ``max_bytes`` are full; further ones are decoded each time."""
 
@@ -65,7 +48,7 @@ class PhotoCache:
     def __getitem__(self, path: Path) -> NDArray[np.uint8]:
         photo = self._photos.get(path)
         if photo is None:
-            photo = load_photo(path)
+            photo = read_image(path)
             if photo.nbytes <= self._free:
                 self._free -= photo.nbytes
                 self._photos[path] = photo

@@ -1,7 +1,8 @@
 """The 300-W layout: ``NAME.jpg`` beside ``NAME.pts``, several labelled faces of a photo as ``STEM_1``, ``STEM_2``.
 
 A ``.pts`` file counts pixels from 1; `read_pts` counts from 0. ``faces.json``, where a folder has one, lists for each
-photo the boxes of all its faces, labelled or not, as ``[x, y, w, h, score]``.
+photo the boxes of all its faces, labelled or not, as ``[x, y, w, h, score]``. Without it, other faces of a photo count
+as background where background is drawn.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list
     faces = _read_faces(folder / "faces.json")
     examples = []
     for labels in sorted(folder.glob("*.pts")):
-        images = [path for suffix in IMAGE_SUFFIXES if (path := labels.with_suffix(suffix)).is_file()]
+        spellings = (spelling for suffix in IMAGE_SUFFIXES for spelling in (suffix, suffix.upper()))
+        images = [path for suffix in spellings if (path := labels.with_suffix(suffix)).is_file()]
         try:
             if not images:
                 raise InputError(f"{labels}: has no photo beside it (tried {', '.join(IMAGE_SUFFIXES)})")
@@ -94,7 +96,8 @@ def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list
                 raise
             bad.append(str(error))
             continue
-        photo = re.sub(r"_\d+$", "", labels.stem)
+        # STEM_1, STEM_2 are faces of one photo; image_0001 and indoor_001, as other 300-W folders say, are photos.
+        photo = re.sub(r"_[1-9]\d?$", "", labels.stem)
         examples.append(Example(images[0], points, photo, faces.get(images[0].name, np.zeros((0, 4)))))
     if not examples:
         raise InputError(f"{folder}: holds no photo with a usable .pts file; is it the right folder?")

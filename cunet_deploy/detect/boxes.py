@@ -3,14 +3,16 @@
 A box is tight (a face: around its landmarks), ``x0 < x1`` and ``y0 < y1``, in pixels with (0, 0) at the centre of the
 top-left one. Each belongs to a frame, counted from 0, or to an image file, named without folders.
 
-CSV, with a header; other columns are ignored, and a row without coordinates is an empty frame::
+CSV, with a header; other columns are ignored, and a row without coordinates is a frame without boxes::
 
     frame,x0,y0,x1,y1          file,x0,y0,x1,y1
     0,120,80,260,240           portrait.jpg,120,80,260,240
 
 JSON Lines, one box a line: ``{"frame": 0, "box": [120, 80, 260, 240]}`` or ``{"file": ..., "box": ...}``; other keys
-are ignored, ``"box": null`` is an empty frame. JSON: a list of such objects, or ``{"portrait.jpg": [[120, 80, 260,
-240], ...]}`` with file names or frame numbers as keys.
+are ignored, ``"box": null`` is a frame without boxes. JSON: a list of such objects, or ``{"portrait.jpg": [[120, 80,
+260, 240], ...]}`` with file names or frame numbers as keys.
+
+In video, objects found in earlier frames are followed through frames without boxes, stated or not.
 """
 
 from __future__ import annotations

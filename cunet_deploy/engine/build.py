@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -102,6 +103,7 @@ class BuildPlan:
     def trtexec(self) -> str:
         """The line of NVIDIA's own program that builds the same."""
         job, trt = self.job, self.flavour.trt
+        # Sizes are in MiB where no unit stands, in every version; units are known to 10 and later only.
         words = ["tensorrt_rtx" if self.flavour.is_portable else "trtexec", f"--onnx={job.onnx}"]
         words.append(f"--saveEngine={self.file_name}")
         for option, kind in (("minShapes", "min"), ("optShapes", "opt"), ("maxShapes", "max")):
@@ -111,12 +113,12 @@ class BuildPlan:
             words += ["--int8", "--fp16"]
         elif hasattr(trt.BuilderFlag, "FP16"):
             words.append("--stronglyTyped")
-        words += [f"--memPoolSize=workspace:{job.workspace / 2**20:g}M"] if job.workspace is not None else []
+        words += [f"--memPoolSize=workspace:{job.workspace / 2**20:g}"] if job.workspace is not None else []
         words += [f"--timingCacheFile={job.timing_cache}"] if job.timing_cache is not None else []
         words += [f"--useDLACore={job.dla}"] if job.dla is not None else []
         words += ["--allowGPUFallback"] if job.gpu_fallback else []
-        words += [f"--computeCapabilities={','.join(f'{n / 10:g}' for n in job.sm)}"] if job.sm else []
-        return " ".join([*words, "--profilingVerbosity=detailed", "--skipInference"])
+        words += [f"--computeCapabilities={','.join(map(str, job.sm))}"] if job.sm else []
+        return shlex.join([*words, "--profilingVerbosity=detailed", "--skipInference"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,9 @@ def bundled_model(model: Path) -> Path:
 
 
 def find_model_file(model: Path) -> Path:
-    """The ONNX file to build from: of a bundle, ``model.tensorrt.onnx``, or ``model.onnx`` where it is float.
+    """The ONNX file to build from: of a bundle, ``model.tensorrt.onnx``.
+
+    Its ``model.onnx`` is for CPUs: TensorRT does not transpose the uint8 image that it begins with.
 
     Raises:
         InputError: there is none.
@@ -162,11 +166,9 @@ def find_model_file(model: Path) -> Path:
         return model
     if not model.is_dir():
         raise InputError(f"{model}: does not exist; give a bundle folder or an .onnx file")
-    lowered, plain = model / "model.tensorrt.onnx", model / "model.onnx"
+    lowered = model / "model.tensorrt.onnx"
     if lowered.is_file():
         return lowered
-    if plain.is_file() and check_model(plain).quantizers == 0:
-        return plain
     raise InputError(
         f"{model}: holds no model.tensorrt.onnx; write it: cunet-deploy export CKPT --target tensorrt -o {model}"
     )
@@ -186,8 +188,8 @@ def plan_build(spec: BuildSpec) -> BuildPlan:
     if spec.sm:
         for number in spec.sm:
             flavour.compute_capability(number)
-    if spec.timing_cache is not None and not flavour.has_timing_cache:
-        raise InputError(f"{flavour.name} measures no kernels, so --timing-cache does not apply; leave it out")
+    if spec.timing_cache is not None:
+        _check_timing_cache(spec.timing_cache, flavour)
     gpu = local_gpu()
     capabilities = spec.sm or ((RTX_OLDEST,) if flavour.is_portable else (gpu.compute_capability,) if gpu else ())
     target = "dla" if spec.dla is not None else f"sm{min(capabilities)}" if capabilities else None
@@ -223,6 +225,13 @@ def _manifest(report: ModelReport, path: Path) -> Manifest:
             "any model, build on bundles of cunet-deploy export"
         )
     return Manifest.from_json(text, path)
+
+
+def _check_timing_cache(path: Path, flavour: Flavour) -> None:
+    if not flavour.has_timing_cache:
+        raise InputError(f"{path}: {flavour.name} measures no kernels, so it takes no --timing-cache; leave it out")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: the timing cache is one file, in a folder that exists; it is made when missing")
 
 
 def _check_dla(spec: BuildSpec, profile: Profile) -> None:

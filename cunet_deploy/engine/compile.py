@@ -21,9 +21,9 @@ from typing import Any
 from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.engine.flavour import Flavour, load
 from cunet_deploy.engine.layers import LayerReport, layers_from_inspector, layers_from_log
-from cunet_deploy.engine.logger import Record, capture, get_logger
 from cunet_deploy.engine.profile import Profile
 from cunet_deploy.errors import ArtifactError, CunetError
+from cunet_deploy.trt_logger import Record, capture, get_logger
 
 __all__ = ["PROGRESS", "Compiled", "Job", "Progress", "compile_network", "main"]
 
@@ -195,7 +195,8 @@ def _timing_cache(flavour: Flavour, config: Any, job: Job) -> Any:
         return None
     path = Path(job.timing_cache)
     cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
-    config.set_timing_cache(cache, False)
+    if cache is None or not config.set_timing_cache(cache, False):
+        raise ArtifactError(f"{path}: is no timing cache of this TensorRT and GPU; delete it, or name another file")
     return cache
 
 

@@ -7,7 +7,7 @@ It needs no TensorRT. Errors: a parser rejects the model, crashes, or computes s
     Q003  scale that is not positive and finite           Q009  other type than int8, or blocks
     Q005  zero point that is not stored in the file       Q010  QuantizeLinear without zero point: it means uint8
     Q006  uint8                                           Q011  the two of a pair differ in scale
-                                                          Q012  float16 scale before operator set 19
+    Q013  uint8 image in another operator than Cast       Q012  float16 scale before operator set 19
 
 Warnings: it builds, but is slower or less accurate than it could be.
 
@@ -145,6 +145,7 @@ def check_graph(graph: QuantizedGraph, target: Target | None = None) -> ModelRep
     """Check a graph; see `check_model`."""
     quantizers = [graph.quantizer(node) for node in graph.nodes_of("QuantizeLinear", "DequantizeLinear")]
     findings = [finding for node in graph.nodes for finding in _integer_operator(node)]
+    findings += [finding for node in graph.nodes for finding in _uint8_input(graph, node)]
     for quantizer in quantizers:
         findings += [Finding(code, quantizer.name, text) for code, text in _quantizer_problems(graph, quantizer)]
     convolutions = list(graph.nodes_of("Conv"))
@@ -177,6 +178,14 @@ def _integer_operator(node: Any) -> Iterator[Finding]:
     if node.op_type in _INTEGER_OPERATORS or node.op_type.startswith("QLinear"):
         text = f"{node.op_type} is not for TensorRT; export in the QDQ format (QuantizeLinear / DequantizeLinear)"
         yield Finding("Q001", node_name(node), text)
+
+
+def _uint8_input(graph: QuantizedGraph, node: Any) -> Iterator[Finding]:
+    if node.op_type in ("Cast", "QuantizeLinear", "DequantizeLinear", *_INTEGER_OPERATORS):
+        return
+    if any(name in graph.inputs and graph.types.get(name) == UINT8 for name in node.input):
+        text = f"{node.op_type} does not take the uint8 input of the model; Cast it to float first"
+        yield Finding("Q013", node_name(node), text)
 
 
 def _quantizer_problems(graph: QuantizedGraph, quantizer: Quantizer) -> Iterator[tuple[str, str]]:
@@ -309,7 +318,8 @@ def _of_the_whole(
         findings.append(Finding("P006", "", text))
     odd = [name for node in convolutions if (name := node_name(node)) not in reasons and _channels(graph, node) % 4]
     if odd:
-        text = f"{len(odd)} int8 convolutions have input channels that 4 does not divide and are padded"
+        others = f"; so are those of {len(odd) - 1} more" if len(odd) > 1 else ""
+        text = f"its input channels are no multiple of 4 and are padded{others}"
         findings.append(Finding("P007", odd[0], text))
     for node in graph.nodes_of("ConvTranspose"):
         findings.append(Finding("P008", node_name(node), "runs in float on TensorRT for RTX; Resize and Conv do not"))

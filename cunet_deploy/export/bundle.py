@@ -53,6 +53,7 @@ class Bundle:
         differing: heatmap values in which ONNX Runtime differs from exact integer arithmetic; ``None`` for float.
         crops: "real" or "drawn": what all were measured on.
         tensorrt: what model.tensorrt.onnx is and the loss of its coarser activations; ``None``: it was not asked for.
+        loss: how far calibration moved the landmarks of the float parent; ``None``: nothing was calibrated.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class Bundle:
     differing: int | None
     crops: str
     tensorrt: TensorRtFile | None = None
+    loss: Parity | None = None
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,12 @@ def quantized_checkpoint(checkpoint: Checkpoint, bits: int, calibration: Path | 
     Raises:
         InputError: the checkpoint cannot be brought to these bits.
     """
-    if bits == 32:
-        if checkpoint.kind == "quantized":
-            raise InputError("a quantized checkpoint cannot become float again; export its float parent (float.pt)")
-        return checkpoint
-    if checkpoint.kind == "quantized":
+    if bits == 32 and checkpoint.kind == "quantized":
+        raise InputError("a quantized checkpoint cannot become float again; export its float parent (float.pt)")
+    if bits == 32 or checkpoint.kind == "quantized":
+        if calibration is not None:
+            what = "--bits 32" if bits == 32 else "a checkpoint that was trained quantized"
+            raise InputError(f"--calibration has no effect on {what}; leave it out, or calibrate the float checkpoint")
         return checkpoint
     if calibration is None:
         raise InputError(
@@ -131,6 +134,7 @@ def export_checkpoint(
     out: Path,
     *,
     images: Path | None = None,
+    parent: Checkpoint | None = None,
     lowering: Lowering | None = None,
     overwrite: bool = False,
 ) -> Bundle:
@@ -140,6 +144,7 @@ def export_checkpoint(
         checkpoint: in the precision to export.
         out: the folder; made when missing.
         images: real photos to measure the parity on (50 crops); drawn faces otherwise.
+        parent: the float checkpoint that was calibrated to become this one: the distance to it is measured too.
         lowering: also write model.tensorrt.onnx in this form.
         overwrite: replace files of an earlier bundle; a model.tensorrt.onnx that was not asked for again is removed.
 
@@ -162,7 +167,7 @@ def export_checkpoint(
         parity = compare_sessions(TorchSession(checkpoint, exact=False), session, crops)
         differing = None if checkpoint.kind == "float" else _differing(exact, session, crops)
         session.close()
-    if parity.mean_px > GATE_PX:
+    if not parity.mean_px <= GATE_PX:  # a NaN is no pass
         raise VerificationError(
             f"the exported model differs from the checkpoint by {parity.mean_px:.3f} px on average over {len(crops)} "
             f"crops, allowed are {GATE_PX} px; nothing was written. Please report this with the checkpoint"
@@ -171,16 +176,19 @@ def export_checkpoint(
     sha256, kind = hashlib.sha256(model).hexdigest(), "drawn" if images is None else "real"
     measured = {**parity.to_dict(), "crops_are": kind, "values_differing_from_integer_arithmetic": differing}
     table = {**manifest.to_dict(), "sha256": sha256, "parity": measured}
+    loss = None if parent is None else compare_sessions(TorchSession(parent), exact, crops)
+    if loss is not None:
+        table["calibration_loss"] = {**loss.to_dict(), "crops_are": kind}
     if tensorrt is not None:
         table["tensorrt"] = tensorrt.to_dict()
     write_bytes_atomic(names[2], _golden(exact, drawn_crops(manifest, GOLDEN)), overwrite=True)
-    write_text_atomic(names[1], json.dumps(table, indent=1, sort_keys=True) + "\n", overwrite=True)
+    write_text_atomic(names[1], json.dumps(table, indent=1, sort_keys=True, allow_nan=False) + "\n", overwrite=True)
     if lowered is None:
         names[3].unlink(missing_ok=True)  # of an earlier bundle: another network
     else:
         write_bytes_atomic(names[3], lowered, overwrite=True)
     write_bytes_atomic(names[0], model, overwrite=True)
-    return Bundle(out, len(model), sha256, parity, differing, kind, tensorrt)
+    return Bundle(out, len(model), sha256, parity, differing, kind, tensorrt, loss)
 
 
 def _measure(exact: Session, lowered: bytes, lowering: Lowering, crops: NDArray[np.uint8]) -> TensorRtFile:

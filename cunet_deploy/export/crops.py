@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.data.batches import plain_batches
-from cunet_deploy.data.examples import Example, PhotoCache, load_photo
+from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.data.ibug import IMAGE_SUFFIXES, read_300w
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import Crop, CropRule
 from cunet_deploy.manifest import Manifest
+from cunet_deploy.media import read_image
 from cunet_deploy.runtime.preprocess import sample
 
 __all__ = ["crops_of_folder", "drawn_crops"]
@@ -40,7 +41,7 @@ def crops_of_folder(folder: Path, manifest: Manifest, limit: int) -> NDArray[np.
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise InputError(f"{folder}: holds no picture ({', '.join(IMAGE_SUFFIXES)})")
-    return np.stack([_middle(load_photo(path), rule) for path in _spread(paths, limit)])
+    return np.stack([_middle(read_image(path), rule) for path in _spread(paths, limit)])
 
 
 def _spread(items: list[Example] | list[Path], limit: int) -> list:  # type: ignore[type-arg]

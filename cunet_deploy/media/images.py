@@ -41,7 +41,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def _cut_off(data: bytes) -> bool:
     """Whether a JPEG, PNG or WebP file lacks its end."""
     if data[:2] == b"\xff\xd8":
-        return b"\xff\xd9" not in data[2:]
+        return b"\xff\xd9" not in data[data.rfind(b"\xff\xda") :]  # behind the last scan, not in a thumbnail
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return b"IEND" not in data[-64:] and b"IEND" not in data
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":

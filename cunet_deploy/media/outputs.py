@@ -46,7 +46,9 @@ class OutputPlan:
         return [*self.images, *single]
 
 
-def plan_outputs(source: ImageFiles | VideoFile, out: str | Path | None, *, draw: bool = True) -> OutputPlan:
+def plan_outputs(
+    source: ImageFiles | VideoFile, out: str | Path | None, *, draw: bool = True, read: tuple[Path, ...] = ()
+) -> OutputPlan:
     """Name the result files.
 
     Args:
@@ -55,22 +57,23 @@ def plan_outputs(source: ImageFiles | VideoFile, out: str | Path | None, *, draw
             images, a folder; ``out.jsonl`` or ``out.csv`` writes that file alone; ``None`` takes names after the
             source, in the current folder.
         draw: whether to write annotated pictures.
+        read: further files that are read and must not be replaced.
 
     Raises:
-        InputError: the suffix does not fit the source, or a result would replace a source file.
+        InputError: the suffix does not fit the source, or a result would replace a file that is read.
     """
     path = None if out is None else Path(out)
     if path is not None and path.suffix.lower() in (".jsonl", ".csv"):
         alone = path.suffix.lower()
-        return OutputPlan(path if alone == ".jsonl" else None, path if alone == ".csv" else None)
-    if isinstance(source, ImageFiles) and not source.single:
+        plan = OutputPlan(path if alone == ".jsonl" else None, path if alone == ".csv" else None)
+    elif isinstance(source, ImageFiles) and not source.single:
         plan = _folder_plan(source, path, draw=draw)
     else:
         plan = _file_plan(source, path, draw=draw)
     originals = source.paths if isinstance(source, ImageFiles) else (source.path,)
-    taken = {original.resolve() for original in originals} & {file.resolve() for file in plan.files}
+    taken = {original.resolve() for original in (*originals, *read)} & {file.resolve() for file in plan.files}
     if taken:
-        raise InputError(f"{min(taken)}: is a source file and would be replaced; choose another output with -o")
+        raise InputError(f"{min(taken)}: is read and would be replaced; choose another output with -o")
     return plan
 
 

@@ -75,13 +75,13 @@ def open_source(source: str | Path) -> ImageFiles | VideoFile:
     """
     path = Path(source)
     if path.is_dir():
-        found = [item for item in sorted(path.iterdir()) if item.suffix.lower() in IMAGE_SUFFIXES and item.is_file()]
+        found = [item for item in sorted(path.iterdir()) if _is_image(item)]
         if not found:
             raise InputError(f"{path}: the folder holds no images; expected {', '.join(IMAGE_SUFFIXES)} files in it")
         return ImageFiles(found, single=False)
     if not path.exists() and glob.has_magic(str(source)):
         matches = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207  any root
-        found = [item for item in matches if item.suffix.lower() in IMAGE_SUFFIXES and item.is_file()]
+        found = [item for item in matches if _is_image(item)]
         if not found:
             raise InputError(f"{source}: no image matches the pattern; expected {', '.join(IMAGE_SUFFIXES)} files")
         return ImageFiles(found, single=False)
@@ -98,3 +98,8 @@ def open_source(source: str | Path) -> ImageFiles | VideoFile:
         f"{path}: type {suffix or '(none)'} is not read; expected an image ({', '.join(IMAGE_SUFFIXES)}) "
         f"or a video ({', '.join(VIDEO_SUFFIXES)})"
     )
+
+
+def _is_image(path: Path) -> bool:
+    """By its name; hidden files, such as the ``._photo.jpg`` that some systems leave, are none."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()

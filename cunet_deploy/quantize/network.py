@@ -228,12 +228,13 @@ class QuantizedCUNet(nn.Module):
     def weight_scale(self, node: Node) -> Tensor:
         """(out,) scale of a node's integer weights."""
         if node.op == "conv":
-            return self._scale(f"{node.output}.weight")
-        # One weight a channel: its own magnitude makes it exact, unless the bias would then leave 32 bits.
-        magnitude = self.weights[_key(node.output)].detach().abs() / self.weight_max
+            scale = self._scale(f"{node.output}.weight")
+        else:  # one weight a channel: its own magnitude makes it exact
+            scale = (self.weights[_key(node.output)].detach().abs() / self.weight_max).clamp(min=TINY)
+        # Where the weights are tiny the bias would leave 32 bits: then the weights give way.
         input_scale, _ = self.activation_qparams(node.inputs[0])
         floor = self.biases[_key(node.output)].detach().abs() / (input_scale.detach() * BIAS_LIMIT)
-        return torch.maximum(magnitude, floor).clamp(min=TINY)
+        return torch.maximum(scale, floor)
 
     def _integer_weights(self, node: Node, input_scale: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Integer weights (out, in, k, k) and biases (out, 1, 1) as differentiable float32 tensors."""

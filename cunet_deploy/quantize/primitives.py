@@ -15,7 +15,6 @@ __all__ = [
     "choose_activation_qparams",
     "choose_weight_scale",
     "damp_gradient",
-    "fake_quantize",
     "quantize",
     "round_clamp",
 ]
@@ -74,16 +73,3 @@ def damp_gradient(scale: Tensor, count: int, quant_max: int) -> Tensor:
     factor = (max(count, 1) * max(quant_max, 1)) ** -0.5
     damped: Tensor = scale.detach() + (scale - scale.detach()) * factor
     return damped
-
-
-def fake_quantize(x: Tensor, scale: Tensor, zero_point: int, quant_min: int, quant_max: int) -> Tensor:
-    """The real numbers that the integers of ``x`` stand for, differentiable in ``x`` and ``scale``.
-
-    Args:
-        x: any shape.
-        scale: positive, broadcasts against ``x``.
-        zero_point: integer that stands for 0.
-        quant_min: smallest integer.
-        quant_max: largest integer.
-    """
-    return round_clamp(x / scale, quant_min - zero_point, quant_max - zero_point) * scale

@@ -12,7 +12,9 @@ validation.png      crops held back, with the landmarks found and the true ones
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,17 +48,48 @@ class RunFolder:
         """Where the checkpoint of a phase is: ``float.pt`` or ``quantized.pt``."""
         return self.path / f"{kind}.pt"
 
-    def prepare(self, config_text: str, *, resume: bool) -> None:
-        """Make the folder, or check that it can be continued.
+    def check(self, *, resume: bool) -> None:
+        """Whether a run can begin here, or go on; writes nothing.
 
         Raises:
             InputError: the folder holds a run and ``resume`` is not set, or there is nothing to resume.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: is a file; name a folder for the run with -o")
         if resume and not self.state.is_file():
-            raise InputError(f"{self.path}: holds no state.pt to resume from; start the run without --resume")
+            raise InputError(f"{self.path}: holds no state.pt to resume from; start a run in another folder")
         if not resume and self.path.exists() and any(self.path.iterdir()):
             raise InputError(f"{self.path}: is not empty; add --resume to go on with that run or choose another -o")
-        write_text_atomic(self.path / "config.toml", config_text, overwrite=True)
+
+    def prepare(self, config_text: str, *, resume: bool) -> None:
+        """`check`, then make the folder and write the configuration; on resuming nothing is written."""
+        self.check(resume=resume)
+        if not resume:
+            write_text_atomic(self.path / "config.toml", config_text, overwrite=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second training out of the folder for as long as the block runs; the lock dies with the process.
+
+        Raises:
+            InputError: another training holds it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows has no such locks
+            yield
+            return
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{self.path}: another training runs in it; wait for it or choose another -o"
+                ) from error
+            yield
+        finally:
+            os.close(folder)
 
     def save_state(self, table: dict[str, Any]) -> None:
         """Write the state; the earlier one stays until the new one is whole."""
@@ -70,7 +103,9 @@ class RunFolder:
             InputError: it is damaged or belongs to another configuration.
         """
         table = read_tensors(self.state, "training state")
-        if not isinstance(table, dict) or table.get("config") != config.to_dict():
+        if not isinstance(table, dict) or not {"config", "phase", "zero_points", "rows", "origin"} <= set(table):
+            raise InputError(f"{self.state}: is not the state of a training run; start a run in another folder")
+        if table["config"] != config.to_dict():
             raise InputError(
                 f"{self.state}: belongs to another configuration; resume with {self.path / 'config.toml'} "
                 "or start a new run in another folder"

@@ -1,11 +1,13 @@
 """Training: a float phase, then a quantized one that starts from its weights.
 
 Every random choice hangs on the seed, the epoch and the example, and the learning rate on the step, so a run that was
-killed goes on from its last whole epoch to exactly the weights it would have had.
+killed goes on from its last whole epoch to exactly the weights it would have had, on the same kind of machine with the
+same libraries and threads.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from cunet_deploy.checkpoint import Checkpoint, TorchSession, normalize, save_checkpoint
 from cunet_deploy.config import Config
 from cunet_deploy.data.augment import Augmenter
-from cunet_deploy.data.batches import plain_batches, training_batches
+from cunet_deploy.data.batches import count_batches, plain_batches, training_batches
 from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import CunetError, InputError
@@ -153,6 +155,8 @@ class Trainer:
             KeyboardInterrupt: after writing a usable checkpoint of the averaged weights so far.
         """
         state = self.folder.load_state(self.config) if resume else None
+        if state is not None:
+            self._check_origin(state["origin"])
         rows = [*state["rows"]] if state else []
         phase = self._float_phase()
         if state is not None and state["phase"]["kind"] == "quantized":
@@ -160,6 +164,8 @@ class Trainer:
             phase = self._quantized_phase(zero_points=state["zero_points"])
         if state is not None:
             phase.load(state["phase"])
+        else:
+            self._save_state(phase, rows)  # so that a run that stops in its first epoch can go on, too
         while True:
             self._fit(phase, rows)
             self._set_min_score(phase)
@@ -226,13 +232,14 @@ class Trainer:
                 self._save(phase, rows)
                 self.progress({**row, "epochs": phase.epochs, "event": "epoch"})
         except KeyboardInterrupt:
-            self._save_checkpoint(phase)
+            if not self.folder.checkpoint(phase.kind).is_file():  # else the last whole epoch's stays
+                self._save_checkpoint(phase)
             raise
         save_curves(rows, self.folder.path / "curves.png")
 
     def _epoch(self, phase: _Phase) -> float:
         config, losses = self.config.train, []
-        steps = _count_batches(len(self.examples.train), config.batch_size)
+        steps = count_batches(len(self.examples.train), config.batch_size)
         # Phases draw different crops: the quantized one goes on where the float one ended.
         drawn = phase.epoch + (config.epochs if phase.kind == "quantized" else 0)
         batches = training_batches(
@@ -254,7 +261,7 @@ class Trainer:
             if not torch.isfinite(norm):
                 raise CunetError(
                     f"training diverged in epoch {phase.epoch + 1} of the {phase.kind} phase: the gradient is not "
-                    f"finite; lower learning_rate (now {rate:.2g}) and resume from {self.folder.state}"
+                    f"finite; start a new run with a lower learning_rate (it was {rate:.2g})"
                 )
             phase.optimizer.step()
             phase.average.update(phase.network)
@@ -282,12 +289,34 @@ class Trainer:
         return round(100 * float(np.nanmean(errors)), 4)
 
     def _save(self, phase: _Phase, rows: Sequence[Mapping[str, Any]]) -> None:
-        zero_points = phase.network.zero_points if isinstance(phase.network, QuantizedCUNet) else {}
         self._save_checkpoint(phase)
-        self.folder.save_state(
-            {"config": self.config.to_dict(), "phase": phase.state(), "zero_points": zero_points, "rows": list(rows)}
-        )
+        self._save_state(phase, rows)
         self.folder.write_rows(list(rows))
+
+    def _save_state(self, phase: _Phase, rows: Sequence[Mapping[str, Any]]) -> None:
+        zero_points = phase.network.zero_points if isinstance(phase.network, QuantizedCUNet) else {}
+        table = {"config": self.config.to_dict(), "origin": self._origin(), "rows": list(rows)}
+        self.folder.save_state({**table, "phase": phase.state(), "zero_points": zero_points})
+
+    def _origin(self) -> dict[str, Any]:
+        """What the weights of a run hang on beside its configuration."""
+        digest = hashlib.sha256()
+        for example in (*self.examples.train, *self.examples.validation):
+            digest.update(example.image.name.encode() + example.points.tobytes())
+        return {"examples": digest.hexdigest(), "threads": torch.get_num_threads()}
+
+    def _check_origin(self, origin: Mapping[str, Any]) -> None:
+        mine = self._origin()
+        if origin["examples"] != mine["examples"]:
+            raise InputError(
+                f"{self.folder.path}: was trained on other photos or labels than --data holds now; give it the same "
+                "data, or start a new run in another folder"
+            )
+        if origin["threads"] != mine["threads"]:
+            raise InputError(
+                f"{self.folder.path}: was trained with {origin['threads']} threads, which sum in another order than "
+                f"{mine['threads']} do; add --threads {origin['threads']} to go on to the same weights"
+            )
 
     def _checkpoint(self, phase: _Phase) -> Checkpoint:
         network = phase.average.network
@@ -308,9 +337,3 @@ class Trainer:
 def _channels_last(network: Network) -> Network:
     """The network with channels-last weights: its convolutions are about 1.5 times faster on CPUs."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _count_batches(examples: int, size: int) -> int:
-    """How many batches `training_batches` makes of so many examples."""
-    whole, rest = divmod(examples, size)
-    return whole + (1 if rest and (rest >= size / 2 or not whole) else 0)

@@ -78,6 +78,14 @@ def test_faces_of_one_photo_stay_together_in_a_split(tmp_path: Path) -> None:
     assert not {example.photo for example in kept} & {example.photo for example in held}
 
 
+def test_numbered_photos_of_other_300w_folders_are_photos_of_their_own(tmp_path: Path) -> None:
+    for number in range(30):
+        write_face(tmp_path, f"image_{number:04d}")
+    kept, held = split_by_photo(read_300w(tmp_path, 3), 0.3)
+    assert kept
+    assert held
+
+
 def test_known_faces_of_the_photo_come_from_the_list_beside_it(tmp_path: Path) -> None:
     write_face(tmp_path, "one_1")
     (tmp_path / "faces.json").write_text(json.dumps({"one_1.png": [[1, 2, 10, 20, 0.9], [30, 30, 5, 5, 0.8]]}))

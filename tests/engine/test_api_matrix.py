@@ -28,8 +28,8 @@ SOURCES = (
     "engine/compile.py",
     "engine/flavour.py",
     "engine/build.py",
-    "engine/logger.py",
     "runtime/sessions/tensorrt.py",
+    "trt_logger.py",
 )
 HOLDERS = ("engine/compile.py", "runtime/sessions/tensorrt.py")
 """Of them, those that hold objects of TensorRT."""
@@ -60,6 +60,7 @@ BY_TEXT = {
     "ParserError.desc",
     "BuilderFlag.INT8",
     "BuilderFlag.FP16",
+    *(f"ILogger.Severity.{name}" for name in ("INTERNAL_ERROR", "ERROR", "WARNING")),
     "DataType.UINT8",
     "DataType.FLOAT",
     "DataType.HALF",
@@ -243,7 +244,6 @@ def test_the_names_are_found_in_the_code() -> None:
         "IExecutionContext.execute_async_v3",
         "ICudaEngine.get_tensor_profile_shape",
         "OnnxParser.parse",
-        "ILogger.Severity.ERROR",
         "Runtime.deserialize_cuda_engine",
         _PORTABLE,
     } <= used

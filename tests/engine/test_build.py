@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
-from networks import float_checkpoint, quantized_checkpoint
-from onnx import numpy_helper
+from networks import changed, float_checkpoint, lowered, quantized_checkpoint
 from patterns import PATTERNS
-from rtx import compile_all, need_rtx
+from rtx import need_rtx
 
-from cunet_deploy.checkpoint import load_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.engine.build import BuildSpec, compile_in_child, plan_build
 from cunet_deploy.engine.compile import Job
-from cunet_deploy.engine.conform import check_model
+from cunet_deploy.engine.flavour import Flavour
 from cunet_deploy.errors import ArtifactError, MissingDependencyError, UntrustedError
-from cunet_deploy.export.tensorrt import Lowering, write_tensorrt_model
+from cunet_deploy.export.tensorrt import Lowering
 from cunet_deploy.export.writer import write_model
-from cunet_deploy.manifest import METADATA_KEY, Manifest
+from cunet_deploy.manifest import METADATA_KEY
 from cunet_deploy.sidecar import PORTABLE, EngineManifest, file_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,10 +34,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def lowered(block: str = "post", lowering: Lowering | None = None) -> bytes:
-    return write_tensorrt_model(quantized_checkpoint(block, channels=16), lowering or Lowering())
 
 
 def addresses_can_be_fixed() -> bool:
@@ -61,107 +57,6 @@ def engine(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.exit_code == 0, result.output
     (path,) = out.glob("*.engine")
     return path
-
-
-@pytest.mark.parametrize("sm", [(), (86,), (89,), (120,), (86, 120)], ids=str)
-def test_every_convolution_is_int8_on_every_gpu(sm: tuple[int, ...], tmp_path: Path) -> None:
-    need_rtx()
-    models = {
-        f"{block} {carrier} {features} {batch}": lowered(block, Lowering(carrier, features, batch))  # type: ignore[arg-type]
-        for block in ("pre", "post")
-        for carrier, features, batch in (
-            ("fp16", "carrier", None),
-            ("fp16", "carrier", 1),
-            ("fp32", "carrier", None),
-            ("fp16", "int8", 1),
-        )
-    }
-    for name, result in compile_all(models, tmp_path, sm, free_batch=True).items():
-        expected = len(check_model(models[name]).convolutions)
-        assert expected > 20
-        assert result == {"int8": expected, "convolutions": expected}, name
-
-
-def test_a_float_network_builds_without_int8(tmp_path: Path) -> None:
-    need_rtx()
-    model = write_tensorrt_model(float_checkpoint(), Lowering("fp16", batch=1))
-    (result,) = compile_all({"float": model}, tmp_path).values()
-    assert isinstance(result, dict)
-    assert (result["int8"], result["convolutions"]) == (0, len(check_model(model).convolutions))
-
-
-def changed(model: bytes, change: Callable[[Any], None]) -> bytes:
-    loaded = onnx.load_from_string(model)
-    change(loaded.graph)
-    return bytes(loaded.SerializeToString(deterministic=True))
-
-
-def with_weights_along_axis_1(graph: Any) -> None:
-    sizes = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.name.endswith(".w"):
-            channels = sizes[f"{node.name}.q"].dims[1]
-            sizes[f"{node.name}.s"].CopyFrom(
-                numpy_helper.from_array(np.full(channels, 0.01, np.float16), f"{node.name}.s")
-            )
-            zero = numpy_helper.from_array(np.zeros(channels, np.int8), f"{node.name}.z")
-            graph.initializer.append(zero)
-            node.input[2] = zero.name
-            node.attribute[0].i = 1
-
-
-def with_weights_only(graph: Any) -> None:
-    sources = {node.name: node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
-    kept = [node for node in graph.node if ".int8" not in node.name]
-    for node in kept:
-        for index, name in enumerate(node.input):
-            if f"{name}.q" in sources:
-                node.input[index] = sources[f"{name}.q"]
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-    del graph.node[:]
-    graph.node.extend(kept)
-
-
-def with_vector_scales(graph: Any) -> None:
-    used = {node.input[1] for node in graph.node if ".int8" in node.name}
-    for tensor in graph.initializer:
-        if tensor.name in used:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).reshape(1), tensor.name))
-
-
-@pytest.mark.parametrize(
-    "change", [with_weights_along_axis_1, with_weights_only, with_vector_scales], ids=lambda change: change.__name__
-)
-def test_a_network_quantized_wrongly_builds_silently_with_fewer_int8_convolutions(
-    change: Callable[[Any], None], tmp_path: Path
-) -> None:
-    need_rtx()
-    model = changed(lowered(lowering=Lowering(batch=1)), change)
-    (result,) = compile_all({"changed": model}, tmp_path).values()
-    report = check_model(model)
-    assert isinstance(result, dict)
-    assert result["int8"] == report.int8 < len(report.convolutions)
-
-
-def test_quantizing_at_producers_only_leaves_some_in_float(tmp_path: Path) -> None:
-    need_rtx()
-
-    def change(graph: Any) -> None:  # convolutions read the concatenation, whose inputs alone are quantized
-        makers = {name: node for node in graph.node for name in node.output}
-        for node in graph.node:
-            if node.op_type == "Conv":
-                source = makers[makers[node.input[0]].input[0]].input[0]
-                if makers[source].op_type == "Concat":
-                    node.input[0] = source
-
-    model = changed(lowered("post", Lowering("fp16", "int8", 1)), change)
-    result, whole = compile_all(
-        {"producers": model, "both": lowered("post", Lowering("fp16", "int8", 1))}, tmp_path
-    ).values()
-    assert isinstance(result, dict)
-    assert isinstance(whole, dict)
-    assert result["int8"] <= whole["int8"]
-    assert check_model(model).int8 == result["int8"]
 
 
 def test_sm75_has_no_int8_and_require_int8_refuses_it(bundle: Path, tmp_path: Path) -> None:
@@ -233,6 +128,50 @@ def test_a_dry_run_writes_nothing_and_names_the_same_engine(engine: Path, bundle
     assert not (tmp_path / "none").exists()
 
 
+def test_the_trtexec_line_has_the_options_of_the_build(bundle: Path, tmp_path: Path) -> None:
+    need_rtx()
+    shutil.copytree(bundle, tmp_path / "my bundle")
+    plan = plan_build(BuildSpec(tmp_path / "my bundle", "tensorrt_rtx", sm=(86, 120), workspace=3 << 29))
+    words = shlex.split(plan.trtexec)
+    assert words[0] == "tensorrt_rtx"
+    assert words[1] == f"--onnx={tmp_path / 'my bundle' / 'model.tensorrt.onnx'}"
+    assert {
+        f"--saveEngine={plan.file_name}",
+        "--minShapes=image:1x64x64x3",
+        "--optShapes=image:1x64x64x3",
+        "--maxShapes=image:16x64x64x3",
+        "--memPoolSize=workspace:1536",
+        "--computeCapabilities=86,120",
+        "--skipInference",
+    } < set(words)
+    assert not {"--int8", "--fp16", "--stronglyTyped"} & set(words)
+
+
+@pytest.mark.parametrize(
+    ("creation", "builder", "types"),
+    [
+        (["EXPLICIT_BATCH"], ["INT8", "FP16"], {"--int8", "--fp16"}),
+        (["EXPLICIT_BATCH", "STRONGLY_TYPED"], ["INT8", "FP16"], {"--stronglyTyped"}),
+        (["STRONGLY_TYPED"], [], set()),
+    ],
+    ids=["8.6", "10", "11"],
+)
+def test_the_trtexec_line_of_each_version(
+    creation: list[str], builder: list[str], types: set[str], bundle: Path
+) -> None:
+    need_rtx()
+    trt: Any = ModuleType("tensorrt")
+    trt.NetworkDefinitionCreationFlag = SimpleNamespace(**dict.fromkeys(creation, 0))
+    trt.BuilderFlag = SimpleNamespace(**dict.fromkeys(builder, 0))
+    trt.IBuilderConfig = SimpleNamespace()
+    plan = plan_build(BuildSpec(bundle, "tensorrt_rtx"))
+    job = replace(plan.job, dla=1, gpu_fallback=True, timing_cache="t.cache")
+    words = shlex.split(replace(plan, flavour=Flavour("tensorrt", trt), job=job).trtexec)
+    assert words[0] == "trtexec"
+    assert {"--int8", "--fp16", "--stronglyTyped"} & set(words) == types
+    assert {"--useDLACore=1", "--allowGPUFallback", "--timingCacheFile=t.cache"} < set(words)
+
+
 def test_compute_capabilities_stand_in_the_name(bundle: Path) -> None:
     need_rtx()
     plan = plan_build(BuildSpec(bundle, "tensorrt_rtx", sm=(86, 120)))
@@ -284,9 +223,12 @@ def test_a_model_of_someone_else_is_inspected_but_not_built(tmp_path: Path) -> N
 
 def test_a_bundle_for_cpus_names_the_export(tmp_path: Path) -> None:
     need_rtx()
-    (tmp_path / "model.onnx").write_bytes(write_model(quantized_checkpoint()))
-    result = run("build", tmp_path, "--flavour", "tensorrt_rtx")
-    assert (result.exit_code, "--target tensorrt" in result.stderr) == (2, True)
+    for checkpoint in (quantized_checkpoint(), float_checkpoint()):
+        (tmp_path / "model.onnx").write_bytes(write_model(checkpoint))
+        result = run("build", tmp_path, "--flavour", "tensorrt_rtx")
+        assert (result.exit_code, "--target tensorrt" in result.stderr) == (2, True)
+        result = run("build", tmp_path / "model.onnx", "--flavour", "tensorrt_rtx")
+        assert (result.exit_code, result.stderr.count("\n")) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -325,22 +267,3 @@ def test_a_damaged_manifest_is_not_built(tmp_path: Path) -> None:
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps({"format": 1})})
     (tmp_path / "model.tensorrt.onnx").write_bytes(model.SerializeToString())
     assert run("build", tmp_path, "--flavour", "tensorrt_rtx").exit_code == 3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["face68-s", "face68-m"])
-def test_the_released_checkpoint_is_int8_throughout(name: str, tmp_path: Path) -> None:
-    path = ROOT / "models" / name / "checkpoint.pt"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there")
-    need_rtx()
-    checkpoint = load_checkpoint(path)
-    models = {
-        str(form): write_tensorrt_model(checkpoint, form) for form in (Lowering("fp16"), Lowering("fp32", batch=1))
-    }
-    for sm in ((), (86,), (89,), (120,)):
-        for form, result in compile_all(models, tmp_path, sm, free_batch=True).items():
-            report = check_model(models[form])
-            assert Manifest.from_json(report.metadata[METADATA_KEY], path).name == name
-            assert result == {"int8": len(report.convolutions), "convolutions": len(report.convolutions)}
-        (tmp_path / "results").unlink()

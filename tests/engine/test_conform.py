@@ -10,7 +10,8 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from networks import BLOCKS, float_checkpoint, quantized_checkpoint
-from patterns import PATTERNS, Net
+from patterns import PATTERNS
+from qdq_net import Net
 
 from cunet_deploy.cli import cli
 from cunet_deploy.engine.conform import check_model
@@ -39,6 +40,7 @@ EXPECTED = {
     "activation without zero point": "Q010",
     "pair of two scales": "Q011",
     "float16 carriers, operator set 17": "Q012",
+    "uint8 input, transposed": "Q013",
     "weights along axis 1": "P001",
     "weights only": "P001",
     "weights in float": "P001",
@@ -87,13 +89,18 @@ def test_our_own_graphs_are_clean_and_int8_throughout(block: str, stem: str, low
 
 def test_the_file_for_cpus_is_not_for_tensorrt() -> None:
     report = check_model(write_model(quantized_checkpoint()))
-    assert {finding.code for finding in report.errors} == {"Q006", "Q007", "Q008"}
+    assert {finding.code for finding in report.errors} == {"Q006", "Q007", "Q008", "Q013"}
     assert report.int8 == 0
 
 
 def test_a_float_model_has_nothing_to_change() -> None:
-    report = check_model(write_model(float_checkpoint()))
+    report = check_model(write_tensorrt_model(float_checkpoint(), Lowering("fp16")))
     assert (report.findings, report.int8, report.quantizers) == ((), 0, 0)
+
+
+def test_a_float_file_for_cpus_is_not_for_tensorrt_either() -> None:
+    report = check_model(write_model(float_checkpoint()))
+    assert [finding.code for finding in report.findings] == ["Q013"]
 
 
 def test_targets_have_rules_of_their_own() -> None:
@@ -145,6 +152,15 @@ def test_inspect_counts_says_what_to_change_and_exits_with_4(tmp_path: Path) -> 
     assert (table["convolutions"], table["int8_convolutions"], table["target"]) == (1, 1, "sm87")
 
 
+def test_inspect_shows_a_few_findings_of_each_kind_and_counts_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "cpu.onnx").write_bytes(write_model(quantized_checkpoint()))
+    result = inspect(tmp_path / "cpu.onnx", "--json", tmp_path / "found.json")
+    codes = [finding["code"] for finding in json.loads((tmp_path / "found.json").read_text())["errors"]]
+    assert result.stdout.count("error Q006") == 5
+    assert f"{codes.count('Q006') - 5} more Q006" in result.stdout
+    assert "more Q013" not in result.stdout
+
+
 def test_inspect_of_a_good_model_exits_with_0(tmp_path: Path) -> None:
     (tmp_path / "good.onnx").write_bytes(PATTERNS["float16 carriers, operator set 19"]())
     result = inspect(tmp_path / "good.onnx", "--target", "sm87")
@@ -154,15 +170,19 @@ def test_inspect_of_a_good_model_exits_with_0(tmp_path: Path) -> None:
     assert inspect(tmp_path).exit_code == 2
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_files_of_onnx_runtimes_quantizer(symmetric: bool, tmp_path: Path) -> None:
-    quantization = pytest.importorskip("onnxruntime.quantization")
+def three_float_convolutions() -> bytes:
     net = Net(17)
     x = "x"
     for _ in range(3):
         x = net.op("Relu", net.conv(x, net.weights(16, 16, form="float"), net.const(np.ones(16), np.float32)))
-    (tmp_path / "float.onnx").write_bytes(net.model(x))
+    return net.model(x)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_files_of_onnx_runtimes_quantizer(symmetric: bool, tmp_path: Path) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    (tmp_path / "float.onnx").write_bytes(three_float_convolutions())
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -193,3 +213,24 @@ def test_files_of_onnx_runtimes_quantizer(symmetric: bool, tmp_path: Path) -> No
         assert (report.errors, report.int8) == ((), 3)
     else:
         assert {"Q006", "Q008"} <= {finding.code for finding in report.errors}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("carrier", "findings"), [("fp32", {"P006"}), ("fp16", set())])
+def test_files_of_nvidia_modelopt(carrier: str, findings: set[str], tmp_path: Path) -> None:
+    quantization = pytest.importorskip("modelopt.onnx.quantization", reason="nvidia-modelopt is not installed")
+    (tmp_path / "float.onnx").write_bytes(three_float_convolutions())
+    quantization.quantize(
+        str(tmp_path / "float.onnx"),
+        quantize_mode="int8",
+        calibration_data={"x": np.random.default_rng(0).normal(size=(4, 16, 16, 16)).astype(np.float32)},
+        calibration_eps=["cpu"],
+        output_path=str(tmp_path / "int8.onnx"),
+        high_precision_dtype=carrier,
+    )
+    result = inspect(tmp_path / "int8.onnx", "--target", "sm87", "--json", tmp_path / "found.json")
+    assert (result.exit_code, f"3 of 3 convolutions int8, {carrier} between them" in result.stdout) == (0, True)
+    table = json.loads((tmp_path / "found.json").read_text())
+    assert table["errors"] == []
+    assert {finding["code"] for finding in table["warnings"]} == findings

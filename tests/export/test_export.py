@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -270,6 +271,35 @@ def test_a_truncated_checkpoint_is_an_input_error(quantized_file: Path, tmp_path
     (tmp_path / "cut.pt").write_bytes(quantized_file.read_bytes()[:-2000])
     with pytest.raises(InputError, match="cut off"):
         load_checkpoint(tmp_path / "cut.pt")
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+    checkpoint = float_checkpoint()
+    checkpoint.state["stem.conv.weight"][0, 0, 0, 0] = float("nan")
+    save_checkpoint(checkpoint, tmp_path / "x.pt")
+    with pytest.raises(ArtifactError, match="not finite"):
+        load_checkpoint(tmp_path / "x.pt")
+
+
+def test_calibration_that_ruins_the_model_shows(float_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "grey").mkdir()
+    cv2.imwrite(str(tmp_path / "grey" / "grey.png"), np.full((64, 64, 3), 128, np.uint8))
+    faces, moved = write_faces(tmp_path / "faces", 6), []
+    for name in ("grey", "faces"):
+        out = tmp_path / f"{name}-bundle"
+        code, output = export(float_file, "--calibration", tmp_path / name, "--parity", faces, "-o", out)
+        assert (code, "calibration moved the landmarks" in output) == (0, True)
+        moved.append(json.loads((out / "manifest.json").read_text())["calibration_loss"]["mean_px"])
+    assert moved[0] > 2 * moved[1] > 0
+
+
+@pytest.mark.parametrize("bits", ["8", "32"])
+def test_calibration_without_effect_is_refused(
+    bits: str, float_file: Path, quantized_file: Path, tmp_path: Path
+) -> None:
+    checkpoint = quantized_file if bits == "8" else float_file
+    code, message = export(checkpoint, "--bits", bits, "--calibration", tmp_path, "-o", tmp_path / "b")
+    assert (code, "has no effect" in message) == (2, True)
 
 
 def test_weights_that_do_not_fit_the_configuration_are_an_artifact_error(tmp_path: Path) -> None:

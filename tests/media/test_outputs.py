@@ -89,9 +89,9 @@ def test_images_do_not_go_into_another_kind_of_file(tmp_path: Path) -> None:
 
 
 def test_source_files_are_never_replaced(clip: VideoFile, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is a source file"):
+    with pytest.raises(InputError, match="is read and would be replaced"):
         plan_outputs(clip, clip.path)
-    with pytest.raises(InputError, match="is a source file"):
+    with pytest.raises(InputError, match="is read and would be replaced"):
         plan_outputs(_images(tmp_path, "a.jpg", "b.png"), tmp_path)
 
 

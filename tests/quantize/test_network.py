@@ -110,6 +110,19 @@ def test_weights_biases_and_scales_all_learn() -> None:
     assert not still
 
 
+def test_a_large_bias_beside_tiny_weights_survives() -> None:
+    network, _ = quantized("post")
+    node = next(node for node in network.graph.nodes if node.op == "conv" and node.relu)
+    name = node.output.replace(".", "/")
+    with torch.no_grad():
+        network.weights[name][0] = 1e-9
+        network.base_scales[f"{name}/weight"][0] = 1e-11
+        network.biases[name][0] = 3.0
+        _, biases = network.integers(node)
+        grid = network.weight_scale(node) * network.activation_qparams(node.inputs[0])[0]
+    assert float(biases[0] * grid[0]) == pytest.approx(3.0, rel=1e-3)
+
+
 def test_a_missing_range_is_named() -> None:
     graph = build_graph(config("post"), LANDMARKS)
     ranges = {group: (0.0, 1.0) for group in activation_groups(graph).of.values() if not group.startswith("down.0")}

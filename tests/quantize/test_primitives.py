@@ -11,9 +11,15 @@ from cunet_deploy.quantize.primitives import (
     choose_activation_qparams,
     choose_weight_scale,
     damp_gradient,
-    fake_quantize,
     quantize,
+    round_clamp,
 )
+
+
+def fake_quantize(x: torch.Tensor, scale: torch.Tensor, zero_point: int, low: int, high: int) -> torch.Tensor:
+    """Rounded to the grid and back, from the two functions that training uses."""
+    return round_clamp(x / scale, low - zero_point, high - zero_point) * scale
+
 
 values = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20).map(torch.tensor)
 scales = st.floats(0.001953125, 4, width=32).map(torch.tensor)

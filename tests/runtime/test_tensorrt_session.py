@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from dots import box, scene
-from fake_tensorrt import FakeCuda, make_module, write_engine
+from fake_tensorrt import FakeCuda, make_module
 
-from cunet_deploy import Localizer
+from cunet_deploy import Localizer, trt_logger
 from cunet_deploy.cli import cli
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, UntrustedError
 from cunet_deploy.runtime import cuda as cuda_library
@@ -26,26 +27,6 @@ from cunet_deploy.runtime.sessions import tensorrt as sessions
 from cunet_deploy.sidecar import PORTABLE, sidecar_path
 
 Make = Callable[..., Path]
-
-
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    """A GPU with TensorRT, and no other TensorRT in this process."""
-    fake = FakeCuda()
-    monkeypatch.setattr(cuda_library, "open_cuda", lambda graphs=False: fake)
-    monkeypatch.setitem(sys.modules, "tensorrt", make_module(fake))
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    monkeypatch.setattr(sessions, "_loggers", {})
-    monkeypatch.setattr(sessions, "_errors", [])
-    return fake
-
-
-@pytest.fixture
-def make(dots_model: Path, tmp_path: Path) -> Make:
-    def write(**changes: Any) -> Path:
-        return write_engine(dots_model, tmp_path / "dots.engine", **changes)
-
-    return write
 
 
 def crops(count: int) -> np.ndarray:
@@ -69,16 +50,16 @@ def _code_and_line(engine: Path, *options: str) -> tuple[int, str]:
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 11])
 @pytest.mark.parametrize("graph", [False, True], ids=["queued", "graph"])
 def test_heatmaps_are_those_of_onnx_runtime_for_any_batch(
-    cuda: FakeCuda, make: Make, dots_model: Path, count: int, graph: bool
+    cuda: FakeCuda, make_engine: Make, dots_model: Path, count: int, graph: bool
 ) -> None:
-    session = open_session(make(), backend="tensorrt:graph" if graph else None)
+    session = open_session(make_engine(), backend="tensorrt:graph" if graph else None)
     expected = open_session(dots_model, threads=1).run(crops(count))
     for _ in range(3):
         np.testing.assert_array_equal(session.run(crops(count)), expected)
 
 
-def test_results_stay_as_they_were_when_the_next_frame_runs(cuda: FakeCuda, make: Make) -> None:
-    session = open_session(make())
+def test_results_stay_as_they_were_when_the_next_frame_runs(cuda: FakeCuda, make_engine: Make) -> None:
+    session = open_session(make_engine())
     first = session.run(crops(2))
     kept = first.copy()
     session.run(np.bitwise_not(crops(2)))
@@ -86,26 +67,28 @@ def test_results_stay_as_they_were_when_the_next_frame_runs(cuda: FakeCuda, make
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_an_engine_with_a_fixed_batch_runs_any_number(cuda: FakeCuda, make: Make, dots_model: Path, count: int) -> None:
-    session = open_session(make(batches=3))
+def test_an_engine_with_a_fixed_batch_runs_any_number(
+    cuda: FakeCuda, make_engine: Make, dots_model: Path, count: int
+) -> None:
+    session = open_session(make_engine(batches=3))
     np.testing.assert_array_equal(session.run(crops(count)), open_session(dots_model, threads=1).run(crops(count)))
     assert not [call for call in cuda.calls if call.startswith("set_input_shape")]
 
 
-def test_fewer_crops_than_the_profile_allows_are_filled_up(cuda: FakeCuda, make: Make, dots_model: Path) -> None:
-    session = open_session(make(batches=(2, 2, 4)))
+def test_fewer_crops_than_the_profile_allows_are_filled_up(cuda: FakeCuda, make_engine: Make, dots_model: Path) -> None:
+    session = open_session(make_engine(batches=(2, 2, 4)))
     np.testing.assert_array_equal(session.run(crops(1)), open_session(dots_model, threads=1).run(crops(1)))
     assert "set_input_shape 2" in cuda.calls
 
 
-def test_half_precision_heatmaps_come_as_float32(cuda: FakeCuda, make: Make, dots_model: Path) -> None:
-    maps = open_session(make(type="HALF")).run(crops(2))
+def test_half_precision_heatmaps_come_as_float32(cuda: FakeCuda, make_engine: Make, dots_model: Path) -> None:
+    maps = open_session(make_engine(type="HALF")).run(crops(2))
     assert maps.dtype == np.float32
     np.testing.assert_allclose(maps, open_session(dots_model, threads=1).run(crops(2)), atol=1e-3)
 
 
-def test_nothing_is_allocated_after_opening(cuda: FakeCuda, make: Make) -> None:
-    session = open_session(make())
+def test_nothing_is_allocated_after_opening(cuda: FakeCuda, make_engine: Make) -> None:
+    session = open_session(make_engine())
     assert sorted(cuda.calls[:4]) == ["allocate", "allocate", "pinned", "pinned"]
     assert [array.nbytes for array in cuda.memory.values()] == [4 * 64 * 64 * 3, 4 * 5 * 16 * 16 * 4]
     opened = len(cuda.calls)
@@ -115,8 +98,8 @@ def test_nothing_is_allocated_after_opening(cuda: FakeCuda, make: Make) -> None:
     assert cuda.calls[opened:] == ["set_input_shape 4", *frame, *frame]
 
 
-def test_a_graph_is_recorded_once_for_a_batch_size_and_then_replayed(cuda: FakeCuda, make: Make) -> None:
-    session = open_session(make(), backend="tensorrt:graph")
+def test_a_graph_is_recorded_once_for_a_batch_size_and_then_replayed(cuda: FakeCuda, make_engine: Make) -> None:
+    session = open_session(make_engine(), backend="tensorrt:graph")
     assert session.backend.endswith("CUDA graph")
     for count in (2, 2, 2, 3, 3):
         session.run(crops(count))
@@ -124,9 +107,9 @@ def test_a_graph_is_recorded_once_for_a_batch_size_and_then_replayed(cuda: FakeC
     assert interesting == ["set_input_shape 2", "record", "replay", "replay", "set_input_shape 3", "record", "replay"]
 
 
-def test_a_localizer_runs_an_engine_like_any_other_model(cuda: FakeCuda, make: Make, dots_model: Path) -> None:
+def test_a_localizer_runs_an_engine_like_any_other_model(cuda: FakeCuda, make_engine: Make, dots_model: Path) -> None:
     image, points = scene()
-    with Localizer(make()) as localizer:
+    with Localizer(make_engine()) as localizer:
         found = localizer.predict(image, box())
         assert localizer.backend == "tensorrt 10.3.0 SM87, fake 1.0"
     np.testing.assert_allclose(found.points[0], points, atol=1)
@@ -134,16 +117,16 @@ def test_a_localizer_runs_an_engine_like_any_other_model(cuda: FakeCuda, make: M
     assert cuda.calls[-1] == "close"
 
 
-def test_several_threads_share_a_session(cuda: FakeCuda, make: Make, dots_model: Path) -> None:
-    session, reference = open_session(make()), open_session(dots_model, threads=1)
+def test_several_threads_share_a_session(cuda: FakeCuda, make_engine: Make, dots_model: Path) -> None:
+    session, reference = open_session(make_engine()), open_session(dots_model, threads=1)
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda count: session.run(crops(count)), range(1, 9)))
     for count, maps in zip(range(1, 9), results, strict=True):
         np.testing.assert_array_equal(maps, reference.run(crops(count)))
 
 
-def test_closing_releases_everything_and_twice_is_fine(cuda: FakeCuda, make: Make) -> None:
-    session = open_session(make())
+def test_closing_releases_everything_and_twice_is_fine(cuda: FakeCuda, make_engine: Make) -> None:
+    session = open_session(make_engine())
     session.close()
     session.close()
     assert cuda.calls.count("close") == 1
@@ -152,13 +135,13 @@ def test_closing_releases_everything_and_twice_is_fine(cuda: FakeCuda, make: Mak
 
 
 @pytest.mark.parametrize("images", [np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 64, 3), np.float32)])
-def test_crops_of_another_form_are_refused(cuda: FakeCuda, make: Make, images: np.ndarray) -> None:
+def test_crops_of_another_form_are_refused(cuda: FakeCuda, make_engine: Make, images: np.ndarray) -> None:
     with pytest.raises(InputError, match=r"\(B, 64, 64, 3\) uint8 expected"):
-        open_session(make()).run(images)
+        open_session(make_engine()).run(images)
 
 
-def test_a_changed_engine_is_refused_before_tensorrt_sees_it(cuda: FakeCuda, make: Make) -> None:
-    engine = make()
+def test_a_changed_engine_is_refused_before_tensorrt_sees_it(cuda: FakeCuda, make_engine: Make) -> None:
+    engine = make_engine()
     engine.write_bytes(engine.read_bytes() + b" ")
     code, line = _code_and_line(engine)
     assert (code, cuda.calls) == (6, [])
@@ -166,8 +149,8 @@ def test_a_changed_engine_is_refused_before_tensorrt_sees_it(cuda: FakeCuda, mak
     assert "--trust" in line
 
 
-def test_a_truncated_engine_is_refused_and_with_trust_does_not_load(cuda: FakeCuda, make: Make) -> None:
-    engine = make()
+def test_a_truncated_engine_is_refused_and_with_trust_does_not_load(cuda: FakeCuda, make_engine: Make) -> None:
+    engine = make_engine()
     engine.write_bytes(engine.read_bytes()[:100])
     assert _code_and_line(engine)[0] == 6
     with pytest.raises(ArtifactError, match=r"tensorrt 10\.3\.0 cannot load it \(Serialization .* not match\); build"):
@@ -176,16 +159,16 @@ def test_a_truncated_engine_is_refused_and_with_trust_does_not_load(cuda: FakeCu
 
 
 def test_a_changed_engine_that_is_trusted_runs_with_a_warning(
-    cuda: FakeCuda, make: Make, caplog: pytest.LogCaptureFixture
+    cuda: FakeCuda, make_engine: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = make()
+    engine = make_engine()
     engine.write_bytes(engine.read_bytes() + b" ")
     assert open_session(engine, trust=True).run(crops(1)).shape == (1, 5, 16, 16)
     assert "because you trust it" in caplog.text
 
 
-def test_an_engine_without_description_is_refused_and_trust_does_not_help(cuda: FakeCuda, make: Make) -> None:
-    engine = make()
+def test_an_engine_without_description_is_refused_and_trust_does_not_help(cuda: FakeCuda, make_engine: Make) -> None:
+    engine = make_engine()
     sidecar_path(engine).unlink()
     assert _code_and_line(engine)[0] == 6
     code, line = _code_and_line(engine, "--trust")
@@ -193,8 +176,8 @@ def test_an_engine_without_description_is_refused_and_trust_does_not_help(cuda: 
     assert "dots.engine.json is not beside it" in line
 
 
-def test_a_description_without_its_engine_says_that_the_engine_is_missing(cuda: FakeCuda, make: Make) -> None:
-    engine = make()
+def test_a_description_without_its_engine_says_that_the_engine_is_missing(cuda: FakeCuda, make_engine: Make) -> None:
+    engine = make_engine()
     engine.unlink()
     code, line = _code_and_line(engine)
     assert code == 2
@@ -202,8 +185,8 @@ def test_a_description_without_its_engine_says_that_the_engine_is_missing(cuda: 
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', "\0"])
-def test_a_damaged_description_is_an_error(cuda: FakeCuda, make: Make, text: str) -> None:
-    engine = make()
+def test_a_damaged_description_is_an_error(cuda: FakeCuda, make_engine: Make, text: str) -> None:
+    engine = make_engine()
     sidecar_path(engine).write_text(text)
     assert _code_and_line(engine)[0] == 3
 
@@ -223,24 +206,55 @@ def test_a_damaged_description_is_an_error(cuda: FakeCuda, make: Make, text: str
     ids=["version", "flavour", "gpu", "older gpu"],
 )
 def test_an_engine_for_another_machine_names_the_build_line(
-    cuda: FakeCuda, make: Make, changes: dict[str, Any], reason: str, line: str
+    cuda: FakeCuda, make_engine: Make, changes: dict[str, Any], reason: str, line: str
 ) -> None:
-    code, message = _code_and_line(make(**changes))
+    code, message = _code_and_line(make_engine(**changes))
     assert code == 3
     assert reason in message
     assert line in message
     assert "allocate" not in cuda.calls
 
 
-def test_a_portable_engine_runs_on_a_later_gpu(cuda: FakeCuda, make: Make) -> None:
-    assert open_session(make(compute_capabilities=(80,), flags=(PORTABLE,))).run(crops(1)).shape == (1, 5, 16, 16)
+@pytest.mark.parametrize("place", [".", "dots"], ids=["folder", "name"])
+def test_the_build_line_names_the_bundle_that_lies_there(
+    cuda: FakeCuda, make_engine: Make, dots_model: Path, place: str
+) -> None:
+    engine = make_engine(version="10.13.0.35")
+    bundle = engine.parent / place
+    bundle.mkdir(exist_ok=True)
+    shutil.copy(dots_model, bundle / "model.tensorrt.onnx")
+    assert f"cunet-deploy build {bundle} --flavour tensorrt" in _code_and_line(engine)[1]
+    engine.write_bytes(engine.read_bytes()[:-1])
+    assert f"cunet-deploy build {bundle}, or use --trust" in _code_and_line(engine)[1]
+
+
+def test_the_builder_and_the_runner_share_one_logger(cuda: FakeCuda, make_engine: Make) -> None:
+    given = []
+    runtime = sys.modules["tensorrt"].Runtime
+
+    def remember(logger: Any) -> Any:
+        given.append(logger)
+        return runtime(logger)
+
+    vars(sys.modules["tensorrt"])["Runtime"] = remember
+    open_session(make_engine())
+    assert given == [trt_logger.get_logger(sys.modules["tensorrt"])]
+
+
+def test_a_portable_engine_runs_on_a_later_gpu(cuda: FakeCuda, make_engine: Make) -> None:
+    assert open_session(make_engine(compute_capabilities=(80,), flags=(PORTABLE,))).run(crops(1)).shape == (
+        1,
+        5,
+        16,
+        16,
+    )
 
 
 def test_without_any_tensorrt_the_install_line_is_given(
-    cuda: FakeCuda, make: Make, monkeypatch: pytest.MonkeyPatch
+    cuda: FakeCuda, make_engine: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    code, line = _code_and_line(make())
+    code, line = _code_and_line(make_engine())
     assert code == 5
     assert "pip install 'cunet-deploy[tensorrt]'" in line
 
@@ -255,22 +269,22 @@ def test_without_any_tensorrt_the_install_line_is_given(
     ids=["shape", "type", "another tensor"],
 )
 def test_an_engine_that_is_not_what_its_description_says_is_an_error(
-    cuda: FakeCuda, make: Make, changes: dict[str, Any]
+    cuda: FakeCuda, make_engine: Make, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(ArtifactError, match="not what its description says"):
-        open_session(make(**changes))
+        open_session(make_engine(**changes))
     assert cuda.calls == ["close"]
 
 
-def test_a_context_that_cannot_be_made_is_an_error(cuda: FakeCuda, make: Make) -> None:
+def test_a_context_that_cannot_be_made_is_an_error(cuda: FakeCuda, make_engine: Make) -> None:
     with pytest.raises(CunetError, match="execution context"):
-        open_session(make(no_context=True))
+        open_session(make_engine(no_context=True))
     assert cuda.calls[-1] == "close"
 
 
-def test_a_failing_run_says_what_tensorrt_said_in_one_line(cuda: FakeCuda, make: Make) -> None:
+def test_a_failing_run_says_what_tensorrt_said_in_one_line(cuda: FakeCuda, make_engine: Make) -> None:
     with pytest.raises(CunetError, match=r"failed on 1 crops \(enqueueV3: an illegal memory access\)"):
-        open_session(make(fails=True)).run(crops(1))
+        open_session(make_engine(fails=True)).run(crops(1))
 
 
 def test_code_for_the_host_is_never_allowed() -> None:
@@ -278,19 +292,19 @@ def test_code_for_the_host_is_never_allowed() -> None:
 
 
 def test_an_engine_does_not_run_in_onnx_runtime_nor_a_model_in_tensorrt(
-    cuda: FakeCuda, make: Make, dots_model: Path
+    cuda: FakeCuda, make_engine: Make, dots_model: Path
 ) -> None:
     with pytest.raises(InputError, match=r"ort:cpu runs \.onnx files"):
-        open_session(make(), backend="ort:cpu")
+        open_session(make_engine(), backend="ort:cpu")
     with pytest.raises(InputError, match=r"tensorrt runs \.engine files; build one: cunet-deploy build"):
         open_session(dots_model, backend="tensorrt")
     with pytest.raises(InputError, match="unknown backend 'gpu'; choose from ort:cpu,"):
         open_session(dots_model, backend="gpu")
 
 
-def test_an_engine_on_a_machine_without_gpu_is_one_line(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_on_a_machine_without_gpu_is_one_line(make_engine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", make_module(FakeCuda()))
-    engine = make()
+    engine = make_engine()
 
     def no_driver(graphs: bool = False) -> None:
         raise ArtifactError(cuda_library.NO_GPU.format(reason="libcuda.so.1 is missing"))
@@ -301,19 +315,19 @@ def test_an_engine_on_a_machine_without_gpu_is_one_line(make: Make, monkeypatch:
     assert "no NVIDIA GPU or driver" in line
 
 
-def test_the_description_is_what_the_builder_writes(make: Make) -> None:
-    table = json.loads(sidecar_path(make()).read_text())
+def test_the_description_is_what_the_builder_writes(make_engine: Make) -> None:
+    table = json.loads(sidecar_path(make_engine()).read_text())
     assert {"manifest", "engine_sha256", "flavour", "version", "compute_capabilities", "profiles"} <= set(table)
 
 
-def test_a_refused_checksum_is_an_untrusted_error(cuda: FakeCuda, make: Make) -> None:
-    engine = make(engine_sha256="0" * 64)
+def test_a_refused_checksum_is_an_untrusted_error(cuda: FakeCuda, make_engine: Make) -> None:
+    engine = make_engine(engine_sha256="0" * 64)
     with pytest.raises(UntrustedError):
         open_session(engine)
 
 
 def test_the_real_library_refuses_what_is_no_engine_in_one_line(
-    cuda: FakeCuda, make: Make, monkeypatch: pytest.MonkeyPatch
+    cuda: FakeCuda, make_engine: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "tensorrt_rtx")
     try:
@@ -321,7 +335,7 @@ def test_the_real_library_refuses_what_is_no_engine_in_one_line(
     except ImportError:
         reason = "tensorrt_rtx is not installed: pip install 'cunet-deploy[tensorrt-rtx]'"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    engine = make(flavour="tensorrt_rtx", version=version)
+    engine = make_engine(flavour="tensorrt_rtx", version=version)
     with pytest.raises(ArtifactError, match=rf"tensorrt_rtx {version} cannot load it \(\S.*\); build it"):
         open_session(engine)
     assert cuda.calls == ["close"]

@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_tensorrt import FakeCuda, make_module, write_engine
+from networks import quantized_checkpoint
 
+from cunet_deploy import trt_logger
+from cunet_deploy.engine.conform import check_model
+from cunet_deploy.export.tensorrt import Lowering, write_tensorrt_model
 from cunet_deploy.runtime import cuda as cuda_library
-from cunet_deploy.runtime.sessions import tensorrt as sessions
 
 TOOLS = Path(__file__).parents[2] / "tools"
 SCRIPT = TOOLS / "gpu_acceptance.sh"
@@ -47,7 +50,7 @@ def engine(dots_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(cuda_library, "open_cuda", fresh)
     monkeypatch.setitem(sys.modules, "tensorrt", make_module(fake))
-    monkeypatch.setattr(sessions, "_loggers", {})
+    monkeypatch.setattr(trt_logger, "_loggers", {})
     for name in ("model.onnx", "model.tensorrt.onnx"):
         shutil.copy(dots_model, tmp_path / name)
     np.savez(tmp_path / "golden.npz", images=np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8))
@@ -118,6 +121,16 @@ def test_spoiled_engines_come_to_their_exit_codes(tool: ModuleType, engine: Path
     assert tool.main(["tamper", str(engine), str(out)]) == 0
     codes = {name: case["exit_code"] for name, case in json.loads(out.read_text()).items()}
     assert codes == {"changed": 6, "truncated": 6, "truncated_and_trusted": 3}
+
+
+def test_the_uint8_model_differs_in_its_activations_only(tool: ModuleType, tmp_path: Path) -> None:
+    source, out = tmp_path / "model.tensorrt.onnx", tmp_path / "uint8.onnx"
+    source.write_bytes(write_tensorrt_model(quantized_checkpoint(), Lowering(batch=1)))
+    assert tool.main(["uint8", str(source), str(out)]) == 0
+    report = check_model(out)
+    assert {finding.code for finding in report.errors} == {"Q006"}
+    assert report.int8 == 1  # the image stays signed
+    assert len(report.convolutions) == len(check_model(source).convolutions)
 
 
 def test_a_report_answers_what_was_measured_and_leaves_open_what_was_not(tool: ModuleType, tmp_path: Path) -> None:

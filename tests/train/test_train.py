@@ -127,6 +127,54 @@ def test_memory_efficient_training_gives_the_same_losses(data: Path, tmp_path: P
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+def test_two_trainings_do_not_share_a_folder(data: Path, toml: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert run(toml, "--data", data, "-o", folder.path)[0] == 0
+    with folder.locked():
+        code, message = run(toml, "--data", data, "-o", folder.path, "--resume")
+    assert (code, "another training runs in it" in message) == (2, True)
+    with folder.locked():
+        pass  # and the lock ends with its block
+
+
+def test_a_run_that_stops_in_its_first_epoch_goes_on(data: Path, tmp_path: Path) -> None:
+    checksums = []
+    for interrupted in (False, True):
+        config, folder = tiny_config(), RunFolder(tmp_path / str(interrupted))
+        folder.prepare("", resume=False)
+        if interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                Trainer(config, load_examples(config, data), folder, raise_interrupt).run()
+        Trainer(config, load_examples(config, data), folder, lambda _: None).run(resume=interrupted)
+        checksums.append(load_checkpoint(folder.checkpoint("quantized")).checksum)
+    assert checksums[0] == checksums[1]
+
+
+def raise_interrupt(_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("change", ["photos", "threads"])
+def test_resuming_on_other_data_or_threads_is_refused(change: str, data: Path, toml: Path, tmp_path: Path) -> None:
+    assert run(toml, "--data", data, "-o", tmp_path / "run", "--threads", "1")[0] == 0
+    other = tmp_path / "other"
+    write_faces(other / "faces", 20, DATA_SEED + (change == "photos"))
+    code, message = run(
+        toml, "--data", other, "-o", tmp_path / "run", "--resume", "--threads", 1 + (change == "threads")
+    )
+    expected = "other photos or labels" if change == "photos" else "add --threads 1"
+    assert (code, expected in message) == (2, True)
+    torch.set_num_threads(1)
+
+
+def test_resuming_with_the_wrong_configuration_leaves_the_run_alone(data: Path, toml: Path, tmp_path: Path) -> None:
+    assert run(toml, "--data", data, "-o", tmp_path / "run")[0] == 0
+    before = (tmp_path / "run" / "config.toml").read_text()
+    toml.write_text(CONFIG_TOML.replace("batch_size = 4", "batch_size = 5"))
+    assert run(toml, "--data", data, "-o", tmp_path / "run", "--resume")[0] == 2
+    assert (tmp_path / "run" / "config.toml").read_text() == before
+
+
 def test_ctrl_c_leaves_a_usable_checkpoint(data: Path, tmp_path: Path) -> None:
     config, folder = tiny_config(), RunFolder(tmp_path / "run")
     folder.prepare("", resume=False)

@@ -23,7 +23,8 @@ from cunet_deploy._optional import require
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, MissingDependencyError, UntrustedError
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.runtime import cuda as cuda_library
-from cunet_deploy.sidecar import EngineManifest, sidecar_path
+from cunet_deploy.sidecar import EngineManifest, build_command, sidecar_path
+from cunet_deploy.trt_logger import get_logger, last_error
 
 __all__ = ["TensorRTSession"]
 
@@ -117,12 +118,12 @@ class _Runner:
         self.cuda = cuda
         self._path = path
         self._with_graph = with_graph
-        self._runtime = trt.Runtime(_logger(trt))
+        self._runtime = trt.Runtime(get_logger(trt))
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
             raise ArtifactError(
-                f"{path}: {trt.__name__} {trt.__version__} cannot load it ({_last_error()}); build it on this machine: "
-                "cunet-deploy build BUNDLE"
+                f"{path}: {trt.__name__} {trt.__version__} cannot load it ({last_error()}); build it on this machine: "
+                + build_command(path, manifest.name)
             )
         size, cells = manifest.crop.size, manifest.map_size
         items = {"image": (size, size, 3), "heatmaps": (len(manifest.skeleton), cells, cells)}
@@ -137,10 +138,10 @@ class _Runner:
         self._images[:] = 0  # what fills up a batch is a picture too
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise CunetError(f"{path}: TensorRT cannot make an execution context ({_last_error()}); free GPU memory")
+            raise CunetError(f"{path}: TensorRT cannot make an execution context ({last_error()}); free GPU memory")
         for name, pointer in zip(items, self._pointers, strict=True):
             if not self._context.set_tensor_address(name, pointer):
-                raise CunetError(f"{path}: TensorRT refuses the address of {name} ({_last_error()}); report this")
+                raise CunetError(f"{path}: TensorRT refuses the address of {name} ({last_error()}); report this")
         self._batch = 0  # that the context is set to
         self._replay: Callable[[], None] | None = None
 
@@ -166,7 +167,7 @@ class _Runner:
             return
         self._batch = 0
         if self._is_dynamic and not self._context.set_input_shape("image", (batch, *self._item)):
-            raise CunetError(f"{self._path}: TensorRT refuses a batch of {batch} ({_last_error()}); use another")
+            raise CunetError(f"{self._path}: TensorRT refuses a batch of {batch} ({last_error()}); use another")
         self._batch = batch
 
     def _queue(self) -> None:
@@ -174,7 +175,7 @@ class _Runner:
         taken, given = (self._batch * size for size in self._sizes)
         self.cuda.upload(self._pointers[0], self._host_image[:taken])
         if not self._context.execute_async_v3(self.cuda.stream):
-            raise CunetError(f"{self._path}: TensorRT failed on {self._batch} crops ({_last_error()})")
+            raise CunetError(f"{self._path}: TensorRT failed on {self._batch} crops ({last_error()})")
         self.cuda.download(self._host_maps[:given], self._pointers[1])
 
 
@@ -191,7 +192,7 @@ def _read(path: Path, trust: bool) -> tuple[bytes, EngineManifest]:
             raise
         raise ArtifactError(
             f"{path}: {sidecar_path(path).name} is not beside it; it says what the landmarks are, so --trust cannot "
-            "replace it; copy both files, or build the engine again: cunet-deploy build BUNDLE"
+            f"replace it; copy both files, or build the engine again: {build_command(path)}"
         ) from error
     try:
         described.check_checksum(path, content)
@@ -229,12 +230,12 @@ def _check_tensors(trt: Any, engine: Any, items: Mapping[str, tuple[int, ...]], 
         if not fits or kind is None or shape[1:] != items[name]:
             raise ArtifactError(
                 f"{path}: its tensor {name}, {shape} {kind}, is not what its description says; build it again: "
-                "cunet-deploy build BUNDLE"
+                + build_command(path)
             )
         found[name] = kind
     if set(found) != set(items):
         raise ArtifactError(
-            f"{path}: has tensors {names}, expected {list(items)}; build it again: cunet-deploy build BUNDLE"
+            f"{path}: has tensors {names}, expected {list(items)}; build it again: {build_command(path)}"
         )
     return found
 
@@ -246,28 +247,3 @@ def _batches(engine: Any) -> tuple[int, int, bool]:
         return fixed, fixed, False
     smallest, _, largest = engine.get_tensor_profile_shape("image", 0)
     return int(smallest[0]), int(largest[0]), True
-
-
-_loggers: dict[str, Any] = {}
-_errors: list[str] = []
-
-
-def _logger(trt: Any) -> Any:
-    """The one logger of a flavour: TensorRT keeps the first that a process gives it."""
-    if trt.__name__ not in _loggers:
-
-        def init(self: Any) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self: Any, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
-                _errors[:] = [str(message)]
-            _log.debug("%s: %s", trt.__name__, message)
-
-        _loggers[trt.__name__] = type("_Logger", (trt.ILogger,), {"__init__": init, "log": log})()
-    return _loggers[trt.__name__]
-
-
-def _last_error() -> str:
-    """What TensorRT said last, for the line that reports it."""
-    return " ".join(_errors[-1].split())[:300] if _errors else "it gave no reason"

@@ -9,18 +9,13 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-__all__ = ["Record", "capture", "get_logger"]
+__all__ = ["Record", "capture", "get_logger", "last_error"]
 
 _log = logging.getLogger(__name__)
-_LEVELS = {
-    "INTERNAL_ERROR": logging.ERROR,
-    "ERROR": logging.ERROR,
-    "WARNING": logging.WARNING,
-    "INFO": logging.INFO,
-    "VERBOSE": logging.DEBUG,
-}
+_ERRORS = ("INTERNAL_ERROR", "ERROR")
 _loggers: dict[str, Any] = {}
 _captures: list[list[Record]] = []
+_errors: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -38,19 +33,24 @@ class Record:
     @property
     def is_error(self) -> bool:
         """Whether it reports an error."""
-        return _LEVELS.get(self.severity) == logging.ERROR
+        return self.severity in _ERRORS
 
 
 def get_logger(module: ModuleType) -> Any:
     """The logger of ``tensorrt`` or ``tensorrt_rtx``: the same object on every call in this process.
 
-    It passes messages on to Python's logging, each one level lower (what TensorRT takes for worth a warning is
-    information to a user of this package), and to every open `capture`.
+    It passes messages on to Python's logging, errors and warnings as information, the rest for debugging: what goes
+    wrong is raised and said once, by this package. Every open `capture` receives them too.
     """
     name = module.__name__
     if name not in _loggers:
         _loggers[name] = _make_logger(module)
     return _loggers[name]
+
+
+def last_error() -> str:
+    """What TensorRT reported as an error last, on one line, to be part of a message."""
+    return " ".join(_errors[-1].split())[:300] if _errors else "it gave no reason"
 
 
 @contextmanager
@@ -69,10 +69,12 @@ def _make_logger(module: ModuleType) -> Any:
 
     def log(_: Any, severity: Any, message: str) -> None:
         record = Record(getattr(severity, "name", str(severity)), str(message))
+        if record.is_error:
+            _errors[:] = [record.message]
         for records in _captures:
             records.append(record)
-        level = _LEVELS.get(record.severity, logging.DEBUG)
-        _log.log(max(level - 10, logging.DEBUG), "%s: %s", trt.__name__, record.message)
+        level = logging.INFO if record.is_error or record.severity == "WARNING" else logging.DEBUG
+        _log.log(level, "%s: %s", trt.__name__, record.message)
 
     def init(self: Any) -> None:
         trt.ILogger.__init__(self)
