@@ -110,7 +110,7 @@ def test_progress_is_told_for_every_object(examples: list[Example]) -> None:
 
 def test_a_bad_photo_is_named(examples: list[Example]) -> None:
     examples[1].image.write_bytes(b"not a photo")
-    with pytest.raises(InputError, match=r"1\.png: is not an image"):
+    with pytest.raises(InputError, match=r"1\.png: is damaged or not an image"):
         evaluate(KnowingNetwork(examples), examples, PhotoCache())
 
 
