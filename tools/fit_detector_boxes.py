@@ -4,7 +4,7 @@ Reads folders of the 300-W layout that list detected boxes in ``faces.json``, pa
 box that overlaps it most, and prints the median offset of the centre and ratio of the sides, in units of the detected
 box, with the mean overlap before and after applying them.
 
-    python tools/fit_detector_boxes.py ../shared/data/300w/helen/trainset ../shared/data/300w/afw
+    python tools/fit_detector_boxes.py 300w/helen/trainset 300w/afw
 """
 
 from __future__ import annotations
