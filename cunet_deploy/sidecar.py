@@ -121,10 +121,6 @@ class EngineManifest:
         """Of the model, also where the rest of its manifest is damaged."""
         return str(self.manifest.get("name", ""))
 
-    def max_batch(self, name: str = "image") -> int:
-        """Largest batch that a profile allows for an input."""
-        return max((profile[name]["max"][0] for profile in self.profiles if name in profile), default=1)
-
     def runs_on(self, compute_capability: int) -> bool:
         """Whether a GPU of that compute capability (87 for 8.7) can run the engine."""
         if not self.compute_capabilities or compute_capability in self.compute_capabilities:

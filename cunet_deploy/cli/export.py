@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from cunet_deploy.cli._options import overwrite_option
 from cunet_deploy.errors import InputError
+
+if TYPE_CHECKING:
+    from cunet_deploy.export.bundle import Bundle
 
 __all__ = ["command"]
 
@@ -97,7 +100,11 @@ def command(
         images = calibration
     parent = given if source is not given else None
     bundle = export_checkpoint(source, out, images=images, parent=parent, lowering=lowering, overwrite=overwrite)
-    click.echo(f"{out / 'model.onnx'}: {bundle.bytes / 1e6:.3f} MB, sha256 {bundle.sha256[:16]}")
+    _print_bundle(bundle, float_activations=bits == "32")
+
+
+def _print_bundle(bundle: Bundle, *, float_activations: bool) -> None:
+    click.echo(f"{bundle.path / 'model.onnx'}: {bundle.bytes / 1e6:.3f} MB, sha256 {bundle.sha256[:16]}")
     parity = bundle.parity
     click.echo(
         f"parity with the checkpoint on {parity.crops} {bundle.crops} crops: mean {parity.mean_px:.4f} px, "
@@ -113,8 +120,8 @@ def command(
         )
     if bundle.tensorrt is not None:
         file = bundle.tensorrt
-        why = "float activations" if bits == "32" else "127 steps of activations instead of 255"
+        why = "float activations" if float_activations else "127 steps of activations instead of 255"
         click.echo(
-            f"{out / 'model.tensorrt.onnx'}: {file.bytes / 1e6:.3f} MB, {file.lowering.carrier} carriers; "
+            f"{bundle.path / 'model.tensorrt.onnx'}: {file.bytes / 1e6:.3f} MB, {file.lowering.carrier} carriers; "
             f"{why} move the landmarks by {file.parity.mean_px:.4f} px on average"
         )

@@ -146,6 +146,7 @@ class Trainer:
         self.rule = CropRule(config.crop.size, config.crop.padding)
         self.augmenter = Augmenter(config.augment, self.rule, self.skeleton)
         self.photos = examples.photos
+        self.origin = _origin(examples)
 
     def run(self, *, resume: bool = False) -> Path:
         """Train to the end and return the path of the last checkpoint.
@@ -226,7 +227,7 @@ class Trainer:
                 row: dict[str, Any] = {"phase": phase.kind, "epoch": phase.epoch, "loss": loss}
                 last = phase.epoch == phase.epochs
                 if self.examples.validation and (last or phase.epoch % self.config.train.validate_every == 0):
-                    row["nme_percent"] = self._validate(phase.average.network, sheet=True)
+                    row["nme_percent"] = self._validate(phase.average.network)
                 row["seconds"] = round(time.monotonic() - start, 2)
                 rows.append(row)
                 self._save(phase, rows)
@@ -270,7 +271,7 @@ class Trainer:
         return float(np.mean(losses))
 
     @torch.inference_mode()
-    def _validate(self, network: nn.Module, *, sheet: bool) -> float:
+    def _validate(self, network: nn.Module) -> float:
         """Mean normalized error, in percent, of the held-back examples; writes the contact sheet."""
         network.eval()
         images: list[NDArray[np.uint8]] = []
@@ -283,8 +284,7 @@ class Trainer:
             images.extend(batch.images)
             found.extend(map_to_input(points, stride))
             true.extend(batch.points)
-        if sheet:
-            contact_sheet(images[:SHEET], found[:SHEET], true[:SHEET], self.folder.path / "validation.png")
+        contact_sheet(images[:SHEET], found[:SHEET], true[:SHEET], self.folder.path / "validation.png")
         errors = normalized_errors(np.stack(found), np.stack(true), self.skeleton)
         return round(100 * float(np.nanmean(errors)), 4)
 
@@ -295,18 +295,11 @@ class Trainer:
 
     def _save_state(self, phase: _Phase, rows: Sequence[Mapping[str, Any]]) -> None:
         zero_points = phase.network.zero_points if isinstance(phase.network, QuantizedCUNet) else {}
-        table = {"config": self.config.to_dict(), "origin": self._origin(), "rows": list(rows)}
+        table = {"config": self.config.to_dict(), "origin": self.origin, "rows": list(rows)}
         self.folder.save_state({**table, "phase": phase.state(), "zero_points": zero_points})
 
-    def _origin(self) -> dict[str, Any]:
-        """What the weights of a run hang on beside its configuration."""
-        digest = hashlib.sha256()
-        for example in (*self.examples.train, *self.examples.validation):
-            digest.update(example.image.name.encode() + example.points.tobytes())
-        return {"examples": digest.hexdigest(), "threads": torch.get_num_threads()}
-
     def _check_origin(self, origin: Mapping[str, Any]) -> None:
-        mine = self._origin()
+        mine = self.origin
         if origin["examples"] != mine["examples"]:
             raise InputError(
                 f"{self.folder.path}: was trained on other photos or labels than --data holds now; give it the same "
@@ -332,6 +325,14 @@ class Trainer:
         checkpoint, examples = self._checkpoint(phase), self.examples.validation or self.examples.train
         score = choose_min_score(TorchSession(checkpoint, exact=False), examples, self.photos)
         save_checkpoint(replace(checkpoint, min_score=score), self.folder.checkpoint(phase.kind), overwrite=True)
+
+
+def _origin(examples: Examples) -> dict[str, Any]:
+    """What the weights of a run hang on beside its configuration."""
+    digest = hashlib.sha256()
+    for example in (*examples.train, *examples.validation):
+        digest.update(example.image.name.encode() + example.points.tobytes())
+    return {"examples": digest.hexdigest(), "threads": torch.get_num_threads()}
 
 
 def _channels_last(network: Network) -> Network:
