@@ -14,6 +14,7 @@ from cunet_deploy.cli._report import json_report
 
 if TYPE_CHECKING:
     from cunet_deploy.engine.conform import Finding
+    from cunet_deploy.engine.storage import Storage
 
 __all__ = ["command"]
 
@@ -33,10 +34,13 @@ _SHOWN = 5
     type=click.Choice(["tensorrt", "tensorrt_rtx"]),
     help="Also check what holds for one of the two only.",
 )
+@click.option("--layers", is_flag=True, help="Print bits, bytes and share of every layer.")
 @json_option
 @overwrite_option
-def command(model: Path, target: str | None, flavour: str | None, json_path: Path | None, overwrite: bool) -> None:
-    """Say what TensorRT will make of MODEL, a bundle or any ONNX file, and what to change.
+def command(
+    model: Path, target: str | None, flavour: str | None, layers: bool, json_path: Path | None, overwrite: bool
+) -> None:
+    """Say what takes the bytes of MODEL, a bundle or any ONNX file, what TensorRT will make of it, and what to change.
 
     A model can build without a warning and still run in float. This tells which convolutions will run in int8, and why
     the others do not. Neither TensorRT nor a GPU is needed. Exit code 4 when the model would be rejected, or when its
@@ -49,17 +53,33 @@ def command(model: Path, target: str | None, flavour: str | None, json_path: Pat
     """
     from cunet_deploy.engine.build import bundled_model
     from cunet_deploy.engine.conform import check_model
+    from cunet_deploy.engine.storage import read_storage
     from cunet_deploy.errors import VerificationError
 
     path = bundled_model(model)
+    stored = model / "model.onnx" if model.is_dir() else path
     with json_report(json_path, overwrite=overwrite) as write:
+        storage = read_storage(stored)
         report = check_model(path, target=target, flavour=flavour or "")
-        write({"model": str(path), **report.to_dict()})
+        write({"model": str(path), **report.to_dict(), "storage": {"file": str(stored), **storage.to_dict()}})
+    _print_storage(stored, storage, layers=layers)
     click.echo(f"{path}: {report.int8} of {len(report.convolutions)} convolutions int8, {report.carrier} between them")
     _print_findings(report.findings)
     if report.errors:
         count = len(report.errors)
         raise VerificationError(f"{path}: {count} {'error' if count == 1 else 'errors'} for TensorRT, listed above")
+
+
+def _print_storage(path: Path, storage: Storage, *, layers: bool) -> None:
+    if layers:
+        for layer in storage.layers:
+            share = layer.bytes / storage.total
+            click.echo(f"{layer.name:32} {layer.bits:4g} bits {layer.bytes:9} bytes {share:6.1%}")
+    weights = ", ".join(f"{size / 1e6:.3f} MB at {bits} bits" for bits, size in storage.by_bits().items())
+    click.echo(
+        f"{path}: {storage.total / 1e6:.3f} MB: weights {weights}; biases, scales and tables "
+        f"{storage.constants / 1e6:.3f} MB; graph and manifest {storage.rest / 1e6:.3f} MB"
+    )
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
