@@ -27,9 +27,11 @@ from cunet_deploy.errors import ArtifactError, CunetError, InputError, Untrusted
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.model.cunet import CUNet
-from cunet_deploy.model.graph import Graph, build_graph, fold
-from cunet_deploy.quantize.network import QuantizedCUNet, run_float
+from cunet_deploy.model.graph import Graph, fold
+from cunet_deploy.model.networks import build_graph, build_network
+from cunet_deploy.quantize.floats import run_float
+from cunet_deploy.quantize.groups import activation_groups
+from cunet_deploy.quantize.network import QuantizedCUNet
 from cunet_deploy.quantize.reference import run_integer
 from cunet_deploy.skeletons import get_skeleton
 
@@ -98,8 +100,41 @@ class Checkpoint:
     def quantized_network(self) -> QuantizedCUNet:
         """The network of a quantized checkpoint, in evaluation mode."""
         network = QuantizedCUNet(self.graph, self.config.quant, self.zero_points)
-        network.load_state_dict(self.state)
+        network.load_state_dict({name: self.state[name] for name in network.state_dict()})
         return network.eval()
+
+    def first_unets(self, count: int) -> Checkpoint:
+        """The first U-Nets alone: smaller and faster; each supervised U-Net is a network of its own.
+
+        Raises:
+            InputError: there are not so many, or that one was not supervised.
+        """
+        model = self.config.model
+        if model.kind != "cunet" or model.passes > 1:
+            raise InputError("--unets: only a CU-Net of one pass can be cut behind a U-Net")
+        if not 1 <= count <= model.num_unets or count - 1 not in model.anchors:
+            choices = ", ".join(str(anchor + 1) for anchor in model.anchors)
+            raise InputError(f"--unets {count}: the supervised U-Nets of this checkpoint are {choices}")
+        cut = replace(model, num_unets=count, order=min(model.order, count - 1), num_losses=1)
+        config = replace(self.config, model=cut)
+        graph = build_graph(cut, len(get_skeleton(config.skeleton)))
+        wanted = (
+            build_network(cut, len(get_skeleton(config.skeleton))).state_dict()
+            if self.kind == "float"
+            else QuantizedCUNet(graph, config.quant, self.zero_points).state_dict()
+        )
+        # Tensors that only meet behind the cut share a scale in the whole network and have one each in the first part.
+        whole = activation_groups(build_graph(model, len(get_skeleton(config.skeleton)), all_heads=True)).of
+        sources = {name: _source(name, self.state, whole) for name in wanted}
+        if any(source not in self.state for source in sources.values()):
+            raise InputError(
+                f"--unets {count}: the checkpoint has lost the heads of its earlier U-Nets; export the float "
+                "checkpoint, or train again"
+            )
+        state = {name: self.state[source] for name, source in sources.items()}
+        groups = sorted(set(activation_groups(graph).of.values())) if self.zero_points else []
+        zero_points = {group: self.zero_points[whole[group]] for group in groups}
+        return Checkpoint(self.kind, config, state, zero_points, self.min_score)
 
     @classmethod
     def of_float(cls, config: Config, model: nn.Module) -> Checkpoint:
@@ -108,18 +143,24 @@ class Checkpoint:
 
     @classmethod
     def of_quantized(cls, config: Config, network: QuantizedCUNet) -> Checkpoint:
-        """A checkpoint of a quantized network, its learned scales frozen, heads other than the last left out."""
+        """A checkpoint of a quantized network, its learned scales frozen."""
         network = copy.deepcopy(network)
+        network.set_weight_format(config.quant.weights, fit_scales=True)
         network.freeze_scales()
-        graph = build_graph(config.model, len(get_skeleton(config.skeleton)))
-        kept = QuantizedCUNet(graph, config.quant, network.zero_points)
-        state = {name: value for name, value in network.state_dict().items() if name in kept.state_dict()}
-        return cls("quantized", config, _copy(state), dict(kept.zero_points))
+        return cls("quantized", config, _copy(network.state_dict()), dict(network.zero_points))
 
     def with_ranges(self, ranges: Mapping[str, tuple[float, float]], quant: QuantConfig) -> Checkpoint:
         """Post-training quantization of a float checkpoint with calibrated activation ranges."""
         network = QuantizedCUNet.from_float(self.graph, self.folded(), dict(ranges), quant)
         return Checkpoint.of_quantized(replace(self.config, quant=quant), network)
+
+
+def _source(name: str, state: Mapping[str, Tensor], groups: Mapping[str, str]) -> str:
+    """Where a tensor of the first U-Nets is in the state of the whole network."""
+    if name in state:
+        return name
+    kind, _, tensor = name.partition(".")
+    return f"{kind}.{groups.get(tensor.replace('/', '.'), tensor).replace('.', '/')}"
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -223,9 +264,9 @@ def _check_fit(checkpoint: Checkpoint) -> None:
         raise ValueError(f"unknown kind {checkpoint.kind!r}")
 
 
-def float_model(checkpoint: Checkpoint) -> CUNet:
+def float_model(checkpoint: Checkpoint) -> nn.Module:
     """The network of a float checkpoint, in evaluation mode."""
-    model = CUNet(checkpoint.config.model, len(get_skeleton(checkpoint.config.skeleton)))
+    model = build_network(checkpoint.config.model, len(get_skeleton(checkpoint.config.skeleton)))
     model.load_state_dict(checkpoint.state)
     return model.eval()
 
@@ -265,6 +306,7 @@ class TorchSession:
     """
 
     def __init__(self, checkpoint: Checkpoint, *, exact: bool = True) -> None:
+        self.checkpoint = checkpoint
         self._manifest = make_manifest(checkpoint)
         self._exact = exact
         self._graph = checkpoint.graph

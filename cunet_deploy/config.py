@@ -7,21 +7,16 @@ A configuration file has one table for each class below; every key has a default
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import sys
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
+from cunet_deploy._toml import check as _check
+from cunet_deploy._toml import parse, read_toml
 from cunet_deploy.errors import ConfigError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
-
 __all__ = [
+    "WEIGHT_FORMATS",
     "AugmentConfig",
     "Config",
     "CropConfig",
@@ -30,16 +25,10 @@ __all__ = [
     "ModelConfig",
     "QuantConfig",
     "TrainConfig",
+    "load_bits",
     "load_config",
     "parse_config",
 ]
-
-T = TypeVar("T")
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True)
@@ -47,6 +36,8 @@ class ModelConfig:
     """The network; defaults are the paper's CU-Net-2.
 
     Attributes:
+        kind: "cunet", or one of the paper's baselines: "hourglass" (Newell et al., ECCV 2016: ``num_unets`` stacks of
+            ``channels`` features) or "dense_unet" (one U-Net, ``num_unets`` dense units in a row in every block).
         num_unets: N, how many U-Nets are coupled.
         order: K, how many earlier U-Nets each block sees; 0 <= K < N.
         num_losses: L, how many U-Nets are supervised; 0 means all N.
@@ -56,8 +47,11 @@ class ModelConfig:
         depth: number of times a U-Net halves the resolution.
         block: "pre" is the paper's BN-ReLU-conv on concatenations; "post" is conv-BN-ReLU, in which every BN folds.
         stem: "conv7" is the paper's 7x7 stride 2 and max pool; "conv3x2" is two 3x3 convolutions of stride 2.
+        passes: 2 is the paper's iterative refinement: all U-Nets run again with the same convolutions and their own
+            batch normalization, on the image's features merged with the first pass's; both passes are supervised.
     """
 
+    kind: Literal["cunet", "hourglass", "dense_unet"] = "cunet"
     num_unets: int = 2
     order: int = 1
     num_losses: int = 0
@@ -67,8 +61,17 @@ class ModelConfig:
     depth: int = 4
     block: Literal["pre", "post"] = "pre"
     stem: Literal["conv7", "conv3x2"] = "conv7"
+    passes: int = 1
 
     def __post_init__(self) -> None:
+        if self.kind != "cunet":
+            _check(self.order == 0, f"[model] kind {self.kind!r} has no dense order; set order = 0")
+            _check(self.passes == 1, f"[model] kind {self.kind!r} makes one pass; set passes = 1")
+        if self.kind == "hourglass":
+            _check(self.block == "pre", '[model] kind "hourglass" comes with block = "pre" only')
+            _check(self.stem == "conv7", '[model] kind "hourglass" comes with stem = "conv7" only')
+            _check(self.channels % 4 == 0, f"[model] channels of an hourglass must divide by 4, got {self.channels}")
+        _check(self.passes in (1, 2), f"[model] passes must be 1 or 2, got {self.passes}")
         for name in ("num_unets", "channels", "growth", "bottleneck", "depth"):
             _check(getattr(self, name) >= 1, f"[model] {name} must be at least 1, got {getattr(self, name)}")
         _check(
@@ -95,8 +98,12 @@ class ModelConfig:
     def anchors(self) -> tuple[int, ...]:
         """Indices (0-based, ascending) of the supervised U-Nets; the last one is always among them.
 
+        A naive dense U-Net has one head, behind its end.
+
         Anchor k of L is U-Net N (k + 1) / L, rounded half up (the authors' Python 2 rounds so; Python 3 does not).
         """
+        if self.kind == "dense_unet":
+            return (0,)
         count = self.num_losses or self.num_unets
         return tuple((2 * self.num_unets * (k + 1) + count) // (2 * count) - 1 for k in range(count))
 
@@ -211,7 +218,10 @@ class TrainConfig:
         precision: "bfloat16" runs the convolutions in bfloat16 with float32 weights; about 1.5 times faster on CPUs
             that have it.
         memory_efficient: keep less for the backward pass and compute it again: about half the memory, more time.
+        saved_bits: 8 keeps activations for the backward pass as bytes, a quarter of the memory; 32 as they are. See
+            `cunet_deploy.train.saved`.
         coordinate_weight: weight of the landmark error term; see `cunet_deploy.train.loss`.
+        distill: weight of the squared distance to the heatmaps of the network that ``train --teacher`` names.
         seed: of the initial weights, the order of the examples and their augmentation.
         validate_every: epochs between validations.
     """
@@ -223,7 +233,9 @@ class TrainConfig:
     ema_decay: float = 0.998
     precision: Literal["float32", "bfloat16"] = "float32"
     memory_efficient: bool = False
+    saved_bits: int = 32
     coordinate_weight: float = 0.0
+    distill: float = 0.0
     seed: int = 0
     validate_every: int = 1
 
@@ -234,38 +246,86 @@ class TrainConfig:
             self.coordinate_weight >= 0,
             f"[train] coordinate_weight must not be negative, got {self.coordinate_weight}",
         )
+        _check(self.saved_bits in (8, 32), f"[train] saved_bits must be 8 or 32, got {self.saved_bits}")
+        _check(self.distill >= 0, f"[train] distill must not be negative, got {self.distill}")
         _check(self.learning_rate > 0, f"[train] learning_rate must be positive, got {self.learning_rate}")
         _check(self.weight_decay >= 0, f"[train] weight_decay must not be negative, got {self.weight_decay}")
         _check(0 <= self.ema_decay < 1, f"[train] ema_decay must be in [0, 1), got {self.ema_decay}")
+
+
+WEIGHT_FORMATS = ("1", "ternary", "2", "3", "4", "5", "6", "7", "8")
+"""What weights can be rounded to: binary and ternary with a scale per filter, or uniform steps of 2 to 8 bits."""
 
 
 @dataclass(frozen=True)
 class QuantConfig:
     """The quantized phase of training, which starts from the float weights.
 
+    In the paper's notation QIG(818) is 8-bit inputs, 1-bit weights and 8-bit gradients: ``activation_bits = 8``,
+    ``weight_bits = 1``, ``gradient_bits = 8``.
+
     Attributes:
-        weight_bits: of every convolution's weights.
-        activation_bits: of every convolution's input.
+        weight_bits: of every convolution's weights: 2 to 8 with a learned step per output channel, or 1: binary with
+            the mean magnitude of each filter as its scale.
+        ternary: with ``weight_bits = 2``: -1, 0 and 1 by the threshold rule of ternary weight networks.
+        activation_bits: of every convolution's input, 2 to 8.
+        gradient_bits: of the gradients of weights and features, 4 to 16, rounded stochastically; 32 is float. An
+            emulation: it shows what such training reaches and is slower than float gradients. Latent weights stay
+            float.
+        edge_bits: of the weights of the first and last layers (``stem.*`` and ``heads.*``).
+        layers: weight format by layer name or pattern, for example ``"down.0.*" = "4"``; see `WEIGHT_FORMATS`.
+        progressive: weight formats to pass through on the way, for example ``["8", "4"]``; each has an equal share of
+            the epochs, the final one included.
+        distill: weight of the squared distance to the float parent's heatmaps in the loss.
+        correct_bias: at the end shift biases so that the mean of every channel is the float parent's. Batch
+            normalization is folded at this point, so this is what estimating its statistics again comes to.
+        weight_decay: of AdamW on the latent weights.
         epochs: passes over the training photos; 0 means none: train float only.
         learning_rate: peak; decays to zero along a cosine.
         calibration_examples: how many training crops set the first scales.
     """
 
     weight_bits: int = 8
+    ternary: bool = False
     activation_bits: int = 8
+    gradient_bits: int = 32
+    edge_bits: int = 8
+    layers: dict[str, str] = field(default_factory=dict)
+    progressive: tuple[str, ...] = ()
+    distill: float = 0.0
+    correct_bias: bool = False
+    weight_decay: float = 0.0
     epochs: int = 0
     learning_rate: float = 1e-4
     calibration_examples: int = 256
 
     def __post_init__(self) -> None:
-        _check(self.weight_bits == 8, f"[quant] weight_bits must be 8, got {self.weight_bits}")
-        _check(self.activation_bits == 8, f"[quant] activation_bits must be 8, got {self.activation_bits}")
-        _check(self.epochs >= 0, f"[quant] epochs must not be negative, got {self.epochs}")
+        for name, low, high in (("weight_bits", 1, 8), ("activation_bits", 2, 8), ("edge_bits", 2, 8)):
+            value = getattr(self, name)
+            _check(low <= value <= high, f"[quant] {name} must be from {low} to {high}, got {value}")
+        _check(
+            self.gradient_bits == 32 or 4 <= self.gradient_bits <= 16,
+            f"[quant] gradient_bits must be from 4 to 16, or 32 for float, got {self.gradient_bits}",
+        )
+        _check(not self.ternary or self.weight_bits == 2, "[quant] ternary needs weight_bits = 2")
+        for where, names in (("layers", self.layers.values()), ("progressive", self.progressive)):
+            for name in names:
+                _check(
+                    name in WEIGHT_FORMATS,
+                    f"[quant] {where}: weight format {name!r} is unknown; expected one of {', '.join(WEIGHT_FORMATS)}",
+                )
+        for name in ("epochs", "distill", "weight_decay"):
+            _check(getattr(self, name) >= 0, f"[quant] {name} must not be negative, got {getattr(self, name)}")
         _check(self.learning_rate > 0, f"[quant] learning_rate must be positive, got {self.learning_rate}")
         _check(
             self.calibration_examples >= 1,
             f"[quant] calibration_examples must be at least 1, got {self.calibration_examples}",
         )
+
+    @property
+    def weights(self) -> str:
+        """The weight format of layers that are neither first nor last nor named in ``layers``."""
+        return "ternary" if self.ternary else str(self.weight_bits)
 
 
 @dataclass(frozen=True)
@@ -306,55 +366,32 @@ def load_config(path: str | Path) -> Config:
     Raises:
         ConfigError: the file is missing, is not TOML, or has an unknown key, a wrong type or a value out of range.
     """
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected a TOML configuration") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML ({error}); see models/*/config.toml for examples") from error
+    table = read_toml(path)
     try:
         return parse_config(table)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
+def load_bits(path: str | Path, quant: QuantConfig) -> QuantConfig:
+    """Quantization settings with the weight bits of a file: ``weight_bits``, ``ternary``, ``edge_bits``, ``[layers]``.
+
+    `cunet-deploy sensitivity` writes such files; training and export take them.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML or holds something else.
+    """
+    table = read_toml(path)
+    allowed = ("weight_bits", "ternary", "edge_bits", "layers")
+    for key in table:
+        _check(key in allowed, f"{path}: unknown key {key!r}; expected {', '.join(allowed)}")
+    defaults = {"weight_bits": 8, "ternary": False, "edge_bits": 8, "layers": {}}
+    try:
+        return parse(QuantConfig, {**dataclasses.asdict(quant), **defaults, **table}, "bits")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
 def parse_config(table: dict[str, Any]) -> Config:
     """A `Config` from nested tables; the inverse of `Config.to_dict`."""
-    return _parse(Config, table, "")
-
-
-def _parse(cls: type[T], table: object, where: str) -> T:
-    _check(isinstance(table, dict), f"{where or 'the file'} must be a table")
-    assert isinstance(table, dict)
-    hints = typing.get_type_hints(cls)
-    for key in table:
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1) or sorted(hints)
-            raise ConfigError(f"{where or 'top level'}: unknown key {key!r}; did you mean {near[0]!r}?")
-    values = {key: _convert(hints[key], item, f"{where} {key}".strip()) for key, item in table.items()}
-    required = [
-        item.name
-        for item in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    ]
-    missing = [key for key in required if key not in values]
-    _check(not missing, f"{where or 'top level'}: key {', '.join(map(repr, missing))} is missing")
-    return cls(**values)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """``value`` as type ``hint``: a nested table, a choice, a list of strings, or a number or string as it is."""
-    if dataclasses.is_dataclass(hint):
-        return _parse(hint, value, f"[{where}]")  # type: ignore[arg-type]
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        _check(value in choices, f"{where} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-        return value
-    if typing.get_origin(hint) is tuple:
-        is_list = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
-        _check(is_list, f"{where} must be a list of strings, got {value!r}")
-        return tuple(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    _check(type(value) is hint, f"{where} must be of type {hint.__name__}, got {value!r}")
-    return value
+    return parse(Config, table, "")

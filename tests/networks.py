@@ -15,7 +15,7 @@ from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.tensorrt import Lowering, write_tensorrt_model
 from cunet_deploy.model.cunet import CUNet, initialize
-from cunet_deploy.quantize.network import calibrate
+from cunet_deploy.quantize.floats import calibrate
 
 BLOCKS = [("pre", "conv7"), ("pre", "conv3x2"), ("post", "conv7"), ("post", "conv3x2")]
 

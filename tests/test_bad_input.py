@@ -49,7 +49,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     import torch
 
     from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
-    from cunet_deploy.config import load_config
+    from cunet_deploy.config import QuantConfig, load_config
     from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
     from cunet_deploy.export.tensorrt import Lowering
     from cunet_deploy.model.cunet import CUNet, initialize
@@ -61,7 +61,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     model = CUNet(config.model, 68)
     initialize(model, torch.Generator().manual_seed(0))
     parent = Checkpoint.of_float(config, model)
-    small = quantized_checkpoint(parent, 8, faces)
+    small = quantized_checkpoint(parent, QuantConfig(), faces)
     save_checkpoint(parent, root / "float.pt")
     save_checkpoint(small, root / "quantized.pt")
     export_checkpoint(small, root / "bundle")

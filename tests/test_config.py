@@ -74,7 +74,7 @@ def test_a_whole_number_is_accepted_where_a_fraction_is_expected() -> None:
         ({"augment": {"rotation": -1}}, r"rotation must not be negative"),
         ({"train": {"learning_rate": 0}}, r"learning_rate must be positive"),
         ({"train": {"ema_decay": 1}}, r"ema_decay must be in \[0, 1\)"),
-        ({"quant": {"weight_bits": 5}}, r"weight_bits must be"),
+        ({"quant": {"weight_bits": 9}}, r"weight_bits must be from 1 to 8"),
     ],
 )
 def test_a_bad_value_says_what_was_expected_and_what_came(table: dict[str, Any], message: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from cunet_deploy.cli._options import overwrite_option
+from cunet_deploy.config import QuantConfig, load_bits
 from cunet_deploy.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,10 +21,15 @@ __all__ = ["command"]
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option(
     "--bits",
-    type=click.Choice(["8", "32"]),
-    default="8",
-    show_default=True,
-    help="Bits of weights and activations; 32 is float.",
+    metavar="1..8|32|FILE.toml",
+    help="Bits of the weights; 32 is float, 1 binary, a file gives them by layer.  [default: those of the training; 8 "
+    "for a float checkpoint]",
+)
+@click.option(
+    "--unets",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Only the first N U-Nets: smaller, faster, less accurate.  [default: all]",
 )
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle.")
 @click.option(
@@ -61,7 +67,8 @@ __all__ = ["command"]
 @overwrite_option
 def command(
     checkpoint: Path,
-    bits: str,
+    bits: str | None,
+    unets: int | None,
     out: Path,
     calibration: Path | None,
     images: Path | None,
@@ -95,12 +102,32 @@ def command(
         raise InputError("--carrier, --features and --batch are for TensorRT; add --target tensorrt or leave them out")
     lowering = None if target == "cpu" else Lowering(carrier or "fp16", features or "carrier", batch)
     given = load_checkpoint(checkpoint)
-    source = quantized_checkpoint(given, int(bits), calibration)
+    if unets is not None:
+        given = given.first_unets(unets)
+    quant = _wanted(bits)
+    source = quantized_checkpoint(given, quant, calibration)
+    if source is not given and isinstance(quant, QuantConfig) and quant != QuantConfig():
+        click.echo(
+            "warning: fewer than 8 bits without training cost accuracy; measure it, or train with them", err=True
+        )
     if images is None and calibration is not None and calibration.is_dir():
         images = calibration
     parent = given if source is not given else None
     bundle = export_checkpoint(source, out, images=images, parent=parent, lowering=lowering, overwrite=overwrite)
-    _print_bundle(bundle, float_activations=bits == "32")
+    _print_bundle(bundle, float_activations=source.kind == "float")
+
+
+def _wanted(bits: str | None) -> QuantConfig | Literal["float"] | None:
+    """What ``--bits`` asks for; ``None`` where it was not given."""
+    if bits is None:
+        return None
+    if bits == "32":
+        return "float"
+    if bits.isdigit() and 1 <= int(bits) <= 8:
+        return QuantConfig(weight_bits=int(bits))
+    if bits.endswith(".toml"):
+        return load_bits(bits, QuantConfig())
+    raise InputError(f"--bits {bits}: expected 1 to 8, 32 for float, or a .toml file of bits by layer")
 
 
 def _print_bundle(bundle: Bundle, *, float_activations: bool) -> None:

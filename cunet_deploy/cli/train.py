@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cunet_deploy.cli._options import console, progress, threads_option
-from cunet_deploy.config import Config, load_config
+from cunet_deploy.config import Config, load_bits, load_config
 
 __all__ = ["command"]
 
@@ -19,9 +20,31 @@ __all__ = ["command"]
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder that holds the data folders.")
 @click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on after the last whole epoch of the run in -o.")
+@click.option(
+    "--from",
+    "parent",
+    type=click.Path(path_type=Path),
+    help="Float checkpoint to start the quantized phase from, without a float phase.",
+)
+@click.option(
+    "--bits", type=click.Path(path_type=Path), metavar="FILE.toml", help="Weight bits by layer, in place of [quant]'s."
+)
+@click.option(
+    "--teacher", type=click.Path(path_type=Path), help="Float checkpoint to learn from, by the weight [train] distill."
+)
 @click.option("--skip-bad", is_flag=True, help="Leave out photos and labels that cannot be read, and name them.")
 @threads_option
-def command(config: Path, data: Path, run: Path, resume: bool, skip_bad: bool, threads: int | None) -> None:
+def command(
+    config: Path,
+    data: Path,
+    run: Path,
+    resume: bool,
+    parent: Path | None,
+    bits: Path | None,
+    teacher: Path | None,
+    skip_bad: bool,
+    threads: int | None,
+) -> None:
     """Train CONFIG.toml on labelled photos: first in float, then quantized.
 
     Leaves float.pt and quantized.pt in the run folder, metrics.jsonl, curves.png and validation.png. Ctrl-C leaves a
@@ -31,25 +54,32 @@ def command(config: Path, data: Path, run: Path, resume: bool, skip_bad: bool, t
     \b
     Example:
       cunet-deploy train models/face68-s/config.toml --data data/300w -o runs/s
+      cunet-deploy train four_bit.toml --from runs/s/float.pt --data data/300w -o runs/s4
     """
     from cunet_deploy._optional import require
 
     torch = require("torch", extra="train")
+    from cunet_deploy.checkpoint import load_checkpoint
     from cunet_deploy.train.folder import RunFolder
     from cunet_deploy.train.loop import Trainer, load_examples
 
     if threads is not None:
         torch.set_num_threads(threads)
     settings, folder = load_config(config), RunFolder(run)
+    if bits is not None:
+        settings = replace(settings, quant=load_bits(bits, settings.quant))
     folder.check(resume=resume)
+    origin = None if parent is None else load_checkpoint(parent)
+    learnt_from = None if teacher is None else load_checkpoint(teacher)
     bad: list[str] = []
     examples = load_examples(settings, data, bad if skip_bad else None)
     for line in bad:
         click.echo(f"skipped: {line}", err=True)
     click.echo(f"{len(examples.train)} examples to train on, {len(examples.validation)} held back", err=True)
+    display = _Display(settings, quantized_only=origin is not None)
+    trainer = Trainer(settings, examples, folder, display.update, parent=origin, teacher=learnt_from)
     folder.prepare(config.read_text(encoding="utf-8"), resume=resume)
-    with folder.locked(), _Display(settings) as display:
-        trainer = Trainer(settings, examples, folder, display.update)
+    with folder.locked(), display:
         try:
             checkpoint = trainer.run(resume=resume)
         except KeyboardInterrupt:
@@ -61,10 +91,11 @@ def command(config: Path, data: Path, run: Path, resume: bool, skip_bad: bool, t
 class _Display:
     """Bars for epochs and steps on stderr, with the latest loss and error; a line an epoch without a terminal."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, quantized_only: bool) -> None:
         self._bar = progress()
-        self._total = config.train.epochs + config.quant.epochs
-        self._before = {"float": 0, "quantized": config.train.epochs}
+        before = 0 if quantized_only else config.train.epochs
+        self._total = before + config.quant.epochs
+        self._before = {"float": 0, "quantized": before}
         self._epochs = self._bar.add_task("epochs", total=self._total)
         self._steps = self._bar.add_task("steps", total=None)
 

@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from cunet_deploy.export.ranges import read_ranges
 from cunet_deploy.export.tensorrt import FILE_NAME, LoweredSession, Lowering, write_tensorrt_model
 from cunet_deploy.export.writer import write_model
 from cunet_deploy.parity import Parity, compare_sessions, locate_in_crops
-from cunet_deploy.quantize.network import Ranges, calibrate
+from cunet_deploy.quantize.floats import Ranges, calibrate
 from cunet_deploy.runtime.sessions.base import Session
 from cunet_deploy.runtime.sessions.ort import OrtSession
 
@@ -94,32 +94,48 @@ class TensorRtFile:
         }
 
 
-def quantized_checkpoint(checkpoint: Checkpoint, bits: int, calibration: Path | None) -> Checkpoint:
+def quantized_checkpoint(
+    checkpoint: Checkpoint, quant: QuantConfig | Literal["float"] | None, calibration: Path | None
+) -> Checkpoint:
     """The checkpoint in the wanted precision, quantized after training where it must be.
 
     Args:
         checkpoint: float or quantized.
-        bits: 8, or 32 for float.
-        calibration: a folder of photos or a file of recorded ranges; a float checkpoint needs it for 8 bits.
+        quant: the bits of weights and activations; ``None``: as trained, or 8 bits for a float checkpoint.
+        calibration: a folder of photos or a file of recorded ranges; a float checkpoint needs it to be quantized.
 
     Raises:
         InputError: the checkpoint cannot be brought to these bits.
     """
-    if bits == 32 and checkpoint.kind == "quantized":
-        raise InputError("a quantized checkpoint cannot become float again; export its float parent (float.pt)")
-    if bits == 32 or checkpoint.kind == "quantized":
+    if checkpoint.kind == "quantized":
+        if quant == "float":
+            raise InputError("a quantized checkpoint cannot become float again; export its float parent (float.pt)")
+        trained = checkpoint.config.quant
+        if quant is not None and not _agree(quant, trained):
+            raise InputError(
+                f"the checkpoint was trained with weights of {trained.weights} bits"
+                f"{' and others by layer' if trained.layers else ''}; leave --bits out, or export its float parent "
+                "(float.pt) with --calibration"
+            )
+    if quant == "float" or checkpoint.kind == "quantized":
         if calibration is not None:
-            what = "--bits 32" if bits == 32 else "a checkpoint that was trained quantized"
+            what = "--bits 32" if quant == "float" else "a checkpoint that was trained quantized"
             raise InputError(f"--calibration has no effect on {what}; leave it out, or calibrate the float checkpoint")
         return checkpoint
     if calibration is None:
         raise InputError(
-            "a float checkpoint needs --calibration DIR (photos like those on the device) to become 8 bit; "
+            "a float checkpoint needs --calibration DIR (photos like those on the device) to be quantized; "
             "or export the quantized checkpoint of the same run (quantized.pt), or use --bits 32"
         )
-    quant = QuantConfig(weight_bits=bits, activation_bits=8)
     ranges = calibrate_checkpoint(checkpoint, calibration, 256) if calibration.is_dir() else None
-    return checkpoint.with_ranges(ranges or read_ranges(calibration, checkpoint), quant)
+    return checkpoint.with_ranges(ranges or read_ranges(calibration, checkpoint), quant or QuantConfig())
+
+
+def _agree(wanted: QuantConfig, trained: QuantConfig) -> bool:
+    """Whether a network was trained with the wanted weights; a plain number of bits speaks of the inner layers only."""
+    if not wanted.layers:
+        return wanted.weight_bits == trained.weight_bits
+    return (wanted.weights, wanted.edge_bits, wanted.layers) == (trained.weights, trained.edge_bits, trained.layers)
 
 
 def calibrate_checkpoint(checkpoint: Checkpoint, images: Path, limit: int) -> Ranges:

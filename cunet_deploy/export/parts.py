@@ -20,21 +20,37 @@ INPUT, OUTPUT = "image", "heatmaps"
 
 @dataclass
 class Parts:
-    """Nodes and initializers of a graph in the making; equal constants are stored once."""
+    """Nodes and initializers of a graph in the making; equal constants are stored once.
+
+    Attributes:
+        short: names of tensors become as short as they can be, and only convolutions are named: in a file of packed
+            weights the names would take more bytes than the biases.
+    """
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
     constants: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
+    short: bool = False
+    _count: int = 0
 
     def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add a node, named after the tensor that it makes; returns that name."""
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
+        """Add a node, named after the tensor that it makes; returns the name of that tensor."""
+        name = ("" if op != "Conv" else output.removesuffix(".x")) if self.short else output
+        made = self._shortened(output)
+        self.nodes.append(helper.make_node(op, inputs, [made], name=name, **attributes))
+        return made
+
+    def _shortened(self, name: str) -> str:
+        if not self.short or name in (INPUT, OUTPUT):
+            return name
+        self._count += 1
+        return np.base_repr(self._count, 36)
 
     def tensor(self, name: str, values: NDArray[Any]) -> str:
         """Add an initializer; returns its name."""
         # Scalars stay scalars (ascontiguousarray would give them an axis): TensorRT takes a scale of shape (1,) for one
         # scale per channel, and a convolution behind such activations silently runs in float.
+        name = self._shortened(name)
         self.initializers.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
@@ -58,7 +74,9 @@ class Parts:
         )
 
     def moved(self, node: Node, inputs: list[str], output: str) -> str:
-        """The node of a pooling, upsampling or concatenation, which moves values and makes none."""
+        """The node of an operation without weights."""
+        if node.op == "add":
+            return self.node("Add", inputs, output)
         if node.op == "max_pool":
             return self.node("MaxPool", inputs, output, kernel_shape=[2, 2], strides=[2, 2])
         if node.op == "upsample":

@@ -8,7 +8,7 @@ from pathlib import Path
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.checkpoint import Checkpoint
 from cunet_deploy.errors import InputError
-from cunet_deploy.quantize.network import Ranges
+from cunet_deploy.quantize.floats import Ranges
 
 __all__ = ["read_ranges", "write_ranges"]
 

@@ -173,8 +173,8 @@ class _Writer:
         """Weights and biases of a node as they are trained."""
         if self.network is None:
             return self.folded[f"{node.output}.weight"], self.folded[f"{node.output}.bias"]
-        key = node.output.replace(".", "/")
-        return self.network.weights[key].detach().numpy(), self.network.biases[key].detach().numpy()
+        weight = self.network.weights[(node.shares or node.output).replace(".", "/")]
+        return weight.detach().numpy(), self.network.biases[node.output.replace(".", "/")].detach().numpy()
 
     def _affine(self, node: Node, x: str, name: str) -> str:
         scale, shift = self._floats(node)

@@ -7,7 +7,8 @@ form:
 * the image enters as uint8 with zero point 128: it is the quantized tensor, so the first convolution is integer;
 * there is no ReLU node: behind a ReLU the zero point is 0, and clamping at 0 is the ReLU;
 * BN before a convolution is a depthwise 1x1 convolution, since a BatchNormalization stays float (and crashes OpenVINO);
-* tensors that are concatenated share a scale, so the concatenation copies bytes.
+* tensors that are concatenated share a scale, so the concatenation copies bytes;
+* weights of fewer than 8 bits are packed; see `cunet_deploy.export.packing`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from cunet_deploy.checkpoint import Checkpoint, make_manifest
+from cunet_deploy.export.packing import lookup_table, pack
 from cunet_deploy.export.parts import INPUT, OUTPUT, Parts
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.network import QuantizedCUNet
@@ -26,17 +28,24 @@ from cunet_deploy.quantize.network import QuantizedCUNet
 __all__ = ["write_model"]
 
 
-def write_model(checkpoint: Checkpoint) -> bytes:
+def write_model(checkpoint: Checkpoint, *, packed: bool = True) -> bytes:
     """The ONNX file of a checkpoint: float for a float one, QDQ for a quantized one, with the manifest inside.
 
     Input ``image`` (batch, size, size, 3) uint8 BGR, output ``heatmaps`` (batch, K, size/4, size/4) float32, never
     negative.
+
+    Args:
+        checkpoint: what to write.
+        packed: weights of fewer than 8 bits are packed; else every weight takes a byte, and the same integers come out.
     """
-    parts = Parts()
     if checkpoint.kind == "float":
+        parts = Parts()
         _write_float(parts, checkpoint)
     else:
-        _write_quantized(parts, checkpoint.quantized_network())
+        network = checkpoint.quantized_network()
+        formats = [network.weight_format(node) for node in network.graph.nodes if node.op == "conv"]
+        parts = Parts(short=packed and any(item.bits < 8 for item in formats))
+        _write_quantized(parts, network)
     return parts.to_bytes(make_manifest(checkpoint))
 
 
@@ -48,16 +57,33 @@ def _operation(parts: Parts, node: Node, inputs: list[str], weights: list[str], 
 
 def _dequantized(parts: Parts, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
     """A DequantizeLinear of stored integers with one scale per output channel."""
-    stored, scales = parts.tensor(f"{name}.q", values), parts.tensor(f"{name}.s", scale)
-    zero = parts.constant(np.zeros(scale.shape, values.dtype))
+    return _scaled(parts, name, parts.tensor(f"{name}.q", values), scale, values.dtype)
+
+
+def _scaled(parts: Parts, name: str, stored: str, scale: NDArray[np.float32], dtype: Any) -> str:
+    scales, zero = parts.tensor(f"{name}.s", scale), parts.constant(np.zeros(scale.shape, dtype))
     return parts.node("DequantizeLinear", [stored, scales, zero], name, axis=0)
 
 
-def _quantized(parts: Parts, x: str, name: str, scale: NDArray[np.float32], zero_point: int) -> str:
-    """A QuantizeLinear / DequantizeLinear pair behind a tensor."""
+def _packed(parts: Parts, name: str, values: NDArray[np.int8], bits: int) -> str:
+    """The tensor of integers that are stored as packed bytes."""
+    words = parts.node("Cast", [parts.tensor(f"{name}.p", pack(values, bits))], f"{name}.i", to=TensorProto.INT32)
+    rows = parts.node("Gather", [parts.constant(lookup_table(bits)), words], f"{name}.t", axis=0)
+    if values.size * bits % 8:  # the last byte holds more than there is
+        rows = parts.node("Reshape", [rows, parts.constant(np.array([-1], np.int64))], f"{name}.f")
+        ends = [parts.constant(np.array([end], np.int64)) for end in (0, values.size)]
+        rows = parts.node("Slice", [rows, *ends], f"{name}.e")
+    return parts.node("Reshape", [rows, parts.constant(np.array(values.shape, np.int64))], f"{name}.q")
+
+
+def _quantized(parts: Parts, x: str, name: str, scale: NDArray[np.float32], zero_point: int, highest: int = 255) -> str:
+    """A QuantizeLinear / DequantizeLinear pair behind a tensor; integers above ``highest`` are clamped."""
     params = [parts.constant(scale), parts.constant(np.array(zero_point, np.uint8))]
-    parts.node("QuantizeLinear", [x, *params], f"{name}.q")
-    return parts.node("DequantizeLinear", [f"{name}.q", *params], name)
+    integers = parts.node("QuantizeLinear", [x, *params], f"{name}.q")
+    if highest < 255:
+        limits = [parts.constant(np.array(limit, np.uint8)) for limit in (0, highest)]
+        integers = parts.node("Clip", [integers, *limits], f"{name}.c")
+    return parts.node("DequantizeLinear", [integers, *params], name)
 
 
 def _write_float(parts: Parts, checkpoint: Checkpoint) -> None:
@@ -85,23 +111,33 @@ def _write_float(parts: Parts, checkpoint: Checkpoint) -> None:
 def _write_quantized(parts: Parts, network: QuantizedCUNet) -> None:
     graph: Graph = network.graph
     scale, zero_point = network.activation_qparams(graph.input)
-    parts.node("Transpose", [INPUT], f"{INPUT}.q", perm=[0, 3, 1, 2])
+    pixels = parts.node("Transpose", [INPUT], f"{INPUT}.q", perm=[0, 3, 1, 2])
     params = [parts.constant(_array(scale)), parts.constant(np.array(zero_point, np.uint8))]
-    values = {graph.input: parts.node("DequantizeLinear", [f"{INPUT}.q", *params], f"{INPUT}.x")}
+    values = {graph.input: parts.node("DequantizeLinear", [pixels, *params], f"{INPUT}.x")}
+    stored: dict[str, str] = {}
     for node in graph.nodes:
-        weights = []
-        if node.op in ("conv", "affine"):
-            weight, bias = network.integers(node)
-            weight_scale = network.weight_scale(node)
-            input_scale, _ = network.activation_qparams(node.inputs[0])
-            weights = [
-                _dequantized(parts, f"{node.output}.w", weight.numpy(), _array(weight_scale)),
-                _dequantized(parts, f"{node.output}.b", bias.numpy(), _array(weight_scale * input_scale)),
-            ]
+        weights = _weights(parts, network, node, stored) if node.op in ("conv", "affine") else []
         out = _operation(parts, node, [values[x] for x in node.inputs], weights, f"{node.output}.x")
         scale, zero_point = network.activation_qparams(node.output)
         name = OUTPUT if node.output == graph.outputs[-1] else node.output
-        values[node.output] = _quantized(parts, out, name, _array(scale), zero_point)
+        highest = network.activation_max(node.output)
+        values[node.output] = _quantized(parts, out, name, _array(scale), zero_point, highest)
+
+
+def _weights(parts: Parts, network: QuantizedCUNet, node: Node, stored: dict[str, str]) -> list[str]:
+    """Weights and bias of a node. Integers that several nodes share are written once and remembered in ``stored``."""
+    weight, bias = (item.numpy() for item in network.integers(node))
+    weight_scale = network.weight_scale(node)
+    input_scale, _ = network.activation_qparams(node.inputs[0])
+    owner, name = node.shares or node.output, f"{node.output}.w"
+    if owner not in stored:
+        bits = network.weight_format(node).bits
+        is_packed = parts.short and bits < 8
+        stored[owner] = _packed(parts, name, weight, bits) if is_packed else parts.tensor(f"{name}.q", weight)
+    return [
+        _scaled(parts, name, stored[owner], _array(weight_scale), weight.dtype),
+        _dequantized(parts, f"{node.output}.b", bias, _array(weight_scale * input_scale)),
+    ]
 
 
 def _array(value: Any) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,9 @@ from torch.utils.checkpoint import checkpoint
 from cunet_deploy.config import ModelConfig
 
 __all__ = ["BatchNorm", "CUNet", "CatConv", "DenseUnit", "Head", "SemanticBlock", "Stem", "initialize"]
+
+
+MIN_FACTOR = 1e-2
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -43,51 +47,56 @@ class CatConv(nn.Module):
     pass (Pleiss et al., arXiv:1707.06990). The running statistics are updated once, in the first pass.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, block: str) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, block: str, passes: int = 1) -> None:
         super().__init__()
         self.norm = BatchNorm(in_channels if block == "pre" else out_channels)
+        if passes > 1:
+            self.norm_again = BatchNorm(self.norm.num_features)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
         self.block = block
         self.efficient = False
 
-    def _forward(self, *xs: Tensor) -> Tensor:
+    def _forward(self, norm: BatchNorm, *xs: Tensor) -> Tensor:
         x = torch.cat(xs, dim=1) if len(xs) > 1 else xs[0]
         if self.block == "pre":
-            x = F.relu(self.norm(x))
+            x = F.relu(norm(x))
             return self.conv(x)  # type: ignore[no-any-return]
-        return F.relu(self.norm(self.conv(x)))
+        return F.relu(norm(self.conv(x)))
 
-    @contextmanager
-    def _recomputing(self) -> Iterator[None]:
-        self.norm.hold_statistics = True
-        try:
-            yield
-        finally:
-            self.norm.hold_statistics = False
-
-    def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), self._recomputing()
-
-    def forward(self, xs: list[Tensor]) -> Tensor:
-        """Tensors of one resolution, (B, c_i, H, W) each, to (B, out_channels, H, W)."""
+    def forward(self, xs: list[Tensor], turn: int = 0) -> Tensor:
+        """Tensors of one resolution, (B, c_i, H, W) each, to (B, out_channels, H, W); ``turn`` is the pass."""
+        norm = self.norm_again if turn else self.norm
         if self.efficient and self.training and torch.is_grad_enabled():
-            out = checkpoint(self._forward, *xs, use_reentrant=False, context_fn=self._contexts)
+            out = checkpoint(self._forward, norm, *xs, use_reentrant=False, context_fn=partial(_contexts, norm))
             assert isinstance(out, Tensor)
             return out
-        return self._forward(*xs)
+        return self._forward(norm, *xs)
+
+
+@contextmanager
+def _recomputing(norm: BatchNorm) -> Iterator[None]:
+    norm.hold_statistics = True
+    try:
+        yield
+    finally:
+        norm.hold_statistics = False
+
+
+def _contexts(norm: BatchNorm) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _recomputing(norm)
 
 
 class DenseUnit(nn.Module):
     """1x1 convolution to a bottleneck, 3x3 convolution to ``growth`` channels."""
 
-    def __init__(self, in_channels: int, growth: int, bottleneck: int, block: str) -> None:
+    def __init__(self, in_channels: int, growth: int, bottleneck: int, block: str, passes: int = 1) -> None:
         super().__init__()
-        self.squeeze = CatConv(in_channels, bottleneck * growth, 1, block)
-        self.grow = CatConv(bottleneck * growth, growth, 3, block)
+        self.squeeze = CatConv(in_channels, bottleneck * growth, 1, block, passes)
+        self.grow = CatConv(bottleneck * growth, growth, 3, block, passes)
 
-    def forward(self, xs: list[Tensor]) -> Tensor:
+    def forward(self, xs: list[Tensor], turn: int = 0) -> Tensor:
         """Tensors of one resolution, (B, c_i, H, W) each, to (B, growth, H, W)."""
-        return self.grow([self.squeeze(xs)])  # type: ignore[no-any-return]
+        return self.grow([self.squeeze(xs, turn)], turn)  # type: ignore[no-any-return]
 
 
 class SemanticBlock(nn.Module):
@@ -99,29 +108,36 @@ class SemanticBlock(nn.Module):
     def __init__(self, in_channels: int, config: ModelConfig, *, skip: bool) -> None:
         super().__init__()
         widths = [in_channels + min(i, config.order) * config.growth for i in range(config.num_unets)]
-        self.units = nn.ModuleList(DenseUnit(width, config.growth, config.bottleneck, config.block) for width in widths)
-        self.ahead = nn.ModuleList(CatConv(width + config.growth, config.channels, 1, config.block) for width in widths)
-        self.skip = nn.ModuleList(
-            CatConv(width + config.growth, config.channels, 1, config.block) for width in (widths if skip else [])
+        self.units = nn.ModuleList(
+            DenseUnit(width, config.growth, config.bottleneck, config.block, config.passes) for width in widths
+        )
+        self.ahead, self.skip = (
+            nn.ModuleList(
+                CatConv(width + config.growth, config.channels, 1, config.block, config.passes) for width in some
+            )
+            for some in (widths, widths if skip else [])
         )
 
-    def forward(self, xs: list[Tensor], history: list[Tensor], i: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def forward(
+        self, xs: list[Tensor], history: list[Tensor], i: int, turn: int = 0
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Run U-Net i's part.
 
         Args:
             xs: the block's own input (up blocks: upsampled, then skip), each (B, C, H, W).
             history: up to K dense outputs of earlier U-Nets, oldest first, each (B, g, H, W).
             i: which U-Net.
+            turn: which pass.
 
         Returns:
             ahead and skip, each (B, C, H, W) (skip is ahead where there is no skip adapter), and the dense output to
             put into the history, in a list.
         """
         xs = [*xs, *history]
-        dense = self.units[i](xs)
+        dense = self.units[i](xs, turn)
         xs = [*xs, dense]
-        ahead = self.ahead[i](xs)
-        return ahead, self.skip[i](xs) if len(self.skip) else ahead, [dense]
+        ahead = self.ahead[i](xs, turn)
+        return ahead, self.skip[i](xs, turn) if len(self.skip) else ahead, [dense]
 
 
 class Stem(nn.Module):
@@ -169,7 +185,7 @@ class CUNet(nn.Module):
         num_landmarks: P, heatmaps per U-Net.
 
     Call with (B, 3, H, W) images, H and W multiples of ``config.input_multiple``; returns one (B, P, H/4, W/4) tensor
-    of heatmaps for each supervised U-Net, the last one last.
+    of heatmaps for each supervised U-Net, the last one last; with two passes, those of the second follow.
     """
 
     def __init__(self, config: ModelConfig, num_landmarks: int) -> None:
@@ -182,10 +198,13 @@ class CUNet(nn.Module):
         self.neck = SemanticBlock(channels, config, skip=False)
         self.up = nn.ModuleList(SemanticBlock(2 * channels, config, skip=False) for _ in levels)  # finest first
         self.inter = nn.ModuleList(
-            CatConv(channels * (1 + min(i, config.order)), channels, 1, config.block)
+            CatConv(channels * (1 + min(i, config.order)), channels, 1, config.block, config.passes)
             for i in range(1, config.num_unets)
         )
+        self.merge = CatConv(2 * channels, channels, 1, config.block) if config.passes > 1 else None
         self.heads = nn.ModuleList(Head(config, num_landmarks) for _ in range(config.num_unets))
+        second = config.num_unets if config.passes > 1 else 0  # heads are small: each pass has its own
+        self.heads_again = nn.ModuleList(Head(config, num_landmarks) for _ in range(second))
 
     def set_efficient(self, on: bool) -> None:
         """Turn memory-efficient training on or off for every 1x1 convolution on a concatenation.
@@ -196,10 +215,24 @@ class CUNet(nn.Module):
             if isinstance(module, CatConv):
                 module.efficient = on and module.conv.kernel_size == (1, 1)
 
+    def keep_positive(self) -> None:
+        """Keep the factors of batch normalization above zero, so that two passes can share integer weights."""
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, BatchNorm):
+                    module.weight.clamp_(min=MIN_FACTOR)
+
     def forward(self, image: Tensor) -> list[Tensor]:
         """See the class."""
+        start = self.stem(image)  # (B, C, H/4, W/4)
+        x, heatmaps = self._pass(start, 0)
+        if self.merge is not None:
+            heatmaps += self._pass(self.merge([start, x]), 1)[1]
+        return heatmaps
+
+    def _pass(self, x: Tensor, turn: int) -> tuple[Tensor, list[Tensor]]:
+        """All U-Nets on (B, C, H/4, W/4) features: those behind the last one, and the heatmaps."""
         order = self.config.order
-        x = self.stem(image)  # (B, C, H/4, W/4)
         down: list[list[Tensor]] = [[] for _ in self.down]
         up: list[list[Tensor]] = [[] for _ in self.up]
         neck: list[Tensor] = []
@@ -207,30 +240,30 @@ class CUNet(nn.Module):
         heatmaps: list[Tensor] = []
         for i in range(self.config.num_unets):
             if i > 0:
-                x = self.inter[i - 1]([x, *between])
+                x = self.inter[i - 1]([x, *between], turn)
                 between = _last([*between, x], order)
             skips: list[Tensor] = []
             for j, block in enumerate(self.down):
-                x, skip, new = block([x], down[j], i)
+                x, skip, new = block([x], down[j], i, turn)
                 down[j] = _last([*down[j], *new], order)
                 skips.append(skip)
                 x = F.max_pool2d(x, 2)
-            x, _, new = self.neck([x], neck, i)
+            x, _, new = self.neck([x], neck, i, turn)
             neck = _last([*neck, *new], order)
             for j in reversed(range(len(self.up))):
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
-                x, _, new = self.up[j]([x, skips[j]], up[j], i)
+                x, _, new = self.up[j]([x, skips[j]], up[j], i, turn)
                 up[j] = _last([*up[j], *new], order)
             if i in self.config.anchors:
-                heatmaps.append(self.heads[i](x))  # (B, P, H/4, W/4)
-        return heatmaps
+                heatmaps.append((self.heads_again if turn else self.heads)[i](x))  # (B, P, H/4, W/4)
+        return x, heatmaps
 
 
 def _last(history: list[Tensor], order: int) -> list[Tensor]:
     return history[-order:] if order else []
 
 
-def initialize(model: CUNet, generator: torch.Generator) -> None:
+def initialize(model: nn.Module, generator: torch.Generator) -> None:
     """Kaiming-normal convolutions, heads near zero, BN at identity.
 
     Heads start near zero because heatmaps are nearly empty: with ordinary weights the first loss is many times that of
@@ -239,8 +272,7 @@ def initialize(model: CUNet, generator: torch.Generator) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-    for head in model.heads:
-        assert isinstance(head, Head)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for head in (module for module in model.modules() if isinstance(module, Head)):
         nn.init.normal_(head.conv.weight, std=1e-3, generator=generator)
-        if head.conv.bias is not None:
-            nn.init.zeros_(head.conv.bias)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cunet_deploy.config import ModelConfig
 
-__all__ = ["Graph", "Node", "build_graph", "fold"]
+__all__ = ["Builder", "Graph", "Node", "build_cunet_graph", "fold"]
 
 BN_EPS = 1e-5
 
@@ -25,7 +25,8 @@ class Node:
     """One operation; it makes the tensor ``output``, which is also its name.
 
     Attributes:
-        op: "conv", "affine" (per channel x * scale + shift), "max_pool" (2x2), "upsample" (nearest, x2) or "concat".
+        op: "conv", "affine" (per channel x * scale + shift), "max_pool" (2x2), "upsample" (nearest, x2), "concat", or
+            "add" (two tensors of one shape).
         inputs: names of tensors.
         output: name of the tensor made.
         channels: of the output.
@@ -36,9 +37,11 @@ class Node:
         conv: prefix of the convolution in the state of `CUNet`.
         norm: prefix of the batch normalization in the state of `CUNet`: the one folded into a convolution, or the one
             that an affine node is. Empty: none.
+        shares: name of the node whose integer weights this convolution uses, with a scale and a bias of its own; empty:
+            none.
     """
 
-    op: Literal["conv", "affine", "max_pool", "upsample", "concat"]
+    op: Literal["conv", "affine", "max_pool", "upsample", "concat", "add"]
     inputs: tuple[str, ...]
     output: str
     channels: int
@@ -48,6 +51,7 @@ class Node:
     stride: int = 1
     conv: str = ""
     norm: str = ""
+    shares: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,24 +83,43 @@ class Graph:
 
 
 @dataclass
-class _Builder:
-    """Appends nodes; methods mirror the modules of `CUNet`."""
+class Builder:
+    """Appends nodes; methods mirror the modules of the networks.
+
+    Attributes:
+        config: of the network.
+        num_landmarks: heatmaps per head.
+        turn: the pass; names of the second one begin with ``again.``, and its convolutions share weights.
+    """
 
     config: ModelConfig
     num_landmarks: int
+    turn: int = 0
     nodes: list[Node] = field(default_factory=list)
     channels: dict[str, int] = field(default_factory=dict)
     strides: dict[str, int] = field(default_factory=dict)
 
     def add(self, node: Node) -> str:
+        """Append a node; returns the name of its tensor."""
         self.nodes.append(node)
         self.channels[node.output] = node.channels
         self.strides[node.output] = node.stride_to_input
         return node.output
 
+    def _here(self, name: str) -> str:
+        return f"again.{name}" if self.turn else name
+
+    def _norm(self, name: str) -> str:
+        return f"{name}_again" if self.turn and name else name
+
     def conv(self, x: str, name: str, channels: int, *, kernel: int = 1, stride: int = 1, norm: str, relu: bool) -> str:
-        at = self.strides.get(x, 1) * stride
-        return self.add(Node("conv", (x,), name, channels, at, relu, kernel, stride, conv=f"{name}.conv", norm=norm))
+        """A convolution ``NAME.conv`` with a normalization folded in, if any."""
+        at, here = self.strides.get(x, 1) * stride, self._here(name)
+        shares = name if self.turn else ""
+        norm, conv = self._norm(norm), f"{name}.conv"
+        return self.add(
+            Node("conv", (x,), here, channels, at, relu, kernel, stride, conv=conv, norm=norm, shares=shares)
+        )
 
     def cat(self, xs: list[str], name: str) -> str:
         if len(xs) == 1:
@@ -104,11 +127,15 @@ class _Builder:
         existing = next((node for node in self.nodes if node.op == "concat" and node.inputs == tuple(xs)), None)
         if existing is not None:
             return existing.output
-        return self.add(Node("concat", tuple(xs), name, sum(self.channels[x] for x in xs), self.strides[xs[0]]))
+        return self.add(
+            Node("concat", tuple(xs), self._here(name), sum(self.channels[x] for x in xs), self.strides[xs[0]])
+        )
 
     def affine(self, x: str, module: str) -> str:
-        name = f"{module}.norm"
-        return self.add(Node("affine", (x,), name, self.channels[x], self.strides[x], relu=True, norm=name))
+        """BN and ReLU in front of a convolution."""
+        norm = self._norm(f"{module}.norm")
+        here = self._here(f"{module}.norm")
+        return self.add(Node("affine", (x,), here, self.channels[x], self.strides[x], relu=True, norm=norm))
 
     def cat_conv(self, xs: list[str], name: str, channels: int) -> str:
         """`CatConv` with a 1x1 kernel on a concatenation."""
@@ -147,30 +174,42 @@ class _Builder:
         return self.add(Node("conv", (x,), "stem.conv2", channels, 4, True, 3, 2, conv="stem.conv2", norm="stem.norm2"))
 
     def pool(self, x: str, name: str) -> str:
-        return self.add(Node("max_pool", (x,), name, self.channels[x], self.strides[x] * 2))
+        return self.add(Node("max_pool", (x,), self._here(name), self.channels[x], self.strides[x] * 2))
 
     def upsample(self, x: str, name: str) -> str:
-        return self.add(Node("upsample", (x,), name, self.channels[x], self.strides[x] // 2))
+        return self.add(Node("upsample", (x,), self._here(name), self.channels[x], self.strides[x] // 2))
 
     def head(self, x: str, i: int) -> str:
-        name = f"heads.{i}"
+        """Heatmaps of U-Net i. Each pass has heads of its own, which share nothing."""
+        name, at = f"heads_again.{i}" if self.turn else f"heads.{i}", self.strides[x]
         if self.config.block == "pre":
-            x = self.affine(x, name)
+            norm = f"{name}.norm"
+            x = self.add(Node("affine", (x,), norm, self.channels[x], at, relu=True, norm=norm))
         # Heatmaps below zero mean nothing: the decoder looks at the positive part only.
-        return self.conv(x, name, self.num_landmarks, norm="", relu=True)
+        return self.add(Node("conv", (x,), name, self.num_landmarks, at, relu=True, conv=f"{name}.conv"))
+
+    def sum(self, a: str, b: str, name: str) -> str:
+        """Two tensors of one shape, added."""
+        return self.add(Node("add", (a, b), name, self.channels[a], self.strides[a]))
 
 
-def build_graph(config: ModelConfig, num_landmarks: int, *, all_heads: bool = False) -> Graph:
-    """The operations of `CUNet` at inference.
+def build_cunet_graph(config: ModelConfig, num_landmarks: int, *, all_heads: bool = False) -> Graph:
+    """The operations of `CUNet` at inference; see `cunet_deploy.model.build_graph`."""
+    build = Builder(config, num_landmarks)
+    start = build.stem()
+    last = config.passes == 1
+    x, outputs = _unets(build, start, all_heads=all_heads, last_head=last)
+    if not last:
+        x = build.cat_conv([start, x], "merge", config.channels)
+        build.turn = 1
+        outputs += _unets(build, x, all_heads=all_heads, last_head=True)[1]
+    return Graph(tuple(build.nodes), tuple(outputs))
 
-    Args:
-        config: the architecture.
-        num_landmarks: heatmaps per head.
-        all_heads: every supervised head (for training) instead of the last one only.
-    """
-    build = _Builder(config, num_landmarks)
+
+def _unets(build: Builder, x: str, *, all_heads: bool, last_head: bool) -> tuple[str, list[str]]:
+    """One pass through all U-Nets: the features behind the last one, and the wanted heads."""
+    config = build.config
     order, levels = config.order, range(config.depth)
-    x = build.stem()
     down: list[list[str]] = [[] for _ in levels]
     up: list[list[str]] = [[] for _ in levels]
     neck: list[str] = []
@@ -192,9 +231,9 @@ def build_graph(config: ModelConfig, num_landmarks: int, *, all_heads: bool = Fa
             x = build.upsample(x, f"up.{j}.upsample.{i}")
             x, _, dense = build.block([x, skips[j]], up[j], f"up.{j}", i, skip=False)
             up[j] = [*up[j], dense][-order:] if order else []
-        if i in config.anchors and (all_heads or i == config.num_unets - 1):
+        if i in config.anchors and (all_heads or (last_head and i == config.num_unets - 1)):
             outputs.append(build.head(x, i))
-    return Graph(tuple(build.nodes), tuple(outputs))
+    return x, outputs
 
 
 def fold(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,14 +4,12 @@ Activations are unsigned 8-bit per tensor. Behind a ReLU the zero point is 0 and
 feature that can be negative (convolution outputs of "pre" blocks) has a zero point. Tensors of the same sign that meet
 in a concatenation, and the two sides of a pooling or upsampling, share one scale: joining them then only moves bytes.
 
-Weights are signed, symmetric, per output channel; biases are 32-bit integers at the product of the two scales, as
-integer convolutions add them. Latent weights stay float32. Scales are learned (LSQ) from calibrated ones.
+Weights are signed, symmetric, per output channel, in one of the formats of `cunet_deploy.quantize.formats`; biases are
+32-bit integers at the product of the two scales, as integer convolutions add them. Latent weights stay float32. Scales
+are learned (LSQ) from calibrated ones, or follow from binary and ternary weights.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,25 +18,26 @@ from torch import Tensor, nn
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.graph import Graph, Node
+from cunet_deploy.quantize.floats import Ranges, move
+from cunet_deploy.quantize.formats import WeightFormat, weight_formats
+from cunet_deploy.quantize.groups import activation_groups
 from cunet_deploy.quantize.primitives import (
     TINY,
+    binarize,
     choose_activation_qparams,
     choose_weight_scale,
     damp_gradient,
     quantize,
     round_clamp,
+    round_gradient,
+    rounded_gradient,
+    ternarize,
 )
 
 __all__ = [
     "INPUT_SCALE",
     "INPUT_ZERO_POINT",
-    "Groups",
     "QuantizedCUNet",
-    "Ranges",
-    "activation_groups",
-    "calibrate",
-    "move",
-    "run_float",
 ]
 
 INPUT_SCALE, INPUT_ZERO_POINT = 1 / 128, 128
@@ -46,85 +45,26 @@ INPUT_SCALE, INPUT_ZERO_POINT = 1 / 128, 128
 
 BIAS_LIMIT = 2.0**30
 
-Ranges = dict[str, tuple[float, float]]
-"""Smallest and largest value of each activation group."""
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Which tensors share a scale.
-
-    Attributes:
-        of: group of each tensor; a group is named after its first tensor.
-        signed: groups that can be negative.
-    """
-
-    of: dict[str, str]
-    signed: frozenset[str]
-
-
-def activation_groups(graph: Graph) -> Groups:
-    """Group the tensors of a graph (without its input) so that concatenating, pooling and upsampling need no rescale.
-
-    A tensor that cannot be negative is never tied to one that can: it would lose the zero point that absorbs its ReLU
-    and half of its levels. A concatenation of both kinds rescales the non-negative part.
-    """
-    signed: dict[str, bool] = {graph.input: True}
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
-    for node in graph.nodes:
-        moves_bytes = node.op in ("max_pool", "upsample", "concat")
-        signed[node.output] = any(signed[x] for x in node.inputs) if moves_bytes else not node.relu
-        parent[node.output] = node.output
-        for x in node.inputs if moves_bytes else ():
-            if signed[x] == signed[node.output]:
-                first, second = sorted((root(x), root(node.output)), key=list(parent).index)
-                parent[second] = first
-    of = {name: root(name) for name in parent}
-    return Groups(of, frozenset(of[name] for name in parent if signed[name]))
-
-
-def move(node: Node, x: Tensor) -> Tensor:
-    """Pooling or upsampling: it moves values and makes none."""
-    return F.max_pool2d(x, 2) if node.op == "max_pool" else F.interpolate(x, scale_factor=2, mode="nearest")
-
-
-def run_float(graph: Graph, folded: dict[str, Tensor], image: Tensor, ranges: Ranges | None = None) -> list[Tensor]:
-    """Run a graph with float weights.
-
-    Args:
-        graph: what to run.
-        folded: its weights, from `cunet_deploy.model.graph.fold`.
-        image: (B, 3, S, S) normalized.
-        ranges: widened to what each activation group reaches, when given.
-    """
-    shared = activation_groups(graph).of
-    values = {graph.input: image}
-    for node in graph.nodes:
-        inputs = [values[x] for x in node.inputs]
-        if node.op in ("conv", "affine"):
-            weight = folded[f"{node.output}.weight"]
-            weight, groups = (weight, 1) if node.op == "conv" else (weight.reshape(-1, 1, 1, 1), node.channels)
-            bias = folded[f"{node.output}.bias"]
-            out = F.conv2d(inputs[0], weight, bias, node.stride, node.kernel // 2, groups=groups)
-        else:
-            out = torch.cat(inputs, dim=1) if node.op == "concat" else move(node, inputs[0])
-        values[node.output] = out = F.relu(out) if node.relu else out
-        if ranges is not None:
-            group = shared[node.output]
-            low, high = ranges.get(group, (0.0, 0.0))
-            ranges[group] = (min(low, float(out.min())), max(high, float(out.max())))
-    return [values[name] for name in graph.outputs]
-
 
 def _key(name: str) -> str:
     """Parameter names may not hold dots."""
     return name.replace(".", "/")
+
+
+def _ratio(weight: Tensor, owner: Tensor) -> Tensor:
+    """(out,) factor between the folded weights of two passes through one convolution: that of their normalizations.
+
+    Raises:
+        InputError: a channel changes its sign, which a scale cannot express.
+    """
+    rows, owners = weight.flatten(1).double(), owner.flatten(1).double()
+    ratio = (rows * owners).sum(dim=1) / (owners * owners).sum(dim=1).clamp(min=TINY)
+    if bool((ratio < 0).any()):
+        raise InputError(
+            "the two passes weigh a channel with opposite signs, so they cannot share integers; train longer or from "
+            "another seed"
+        )
+    return ratio.float().clamp(min=TINY)
 
 
 class QuantizedCUNet(nn.Module):
@@ -149,11 +89,15 @@ class QuantizedCUNet(nn.Module):
         # A scale is base * exp(log_ratio): learned in relative steps, yet stored exactly once log_ratio is zero.
         self.base_scales = nn.ParameterDict()
         self.log_ratios = nn.ParameterDict()
+        self._formats = weight_formats(graph.nodes, config)
+        self._output_groups = {self.groups.of[name] for name in graph.outputs}
+        self._noise: torch.Generator | None = None
         channels = {graph.input: 3} | {node.output: node.channels for node in graph.nodes}
         for node in graph.nodes:
             if node.op == "conv":
                 shape = (node.channels, channels[node.inputs[0]], node.kernel, node.kernel)
-                self.weights[_key(node.output)] = nn.Parameter(torch.zeros(shape))
+                if not node.shares:
+                    self.weights[_key(node.output)] = nn.Parameter(torch.zeros(shape))
                 self._add_scale(f"{node.output}.weight", torch.ones(node.channels))
             elif node.op == "affine":
                 self.weights[_key(node.output)] = nn.Parameter(torch.ones(node.channels))
@@ -162,15 +106,27 @@ class QuantizedCUNet(nn.Module):
         for group in self.zero_points:
             self._add_scale(group, torch.ones(()))
 
-    @property
-    def weight_max(self) -> int:
-        """Largest integer weight; the smallest is its negative, so that a symmetric kernel of any runtime fits."""
-        return int(2 ** (self.config.weight_bits - 1) - 1)
+    def activation_max(self, tensor: str) -> int:
+        """Largest integer of a tensor; the smallest is 0. Heatmaps always have 8 bits: nothing convolves them."""
+        is_output = self.groups.of[tensor] in self._output_groups
+        return 255 if is_output else int(2**self.config.activation_bits - 1)
 
-    @property
-    def activation_max(self) -> int:
-        """Largest integer activation; the smallest is 0."""
-        return int(2**self.config.activation_bits - 1)
+    def weight_format(self, node: Node) -> WeightFormat:
+        """What the weights of a convolution or affine node are rounded to."""
+        return self._formats[node.output]
+
+    @torch.no_grad()
+    def set_weight_format(self, name: str, *, fit_scales: bool) -> None:
+        """Round the inner layers to another format.
+
+        Args:
+            name: of the format, in place of that of the configuration.
+            fit_scales: choose learned scales anew from the latent weights, as a change of format needs.
+        """
+        before, self._formats = self._formats, weight_formats(self.graph.nodes, self.config, name)
+        for node in self.graph.nodes:
+            if fit_scales and node.op == "conv" and before[node.output] != self.weight_format(node):
+                self._fit_weight_scale(node)
 
     @classmethod
     def from_float(cls, graph: Graph, folded: dict[str, Tensor], ranges: Ranges, config: QuantConfig) -> QuantizedCUNet:
@@ -183,24 +139,38 @@ class QuantizedCUNet(nn.Module):
         missing = sorted(set(groups.of.values()) - set(ranges))
         if missing:
             raise InputError(f"calibration: no range for {missing[0]!r}; calibrate this very network again")
-        quant_max = 2**config.activation_bits - 1
+        outputs, inner_max = {groups.of[name] for name in graph.outputs}, 2**config.activation_bits - 1
         params = {
-            group: choose_activation_qparams(*ranges[group], quant_max, signed=group in groups.signed)
+            group: choose_activation_qparams(
+                *ranges[group], 255 if group in outputs else inner_max, signed=group in groups.signed
+            )
             for group in sorted(set(groups.of.values()))
         }
         network = cls(graph, config, {group: zero_point for group, (_, zero_point) in params.items()})
+        if config.progressive:
+            network.set_weight_format(config.progressive[0], fit_scales=False)
         with torch.no_grad():
             for group, (scale, _) in params.items():
                 network.base_scales[_key(group)].fill_(scale)
             for node in graph.nodes:
                 if node.op in ("conv", "affine"):
-                    weight = folded[f"{node.output}.weight"]
-                    network.weights[_key(node.output)].copy_(weight)
+                    if not node.shares:
+                        network.weights[_key(node.output)].copy_(folded[f"{node.output}.weight"])
                     network.biases[_key(node.output)].copy_(folded[f"{node.output}.bias"])
-                if node.op == "conv":
-                    weight_scale = choose_weight_scale(weight, network.weight_max)
-                    network.base_scales[_key(f"{node.output}.weight")].copy_(weight_scale)
+                if node.op == "conv" and node.shares:
+                    ratio = _ratio(folded[f"{node.output}.weight"], folded[f"{node.shares}.weight"])
+                    network.base_scales[_key(f"{node.output}.weight")].copy_(ratio)
+                elif node.op == "conv":
+                    network._fit_weight_scale(node)
         return network
+
+    @torch.no_grad()
+    def _fit_weight_scale(self, node: Node) -> None:
+        weight_format = self.weight_format(node)
+        if weight_format.learned and not node.shares:
+            scale = choose_weight_scale(self.weights[_key(node.output)], weight_format.high)
+            self.base_scales[_key(f"{node.output}.weight")].copy_(scale)
+            self.log_ratios[_key(f"{node.output}.weight")].zero_()
 
     def _add_scale(self, name: str, value: Tensor) -> None:
         self.base_scales[_key(name)] = nn.Parameter(value, requires_grad=False)
@@ -213,7 +183,18 @@ class QuantizedCUNet(nn.Module):
 
     @torch.no_grad()
     def freeze_scales(self) -> None:
-        """Put what was learned into the base, so that exp(0) = 1 makes every scale exact on every machine."""
+        """Put what was learned into the base, so that exp(0) = 1 makes every scale exact on every machine.
+
+        Binary and ternary weights become what they stand for, so that the same scale follows from them everywhere.
+        This ends training: what the latent weights knew beyond that is lost.
+        """
+        for node in self.graph.nodes:
+            if node.op == "conv" and not node.shares and not self.weight_format(node).learned:
+                latent = self.weights[_key(node.output)]
+                integers, scale = self._statistical(node)
+                latent.copy_(integers * scale[:, None, None, None])
+                self.base_scales[_key(f"{node.output}.weight")].copy_(scale)
+                self.log_ratios[_key(f"{node.output}.weight")].zero_()
         for key, ratio in self.log_ratios.items():
             self.base_scales[key].mul_(torch.exp(ratio))
             ratio.zero_()
@@ -225,27 +206,39 @@ class QuantizedCUNet(nn.Module):
         group = self.groups.of[tensor]
         return self._scale(group), self.zero_points[group]
 
+    def _statistical(self, node: Node) -> tuple[Tensor, Tensor]:
+        """Integer weights and scale of a node whose scale follows from its weights."""
+        rule = binarize if self.weight_format(node).name == "1" else ternarize
+        return rule(self.weights[_key(node.output)])
+
     def weight_scale(self, node: Node) -> Tensor:
         """(out,) scale of a node's integer weights."""
-        if node.op == "conv":
+        if node.shares:
+            return self.weight_scale(self.graph.node(node.shares)) * self._scale(f"{node.output}.weight")
+        if node.op == "affine":  # one weight a channel: its own magnitude makes it exact
+            high = self.weight_format(node).high
+            scale = (self.weights[_key(node.output)].detach().abs() / high).clamp(min=TINY)
+        elif self.weight_format(node).learned:
             scale = self._scale(f"{node.output}.weight")
-        else:  # one weight a channel: its own magnitude makes it exact
-            scale = (self.weights[_key(node.output)].detach().abs() / self.weight_max).clamp(min=TINY)
+        else:
+            scale = self._statistical(node)[1]
         # Where the weights are tiny the bias would leave 32 bits: then the weights give way.
         input_scale, _ = self.activation_qparams(node.inputs[0])
         floor = self.biases[_key(node.output)].detach().abs() / (input_scale.detach() * BIAS_LIMIT)
         return torch.maximum(scale, floor)
 
-    def _integer_weights(self, node: Node, input_scale: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Integer weights (out, in, k, k) and biases (out, 1, 1) as differentiable float32 tensors."""
-        weight, bias = self.weights[_key(node.output)], self.biases[_key(node.output)]
+    def _integer_weights(self, node: Node, scale: Tensor) -> Tensor:
+        """Integer weights (out, in, k, k), differentiable, of a node that owns them; ``scale`` is theirs."""
+        weight_format, weight = self.weight_format(node), self.weights[_key(node.output)]
+        if not weight_format.learned:
+            return self._statistical(node)[0]
         weight = weight if weight.ndim == 4 else weight.reshape(-1, 1, 1, 1)
-        grid = (scale.double() * input_scale.double()).detach()
+        return round_clamp(weight / scale[:, None, None, None], weight_format.low, weight_format.high)
+
+    def _integer_bias(self, node: Node, grid: Tensor) -> Tensor:
+        """Integer biases (out, 1, 1), differentiable; ``grid`` is what one step of them stands for."""
         limit = int(BIAS_LIMIT)
-        return (
-            round_clamp(weight / scale[:, None, None, None], -self.weight_max, self.weight_max),
-            round_clamp(bias.double() / grid, -limit, limit).float()[:, None, None],
-        )
+        return round_clamp(self.biases[_key(node.output)].double() / grid, -limit, limit).float()[:, None, None]
 
     @torch.no_grad()
     def integers(self, node: Node) -> tuple[Tensor, Tensor]:
@@ -255,16 +248,17 @@ class QuantizedCUNet(nn.Module):
             weights: (out, in, k, k), or (C, 1, 1, 1) of an affine node.
             biases: (out,).
         """
-        weight, bias = self.weights[_key(node.output)], self.biases[_key(node.output)]
-        scale, limit = self.weight_scale(node), self.weight_max
-        input_scale, _ = self.activation_qparams(node.inputs[0])
-        shaped = weight if weight.ndim == 4 else weight.reshape(-1, 1, 1, 1)
-        return (
-            quantize(shaped, scale.reshape(-1, 1, 1, 1), 0, -limit, limit).to(torch.int8),
-            quantize(bias.double(), scale.double() * input_scale.double(), 0, -int(BIAS_LIMIT), int(BIAS_LIMIT)).to(
-                torch.int32
-            ),
-        )
+        owner = self.graph.node(node.shares) if node.shares else node
+        weight_format, weight = self.weight_format(owner), self.weights[_key(owner.output)]
+        if weight_format.learned:
+            shaped = weight if weight.ndim == 4 else weight.reshape(-1, 1, 1, 1)
+            scale = self.weight_scale(owner).reshape(-1, 1, 1, 1)
+            integers = quantize(shaped, scale, 0, weight_format.low, weight_format.high)
+        else:
+            integers = self._statistical(owner)[0]
+        bias, input_scale = self.biases[_key(node.output)], self.activation_qparams(node.inputs[0])[0]
+        grid, limit = self.weight_scale(node).double() * input_scale.double(), int(BIAS_LIMIT)
+        return integers.to(torch.int8), quantize(bias.double(), grid, 0, -limit, limit).to(torch.int32)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """See the class.
@@ -275,32 +269,69 @@ class QuantizedCUNet(nn.Module):
         graph = self.graph
         values = {graph.input: image * (1 / INPUT_SCALE)}
         for node in graph.nodes:
-            inputs = [values[x] for x in node.inputs]
-            if node.op in ("conv", "affine"):
-                values[node.output] = self._convolve(node, inputs[0])
-            elif node.op == "concat":
-                inputs = [self._rescale(x, node.output, value) for x, value in zip(node.inputs, inputs, strict=True)]
-                values[node.output] = torch.cat(inputs, dim=1)
-            else:
-                values[node.output] = move(node, inputs[0])
+            values[node.output] = self.compute(node, [values[x] for x in node.inputs])
         return [values[name] * self._damped(name, values[name].numel()) for name in graph.outputs]
+
+    def compute(self, node: Node, inputs: list[Tensor]) -> Tensor:
+        """One operation on integers, less their zero points."""
+        if node.op in ("conv", "affine"):
+            return self._convolve(node, inputs[0])
+        if node.op == "concat":
+            pairs = zip(node.inputs, inputs, strict=True)
+            return torch.cat([self._rescale(x, node.output, value) for x, value in pairs], dim=1)
+        return self._sum(node, inputs) if node.op == "add" else move(node, inputs)
+
+    def _sum(self, node: Node, inputs: list[Tensor]) -> Tensor:
+        """Two tensors, each brought to the scale of the result, added and rounded once."""
+        _, zero_point = self.activation_qparams(node.output)
+        target = self._damped(node.output, inputs[0].numel())
+        parts = [x * (self._damped(name, x.numel()) / target) for name, x in zip(node.inputs, inputs, strict=True)]
+        return round_clamp(parts[0] + parts[1], -zero_point, self.activation_max(node.output) - zero_point)
+
+    @torch.no_grad()
+    def shift_bias(self, node: Node, shift: Tensor) -> None:
+        """Add (out,) to the biases of a convolution or affine node."""
+        self.biases[_key(node.output)].add_(shift)
+
+    def seed_gradients(self, seed: int) -> None:
+        """Start the random numbers of gradient rounding anew, so that an epoch can be repeated exactly."""
+        self._noise = torch.Generator().manual_seed(seed)
+
+    def round_gradients(self) -> None:
+        """Round the gradients of the weights, after the backward pass and before the step."""
+        for parameter in self.weights.values():
+            if self.config.gradient_bits < 32 and parameter.grad is not None:
+                parameter.grad = round_gradient(parameter.grad, self.config.gradient_bits, self._noise)
 
     def _damped(self, tensor: str, count: int) -> Tensor:
         scale, _ = self.activation_qparams(tensor)
-        return damp_gradient(scale, count, self.activation_max)
+        return damp_gradient(scale, count, 255 if tensor == self.graph.input else self.activation_max(tensor))
+
+    def _damped_weight_scale(self, node: Node) -> Tensor:
+        """Scale of a node's weights; where it is learned, with its gradient in proportion to what it scales."""
+        scale = self.weight_scale(node)
+        if node.op == "affine" or not self.weight_format(node).learned:
+            return scale
+        owner = node.shares or node.output
+        return damp_gradient(scale, self.weights[_key(owner)][0].numel(), self.weight_format(node).high)
 
     def _convolve(self, node: Node, x: Tensor) -> Tensor:
         _, zero_point = self.activation_qparams(node.output)
         input_scale = self._damped(node.inputs[0], x.numel())
-        scale = self.weight_scale(node)
-        if node.op == "conv":
-            scale = damp_gradient(scale, self.weights[_key(node.output)][0].numel(), self.weight_max)
-        weight, bias = self._integer_weights(node, input_scale, scale)
+        scale = owner_scale = self._damped_weight_scale(node)
+        if node.shares:
+            owner_scale = self._damped_weight_scale(self.graph.node(node.shares))
+        owner = self.graph.node(node.shares) if node.shares else node
+        weight = self._integer_weights(owner, owner_scale)
+        bias = self._integer_bias(node, (scale.double() * input_scale.double()).detach())
         groups = node.channels if node.op == "affine" else 1
-        sums = F.conv2d(x, weight, None, node.stride, node.kernel // 2, groups=groups) + bias
+        sums = F.conv2d(x, weight, None, node.stride, node.kernel // 2, groups=groups)
+        if self.config.gradient_bits < 32 and self.training:
+            sums = rounded_gradient(sums, self.config.gradient_bits, self._noise)
+        sums = sums + bias
         output_scale = self._damped(node.output, sums.numel())
         factor = (input_scale * scale / output_scale)[:, None, None]
-        return round_clamp(sums * factor, -zero_point, self.activation_max - zero_point)
+        return round_clamp(sums * factor, -zero_point, self.activation_max(node.output) - zero_point)
 
     def _rescale(self, source: str, target: str, x: Tensor) -> Tensor:
         """Integers of one tensor as integers of another; nothing to do where they share a scale."""
@@ -309,13 +340,4 @@ class QuantizedCUNet(nn.Module):
         _, zero_point = self.activation_qparams(target)
         real = x * self._damped(source, x.numel())
         scale = self._damped(target, x.numel())
-        return round_clamp(real / scale, -zero_point, self.activation_max - zero_point)
-
-
-@torch.no_grad()
-def calibrate(graph: Graph, folded: dict[str, Tensor], images: Iterable[Tensor]) -> Ranges:
-    """Smallest and largest value of each activation group over batches of (B, 3, S, S) normalized images."""
-    ranges: Ranges = {}
-    for batch in images:
-        run_float(graph, folded, batch, ranges)
-    return ranges
+        return round_clamp(real / scale, -zero_point, self.activation_max(target) - zero_point)

@@ -12,19 +12,120 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "binarize",
     "choose_activation_qparams",
     "choose_weight_scale",
     "damp_gradient",
     "quantize",
     "round_clamp",
+    "round_gradient",
+    "rounded_gradient",
+    "ternarize",
 ]
 
 TINY = 1e-8
 
 
 def choose_weight_scale(weight: Tensor, quant_max: int) -> Tensor:
-    """Symmetric scale per output channel, (out,), that reaches the largest magnitude of each channel of (out, ...)."""
-    return (weight.detach().flatten(1).abs().amax(dim=1) / quant_max).clamp(min=TINY)
+    """Symmetric scale per output channel, (out,), of weights (out, ...) that are rounded to [-quant_max, quant_max].
+
+    With 8 bits it reaches the largest magnitude of each channel. With fewer it pays to clip: then it is the one of 40
+    scales from a fifth of that on with the smallest squared error.
+    """
+    rows = weight.detach().flatten(1)
+    full = (rows.abs().amax(dim=1) / quant_max).clamp(min=TINY)
+    if quant_max >= 127:
+        return full
+    best, least = full, torch.full_like(full, torch.inf)
+    for share in torch.linspace(0.2, 1.0, 40).tolist():
+        scale = (full * share)[:, None]
+        error = ((rows / scale).round().clamp(-quant_max, quant_max) * scale - rows).square().sum(dim=1)
+        best, least = torch.where(error < least, full * share, best), torch.minimum(error, least)
+    return best
+
+
+class _Sign(torch.autograd.Function):
+    """-1 or 1, 1 for zero; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.where(x < 0, -1.0, 1.0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0].clone()
+
+
+def binarize(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Binary weights: signs, and the mean magnitude of each filter as its scale (Rastegari et al., ECCV 2016).
+
+    Both are differentiable: the sign by the straight-through rule, in units of the scale.
+
+    Returns:
+        integers: -1 or 1, of the shape of ``weight``, (out, ...).
+        scale: (out,).
+    """
+    scale = _mean_rows(weight.abs()).clamp(min=TINY)
+    signs: Tensor = _Sign.apply(weight / _rows(scale.detach(), weight))  # type: ignore[no-untyped-call]
+    return signs, scale
+
+
+def ternarize(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Ternary weights: zero below 0.7 of a filter's mean magnitude; the rest's mean is the scale (Li et al., 2016).
+
+    Returns:
+        integers: -1, 0 or 1, of the shape of ``weight``, (out, ...).
+        scale: (out,).
+    """
+    limit = 0.7 * _mean_rows(weight.detach().abs()).clamp(min=TINY)
+    # half to even: a weight at the very limit is zero, too
+    integers = round_clamp(weight / _rows(2 * limit, weight), -1, 1)
+    kept = (integers.detach() != 0).to(weight.dtype)
+    share = _mean_rows(kept).clamp(min=TINY)
+    return integers, (_mean_rows(weight.abs() * kept) / share).clamp(min=TINY)
+
+
+def _mean_rows(values: Tensor) -> Tensor:
+    """Mean over all but the first dimension, summed in double: the same on every machine."""
+    return values.flatten(1).double().mean(dim=1).to(values.dtype)
+
+
+def _rows(scale: Tensor, weight: Tensor) -> Tensor:
+    return scale.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def round_gradient(gradient: Tensor, bits: int, noise: torch.Generator | None) -> Tensor:
+    """A gradient rounded to signed integers of so many bits times its largest magnitude, stochastically.
+
+    A value between two steps goes up with the probability of its distance to the lower one, so the mean stays
+    (Zhou et al., DoReFa-Net, 2016).
+    """
+    limit = 2 ** (bits - 1) - 1
+    step = gradient.abs().amax() / limit
+    if not bool(step > 0):
+        return gradient
+    noised = gradient / step + torch.rand(gradient.shape, generator=noise)
+    rounded: Tensor = torch.floor(noised).clamp(-limit, limit) * step
+    return rounded
+
+
+class _RoundedGradient(torch.autograd.Function):
+    """Identity whose gradient is rounded on its way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bits: int, noise: torch.Generator | None) -> Tensor:
+        ctx.bits, ctx.noise = bits, noise
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return round_gradient(gradients[0], ctx.bits, ctx.noise), None, None
+
+
+def rounded_gradient(x: Tensor, bits: int, noise: torch.Generator | None) -> Tensor:
+    """The tensor itself; the gradient that comes back through it is rounded by `round_gradient`."""
+    out: Tensor = _RoundedGradient.apply(x, bits, noise)  # type: ignore[no-untyped-call]
+    return out
 
 
 def choose_activation_qparams(low: float, high: float, quant_max: int, *, signed: bool) -> tuple[float, int]:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cunet_deploy.model.graph import Node
-from cunet_deploy.quantize.network import QuantizedCUNet, move
+from cunet_deploy.quantize.floats import move
+from cunet_deploy.quantize.network import QuantizedCUNet
 
 __all__ = ["run_integer"]
 
@@ -34,7 +35,9 @@ def run_integer(network: QuantizedCUNet, image: Tensor) -> list[Tensor]:
     for node in graph.nodes:
         inputs = [values[x] for x in node.inputs]
         if node.op in ("max_pool", "upsample"):
-            values[node.output] = move(node, inputs[0])
+            values[node.output] = move(node, inputs)
+        elif node.op == "add":
+            values[node.output] = _sum(network, node, inputs)
         elif node.op == "concat":
             values[node.output] = torch.cat(
                 [_rescale(network, x, node.output, value) for x, value in zip(node.inputs, inputs, strict=True)], dim=1
@@ -57,7 +60,17 @@ def _convolve(network: QuantizedCUNet, node: Node, x: Tensor) -> Tensor:
     sums = F.conv2d(x - input_zero, weight.double(), bias.double(), node.stride, node.kernel // 2, groups=groups)
     factor = (input_scale * network.weight_scale(node) / output_scale).float()
     rounded = torch.round(sums.float() * factor[:, None, None]).double()
-    return (rounded + output_zero).clamp(0, network.activation_max)
+    return (rounded + output_zero).clamp(0, network.activation_max(node.output))
+
+
+def _sum(network: QuantizedCUNet, node: Node, inputs: list[Tensor]) -> Tensor:
+    """Two tensors, each brought to the scale of the result in float32, added and rounded once."""
+    target_scale, target_zero = network.activation_qparams(node.output)
+    parts = []
+    for name, x in zip(node.inputs, inputs, strict=True):
+        scale, zero_point = network.activation_qparams(name)
+        parts.append((x - zero_point).float() * (scale / target_scale))
+    return (torch.round(parts[0] + parts[1]).double() + target_zero).clamp(0, network.activation_max(node.output))
 
 
 def _rescale(network: QuantizedCUNet, source: str, target: str, x: Tensor) -> Tensor:
@@ -67,4 +80,4 @@ def _rescale(network: QuantizedCUNet, source: str, target: str, x: Tensor) -> Te
     if network.groups.of[source] == network.groups.of[target]:
         return x
     real = (x - zero_point).float() * scale
-    return (torch.round(real / target_scale).double() + target_zero).clamp(0, network.activation_max)
+    return (torch.round(real / target_scale).double() + target_zero).clamp(0, network.activation_max(target))

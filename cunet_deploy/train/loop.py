@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cunet_deploy.checkpoint import Checkpoint, TorchSession, normalize, save_checkpoint
+from cunet_deploy.checkpoint import (
+    Checkpoint,
+    TorchSession,
+    float_model,
+    load_checkpoint,
+    normalize,
+    save_checkpoint,
+)
 from cunet_deploy.config import Config
 from cunet_deploy.data.augment import Augmenter
 from cunet_deploy.data.batches import count_batches, plain_batches, training_batches
@@ -30,14 +38,20 @@ from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.metrics import normalized_errors
 from cunet_deploy.model.cunet import CUNet, initialize
-from cunet_deploy.model.graph import build_graph, fold
-from cunet_deploy.quantize.network import QuantizedCUNet, calibrate
+from cunet_deploy.model.graph import fold
+from cunet_deploy.model.networks import build_graph, build_network
+from cunet_deploy.quantize.bias import correct_biases
+from cunet_deploy.quantize.floats import calibrate
+from cunet_deploy.quantize.network import QuantizedCUNet
 from cunet_deploy.skeletons import get_skeleton
 from cunet_deploy.train.average import Average
 from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.loss import make_targets, total_loss
+from cunet_deploy.train.phase import Phase, format_of_epoch
 from cunet_deploy.train.pictures import contact_sheet, save_curves
+from cunet_deploy.train.saved import eight_bit
 from cunet_deploy.train.schedule import cosine, one_cycle
+from cunet_deploy.train.teacher import Teacher, check_parent
 from cunet_deploy.train.threshold import choose_min_score
 
 __all__ = ["Examples", "Progress", "Trainer", "load_examples"]
@@ -97,36 +111,6 @@ def load_examples(config: Config, data: Path, bad: list[str] | None = None) -> E
     return Examples(train, validation, photos)
 
 
-@dataclass
-class _Phase:
-    """A network in training with all that changes as it goes."""
-
-    kind: str
-    network: nn.Module
-    average: Average
-    optimizer: torch.optim.Optimizer
-    epochs: int
-    schedule: Callable[[float], float]
-    epoch: int = 0
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "epoch": self.epoch,
-            "network": self.network.state_dict(),
-            "average": self.average.network.state_dict(),
-            "average_steps": self.average.steps,
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load(self, table: Mapping[str, Any]) -> None:
-        self.epoch = table["epoch"]
-        self.network.load_state_dict(table["network"])
-        self.average.network.load_state_dict(table["average"])
-        self.average.steps = table["average_steps"]
-        self.optimizer.load_state_dict(table["optimizer"])
-
-
 class Trainer:
     """Runs the phases of a configuration in a run folder.
 
@@ -135,9 +119,23 @@ class Trainer:
         examples: on what.
         folder: where to leave results; prepared already.
         progress: told about every step and epoch.
+        parent: float checkpoint from which the quantized phase starts, in place of a float phase.
+        teacher: float checkpoint whose heatmaps the float phase learns from, by the weight ``[train] distill``.
+
+    Raises:
+        InputError: the parent or the teacher does not fit the configuration.
     """
 
-    def __init__(self, config: Config, examples: Examples, folder: RunFolder, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: Config,
+        examples: Examples,
+        folder: RunFolder,
+        progress: Progress,
+        *,
+        parent: Checkpoint | None = None,
+        teacher: Checkpoint | None = None,
+    ) -> None:
         self.config = config
         self.examples = examples
         self.folder = folder
@@ -146,7 +144,14 @@ class Trainer:
         self.rule = CropRule(config.crop.size, config.crop.padding)
         self.augmenter = Augmenter(config.augment, self.rule, self.skeleton)
         self.photos = examples.photos
-        self.origin = _origin(examples)
+        if parent is not None:
+            check_parent(parent, config)
+        if (teacher is None) == (config.train.distill > 0 and parent is None):
+            raise InputError("a teacher and a [train] distill above 0 go together; give both, or neither")
+        self.parent = parent
+        self._parent_teacher: Teacher | None = None
+        self.teacher = None if teacher is None else Teacher(teacher, config)
+        self.origin = _origin(examples, parent or teacher)
 
     def run(self, *, resume: bool = False) -> Path:
         """Train to the end and return the path of the last checkpoint.
@@ -159,31 +164,38 @@ class Trainer:
         if state is not None:
             self._check_origin(state["origin"])
         rows = [*state["rows"]] if state else []
-        phase = self._float_phase()
+        if self.parent is not None and state is None:
+            save_checkpoint(self.parent, self.folder.checkpoint("float"), overwrite=True)
+            phase = self._quantized_phase(float_model(self.parent))
+        else:
+            phase = self._float_phase()
         if state is not None and state["phase"]["kind"] == "quantized":
             # The scales that the state will overwrite only need their shapes; zero points are fixed by calibration.
             phase = self._quantized_phase(zero_points=state["zero_points"])
         if state is not None:
-            phase.load(state["phase"])
+            phase.load(state["phase"], self.config.quant)
         else:
             self._save_state(phase, rows)  # so that a run that stops in its first epoch can go on, too
         while True:
             self._fit(phase, rows)
+            if phase.kind == "quantized" and self.config.quant.correct_bias:
+                self._correct_biases(phase)
             self._set_min_score(phase)
             if phase.kind == "quantized" or self.config.quant.epochs == 0:
                 return self.folder.checkpoint(phase.kind)
             phase = self._quantized_phase(phase.average.network)
 
-    def _float_phase(self) -> _Phase:
+    def _float_phase(self) -> Phase:
         train = self.config.train
-        model = CUNet(self.config.model, len(self.skeleton))
+        model = build_network(self.config.model, len(self.skeleton))
         initialize(model, torch.Generator().manual_seed(train.seed))
-        model.set_efficient(train.memory_efficient)
+        if isinstance(model, CUNet):
+            model.set_efficient(train.memory_efficient)
         network = _channels_last(model)
         weights = [value for value in network.parameters() if value.ndim > 1]
         others = [value for value in network.parameters() if value.ndim <= 1]
         groups = [{"params": weights, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        return _Phase(
+        return Phase(
             "float",
             network,
             Average(network, train.ema_decay),
@@ -192,7 +204,7 @@ class Trainer:
             lambda progress: one_cycle(progress, train.learning_rate),
         )
 
-    def _quantized_phase(self, parent: nn.Module | None = None, zero_points: dict[str, int] | None = None) -> _Phase:
+    def _quantized_phase(self, parent: nn.Module | None = None, zero_points: dict[str, int] | None = None) -> Phase:
         """From a float parent, calibrated on training crops; or of the right shapes for a state to be loaded."""
         quant = self.config.quant
         graph = build_graph(self.config.model, len(self.skeleton), all_heads=True)
@@ -203,21 +215,29 @@ class Trainer:
             network = QuantizedCUNet(graph, quant, zero_points or {})
         network = _channels_last(network)
         trained = [value for value in network.parameters() if value.requires_grad]
-        return _Phase(
+        return Phase(
             "quantized",
             network,
             Average(network, self.config.train.ema_decay),
-            torch.optim.AdamW(trained, lr=quant.learning_rate, weight_decay=0.0),
+            torch.optim.AdamW(trained, lr=quant.learning_rate, weight_decay=quant.weight_decay),
             quant.epochs,
             lambda progress: cosine(progress, quant.learning_rate),
         )
+
+    def _correct_biases(self, phase: Phase) -> None:
+        """Give every channel of the trained network the mean of its float parent's."""
+        network = phase.average.network
+        assert isinstance(network, QuantizedCUNet)
+        folded = fold(network.graph, load_checkpoint(self.folder.checkpoint("float")).state)
+        batches = self._calibration()
+        correct_biases(network, folded, torch.cat(batches[:: max(1, len(batches) // 2)][:2]))
 
     def _calibration(self) -> list[Tensor]:
         few = self.examples.train[:: max(1, len(self.examples.train) // self.config.quant.calibration_examples)]
         batches = plain_batches(few, self.rule, self.photos, size=self.config.train.batch_size)
         return [normalize(batch.images) for batch in batches]
 
-    def _fit(self, phase: _Phase, rows: list[dict[str, Any]]) -> None:
+    def _fit(self, phase: Phase, rows: list[dict[str, Any]]) -> None:
         """Train a phase from its epoch to its end, saving after each epoch."""
         try:
             while phase.epoch < phase.epochs:
@@ -238,7 +258,7 @@ class Trainer:
             raise
         save_curves(rows, self.folder.path / "curves.png")
 
-    def _epoch(self, phase: _Phase) -> float:
+    def _epoch(self, phase: Phase) -> float:
         config, losses = self.config.train, []
         steps = count_batches(len(self.examples.train), config.batch_size)
         # Phases draw different crops: the quantized one goes on where the float one ended.
@@ -246,18 +266,24 @@ class Trainer:
         batches = training_batches(
             self.examples.train, self.augmenter, self.photos, size=config.batch_size, seed=config.seed, epoch=drawn
         )
-        phase.network.train()
+        teacher, distill = self._prepare_epoch(phase)
         low_precision = config.precision == "bfloat16" and phase.kind == "float"
         for step, batch in enumerate(batches):
             rate = phase.schedule((phase.epoch * steps + step) / (phase.epochs * steps))
             for group in phase.optimizer.param_groups:
                 group["lr"] = rate
             targets = make_targets(batch.points, self.config)
-            with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
-                heatmaps = phase.network(normalize(batch.images).contiguous(memory_format=torch.channels_last))
+            images = normalize(batch.images).contiguous(memory_format=torch.channels_last)
+            saving = eight_bit(phase.network) if config.saved_bits == 8 else nullcontext()
+            with torch.autocast("cpu", torch.bfloat16, enabled=low_precision), saving:
+                heatmaps = phase.network(images)
             loss = total_loss(heatmaps, targets, self.config)
+            if teacher is not None:
+                loss = loss + distill * teacher.loss(heatmaps, images, self.config.heatmap.foreground_weight)
             phase.optimizer.zero_grad()
             loss.backward()
+            if isinstance(phase.network, QuantizedCUNet):
+                phase.network.round_gradients()
             norm = torch.nn.utils.clip_grad_norm_(phase.network.parameters(), CLIP_NORM)
             if not torch.isfinite(norm):
                 raise CunetError(
@@ -265,10 +291,29 @@ class Trainer:
                     f"finite; start a new run with a lower learning_rate (it was {rate:.2g})"
                 )
             phase.optimizer.step()
+            if isinstance(phase.network, CUNet) and self.config.model.passes > 1:
+                phase.network.keep_positive()
             phase.average.update(phase.network)
             losses.append(float(loss.detach()))
             self.progress({"event": "step", "step": step + 1, "steps": steps, "loss": losses[-1]})
         return float(np.mean(losses))
+
+    def _prepare_epoch(self, phase: Phase) -> tuple[Teacher | None, float]:
+        """Bring the network into the state of its epoch; the teacher of the phase, if any, and its weight."""
+        phase.network.train()
+        if not isinstance(phase.network, QuantizedCUNet):
+            return self.teacher, self.config.train.distill
+        quant = self.config.quant
+        phase.network.seed_gradients(self.config.train.seed * 1_000_003 + phase.epoch)
+        wanted = format_of_epoch(quant, phase.epoch)
+        if phase.epoch and wanted != format_of_epoch(quant, phase.epoch - 1):
+            phase.network.set_weight_format(wanted, fit_scales=True)
+            assert isinstance(phase.average.network, QuantizedCUNet)
+            phase.average.network.set_weight_format(wanted, fit_scales=True)
+            phase.average.network.load_state_dict(phase.network.state_dict())
+        if quant.distill > 0 and self._parent_teacher is None:
+            self._parent_teacher = Teacher(load_checkpoint(self.folder.checkpoint("float")), self.config)
+        return self._parent_teacher, quant.distill
 
     @torch.inference_mode()
     def _validate(self, network: nn.Module) -> float:
@@ -288,12 +333,12 @@ class Trainer:
         errors = normalized_errors(np.stack(found), np.stack(true), self.skeleton)
         return round(100 * float(np.nanmean(errors)), 4)
 
-    def _save(self, phase: _Phase, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _save(self, phase: Phase, rows: Sequence[Mapping[str, Any]]) -> None:
         self._save_checkpoint(phase)
         self._save_state(phase, rows)
         self.folder.write_rows(list(rows))
 
-    def _save_state(self, phase: _Phase, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _save_state(self, phase: Phase, rows: Sequence[Mapping[str, Any]]) -> None:
         zero_points = phase.network.zero_points if isinstance(phase.network, QuantizedCUNet) else {}
         table = {"config": self.config.to_dict(), "origin": self.origin, "rows": list(rows)}
         self.folder.save_state({**table, "phase": phase.state(), "zero_points": zero_points})
@@ -305,34 +350,39 @@ class Trainer:
                 f"{self.folder.path}: was trained on other photos or labels than --data holds now; give it the same "
                 "data, or start a new run in another folder"
             )
+        if origin.get("other") != mine.get("other"):
+            raise InputError(
+                f"{self.folder.path}: was started with another --from or --teacher; resume with the same checkpoint"
+            )
         if origin["threads"] != mine["threads"]:
             raise InputError(
                 f"{self.folder.path}: was trained with {origin['threads']} threads, which sum in another order than "
                 f"{mine['threads']} do; add --threads {origin['threads']} to go on to the same weights"
             )
 
-    def _checkpoint(self, phase: _Phase) -> Checkpoint:
+    def _checkpoint(self, phase: Phase) -> Checkpoint:
         network = phase.average.network
         if isinstance(network, QuantizedCUNet):
             return Checkpoint.of_quantized(self.config, network)
         return Checkpoint.of_float(self.config, network)
 
-    def _save_checkpoint(self, phase: _Phase) -> None:
+    def _save_checkpoint(self, phase: Phase) -> None:
         save_checkpoint(self._checkpoint(phase), self.folder.checkpoint(phase.kind), overwrite=True)
 
-    def _set_min_score(self, phase: _Phase) -> None:
+    def _set_min_score(self, phase: Phase) -> None:
         """Measure the score threshold of a finished phase and put it into its checkpoint."""
         checkpoint, examples = self._checkpoint(phase), self.examples.validation or self.examples.train
         score = choose_min_score(TorchSession(checkpoint, exact=False), examples, self.photos)
         save_checkpoint(replace(checkpoint, min_score=score), self.folder.checkpoint(phase.kind), overwrite=True)
 
 
-def _origin(examples: Examples) -> dict[str, Any]:
+def _origin(examples: Examples, other: Checkpoint | None) -> dict[str, Any]:
     """What the weights of a run hang on beside its configuration."""
     digest = hashlib.sha256()
     for example in (*examples.train, *examples.validation):
         digest.update(example.image.name.encode() + example.points.tobytes())
-    return {"examples": digest.hexdigest(), "threads": torch.get_num_threads()}
+    origin = {"examples": digest.hexdigest(), "threads": torch.get_num_threads()}
+    return origin if other is None else {**origin, "other": other.checksum}
 
 
 def _channels_last(network: Network) -> Network:

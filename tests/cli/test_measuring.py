@@ -19,6 +19,7 @@ from drawn import tiny_config, write_faces
 from cunet_deploy import zoo
 from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
 from cunet_deploy.cli import cli
+from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
 from cunet_deploy.model.cunet import CUNet, initialize
 
@@ -43,10 +44,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
     """A folder with float.pt, quantized.pt, other.pt (another network) and the bundles float/ and int8/."""
     folder = tmp_path_factory.mktemp("made")
     parent = network(0)
-    small = quantized_checkpoint(parent, 8, faces)
+    small = quantized_checkpoint(parent, QuantConfig(), faces)
     save_checkpoint(parent, folder / "float.pt")
     save_checkpoint(small, folder / "quantized.pt")
-    save_checkpoint(quantized_checkpoint(network(1), 8, faces), folder / "other.pt")
+    save_checkpoint(quantized_checkpoint(network(1), QuantConfig(), faces), folder / "other.pt")
     export_checkpoint(parent, folder / "float")
     export_checkpoint(small, folder / "int8")
     return folder

@@ -32,7 +32,7 @@ from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.writer import write_model
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 from cunet_deploy.model.cunet import CUNet, initialize
-from cunet_deploy.quantize.network import calibrate
+from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.runtime.sessions import open_session
 
 BLOCKS = [("pre", "conv7"), ("pre", "conv3x2"), ("post", "conv7"), ("post", "conv3x2")]

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from cunet_deploy.config import ModelConfig
 from cunet_deploy.errors import ConfigError
 from cunet_deploy.model.cunet import BatchNorm, CUNet, initialize
-from cunet_deploy.model.graph import build_graph, fold
-from cunet_deploy.quantize.network import run_float
+from cunet_deploy.model.graph import fold
+from cunet_deploy.model.networks import build_graph
+from cunet_deploy.quantize.floats import run_float
 from cunet_deploy.train.memory import saved_activation_bytes
 
 # P, N, K, all parameters, convolution weights, 3x3 weights, GMACs at 256 px with every head

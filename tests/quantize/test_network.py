@@ -11,8 +11,11 @@ from drawn import wake_heads
 from cunet_deploy.config import ModelConfig, QuantConfig
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.cunet import CUNet, initialize
-from cunet_deploy.model.graph import build_graph, fold
-from cunet_deploy.quantize.network import QuantizedCUNet, activation_groups, calibrate, run_float
+from cunet_deploy.model.graph import fold
+from cunet_deploy.model.networks import build_graph
+from cunet_deploy.quantize.floats import calibrate, run_float
+from cunet_deploy.quantize.groups import activation_groups
+from cunet_deploy.quantize.network import QuantizedCUNet
 from cunet_deploy.quantize.reference import run_integer
 
 LANDMARKS = 5

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from drawn import tiny_config, write_faces
 
 from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
+from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
 from cunet_deploy.model.cunet import CUNet, initialize
 
@@ -37,7 +38,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, script: ModuleType) -> Pa
     model = CUNet(config.model, 68)
     initialize(model, torch.Generator().manual_seed(0))
     parent = Checkpoint.of_float(config, model)
-    small = quantized_checkpoint(parent, 8, faces)
+    small = quantized_checkpoint(parent, QuantConfig(), faces)
     export_checkpoint(small, root / "models" / "tiny")
     save_checkpoint(parent, root / "models" / "tiny" / "float.pt")
     save_checkpoint(small, root / "models" / "tiny" / "checkpoint.pt")

@@ -1,0 +1,57 @@
+"""A phase of training, float or quantized, with all that changes as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from cunet_deploy.config import QuantConfig
+from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.train.average import Average
+
+__all__ = ["Phase", "format_of_epoch"]
+
+
+@dataclass
+class Phase:
+    """A network in training with all that changes as it goes."""
+
+    kind: str
+    network: nn.Module
+    average: Average
+    optimizer: torch.optim.Optimizer
+    epochs: int
+    schedule: Callable[[float], float]
+    epoch: int = 0
+
+    def state(self) -> dict[str, Any]:
+        """All of it, to be saved."""
+        return {
+            "kind": self.kind,
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "average_steps": self.average.steps,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load(self, table: Mapping[str, Any], quant: QuantConfig) -> None:
+        """The inverse of `state`."""
+        self.epoch = table["epoch"]
+        for network in (self.network, self.average.network):
+            if isinstance(network, QuantizedCUNet):
+                network.set_weight_format(format_of_epoch(quant, max(self.epoch - 1, 0)), fit_scales=False)
+        self.network.load_state_dict(table["network"])
+        self.average.network.load_state_dict(table["average"])
+        self.average.steps = table["average_steps"]
+        self.optimizer.load_state_dict(table["optimizer"])
+
+
+def format_of_epoch(quant: QuantConfig, epoch: int) -> str:
+    """The weight format of the inner layers in an epoch of the quantized phase, counted from 0."""
+    formats = (*quant.progressive, quant.weights)
+    return formats[min(epoch * len(formats) // max(quant.epochs, 1), len(formats) - 1)]

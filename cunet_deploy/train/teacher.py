@@ -1,0 +1,78 @@
+"""A trained float network whose heatmaps another one learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cunet_deploy.checkpoint import Checkpoint, float_model
+from cunet_deploy.config import Config
+from cunet_deploy.errors import InputError
+
+__all__ = ["Teacher", "check_parent"]
+
+
+class Teacher:
+    """Heatmaps of a float checkpoint.
+
+    Args:
+        checkpoint: float, of the same landmarks, crop and heatmap size as the network that learns.
+        config: of that network.
+
+    Raises:
+        InputError: it does not fit.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, config: Config) -> None:
+        mine = checkpoint.config
+        if checkpoint.kind != "float":
+            raise InputError("the teacher is quantized; name a float checkpoint (float.pt)")
+        if (mine.skeleton, mine.crop, mine.model.stride) != (config.skeleton, config.crop, config.model.stride):
+            raise InputError(
+                f"the teacher {mine.name!r} has other landmarks, crops or heatmaps than this configuration; "
+                "skeleton and [crop] must be the same"
+            )
+        self._model = float_model(checkpoint).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._precision = config.train.precision
+
+    @torch.inference_mode()
+    def heatmaps(self, images: Tensor) -> list[Tensor]:
+        """One (B, K, H, W) tensor for each supervised U-Net, never negative."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._precision == "bfloat16"):
+            maps: Sequence[Tensor] = self._model(images)
+        return [item.float().clamp(min=0) for item in maps]
+
+    def loss(self, heatmaps: Sequence[Tensor], images: Tensor, foreground_weight: float) -> Tensor:
+        """Mean of (1 + w t) (prediction - t)^2 with the teacher's heatmaps t, over the supervised U-Nets.
+
+        Every U-Net learns from the teacher's of the same place where both have as many, else from the teacher's last.
+        """
+        theirs = [maps.clone() for maps in self.heatmaps(images)]
+        if len(theirs) != len(heatmaps):
+            theirs = theirs[-1:] * len(heatmaps)
+        losses = [
+            ((1 + foreground_weight * wanted) * (maps.float() - wanted).square()).mean()
+            for maps, wanted in zip(heatmaps, theirs, strict=True)
+        ]
+        return torch.stack(losses).mean()
+
+
+def check_parent(parent: Checkpoint, config: Config) -> None:
+    """Whether the quantized phase of a configuration can start from a float checkpoint.
+
+    Raises:
+        InputError: it is quantized, or another network, skeleton or crop.
+    """
+    if parent.kind != "float":
+        raise InputError("--from: the checkpoint is quantized; name a float one (float.pt)")
+    if config.quant.epochs < 1:
+        raise InputError("--from: starts the quantized phase, but [quant] epochs is 0; set it")
+    for name in ("skeleton", "model", "crop", "heatmap"):
+        mine, theirs = getattr(config, name), getattr(parent.config, name)
+        if mine != theirs:
+            raise InputError(
+                f"--from: the checkpoint {parent.config.name!r} has another [{name}] ({theirs}) than the configuration "
+                f"({mine}); start from one that was trained with it"
+            )
