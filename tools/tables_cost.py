@@ -130,10 +130,10 @@ def measure_memory(rows: Any) -> dict[str, Any]:
         "title": "Memory of training",
         "text": "What a step holds between the forward and the backward pass at 256 px, measured on one image by "
         "counting the storages that autograd keeps (`cunet_deploy/train/memory.py`); activations grow with the "
-        "batch, so batch 8 is 8 times as much. *Efficient* computes concatenations and normalizations again (`memory_efficient`), "
-        "*8 bit* keeps activations as bytes (`saved_bits = 8`). Gradients and AdamW's two moments are 12 bytes a "
-        "parameter. This is not the resident size of the process, which also holds weights, workspaces and the "
-        "allocator's slack.",
+        "batch, so batch 8 is 8 times as much. *Efficient* computes concatenations and normalizations again "
+        "(`memory_efficient`), *8 bit* keeps activations as bytes (`saved_bits = 8`). Gradients and AdamW's two "
+        "moments are 12 bytes a parameter. This is not the resident size of the process, which also holds weights, "
+        "workspaces and the allocator's slack.",
         "columns": [
             "stages",
             "network",
