@@ -5,10 +5,11 @@
     python tools/measure_models.py --check
 
 The first form writes ``models/NAME/numbers.json``: accuracy of the float parent, of the released quantized checkpoint
-and of the released ``model.onnx`` on the same faces, what 8 bits cost (paired), latency of ``model.onnx`` against the
-float export in one interleaved run, file sizes, parity, machine and versions. ``--readme`` writes the
-tables of README.md and of the models' cards from the ``numbers.json`` files; ``--check`` only says, with exit code 1,
-whether they are current.
+and of the released ``model.onnx`` on the same faces, what quantizing cost (paired), latency of ``model.onnx`` against
+the float export in one interleaved run, file sizes, parity, machine and versions. A model of fewer bits is a twin of
+the 8-bit one that its float parent lies with (``--float models/face68-s/float.pt``), and is timed against that, too.
+``--readme`` writes the tables of README.md and of the models' cards from the ``numbers.json`` files; ``--check`` only
+says, with exit code 1, whether they are current.
 """
 
 from __future__ import annotations
@@ -27,19 +28,21 @@ import cv2
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.bench.latency import Candidate, Scene, drawn_picture, measure_latency, ratio
+from cunet_deploy.checkpoint import load_checkpoint
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation import Evaluation, compare, evaluate, open_model
 from cunet_deploy.runtime.sessions import open_session
 
+WEIGHTS = {"1": "binary", "ternary": "ternary"}
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- released models: begin -->", "<!-- released models: end -->"
 CALLS = 10
 
 HEADER = """\
-| model | input | file | NME float | NME 8 bit | cost of 8 bit | network float | network 8 bit | 8 bit / float |
-|---|---|---|---|---|---|---|---|---|
+| model | weights | file | NME float | NME quantized | cost | float | quantized | quantized / float | / 8 bit |
+|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -96,12 +99,17 @@ def measure_model(folder: Path, parent: Path, data: Path, title: str, rounds: in
     released, model = evaluations["released"], paths["released"].read_bytes()
     if evaluations["float"].manifest.crop != released.manifest.crop:
         raise InputError(f"{parent}: takes other crops than {folder.name}; is it the float parent of this model?")
-    latency, float_bytes = _latency(paths["released"], parent, rounds)
+    twin = None if parent.parent == folder else parent.with_name("model.onnx")
+    latency, float_bytes = _latency(paths["released"], parent, twin, rounds)
+    quant = load_checkpoint(paths["quantized"]).config.quant
     sidecar = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     place = "/".join(data.resolve().parts[-3:])
+    other = "" if twin is None else f" --float models/{parent.parent.name}/{parent.name}"
     return {
         "model": folder.name,
-        "command": f"python tools/measure_models.py {folder.name} --data {place}",
+        "command": f"python tools/measure_models.py {folder.name}{other} --data {place}",
+        "parent": parent.parent.name,
+        "weights": quant.weights,
         "input_pixels": released.manifest.crop.size,
         "crop_padding": released.manifest.crop.padding,
         "weight_bits": released.manifest.weight_bits,
@@ -142,28 +150,34 @@ def _differences(evaluation: Evaluation, reference: Evaluation) -> dict[str, Any
     return {measure.key: measure.estimate.to_dict() for measure in compare(evaluation, reference)}
 
 
-def _latency(model: Path, parent: Path, rounds: int) -> tuple[dict[str, Any], int]:
-    """Single-thread latency of the model against the float export of its parent, and the size of that export."""
-    from cunet_deploy.checkpoint import load_checkpoint
+def _latency(model: Path, parent: Path, twin: Path | None, rounds: int) -> tuple[dict[str, Any], int]:
+    """Single-thread latency of the model against the float export of its parent and its 8-bit twin, if it has one.
+
+    Returns:
+        The table, and the bytes of the float export.
+    """
     from cunet_deploy.export.bundle import export_checkpoint
 
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         exported = export_checkpoint(load_checkpoint(parent), Path(folder) / "float")
-        files = {"float": exported.path / "model.onnx", "released": model}
+        files = {"float": exported.path / "model.onnx", "released": model} | ({} if twin is None else {"twin": twin})
         candidates = [Candidate(kind, partial(open_session, file, threads=1)) for kind, file in files.items()]
-        first, second = measure_latency(candidates, Scene.centred(drawn_picture()), rounds=rounds, calls=CALLS)
+        timings = measure_latency(candidates, Scene.centred(drawn_picture()), rounds=rounds, calls=CALLS)
         size = files["float"].stat().st_size
-    return {
+    timed = dict(zip(files, timings, strict=True))
+    table = {
         "threads": 1,
         "batch": 1,
         "rounds": rounds,
         "calls_per_round": CALLS,
-        "float": first.to_dict(),
-        "released": second.to_dict(),
-        "network_ratio_released_to_float": ratio(second, first, stage="network").to_dict(),
-        "total_ratio_released_to_float": ratio(second, first).to_dict(),
-    }, size
+        **{kind: timing.to_dict() for kind, timing in timed.items()},
+    }
+    for kind in (kind for kind in files if kind != "released"):
+        for name, stage in (("network", "network"), ("total", None)):
+            estimate = ratio(timed["released"], timed[kind], stage=stage)
+            table[f"{name}_ratio_released_to_{kind}"] = estimate.to_dict()
+    return table, size
 
 
 def table_of(all_numbers: list[dict[str, Any]]) -> str:
@@ -182,7 +196,7 @@ def _row(numbers: dict[str, Any]) -> str:
     key = f"nme_{accuracy['normalizer']}"
     cells = [
         f"`{numbers['model']}`",
-        f"{numbers['input_pixels']} px",
+        WEIGHTS.get(numbers["weights"], f"{numbers['weights']} bit"),
         f"{numbers['file']['bytes'] / 1e6:.2f} MB",
         _percent(accuracy["float"][f"{key}_percent"]),
         _percent(accuracy["released"][f"{key}_percent"]),
@@ -190,6 +204,7 @@ def _row(numbers: dict[str, Any]) -> str:
         f"{latency['float']['network_p50_ms']:.2f} ms",
         f"{latency['released']['network_p50_ms']:.2f} ms",
         f"{latency['network_ratio_released_to_float']['value']:.2f}",
+        f"{latency['network_ratio_released_to_twin']['value']:.2f}" if "twin" in latency else "-",
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -206,10 +221,11 @@ def _note(numbers: dict[str, Any]) -> str:
     accuracy, machine = numbers["accuracy"], numbers["machine"]
     normalizer, sets = accuracy["normalizer"].replace("_", " "), ", ".join(machine.get("instruction_sets", []))
     return (
-        f"NME by {normalizer} on {accuracy['objects']} faces of the {accuracy['dataset']} with 95 % intervals; "
-        "the cost is relative to float, paired. "
-        f"Latency is the median of one thread with batch 1 of ONNX Runtime {numbers['versions']['onnxruntime']} on "
-        f"{machine['processor']}{f', {sets}' if sets else ''}; the two were timed in turns. Written by "
+        f"Crops of {numbers['input_pixels']} px. NME by {normalizer} on {accuracy['objects']} faces of the "
+        f"{accuracy['dataset']} with 95 % intervals; the cost is relative to float, paired. "
+        "Times are medians of the network alone, of one thread with batch 1 of ONNX Runtime "
+        f"{numbers['versions']['onnxruntime']} on "
+        f"{machine['processor']}{f', {sets}' if sets else ''}; all were timed in turns. Written by "
         "`tools/measure_models.py`."
     )
 
@@ -219,9 +235,15 @@ def update_tables(models: Path, *, write: bool) -> list[Path]:
 
     With ``write`` they are brought up to date, and none is left.
     """
-    folders = sorted((file.parent for file in models.glob("*/numbers.json")), reverse=True)
+    folders = sorted((file.parent for file in models.glob("*/numbers.json")), key=_place)
     documents = {models.parent / "README.md": folders} | {folder / "README.md": [folder] for folder in folders}
     return [path for path, shown in documents.items() if not _update(path, shown, write=write)]
+
+
+def _place(folder: Path) -> tuple[int, str, int]:
+    """Where a model stands in the table: families by the size of their float parent, in each the largest file first."""
+    numbers = json.loads((folder / "numbers.json").read_text(encoding="utf-8"))
+    return numbers["file"]["float_bytes"], numbers["parent"], -numbers["file"]["bytes"]
 
 
 def _update(path: Path, folders: list[Path], *, write: bool) -> bool:

@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 from drawn import tiny_config, write_faces
 
-from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
+from cunet_deploy.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
 from cunet_deploy.model.cunet import CUNet, initialize
@@ -69,6 +69,28 @@ def test_the_numbers_hold_every_figure_and_no_date(measured: Path) -> None:
     assert not [key for key in numbers if "date" in key or "time" in key]
 
 
+def test_a_model_of_fewer_bits_is_timed_against_its_8_bit_twin(
+    measured: Path, script: ModuleType, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(measured, tmp_path / "repository"))
+    tiny, binary = root / "models" / "tiny", root / "models" / "tiny-binary"
+    parent = load_checkpoint(tiny / "float.pt")
+    small = quantized_checkpoint(parent, QuantConfig(weight_bits=1), root / "faces")
+    export_checkpoint(small, binary)
+    save_checkpoint(small, binary / "checkpoint.pt")
+    (binary / "README.md").write_text(f"{script.BEGIN}\n{script.END}\n")
+    arguments = ["tiny-binary", "--float", tiny / "float.pt", "--data", root / "faces", "--models", root / "models"]
+    result = CliRunner().invoke(script.main, [str(item) for item in (*arguments, "--rounds", 3, "--readme")])
+    assert result.exit_code == 0, result.output
+    numbers = json.loads((binary / "numbers.json").read_text())
+    assert numbers["parent"] == "tiny"
+    assert "--float models/tiny/float.pt" in numbers["command"]
+    assert numbers["latency"]["network_ratio_released_to_twin"]["value"] > 0
+    lines = [line for line in (root / "README.md").read_text().splitlines() if line.startswith("| `tiny")]
+    assert [line.split("|")[2].strip() for line in lines] == ["8 bit", "binary"]
+    assert [line.split("|")[-2].strip() == "-" for line in lines] == [True, False]
+
+
 def test_readme_and_cards_are_brought_up_to_date_and_then_stay(
     measured: Path, script: ModuleType, tmp_path: Path
 ) -> None:
@@ -85,7 +107,7 @@ def test_readme_and_cards_are_brought_up_to_date_and_then_stay(
         text = document.read_text()
         assert text.startswith("# Title\n")
         assert text.endswith(f"{script.END}\n\nmore\n")
-        assert "| `tiny` | 32 px |" in text
+        assert "| `tiny` | 8 bit |" in text
         assert "old" not in text
     assert run("--check") == 0
     assert run("--readme") == 0
