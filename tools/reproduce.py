@@ -112,7 +112,8 @@ def load_rows() -> dict[str, dict[str, Any]]:
 def config_of(name: str, row: dict[str, Any]) -> dict[str, Any]:
     """The configuration of a row: tools/tables/base.toml, or the one it names, with the row's changes."""
     table = tomllib.loads((ROOT / row.get("base", "tools/tables/base.toml")).read_text(encoding="utf-8"))
-    table["name"] = name
+    if "base" not in row:
+        table["name"] = name
     for key, value in row.get("set", {}).items():
         table[key] = {**table.get(key, {}), **value} if isinstance(value, dict) else value
     return table

@@ -48,6 +48,11 @@ SECTIONS = {
         "The hourglass has about three times the parameters of the CU-Net above it and was trained for the same time: "
         "its number of epochs is the CU-Net's, divided by the measured ratio of the time of a step (`measure steps`).",
     ),
+    "memory-training": (
+        "Training in less memory",
+        "What is kept for the backward pass is rounded to 8 bits, concatenations and normalizations are computed again: "
+        "the same network and schedule with and without.",
+    ),
     "bits": (
         "Bits",
         "`face68-s`, from its float weights, by quantization-aware training. I is the bits of the inputs of "
