@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["draw_landmarks"]
+__all__ = ["draw_into", "draw_landmarks"]
 
 # Blue and yellow of Okabe and Ito's palette, BGR: told apart in every common kind of colour blindness, and both are
 # seen on skin. A dark rim keeps them apart from bright ground.
@@ -25,15 +25,26 @@ def draw_landmarks(
     ids: NDArray[np.integer],
     skeleton: Skeleton,
 ) -> NDArray[np.uint8]:
-    """A copy of an image with the landmarks of N objects: contours along the skeleton's edges, points on top.
+    """A copy of an image with the landmarks of N objects; see `draw_into`."""
+    canvas = image.copy()
+    draw_into(canvas, points, ids, skeleton)
+    return canvas
+
+
+def draw_into(
+    canvas: NDArray[np.uint8],
+    points: NDArray[np.floating],
+    ids: NDArray[np.integer],
+    skeleton: Skeleton,
+) -> None:
+    """Draw the landmarks of N objects: contours along the skeleton's edges, points on top.
 
     Args:
-        image: (H, W, 3) uint8 BGR.
+        canvas: (H, W, 3) uint8 BGR, writable and contiguous; it is changed.
         points: (N, K, 2) pixels of the image.
         ids: (N,) numbers, written beside the objects where there are several.
         skeleton: of the K landmarks.
     """
-    canvas = image.copy()
     edges = np.array(skeleton.edges, np.intp).reshape(-1, 2)
     for landmarks, identity in zip(points, ids, strict=True):
         extent = float(np.ptp(landmarks, axis=0).max())
@@ -49,7 +60,6 @@ def draw_landmarks(
         cv2.polylines(canvas, dots, False, _POINT, dot, kind, _FRACTION_BITS)
         if len(points) > 1:
             _write_number(canvas, str(int(identity)), landmarks, extent)
-    return canvas
 
 
 def _write_number(canvas: NDArray[np.uint8], text: str, landmarks: NDArray[np.floating], extent: float) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from cunet_deploy.detect import Detector, open_detector
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import Frame, ImageFiles, Picture, open_source, read_ahead
+from cunet_deploy.media import DEPTH, Frame, ImageFiles, Picture, open_source, read_ahead
 from cunet_deploy.runtime.locate import check_boxes, locate
 from cunet_deploy.runtime.preprocess import as_bgr
 from cunet_deploy.runtime.search import Search, plausible
@@ -104,6 +104,9 @@ class Localizer:
     ) -> Generator[Frame, None, None]:
         """Localize in each frame of a source; in video, boxes follow from the landmarks of the frame before.
 
+        The next frames are read in a thread meanwhile, a few at most, unless the source is a single image. The thread
+        ends with the generator; close it to stop early. The image of a frame that came is yours to draw into.
+
         Args:
             source: a video, an image, a folder or pattern of images, or successive frames.
             follow: whether successive frames show the same scene; ``None``: unless the source is image files.
@@ -118,7 +121,8 @@ class Localizer:
         opened = open_source(source) if isinstance(source, (str, Path)) else source
         if follow is None:
             follow = not isinstance(opened, ImageFiles)
-        with closing(read_ahead(_pictures(opened))) as pictures:
+        depth = 0 if isinstance(opened, ImageFiles) and opened.count == 1 else DEPTH
+        with closing(read_ahead(_pictures(opened), depth)) as pictures:
             yield from self._follow(pictures) if follow else self._each(pictures)
 
     def close(self) -> None:

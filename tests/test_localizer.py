@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from dots import DOTS, TEMPLATE, box, draw, scene
 import cunet_deploy
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.localizer import Localizer
-from cunet_deploy.media import Picture
+from cunet_deploy.media import DEPTH, Frame, Picture, WriteBehind
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +205,53 @@ def test_a_stream_opens_files_itself(localizer: Localizer, tmp_path: Path) -> No
     (frame,) = localizer.stream(tmp_path / "one.png")
     assert frame.name == "one.png"
     assert np.abs(frame.landmarks.points[0] - points).max() < 0.5
+
+
+def test_one_image_needs_no_thread(localizer: Localizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise AssertionError(f"{thread.name} was started")
+
+    cv2.imwrite(str(tmp_path / "one.png"), scene()[0])
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert len(list(localizer.stream(tmp_path / "one.png"))) == 1
+    assert len(list(localizer.stream(tmp_path))) == 1
+
+
+def test_the_image_of_a_frame_that_came_may_be_drawn_into(localizer: Localizer) -> None:
+    plain = [frame.landmarks.points for frame in localizer.stream([image for image, _ in moving(40)])]
+    for frame, points in zip(localizer.stream([image for image, _ in moving(40)]), plain, strict=True):
+        frame.image[:] = 0
+        np.testing.assert_array_equal(frame.landmarks.points, points)
+
+
+def test_a_slow_writer_bounds_the_frames_in_memory(localizer: Localizer) -> None:
+    made = 0
+    gone: list[int] = []
+    counts, written = [], []
+    full = threading.Event()
+
+    def frames() -> Iterator[np.ndarray]:
+        nonlocal made
+        for index in range(40):
+            image = scene((110 + 3 * index, 120), 36)[0]
+            weakref.finalize(image, gone.append, index)
+            made += 1
+            counts.append(made - len(gone))
+            if made == 2 * DEPTH + 3:
+                full.set()
+            yield image
+            del image
+
+    def write(frame: Frame) -> None:
+        assert full.wait(20)
+        written.append(frame.index)
+
+    with WriteBehind(write) as writer:
+        for frame in localizer.stream(frames()):
+            writer.put(frame)
+        del frame
+    assert written == list(range(40))
+    assert max(counts) == 2 * DEPTH + 3
 
 
 def test_a_bad_detector_is_refused(dots_model: Path) -> None:

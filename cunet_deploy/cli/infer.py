@@ -21,7 +21,7 @@ from cunet_deploy.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from cunet_deploy.localizer import Localizer
-    from cunet_deploy.media import ImageFiles, Outputs, VideoFile
+    from cunet_deploy.media import Frame, ImageFiles, Outputs, VideoFile
 
 __all__ = ["command"]
 
@@ -111,6 +111,12 @@ class _Tally:
     read: float = 0.0
     elapsed: float = 0.0
 
+    def add(self, frame: Frame) -> None:
+        """Count a frame that was localized."""
+        self.frames += 1
+        self.found += len(frame.landmarks) > 0
+        self.localize += frame.seconds
+
     def line(self, source: str, outputs: Outputs, files: list[Path]) -> str:
         """The summary."""
         stages = {
@@ -138,37 +144,35 @@ def _run(
     Returns:
         Why it ended early, or ``None``.
     """
-    from cunet_deploy.media import WriteBehind
+    from cunet_deploy.media import DEPTH, WriteBehind
 
     begun = time.perf_counter()
     failure: CunetError | KeyboardInterrupt | None = None
-    with outputs, _interrupt_flag() as interrupted, progress("{task.fields[fps]:.0f} fps") as bar:
-        task = bar.add_task("infer", total=source.count, fps=0.0)
-        frames = localizer.stream(source, follow=source.moving)
-        with closing(frames), WriteBehind(outputs.write) as writer:
-            while not interrupted.is_set():
-                start = time.perf_counter()
-                try:
-                    frame = next(frames)
-                except StopIteration:
-                    break
-                except CunetError as error:
-                    if not tally.frames:
-                        raise
-                    failure = error
-                    break
-                tally.read += time.perf_counter() - start - frame.seconds
-                writer.put(frame)
-                tally.frames += 1
-                tally.found += len(frame.landmarks) > 0
-                tally.localize += frame.seconds
-                bar.update(task, completed=tally.frames, fps=tally.frames / (time.perf_counter() - begun))
-        if interrupted.is_set():
-            failure = KeyboardInterrupt()
-            if not tally.frames:
-                raise failure
-    tally.elapsed = time.perf_counter() - begun
-    return failure
+    with _interrupt_flag() as interrupted:  # around all: Ctrl-C while the files are finished must not lose them
+        with outputs, progress("{task.fields[fps]:.0f} fps") as bar:
+            task = bar.add_task("infer", total=source.count, fps=0.0)
+            frames = localizer.stream(source, follow=source.moving)
+            depth = 0 if not source.moving and source.count == 1 else DEPTH  # threads are not worth it for one image
+            with closing(frames), WriteBehind(outputs.write, depth) as writer:
+                while not interrupted.is_set():
+                    start = time.perf_counter()
+                    try:
+                        frame = next(frames)
+                    except StopIteration:
+                        break
+                    except CunetError as error:
+                        if not tally.frames:
+                            raise
+                        failure = error
+                        break
+                    tally.read += time.perf_counter() - start - frame.seconds
+                    writer.put(frame)
+                    tally.add(frame)
+                    bar.update(task, completed=tally.frames, fps=tally.frames / (time.perf_counter() - begun))
+            if interrupted.is_set() and not tally.frames:
+                raise KeyboardInterrupt
+        tally.elapsed = time.perf_counter() - begun
+        return KeyboardInterrupt() if interrupted.is_set() else failure
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 from cunet_deploy.media.frames import Frame, Picture
 from cunet_deploy.media.images import read_image
 from cunet_deploy.media.outputs import OutputPlan, Outputs, plan_outputs
-from cunet_deploy.media.pipeline import WriteBehind, read_ahead
+from cunet_deploy.media.pipeline import DEPTH, WriteBehind, read_ahead
 from cunet_deploy.media.sources import ImageFiles, VideoFile, open_source
 
 __all__ = [
+    "DEPTH",
     "Frame",
     "ImageFiles",
     "OutputPlan",

@@ -1,4 +1,9 @@
-"""Threads beside the network: the next frames are decoded, and the last ones drawn and encoded, while it runs."""
+"""Threads beside the network: the next frames are decoded, and the last ones drawn and encoded, while it runs.
+
+OpenCV and ONNX Runtime let other threads run while they work, so threads are enough. Between two stages wait at most
+``depth`` items: a slow stage holds back the ones before it, and memory does not grow with the length of a video. With
+``depth`` 0 there is no thread and everything happens in turn, which is quicker to start for a single item.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
-__all__ = ["WriteBehind", "read_ahead"]
+__all__ = ["DEPTH", "WriteBehind", "read_ahead"]
 
 T = TypeVar("T")
+
+DEPTH = 4
+"""Items between two stages: enough to go on while a frame is searched, which takes several times as long as others."""
 
 
 @dataclass(frozen=True)
@@ -21,36 +29,31 @@ class _Item(Generic[T]):
 
 @dataclass(frozen=True)
 class _End:
-    error: BaseException | None
+    error: BaseException | None = None
 
 
-def read_ahead(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
-    """The same items in the same order, with up to ``depth`` taken in advance by a thread.
+def read_ahead(items: Iterable[T], depth: int = DEPTH) -> Generator[T, None, None]:
+    """The same items in the same order, with up to ``depth`` taken in advance by a thread; 0: without a thread.
 
-    An error of ``items`` is raised here, after the items before it. The thread ends with this iterator, also when it is
-    closed early.
+    Beside those, the thread has one item in hand. An error of ``items`` is raised here, after the items before it. The
+    thread ends with this iterator, also when it is closed early.
     """
+    if not depth:
+        yield from items
+        return
     ready: queue.Queue[_Item[T] | _End] = queue.Queue(depth)
     stopped = threading.Event()
 
-    def offer(entry: _Item[T] | _End) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
     def work() -> None:
-        error: BaseException | None = None
         try:
             for item in items:
-                if not offer(_Item(item)):
+                ready.put(_Item(item))
+                if stopped.is_set():
                     return
-        except BaseException as caught:  # noqa: BLE001  handed over and raised in the reader's thread
-            error = caught
-        offer(_End(error))
+        except BaseException as error:  # noqa: BLE001  handed over and raised in the reader's thread
+            ready.put(_End(error))
+        else:
+            ready.put(_End())
 
     thread = threading.Thread(target=work, name="read-ahead", daemon=True)
     thread.start()
@@ -64,54 +67,79 @@ def read_ahead(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
             yield entry.value
     finally:
         stopped.set()
+        _drain(ready)  # the thread may wait for room: once more at most, then it sees that it shall stop
         thread.join()
 
 
 class WriteBehind(Generic[T]):
     """Hands items to a function in a thread, in order. In ``with``: leaving the block waits for the last one.
 
-    An error of the function is raised by the next `put`, or when the block is left; items after it are dropped.
+    An error of the function is raised by the next `put`, or when the block is left; items after it are dropped. However
+    the block is left, the thread has ended then and the function does not run any more.
     """
 
-    def __init__(self, function: Callable[[T], object], depth: int = 4) -> None:
+    def __init__(self, function: Callable[[T], object], depth: int = DEPTH) -> None:
         """Take a function.
 
         Args:
             function: called with each item, in the thread.
-            depth: items that may wait; then `put` waits.
+            depth: items that may wait; then `put` waits. 0: `put` calls the function itself.
         """
         self._function = function
         self._waiting: queue.Queue[_Item[T] | _End] = queue.Queue(depth)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="write-behind", daemon=True)
+        self._dropping = False
+        self._thread = threading.Thread(target=self._work, name="write-behind", daemon=True) if depth else None
 
     def put(self, item: T) -> None:
         """Hand over an item."""
+        if self._thread is None:
+            self._function(item)
+            return
         self._raise()
         self._waiting.put(_Item(item))
 
     def __enter__(self) -> WriteBehind[T]:
-        self._thread.start()
+        if self._thread is not None:
+            self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._waiting.put(_End(None))
-        self._thread.join()
+        if self._thread is None:
+            return
+        try:
+            self._finish(self._thread)
+        except BaseException:  # Ctrl-C while waiting: what the function writes to is about to be closed
+            self._dropping = True
+            self._finish(self._thread)
+            raise
         if error is None:
             self._raise()
 
+    def _finish(self, thread: threading.Thread) -> None:
+        self._waiting.put(_End())
+        thread.join()
+
     def _raise(self) -> None:
         if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+            raise self._error
 
     def _work(self) -> None:
         while not isinstance(entry := self._waiting.get(), _End):
-            if self._error is not None:
+            if self._dropping:
                 continue  # keep taking, so that nobody waits for room
             try:
                 self._function(entry.value)
             except BaseException as caught:  # noqa: BLE001  handed over and raised in the writer's thread
-                self._error = caught
+                self._error, self._dropping = caught, True
+            del entry  # not kept alive while waiting for the next one
+
+
+def _drain(waiting: queue.Queue[T]) -> None:
+    while True:
+        try:
+            waiting.get_nowait()
+        except queue.Empty:
+            return

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,8 +18,13 @@ import pytest
 from click.testing import CliRunner, Result
 from dots import scene
 
+from cunet_deploy import localizer, media, zoo
 from cunet_deploy.cli import cli
+from cunet_deploy.media import Frame, Outputs, open_source
+from cunet_deploy.media.records import json_lines
 from cunet_deploy.media.video import VideoWriter
+
+DEMO = Path(__file__).resolve().parents[1] / "data" / "demo.mp4"
 
 
 @pytest.fixture
@@ -195,3 +204,114 @@ def test_ctrl_c_keeps_the_finished_part(dots_model: Path, tmp_path: Path) -> Non
     found = lines(str(out / "out.jsonl"))
     assert 0 < len(found) < 1500
     assert f"{len(found)} frames" in stdout
+
+
+def forbid_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise AssertionError(f"{thread.name} was started")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+@pytest.mark.skipif(zoo.DEFAULT_MODEL not in zoo.released_models(), reason="the default model is not here yet")
+def test_stages_beside_each_other_write_what_stages_in_turn_write(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    options = ("--model", zoo.DEFAULT_MODEL)
+    assert run(DEMO, "-o", "beside.avi", *options).exit_code == 0
+    for module in (media, localizer):
+        monkeypatch.setattr(module, "DEPTH", 0)
+    forbid_threads(monkeypatch)
+    assert run(DEMO, "-o", "turn.avi", *options).exit_code == 0
+    assert len(lines("turn.jsonl")) == 100
+    for suffix in ("jsonl", "csv"):
+        assert Path(f"beside.{suffix}").read_bytes() == Path(f"turn.{suffix}").read_bytes()
+    for one, other in zip(open_source("beside.avi"), open_source("turn.avi"), strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+
+
+def test_a_single_image_starts_no_thread(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    cv2.imwrite(str(tmp_path / "a.png"), scene()[0])
+    forbid_threads(monkeypatch)
+    assert run(tmp_path / "a.png").exit_code == 0
+    assert names() == ["a.landmarks.csv", "a.landmarks.jsonl", "a.landmarks.png"]
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, frame: int, error: Exception) -> None:
+    """Makes writing this frame's record fail."""
+
+    def write(item: Frame) -> str:
+        if item.index == frame:
+            raise error
+        return json_lines(item)
+
+    monkeypatch.setattr("cunet_deploy.media.outputs.json_lines", write)
+
+
+def test_a_full_disk_is_one_line_and_1_and_leaves_no_file(run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    threads = threading.active_count()
+    fail_at(monkeypatch, 12, OSError(errno.ENOSPC, "No space left on device"))
+    result = run(clip, "-o", "out.mp4")
+    assert result.exit_code == 1
+    assert "cannot be written: the disk is full" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert names() == []
+    assert threading.active_count() == threads
+
+
+def test_a_full_disk_keeps_the_pictures_that_are_finished(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "in").mkdir()
+    for index in range(9):
+        cv2.imwrite(str(tmp_path / "in" / f"{index}.png"), scene(center(index))[0])
+    fail_at(monkeypatch, 2, OSError(errno.ENOSPC, "No space left on device"))
+    assert run(tmp_path / "in", "-o", "out").exit_code == 1
+    assert names("out") == ["0.png", "1.png"]
+
+
+@pytest.mark.parametrize("stage", ["read", "localize", "write", "finish"])
+def test_ctrl_c_in_any_stage_keeps_what_is_done(run, clip: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:  # type: ignore[no-untyped-def]
+    name = {
+        "read": "cunet_deploy.media.sources.Picture",
+        "localize": "cunet_deploy.localizer.locate",
+        "write": "cunet_deploy.media.Outputs.write",
+        "finish": "cunet_deploy.media.video.VideoWriter.close",
+    }[stage]
+    function, calls = pkgutil.resolve_name(name), []
+
+    def interrupting(*arguments: Any) -> Any:
+        calls.append(stage)
+        if len(calls) == (1 if stage == "finish" else 8):
+            signal.raise_signal(signal.SIGINT)
+        return function(*arguments)
+
+    monkeypatch.setattr(name, interrupting)
+    threads = threading.active_count()
+    result = run(clip, "-o", "out.avi")
+    assert result.exit_code == 130
+    assert result.stderr == "cunet-deploy: interrupted\n"
+    assert names() == ["out.avi", "out.csv", "out.jsonl"]
+    count = len(lines("out.jsonl"))
+    assert count == 30 if stage == "finish" else 0 < count < 30
+    assert f"{count} frames" in result.stdout
+    assert cv2.VideoCapture("out.avi").get(cv2.CAP_PROP_FRAME_COUNT) == count
+    assert threading.active_count() == threads
+
+
+def test_a_second_signal_stops_at_once_and_leaves_nothing(run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    writing, write = [], Outputs.write
+
+    def slow(self: Outputs, frame: Frame) -> None:
+        writing.append(True)
+        if frame.index == 3:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.05)  # the main thread comes to close the files meanwhile, unless it waits for this
+        write(self, frame)
+        writing.pop()
+
+    monkeypatch.setattr(Outputs, "write", slow)
+    threads = threading.active_count()
+    result = run(clip, "-o", "out.avi")
+    assert result.exit_code == 130
+    assert result.stderr == "cunet-deploy: interrupted\n"
+    assert names() == []
+    assert writing == []
+    assert threading.active_count() == threads

@@ -150,6 +150,16 @@ def test_the_annotated_video_has_every_frame(tmp_path: Path, suffix: str) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_video_is_drawn_into_the_frames_themselves_unless_they_are_read_only(tmp_path: Path) -> None:
+    given, locked, plain = _frame(0), _frame(1), np.full((120, 160, 3), 90, np.uint8)
+    locked.image.flags.writeable = False
+    _write(OutputPlan(None, None, video=tmp_path / "out.avi"), [given, locked])
+    np.testing.assert_array_equal(given.image, given.landmarks.plot(plain))
+    np.testing.assert_array_equal(locked.image, plain)
+    _write(OutputPlan(tmp_path / "out.jsonl", None), [frame := _frame(2)])
+    np.testing.assert_array_equal(frame.image, plain)
+
+
 def test_frames_of_another_size_fit_into_the_video(tmp_path: Path) -> None:
     _write(OutputPlan(None, None, video=tmp_path / "out.mp4"), [_frame(0), _frame(1, size=(60, 80)), _frame(2)])
     assert len(list(open_source(tmp_path / "out.mp4"))) == 3
