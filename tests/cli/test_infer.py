@@ -266,6 +266,12 @@ def test_a_full_disk_keeps_the_pictures_that_are_finished(run, tmp_path: Path, m
     assert names("out") == ["0.png", "1.png"]
 
 
+def send(number: signal.Signals) -> None:
+    """Send a signal to the main thread, which is where a terminal's Ctrl-C arrives."""
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("stage", ["read", "localize", "write", "finish"])
 def test_ctrl_c_in_any_stage_keeps_what_is_done(run, clip: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:  # type: ignore[no-untyped-def]
     name = {
@@ -279,7 +285,7 @@ def test_ctrl_c_in_any_stage_keeps_what_is_done(run, clip: Path, monkeypatch: py
     def interrupting(*arguments: Any) -> Any:
         calls.append(stage)
         if len(calls) == (1 if stage == "finish" else 8):
-            signal.raise_signal(signal.SIGINT)
+            send(signal.SIGINT)
         return function(*arguments)
 
     monkeypatch.setattr(name, interrupting)
@@ -295,14 +301,15 @@ def test_ctrl_c_in_any_stage_keeps_what_is_done(run, clip: Path, monkeypatch: py
     assert threading.active_count() == threads
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_second_signal_stops_at_once_and_leaves_nothing(run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     writing, write = [], Outputs.write
 
     def slow(self: Outputs, frame: Frame) -> None:
         writing.append(True)
         if frame.index == 3:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGTERM)
+            send(signal.SIGINT)
+            send(signal.SIGTERM)
             time.sleep(0.05)  # the main thread comes to close the files meanwhile, unless it waits for this
         write(self, frame)
         writing.pop()
