@@ -177,7 +177,8 @@ class Outputs:
         self.draw_seconds += drew - wrote
         if self._video_path is not None:
             if self._video is None:
-                self._video = VideoWriter(self._video_path, self._fps, (image.shape[1], image.shape[0]))
+                size = (image.shape[1], image.shape[0])
+                self._video = VideoWriter(self._video_path, self._fps, size, name=self._plan.video)
             self._video.write(image)
         else:
             path = self._plan.images[frame.index]
@@ -196,8 +197,9 @@ class Outputs:
                 self._video.close()
                 self.write_seconds += time.perf_counter() - start
         except CunetError as failure:
-            self._stack.__exit__(type(failure), failure, failure.__traceback__)
-            raise
+            if error is None:  # otherwise what went wrong first says more
+                self._stack.__exit__(type(failure), failure, failure.__traceback__)
+                raise
         self._stack.__exit__(kind, error, trace)
 
     def _open_text(self, stack: ExitStack, path: Path) -> TextIO:

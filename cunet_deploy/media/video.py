@@ -109,13 +109,14 @@ def _gif_is_whole(path: Path) -> bool:
 class VideoWriter:
     """Writes BGR frames of one size into a video file."""
 
-    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+    def __init__(self, path: Path, fps: float, size: tuple[int, int], *, name: Path | None = None) -> None:
         """Start a file.
 
         Args:
             path: its suffix chooses the format, see `WRITABLE_SUFFIXES`.
             fps: frames per second.
             size: (width, height).
+            name: what errors call it, when ``path`` is a temporary one.
 
         Raises:
             InputError: the suffix is not one that can be written.
@@ -127,13 +128,13 @@ class VideoWriter:
                 f"{path}: video is written as {', '.join(WRITABLE_SUFFIXES)}; choose one of these suffixes"
             )
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        self._path, self._size = path, size
+        self._path, self._name, self._size = path, name or path, size
         self._frames = 0
         fourcc: Any = cv2.VideoWriter.fourcc(*codec)
         self._writer = cv2.VideoWriter(str(path), fourcc, fps, size)
         if not self._writer.isOpened():
             raise CunetError(
-                f"{path}: OpenCV cannot write {codec} video of {size[0]}x{size[1]} here; try another suffix"
+                f"{self._name}: OpenCV cannot write {codec} video of {size[0]}x{size[1]} here; try another suffix"
             )
 
     def write(self, image: NDArray[np.uint8]) -> None:
@@ -154,4 +155,4 @@ class VideoWriter:
         written = int(check.get(cv2.CAP_PROP_FRAME_COUNT)) if check.isOpened() else 0
         check.release()
         if written < self._frames - _SLACK_FRAMES:
-            raise CunetError(f"{self._path}: only {written} of {self._frames} frames were written; is the disk full?")
+            raise CunetError(f"{self._name}: only {written} of {self._frames} frames were written; is the disk full?")

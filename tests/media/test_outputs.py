@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from dots import DOTS, TEMPLATE
 
 from cunet_deploy.detect import GivenBoxes
-from cunet_deploy.errors import InputError
+from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.media import Frame, ImageFiles, OutputPlan, Outputs, VideoFile, open_source, plan_outputs, read_image
 from cunet_deploy.media.video import VideoWriter
@@ -189,6 +190,27 @@ def test_an_error_leaves_no_file_behind(tmp_path: Path) -> None:
         outputs.write(_frame(0))
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_errors_the_first_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def close(self: VideoWriter) -> None:
+        raise CunetError("only 0 of 1 frames were written")
+
+    monkeypatch.setattr(VideoWriter, "close", close)
+    plan = OutputPlan(tmp_path / "out.jsonl", None, video=tmp_path / "out.avi")
+    outputs = Outputs(plan, DOTS, 25, named=False, overwrite=False)
+    with pytest.raises(CunetError, match="cannot be written: the disk is full"), outputs:
+        outputs.write(_frame(0))
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(CunetError, match="only 0 of 1"):
+        _write(plan, [_frame(0)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_that_lacks_frames_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(VideoWriter, "_frames", property(lambda self: 50, lambda self, count: None), raising=False)
+    with pytest.raises(CunetError, match=r"[/\\]out\.avi: only 3 of 50 frames"):
+        _write(OutputPlan(None, None, video=tmp_path / "out.avi"), [_frame(index) for index in range(3)])
 
 
 def test_an_unwritable_place_is_one_error(tmp_path: Path) -> None:
