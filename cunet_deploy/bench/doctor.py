@@ -13,8 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cunet_deploy.bench.hardware import cpu_features, cpu_name
 from cunet_deploy.bench.jetson import Jetson, read_jetson
+from cunet_deploy.cpu import cpu_features, cpu_name
 from cunet_deploy.engine.gpu import Gpu, local_gpu
 
 __all__ = ["Check", "Report", "examine"]

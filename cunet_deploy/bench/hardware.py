@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,25 +11,17 @@ from typing import Any
 import numpy as np
 
 from cunet_deploy import __version__
+from cunet_deploy.cpu import available_cpus, cpu_features, cpu_name, read_cpuinfo
 
-__all__ = ["available_cpus", "cpu_features", "cpu_name", "describe_machine", "describe_versions"]
+__all__ = ["describe_machine", "describe_versions"]
 
-CPUINFO = Path("/proc/cpuinfo")
 BOARD = Path("/proc/device-tree/model")
 MEMINFO = Path("/proc/meminfo")
-
-FEATURES = (
-    # x86: what float and 8-bit convolutions are built from
-    *("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
-    # Arm
-    *("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),
-)
-"""Instruction sets that decide how fast a convolution can be, as Linux spells them."""
 
 
 def describe_machine() -> dict[str, Any]:
     """Processor, instruction sets, memory and operating system; what cannot be found out is left out."""
-    text = _read(CPUINFO)
+    text = read_cpuinfo()
     board = _read(BOARD).strip("\0 \n")
     found = {
         "processor": cpu_name(text) or platform.processor() or platform.machine(),
@@ -47,7 +37,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_versions(*packages: str) -> dict[str, str]:
-    """Versions of Python, this package, numpy, OpenCV and ONNX Runtime, and of further ``packages`` where installed.
+    """Versions of Python, this package, numpy, OpenCV, ONNX Runtime, OpenVINO and further ``packages`` where installed.
 
     Nothing heavy is imported for it: versions are read from the installed metadata.
     """
@@ -59,33 +49,12 @@ def describe_versions(*packages: str) -> dict[str, str]:
         "numpy": np.__version__,
         "opencv": cv2.__version__,
     }
-    for package in ("onnxruntime", *packages):
+    for package in ("onnxruntime", "openvino", *packages):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def available_cpus() -> int:
-    """How many logical processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def cpu_features(cpuinfo: str) -> list[str]:
-    """The `FEATURES` that the first processor of a ``/proc/cpuinfo`` text has, in that order."""
-    match = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
-    has = set(match.group(1).split()) if match else set()
-    return [name for name in FEATURES if name in has]
-
-
-def cpu_name(cpuinfo: str) -> str:
-    """The name of the first processor of a ``/proc/cpuinfo`` text, with family and model where that is all it tells."""
-    fields: dict[str, str] = dict(re.findall(r"^([\w ]+?)\s*:[ \t]*(.*)$", cpuinfo.partition("\n\n")[0], re.MULTILINE))
-    name = fields.get("model name", "").strip()
-    if name and "cpu family" in fields:
-        return f"{name} (family {fields['cpu family']}, model {fields.get('model', '?')})"
-    return name
 
 
 def _memory_gib(meminfo: str) -> float | None:

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from cunet_deploy.bench.hardware import available_cpus, describe_machine, describe_versions
+from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.bench.latency import Candidate, Scene, Timing, drawn_picture, measure_latency, ratio
 from cunet_deploy.cli._options import backend_options, json_option, overwrite_option, progress
 from cunet_deploy.cli._report import advancing, interval, json_report, results
+from cunet_deploy.cpu import available_cpus
 from cunet_deploy.errors import InputError
 from cunet_deploy.runtime.sessions import model_file, open_session
 

@@ -75,7 +75,7 @@ def command(
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV's remarks would break the progress bar
     import cv2  # these load OpenCV and ONNX Runtime, which --help does not need
 
-    from cunet_deploy.bench.hardware import available_cpus
+    from cunet_deploy.cpu import available_cpus
     from cunet_deploy.localizer import Localizer
     from cunet_deploy.media import Outputs, open_source, plan_outputs
 
