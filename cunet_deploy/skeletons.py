@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
 
-__all__ = ["IBUG68", "SKELETONS", "Skeleton", "get_skeleton"]
+__all__ = ["IBUG68", "MPII16", "SKELETONS", "Skeleton", "get_skeleton"]
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,34 @@ def _ibug68() -> Skeleton:
     )
 
 
+def _mpii16() -> Skeleton:
+    """The 16 body joints of MPII Human Pose (Andriluka et al., 2014), 0-based; "left" is the person's left.
+
+    The length of the head from neck to top stands for MPII's own unit, which needs a labelled head box.
+    """
+    return Skeleton(
+        name="mpii16",
+        landmarks=(
+            *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+            *("pelvis", "thorax", "upper_neck", "head_top"),
+            *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+        ),
+        flip_pairs=((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)),
+        edges=(
+            *_chain(0, 2),
+            *_chain(3, 5),
+            *_chain(6, 9),
+            *_chain(10, 12),
+            *_chain(13, 15),
+            *((2, 6), (3, 6), (12, 7), (13, 7)),
+        ),
+        normalizers={"head": ((8,), (9,)), "torso": ((2, 3), (12, 13))},
+    )
+
+
 IBUG68 = _ibug68()
-SKELETONS: dict[str, Skeleton] = {IBUG68.name: IBUG68}
+MPII16 = _mpii16()
+SKELETONS: dict[str, Skeleton] = {skeleton.name: skeleton for skeleton in (IBUG68, MPII16)}
 
 
 def get_skeleton(name: str) -> Skeleton:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.skeletons import IBUG68, SKELETONS, Skeleton, get_skeleton
+from cunet_deploy.skeletons import IBUG68, MPII16, SKELETONS, Skeleton, get_skeleton
 
 # Mirror images among the 68 landmarks. The partner of 59 is 55 and not 57, which is the middle of the lower lip.
 PAIRS = [
@@ -28,6 +28,16 @@ def test_ibug68_swaps_exactly_the_mirrored_landmarks() -> None:
     assert [index for index in range(68) if IBUG68.flip_order[index] == index] == MIDDLE
 
 
+def test_mpii16_swaps_exactly_left_and_right() -> None:
+    other = {"left": "right", "right": "left"}
+    sides = [name.split("_", 1) for name in MPII16.landmarks]
+    expected = ["_".join([other.get(first, first), *rest]) for first, *rest in sides]
+    assert [MPII16.landmarks[index] for index in MPII16.flip_order] == expected
+    assert len(MPII16) == 16
+    assert MPII16.landmarks[:3] == ("right_ankle", "right_knee", "right_hip")
+    assert MPII16.landmarks[15] == "left_wrist"
+
+
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_mirroring_twice_changes_nothing(skeleton: Skeleton) -> None:
     order = skeleton.flip_order
@@ -44,8 +54,8 @@ def test_lines_of_a_mirrored_object_are_lines_again(skeleton: Skeleton) -> None:
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_a_normalizer_has_the_same_length_in_the_mirror(skeleton: Skeleton) -> None:
     order = skeleton.flip_order
-    for first, second in skeleton.normalizers.values():
-        assert {int(order[index]) for index in first} == set(second)
+    for groups in skeleton.normalizers.values():
+        assert {frozenset(int(order[index]) for index in group) for group in groups} == {frozenset(g) for g in groups}
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
