@@ -22,6 +22,7 @@ COMMANDS = {
     "export --parity": "export GOOD_QUANTIZED --parity FILE -o OUT",
     "calibrate CHECKPOINT": "calibrate FILE --images GOOD_FACES -o OUT",
     "calibrate --images": "calibrate GOOD_FLOAT --images FILE -o OUT",
+    "convert LEGACY": "convert FILE -o OUT",
     "infer SOURCE": "infer FILE --model GOOD_BUNDLE -o OUT",
     "infer --model": "infer GOOD_IMAGE --model FILE -o OUT.jpg",
     "infer --detector boxes": "infer GOOD_IMAGE --model GOOD_BUNDLE --detector boxes:FILE -o OUT.jpg",

@@ -1,0 +1,1 @@
+"""The checkpoints that the authors of the method published, turned into checkpoints of this package."""
