@@ -206,7 +206,9 @@ def read_tensors(path: Path, what: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # A bare pickle, or a complaint about more than a byte that is no pickle's: it asks for code or classes.
-        complaint = "WeightsUnpickler error" in str(error) and "Unsupported operand" not in str(error)
+        text = str(error)
+        complaint = "WeightsUnpickler error" in text and "Unsupported operand" not in text
+        complaint = complaint or "unsupported GLOBAL" in text  # a module that torch blocks whatever is asked of it
         if complaint or head.startswith(pickle.PROTO):
             raise UntrustedError(
                 f"{path}: refused: it is a pickle that asks to run code, which no {what} of cunet-deploy does; "

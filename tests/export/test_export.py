@@ -226,17 +226,19 @@ def test_a_quantized_checkpoint_does_not_become_float_again(quantized_file: Path
 class Payload:
     """What a hostile checkpoint holds: unpickling it makes a file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shell: bool) -> None:
         self.path = path
+        self.shell = shell
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (open, (str(self.path), "w"))
+        return (os.system, (f"touch '{self.path}'",)) if self.shell else (open, (str(self.path), "w"))
 
 
+@pytest.mark.parametrize("shell", [True, False], ids=["os.system", "open"])
 @pytest.mark.parametrize("container", ["torch", "pickle"])
-def test_a_hostile_checkpoint_is_refused_and_nothing_runs(container: str, tmp_path: Path) -> None:
+def test_a_hostile_checkpoint_is_refused_and_nothing_runs(container: str, shell: bool, tmp_path: Path) -> None:
     path, trace = tmp_path / "evil.pt", tmp_path / "trace"
-    content = {"format": 1, "kind": "float", "config": {}, "state": Payload(trace)}
+    content = {"format": 1, "kind": "float", "config": {}, "state": Payload(trace, shell=shell)}
     if container == "torch":
         torch.save(content, path)
     else:
