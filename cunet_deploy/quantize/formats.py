@@ -15,7 +15,7 @@ from cunet_deploy.config import WEIGHT_FORMATS, QuantConfig
 from cunet_deploy.errors import ConfigError
 from cunet_deploy.model.graph import Node
 
-__all__ = ["WeightFormat", "format_of", "is_edge", "weight_formats"]
+__all__ = ["WeightFormat", "check_layers", "format_of", "is_edge", "weight_formats"]
 
 _EDGES = ("stem.*", "heads.*", "heads_again.*")
 """The first and the last layers, by name: they keep more bits, since everything passes through them."""
@@ -79,23 +79,31 @@ def weight_formats(nodes: Iterable[Node], config: QuantConfig, inner: str | None
         config: its ``layers`` decide first, the pattern that was written last; then its ``edge_bits`` for first and
             last layers, then its ``weight_bits``. An affine node has one weight a channel, always of 8 bits.
         inner: in place of ``weight_bits``, while formats are still on their way down.
-
-    Raises:
-        ConfigError: a pattern matches no layer.
     """
-    convolutions = [node.output for node in nodes if node.op == "conv"]
-    for pattern in config.layers:
-        if not fnmatch.filter(convolutions, pattern):
-            raise ConfigError(
-                f"[quant.layers] {pattern!r} matches no convolution; cunet-deploy inspect lists the names, such as "
-                f"{convolutions[min(2, len(convolutions) - 1)]!r}"
-            )
     chosen = {}
     for node in nodes:
         if node.op == "affine":
             chosen[node.output] = format_of("8")
         elif node.op == "conv":
-            named = [name for pattern, name in config.layers.items() if fnmatch.fnmatchcase(node.output, pattern)]
-            default = str(config.edge_bits) if is_edge(node.output) else inner or config.weights
+            owner = node.shares or node.output
+            named = [name for pattern, name in config.layers.items() if fnmatch.fnmatchcase(owner, pattern)]
+            default = str(config.edge_bits) if is_edge(owner) else inner or config.weights
             chosen[node.output] = format_of(named[-1] if named else default)
     return chosen
+
+
+def check_layers(nodes: Iterable[Node], config: QuantConfig) -> None:
+    """Whether each pattern of ``layers`` names a layer that has weights of its own.
+
+    For the whole network only: the part of it that is exported may lack layers that were rightly named.
+
+    Raises:
+        ConfigError: a pattern matches no layer.
+    """
+    owners = [node.output for node in nodes if node.op == "conv" and not node.shares]
+    for pattern in config.layers:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in owners):
+            raise ConfigError(
+                f"[quant.layers] {pattern!r} matches no convolution with weights of its own; cunet-deploy inspect "
+                f"--layers lists the names, such as {owners[min(2, len(owners) - 1)]!r}"
+            )

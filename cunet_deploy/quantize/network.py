@@ -19,8 +19,8 @@ from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.floats import Ranges, move
-from cunet_deploy.quantize.formats import WeightFormat, weight_formats
-from cunet_deploy.quantize.groups import activation_groups
+from cunet_deploy.quantize.formats import WeightFormat, check_layers, weight_formats
+from cunet_deploy.quantize.groups import Groups, activation_groups
 from cunet_deploy.quantize.primitives import (
     TINY,
     binarize,
@@ -49,6 +49,12 @@ BIAS_LIMIT = 2.0**30
 def _key(name: str) -> str:
     """Parameter names may not hold dots."""
     return name.replace(".", "/")
+
+
+def _heatmap_groups(graph: Graph, groups: Groups) -> set[str]:
+    """Groups of the heatmaps that nothing convolves: they keep 8 bits."""
+    used = {name for node in graph.nodes for name in node.inputs}
+    return {groups.of[name] for name in graph.outputs if name not in used}
 
 
 def _ratio(weight: Tensor, owner: Tensor) -> Tensor:
@@ -90,7 +96,7 @@ class QuantizedCUNet(nn.Module):
         self.base_scales = nn.ParameterDict()
         self.log_ratios = nn.ParameterDict()
         self._formats = weight_formats(graph.nodes, config)
-        self._output_groups = {self.groups.of[name] for name in graph.outputs}
+        self._heatmap_groups = _heatmap_groups(graph, self.groups)
         self._noise: torch.Generator | None = None
         channels = {graph.input: 3} | {node.output: node.channels for node in graph.nodes}
         for node in graph.nodes:
@@ -107,9 +113,9 @@ class QuantizedCUNet(nn.Module):
             self._add_scale(group, torch.ones(()))
 
     def activation_max(self, tensor: str) -> int:
-        """Largest integer of a tensor; the smallest is 0. Heatmaps always have 8 bits: nothing convolves them."""
-        is_output = self.groups.of[tensor] in self._output_groups
-        return 255 if is_output else int(2**self.config.activation_bits - 1)
+        """Largest integer of a tensor; the smallest is 0. Heatmaps have 8 bits where nothing convolves them."""
+        is_heatmap = self.groups.of[tensor] in self._heatmap_groups
+        return 255 if is_heatmap else int(2**self.config.activation_bits - 1)
 
     def weight_format(self, node: Node) -> WeightFormat:
         """What the weights of a convolution or affine node are rounded to."""
@@ -134,15 +140,17 @@ class QuantizedCUNet(nn.Module):
 
         Raises:
             InputError: a range is missing.
+            ConfigError: a pattern of ``[quant.layers]`` matches no layer.
         """
+        check_layers(graph.nodes, config)
         groups = activation_groups(graph)
         missing = sorted(set(groups.of.values()) - set(ranges))
         if missing:
             raise InputError(f"calibration: no range for {missing[0]!r}; calibrate this very network again")
-        outputs, inner_max = {groups.of[name] for name in graph.outputs}, 2**config.activation_bits - 1
+        heatmaps, inner_max = _heatmap_groups(graph, groups), 2**config.activation_bits - 1
         params = {
             group: choose_activation_qparams(
-                *ranges[group], 255 if group in outputs else inner_max, signed=group in groups.signed
+                *ranges[group], 255 if group in heatmaps else inner_max, signed=group in groups.signed
             )
             for group in sorted(set(groups.of.values()))
         }
