@@ -80,9 +80,10 @@ def ternarize(weight: Tensor) -> tuple[Tensor, Tensor]:
     limit = 0.7 * _mean_rows(weight.detach().abs()).clamp(min=TINY)
     # half to even: a weight at the very limit is zero, too
     integers = round_clamp(weight / _rows(2 * limit, weight), -1, 1)
-    kept = (integers.detach() != 0).to(weight.dtype)
-    share = _mean_rows(kept).clamp(min=TINY)
-    return integers, (_mean_rows(weight.abs() * kept) / share).clamp(min=TINY)
+    kept = integers.detach() != 0
+    # Sums in double, so that weights of one magnitude have exactly that as their scale.
+    sums, counts = (weight.abs() * kept).flatten(1).double().sum(dim=1), kept.flatten(1).sum(dim=1).clamp(min=1)
+    return integers, (sums / counts).to(weight.dtype).clamp(min=TINY)
 
 
 def _mean_rows(values: Tensor) -> Tensor:
