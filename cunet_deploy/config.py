@@ -316,6 +316,11 @@ class QuantConfig:
                 )
         for name in ("epochs", "distill", "weight_decay"):
             _check(getattr(self, name) >= 0, f"[quant] {name} must not be negative, got {getattr(self, name)}")
+        _check(
+            self.epochs == 0 or self.epochs > len(self.progressive),
+            f"[quant] epochs must be at least {len(self.progressive) + 1}: one for each format of progressive and one "
+            f"for the final one, got {self.epochs}",
+        )
         _check(self.learning_rate > 0, f"[quant] learning_rate must be positive, got {self.learning_rate}")
         _check(
             self.calibration_examples >= 1,
