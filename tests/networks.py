@@ -14,8 +14,11 @@ from cunet_deploy.checkpoint import Checkpoint, make_manifest, normalize
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.tensorrt import Lowering, write_tensorrt_model
-from cunet_deploy.model.cunet import CUNet, initialize
+from cunet_deploy.model.cunet import CUNet, Head, initialize
+from cunet_deploy.model.graph import fold
+from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.floats import calibrate
+from cunet_deploy.quantize.network import QuantizedCUNet
 
 BLOCKS = [("pre", "conv7"), ("pre", "conv3x2"), ("post", "conv7"), ("post", "conv3x2")]
 
@@ -67,3 +70,50 @@ def changed(model: bytes, change: Callable[[Any], None]) -> bytes:
     loaded = onnx.load_from_string(model)
     change(loaded.graph)
     return bytes(loaded.SerializeToString(deterministic=True))
+
+
+NETWORKS: dict[str, dict[str, object]] = {
+    "post": {"block": "post"},
+    "pre": {"block": "pre", "stem": "conv7"},
+    "refined post": {"block": "post", "passes": 2},
+    "refined pre": {"block": "pre", "passes": 2},
+    "hourglass": {"kind": "hourglass", "order": 0, "block": "pre", "stem": "conv7", "channels": 16},
+    "dense post": {"kind": "dense_unet", "order": 0, "block": "post"},
+    "dense pre": {"kind": "dense_unet", "order": 0, "block": "pre"},
+}
+"""Every kind of network, as changes to `drawn.tiny_config`."""
+
+
+@functools.cache
+def float_network(name: str, size: int = 32, num_unets: int = 2) -> Checkpoint:
+    """One of `NETWORKS`, with plausible statistics and heads large enough to give peaks."""
+    config = tiny_config(model={**NETWORKS[name], "num_unets": num_unets}, crop={"size": size})
+    torch.manual_seed(0)
+    model = build_network(config.model, 68)
+    initialize(model, torch.Generator().manual_seed(1))
+    for head in (module for module in model.modules() if isinstance(module, Head)):
+        torch.nn.init.normal_(head.conv.weight, std=0.3)
+    model.train()
+    for seed in range(3):
+        model(torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1)
+    return Checkpoint.of_float(config, model)
+
+
+@functools.cache
+def _ranges(name: str, size: int, num_unets: int) -> dict[str, tuple[float, float]]:
+    checkpoint = float_network(name, size, num_unets)
+    crops = drawn_crops(make_manifest(checkpoint), 4)
+    return calibrate(checkpoint.graph, checkpoint.folded(), [normalize(crops)])
+
+
+def quantized(name: str, quant: QuantConfig, size: int = 32, num_unets: int = 2) -> Checkpoint:
+    """`float_network`, quantized with ranges of drawn faces."""
+    return float_network(name, size, num_unets).with_ranges(_ranges(name, size, num_unets), quant)
+
+
+def in_training(checkpoint: Checkpoint, quant: QuantConfig) -> QuantizedCUNet:
+    """The network of the quantized phase of training, with every supervised head, that starts from a float one."""
+    graph = build_graph(checkpoint.config.model, 68, all_heads=True)
+    folded = fold(graph, checkpoint.state)
+    crops = drawn_crops(make_manifest(checkpoint), 4)
+    return QuantizedCUNet.from_float(graph, folded, calibrate(graph, folded, [normalize(crops)]), quant)

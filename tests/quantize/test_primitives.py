@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from torch import Tensor
 
 from cunet_deploy.quantize.primitives import (
+    binarize,
     choose_activation_qparams,
     choose_weight_scale,
     damp_gradient,
     quantize,
     round_clamp,
+    round_gradient,
+    rounded_gradient,
+    ternarize,
 )
 
 
@@ -97,3 +106,170 @@ def test_a_tensor_that_is_never_negative_has_zero_point_zero() -> None:
     scale, zero_point = choose_activation_qparams(-0.0, 5.1, 255, signed=False)
     assert scale == pytest.approx(0.02)
     assert zero_point == 0
+
+
+filters = arrays(
+    np.float32, array_shapes(min_dims=2, max_dims=4, max_side=4), elements=st.floats(-50, 50, width=32)
+).map(torch.from_numpy)
+RULES = pytest.mark.parametrize("rule", [binarize, ternarize], ids=["binary", "ternary"])
+Rule = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def per_filter(scale: Tensor, weight: Tensor) -> Tensor:
+    return scale.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def seeded(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@RULES
+@given(filters)
+def test_weights_that_are_rounded_already_give_the_same_integers_and_the_very_same_scale(
+    rule: Rule, weight: Tensor
+) -> None:
+    integers, scale = rule(weight)
+    again, same = rule(integers * per_filter(scale, weight))
+    assert torch.equal(again, integers)
+    assert torch.equal(same[integers.flatten(1).any(dim=1)], scale[integers.flatten(1).any(dim=1)])
+
+
+@given(filters)
+def test_binary_weights_are_signs_times_the_mean_magnitude_of_their_filter(weight: Tensor) -> None:
+    integers, scale = binarize(weight)
+    assert set(integers.unique().tolist()) <= {-1, 1}
+    assert (integers[weight != 0] == weight[weight != 0].sign()).all()  # and never zero, which a sign could be
+    mean = np.abs(weight.flatten(1).numpy().astype(np.float64)).mean(axis=1)
+    np.testing.assert_allclose(scale, np.maximum(mean, 1e-8), rtol=1e-6)
+
+
+@given(filters)
+def test_ternary_weights_are_zero_up_to_seven_tenths_of_the_mean_and_the_mean_of_the_others_beyond(
+    weight: Tensor,
+) -> None:
+    integers, scale = ternarize(weight)
+    assert set(integers.unique().tolist()) <= {-1, 0, 1}
+    for row, found, alpha in zip(weight.flatten(1).double(), integers.flatten(1), scale, strict=True):
+        limit = 0.7 * max(float(row.abs().mean()), 1e-8)
+        clear = (row.abs() - limit).abs() > 1e-5 * limit  # float32 may decide otherwise at the limit itself
+        expected = row.sign() * (row.abs() > limit)
+        assert (found[clear] == expected[clear]).all()
+        if found.any():
+            assert float(alpha) == pytest.approx(max(float(row.abs()[found != 0].mean()), 1e-8), rel=1e-6)
+
+
+@RULES
+def test_no_other_scale_comes_nearer_to_the_weights(rule: Rule) -> None:
+    weight = seeded(5, 4, 3, 3)
+    integers, scale = rule(weight)
+
+    def error(alpha: Tensor) -> Tensor:
+        return (weight - integers * per_filter(alpha, weight)).square().flatten(1).sum(dim=1)
+
+    for factor in (0.9, 0.99, 1.01, 1.1):
+        assert (error(scale) < error(factor * scale)).all()
+
+
+def test_the_error_of_binary_weights_is_what_the_mean_magnitude_leaves() -> None:
+    weight = seeded(6, 8, 3, 3, seed=1)
+    integers, scale = binarize(weight)
+    error = (weight - integers * per_filter(scale, weight)).square().flatten(1).sum(dim=1)
+    torch.testing.assert_close(error, weight.square().flatten(1).sum(dim=1) - 72 * scale**2)
+
+
+def test_the_gradient_of_binary_weights_is_that_of_xnor_net() -> None:
+    """With g = dL/d(scale * sign): g itself, straight through, plus sign(w) / n * sum(g * sign), through the scale."""
+    weight, g = seeded(3, 4, 3, 3).requires_grad_(), seeded(3, 4, 3, 3, seed=1)
+    integers, scale = binarize(weight)
+    (integers * per_filter(scale, weight) * g).sum().backward()
+    signs = weight.detach().sign()
+    expected = g + signs * per_filter((g * signs).flatten(1).mean(dim=1), weight)
+    torch.testing.assert_close(weight.grad, expected)
+
+
+def test_the_gradient_of_ternary_weights_is_that_of_its_definition() -> None:
+    """Autograd of rounding with the gradient of a clamp, written out, is the reference."""
+    weight, g = seeded(3, 4, 3, 3).requires_grad_(), seeded(3, 4, 3, 3, seed=1)
+    integers, scale = ternarize(weight)
+    (integers * per_filter(scale, weight) * g).sum().backward()
+    found, weight.grad = weight.grad, None
+    limit = per_filter(0.7 * weight.detach().abs().flatten(1).mean(dim=1), weight)
+    exact = (weight / (2 * limit)).clamp(-1, 1)
+    rounded = exact + (exact.round() - exact).detach()
+    kept = (weight.abs() > limit).float()
+    mean = (weight.abs() * kept).flatten(1).sum(dim=1) / kept.flatten(1).sum(dim=1)
+    (rounded * per_filter(mean, weight) * g).sum().backward()
+    torch.testing.assert_close(found, weight.grad)
+
+
+@given(filters, st.sampled_from([1, 3, 7, 15, 31, 63, 127]))
+def test_a_fitted_scale_errs_no_more_than_one_that_reaches_the_largest_weight(weight: Tensor, high: int) -> None:
+    rows = weight.flatten(1)
+    full = (rows.abs().amax(dim=1) / high).clamp(min=1e-8)
+
+    def error(scale: Tensor) -> Tensor:
+        return (round_clamp(rows / scale[:, None], -high, high) * scale[:, None] - rows).square().sum(dim=1)
+
+    scale = choose_weight_scale(weight, high)
+    assert (scale > 0).all()
+    assert (error(scale) <= error(full) * (1 + 1e-5) + 1e-6).all()
+
+
+@pytest.mark.parametrize("high", [1, 7, 127])
+def test_the_gradient_of_a_learned_step_is_that_of_lsq(high: int) -> None:
+    """Inside the range round(w / s) - w / s, outside the largest integer; damped by 1 / sqrt(n * largest)."""
+    weight, g = seeded(4, 6, 3, 3), seeded(4, 6, 3, 3, seed=1)
+    step = (0.5 * weight.abs().flatten(1).amax(dim=1) / high).requires_grad_()
+    damped = damp_gradient(step, weight[0].numel(), high)
+    (round_clamp(weight / per_filter(damped, weight), -high, high) * per_filter(damped, weight) * g).sum().backward()
+    exact = weight / per_filter(step.detach(), weight)
+    inside = exact.abs() <= high
+    assert inside.any()
+    assert not inside.all()
+    local = torch.where(inside, exact.round() - exact, exact.sign() * high)
+    expected = (local * g).flatten(1).sum(dim=1) / (54 * high) ** 0.5
+    torch.testing.assert_close(step.grad, expected, rtol=1e-4, atol=1e-5)
+
+
+@given(
+    arrays(np.float32, st.integers(1, 60), elements=st.floats(-1, 1, width=32)).map(torch.from_numpy), st.integers(4, 8)
+)
+def test_a_rounded_gradient_has_so_many_levels_and_keeps_its_largest_value(gradient: Tensor, bits: int) -> None:
+    rounded = round_gradient(gradient, bits, torch.Generator().manual_seed(0))
+    limit = 2 ** (bits - 1) - 1
+    step = gradient.abs().max() / limit
+    if step == 0:  # nothing to round, or too small to be divided
+        assert torch.equal(rounded, gradient)
+        return
+    levels = rounded / step
+    torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
+    assert levels.abs().max() <= limit + 1e-4
+    assert ((rounded - gradient).abs() <= step * 1.0001).all()
+    largest = gradient.abs().argmax()
+    assert float(rounded[largest]) == pytest.approx(float(gradient[largest]), rel=1e-5)
+
+
+def test_a_rounded_gradient_is_right_on_average() -> None:
+    gradient, count = torch.tensor([1.0, -0.73, 0.301, 0.01, -0.004, 0.0]), 4000
+    rounded = round_gradient(gradient.repeat(count, 1), 4, torch.Generator().manual_seed(0))
+    share = (gradient * 7).frac().abs()
+    deviation = (share * (1 - share) / count).sqrt() / 7
+    assert ((rounded.mean(dim=0) - gradient).abs() <= 5 * deviation + 1e-6).all()
+    assert (rounded[:, 4] != 0).any()  # even what is far below a step survives now and then
+
+
+def test_a_gradient_of_nothing_stays_and_the_seed_decides_the_rest() -> None:
+    assert not round_gradient(torch.zeros(5), 8, torch.Generator().manual_seed(0)).any()
+    gradient = seeded(1000)
+    one, same, other = (round_gradient(gradient, 6, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_only_what_comes_back_is_rounded() -> None:
+    x, g = seeded(50).requires_grad_(), seeded(50, seed=1)
+    out = rounded_gradient(x, 5, torch.Generator().manual_seed(3))
+    assert torch.equal(out, x)
+    (out * g).sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, round_gradient(g, 5, torch.Generator().manual_seed(3)))
