@@ -17,7 +17,7 @@ from cunet_deploy.model.graph import Node
 
 __all__ = ["WeightFormat", "check_layers", "format_of", "is_edge", "weight_formats"]
 
-_EDGES = ("stem.*", "heads.*", "heads_again.*")
+_EDGES = ("stem", "stem.*", "heads.*", "heads_again.*")
 """The first and the last layers, by name: they keep more bits, since everything passes through them."""
 
 
