@@ -2,7 +2,7 @@
 
     python tools/reproduce.py list
     python tools/reproduce.py train order-1 --data 300w      # train and measure a row of tools/tables/rows.toml
-    python tools/reproduce.py measure sizes memory steps     # what needs no training: seconds to minutes
+    python tools/reproduce.py measure sizes latency memory steps   # what needs no training: seconds to minutes
     python tools/reproduce.py show --write                   # docs/tables.md from the recorded results
     python tools/reproduce.py show --check                   # exit code 1 where it is not current
 
@@ -78,7 +78,7 @@ def train(names: tuple[str, ...], data: Path, runs: Path) -> None:
 
 
 @main.command("measure")
-@click.argument("what", nargs=-1, required=True, type=click.Choice(["sizes", "memory", "steps"]))
+@click.argument("what", nargs=-1, required=True, type=click.Choice(["sizes", "latency", "memory", "steps"]))
 def measure(what: tuple[str, ...]) -> None:
     """Measure what needs no training and record it."""
     for name in what:

@@ -50,8 +50,8 @@ SECTIONS = {
     ),
     "memory-training": (
         "Training in less memory",
-        "What is kept for the backward pass is rounded to 8 bits, concatenations and normalizations are computed again: "
-        "the same network and schedule with and without.",
+        "The same network and schedule, with and without what saves memory: concatenations and normalizations are "
+        "computed again, and what is kept for the backward pass is rounded to 8 bits.",
     ),
     "bits": (
         "Bits",
@@ -66,7 +66,7 @@ def document(rows: Rows, results: Results) -> str:
     """The whole page."""
     objects = next((result["objects"] for result in results.values() if "objects" in result), 0)
     parts = [HEAD.format(objects=objects)]
-    for key in ("sizes", "memory", "steps"):
+    for key in ("sizes", "latency", "memory", "steps"):
         if key in results:
             parts.append(_measured(results[key]))
     for table, (title, text) in SECTIONS.items():

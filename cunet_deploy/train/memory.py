@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import torch
@@ -10,7 +11,27 @@ from torch import Tensor, nn
 from cunet_deploy.model.cunet import CatConv
 from cunet_deploy.train.saved import Keeper, unpack_activation
 
-__all__ = ["saved_activation_bytes"]
+__all__ = ["return_freed_memory", "saved_activation_bytes"]
+
+_M_MMAP_THRESHOLD = -3  # glibc's malloc.h
+_LARGE = 1 << 20
+
+
+def return_freed_memory() -> bool:
+    """Have the allocator return every large block to the system as soon as it is freed, where that can be asked for.
+
+    By default glibc keeps freed blocks of up to 32 MiB in one heap. Small tensors that stay (activations kept in 8
+    bits) are then laid into the holes of large ones that went, the next large ones do not fit there any more, and the
+    process grows as if nothing had been made smaller. The price is that the system clears every large block anew.
+
+    Returns:
+        Whether it was done: not without glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # Windows, macOS, musl
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE))
 
 
 def saved_activation_bytes(network: nn.Module, image: Tensor, *, eight_bit: bool = False) -> int:
