@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cunet_deploy.engine.qdq import QuantizedGraph, load_graph, node_name
+from cunet_deploy.manifest import METADATA_KEY
 
 __all__ = ["Layer", "Storage", "read_storage"]
 
@@ -21,7 +22,7 @@ class Layer:
     """Weights of a convolution or matrix product.
 
     Attributes:
-        name: of the node.
+        name: of the node; in files of this package that of the layer, as ``[quant.layers]`` takes it.
         bits: that a weight takes in the file.
         weights: how many.
         bytes: of the weights in the file; 0 where another layer has stored them.
@@ -77,14 +78,16 @@ def read_storage(model: str | Path | bytes) -> Storage:
         CunetError: as `cunet_deploy.engine.qdq.load_graph`.
     """
     graph = load_graph(model)
-    sizes = {tensor.name: _bytes(graph, tensor.name) for tensor in graph.model.graph.initializer}
+    sizes = {tensor.name: _bytes(graph, tensor) for tensor in graph.model.graph.initializer}
     layers, seen = [], set[str]()
+    suffix = ".x" if any(item.key == METADATA_KEY for item in graph.model.metadata_props) else ""
     for node in graph.nodes_of("Conv", "ConvTranspose", "MatMul", "Gemm"):
         stored, count = _weights(graph, node.input[1])
         if stored is None:
             continue
         size = sizes[stored]
-        layers.append(Layer(node_name(node), 8 * size / max(count, 1), count, 0 if stored in seen else size))
+        name = node_name(node).removesuffix(suffix)
+        layers.append(Layer(name, 8 * size / max(count, 1), count, 0 if stored in seen else size))
         seen.add(stored)
     constants = sum(size for name, size in sizes.items() if name not in seen)
     total = len(model) if isinstance(model, bytes) else Path(model).stat().st_size
@@ -92,9 +95,10 @@ def read_storage(model: str | Path | bytes) -> Storage:
     return Storage(tuple(layers), constants, max(total - weights - constants, 0))
 
 
-def _bytes(graph: QuantizedGraph, name: str) -> int:
-    value = graph.constant(name)
-    return 0 if value is None else value.nbytes
+def _bytes(graph: QuantizedGraph, tensor: Any) -> int:
+    """Bytes of a stored tensor; 4-bit types have two values in one, which numpy does not."""
+    value = graph.constant(tensor.name)
+    return len(tensor.raw_data) or (0 if value is None else value.nbytes)
 
 
 def _weights(graph: QuantizedGraph, name: str) -> tuple[str | None, int]:
