@@ -10,6 +10,7 @@ import copy
 import hashlib
 import pickle
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from cunet_deploy.manifest import Manifest
 from cunet_deploy.model.graph import Graph, fold
 from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.floats import run_float
+from cunet_deploy.quantize.formats import weight_formats
 from cunet_deploy.quantize.groups import activation_groups
 from cunet_deploy.quantize.network import QuantizedCUNet
 from cunet_deploy.quantize.reference import run_integer
@@ -282,7 +284,7 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         crop=CropRule(config.crop.size, config.crop.padding),
         stride=config.model.stride,
         decoder=Decoder(config.heatmap.radius),
-        weight_bits=32 if is_float else config.quant.weight_bits,
+        weight_bits=32 if is_float else _weight_bits(checkpoint),
         activation_bits=32 if is_float else config.quant.activation_bits,
         min_score=checkpoint.min_score,
         licence=config.data.licence,
@@ -291,6 +293,19 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         producer=f"cunet-deploy {__version__}",
         checkpoint=checkpoint.checksum,
     )
+
+
+def _weight_bits(checkpoint: Checkpoint) -> int:
+    """Bits of most weights of a quantized checkpoint."""
+    quant = checkpoint.config.quant
+    if not quant.layers:
+        return quant.weight_bits
+    counts: Counter[int] = Counter()
+    nodes = [node for node in checkpoint.graph.nodes if node.op == "conv" and not node.shares]
+    for name, weight_format in weight_formats(nodes, quant).items():
+        bits = 2 if weight_format.name == "ternary" else int(weight_format.name)
+        counts[bits] += checkpoint.state[f"weights.{name.replace('.', '/')}"].numel()
+    return counts.most_common(1)[0][0]
 
 
 def normalize(images: NDArray[np.uint8]) -> Tensor:

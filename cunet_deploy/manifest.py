@@ -36,7 +36,7 @@ class Manifest:
         crop: how a tight box becomes the input.
         stride: input pixels per heatmap cell.
         decoder: how a landmark is read from its map.
-        weight_bits: of the convolutions' weights; 32 is float.
+        weight_bits: of most of the convolutions' weights; 32 is float. The first and last layers may have more.
         activation_bits: of the convolutions' inputs; 32 is float.
         min_score: mean landmark score from which an object counts as found.
         licence: of the weights, with what the training data allows.
