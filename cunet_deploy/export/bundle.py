@@ -133,7 +133,7 @@ def quantized_checkpoint(
 
 def _agree(wanted: QuantConfig, trained: QuantConfig) -> bool:
     """Whether a network was trained with the wanted weights; a plain number of bits speaks of the inner layers only."""
-    if not wanted.layers:
+    if wanted == QuantConfig(weight_bits=wanted.weight_bits):
         return wanted.weight_bits == trained.weight_bits
     return (wanted.weights, wanted.edge_bits, wanted.layers) == (trained.weights, trained.edge_bits, trained.layers)
 
