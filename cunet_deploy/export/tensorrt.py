@@ -2,11 +2,12 @@
 
 TensorRT knows symmetric signed integers only. A uint8 activation of scale ``s`` becomes an int8 one of scale
 ``s * 255 / 127``: it reaches as far, in half as many steps. (A feature with zero point ``z`` gets
-``s * max(z, 255 - z) / 127``.) Weights keep their integers and scales. What else differs from the CPU file, and why:
+``s * max(z, 255 - z) / 127``. Activations of fewer bits fit as they are, with a clamp at their largest.) Weights keep
+their integers and scales, a byte each. What else differs from the CPU file, and why:
 
 * a QuantizeLinear / DequantizeLinear pair stands on the input of every convolution and nowhere else: behind a
   concatenation or a pooling of unquantized tensors the convolution would silently run in float;
-* biases are float, since the parser refuses a dequantized int32;
+* biases are the rounded ones as floats, since the parser refuses a dequantized int32;
 * everything between convolutions travels in the carrier type. It follows the type of the scales (a strongly typed
   network derives every type from them), which may be float16 from opset 19 on;
 * BN before a convolution is a BatchNormalization: TensorRT fuses it with the ReLU and the quantization behind it.
@@ -35,7 +36,7 @@ from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedCUNet
 __all__ = ["FILE_NAME", "LoweredSession", "Lowering", "write_tensorrt_model"]
 
 FILE_NAME = "model.tensorrt.onnx"
-INT8_MAX, UINT8_MAX = 127, 255
+INT8_MAX = 127
 SMALLEST_NORMAL = 2.0**-14
 """Of float16. A smaller scale would lose digits, and some hardware takes it for zero."""
 
@@ -80,11 +81,17 @@ def write_tensorrt_model(checkpoint: Checkpoint, lowering: Lowering) -> bytes:
     negative: as in the file for CPUs.
 
     Raises:
-        InputError: a value does not fit into the carrier type, or int8 features of a float checkpoint.
+        InputError: a value does not fit into the carrier type, int8 features of a float checkpoint, or activations of
+            fewer than 8 bits in a network with features that are rounded where no convolution follows.
     """
     network = checkpoint.quantized_network() if checkpoint.kind == "quantized" else None
     if network is None and lowering.features == "int8":
         raise InputError("a float checkpoint has no int8 features; leave --features out, or use --bits 8")
+    if network is not None and network.groups.signed and network.config.activation_bits < 8:
+        raise InputError(
+            f"features of {network.config.activation_bits} bits between the convolutions would not be rounded in "
+            'TensorRT; train with activation_bits = 8, or with block = "post", or leave --target out'
+        )
     folded = {} if network is not None else {name: value.numpy() for name, value in checkpoint.folded().items()}
     manifest = replace(make_manifest(checkpoint), opset=lowering.opset)
     writer = _Writer(checkpoint.graph, network, folded, lowering)
@@ -137,11 +144,15 @@ class _Writer:
         """A QuantizeLinear / DequantizeLinear pair with the scale of a tensor of the graph; one for each scale."""
         if self.network is None:
             return value
-        scale = max(_symmetric_scale(self.network, like), SMALLEST_NORMAL)
+        scale, highest = _symmetric_scale(self.network, like)
+        scale = max(scale, SMALLEST_NORMAL)
         params = [self._carrier(scale), self.parts.constant(np.array(0, np.int8))]
         key = (value, params[0])
         if key not in self.pairs:
             name = f"{value}.int8" if sum(x == value for x, _ in self.pairs) == 0 else f"{value}.int8.{params[0]}"
+            if highest < INT8_MAX:
+                limits = [self._carrier(0), self._carrier(highest * scale)]
+                value = self.parts.node("Clip", [value, *limits], f"{name}.c")
             self.parts.node("QuantizeLinear", [value, *params], f"{name}.q")
             self.pairs[key] = self.parts.node("DequantizeLinear", [f"{name}.q", *params], name)
         return self.pairs[key]
@@ -170,11 +181,13 @@ class _Writer:
         return self.parts.node("DequantizeLinear", [stored, scales, zero], name, axis=0)
 
     def _floats(self, node: Node) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weights and biases of a node as they are trained."""
+        """Weights of an affine node, or those of a float network, and biases in the steps of integer sums."""
         if self.network is None:
             return self.folded[f"{node.output}.weight"], self.folded[f"{node.output}.bias"]
         weight = self.network.weights[(node.shares or node.output).replace(".", "/")]
-        return weight.detach().numpy(), self.network.biases[node.output.replace(".", "/")].detach().numpy()
+        grid = self.network.weight_scale(node).double() * self.network.activation_qparams(node.inputs[0])[0].double()
+        bias = self.network.integers(node)[1] * grid.detach()
+        return weight.detach().numpy(), bias.float().numpy()
 
     def _affine(self, node: Node, x: str, name: str) -> str:
         scale, shift = self._floats(node)
@@ -196,12 +209,15 @@ class _Writer:
         return np.asarray(values, self.lowering.dtype)
 
 
-def _symmetric_scale(network: QuantizedCUNet, tensor: str) -> float:
-    """Scale of the int8 form of an activation; see the top of this module."""
-    scale, zero_point = network.activation_qparams(tensor)
+def _symmetric_scale(network: QuantizedCUNet, tensor: str) -> tuple[float, int]:
+    """Scale of the int8 form of an activation and its largest integer; see the top of this module."""
     if tensor == network.graph.input:
-        return INPUT_SCALE  # its integers are the pixels less 128
-    return float(scale.detach()) * max(zero_point, UINT8_MAX - zero_point) / INT8_MAX
+        return INPUT_SCALE, INT8_MAX  # its integers are the pixels less 128
+    scale, zero_point = network.activation_qparams(tensor)
+    highest = network.activation_max(tensor)
+    if highest <= INT8_MAX:
+        return float(scale.detach()), highest
+    return float(scale.detach()) * max(zero_point, highest - zero_point) / INT8_MAX, INT8_MAX
 
 
 def _safe_scale(weights: NDArray[np.int8], scale: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from networks import changed, float_checkpoint, lowered, paper_checkpoint
+from networks import changed, float_checkpoint, lowered, paper_checkpoint, quantized
 from onnx import numpy_helper
 from rtx import compile_all, need_rtx
 
 from cunet_deploy.checkpoint import load_checkpoint
+from cunet_deploy.config import QuantConfig
 from cunet_deploy.engine.conform import check_model
 from cunet_deploy.export.tensorrt import Lowering, write_tensorrt_model
 from cunet_deploy.manifest import METADATA_KEY, Manifest
@@ -50,6 +51,26 @@ def test_the_paper_s_network_is_int8_throughout(block: str, sm: tuple[int, ...],
     for form, result in compile_all(models, tmp_path, sm, free_batch=True).items():
         assert len(check_model(models[form]).convolutions) == 65
         assert result == {"int8": 65, "convolutions": 65}, form
+
+
+def test_few_bits_refinement_and_the_baselines_become_int8_throughout(tmp_path: Path) -> None:
+    need_rtx()
+    forms = {
+        "binary": ("post", QuantConfig(weight_bits=1)),
+        "ternary": ("pre", QuantConfig(weight_bits=2, ternary=True)),
+        "few activation bits": ("post", QuantConfig(weight_bits=4, activation_bits=4)),
+        "refined": ("refined post", QuantConfig(weight_bits=1)),
+        "hourglass": ("hourglass", QuantConfig(weight_bits=4)),
+        "dense": ("dense pre", QuantConfig(weight_bits=1)),
+    }
+    models = {
+        name: write_tensorrt_model(quantized(network, quant), Lowering("fp16"))
+        for name, (network, quant) in forms.items()
+    }
+    for name, result in compile_all(models, tmp_path, free_batch=True).items():
+        report = check_model(models[name])
+        assert (report.int8, report.errors) == (len(report.convolutions), ()), name
+        assert result == {"int8": report.int8, "convolutions": report.int8}, name
 
 
 def test_a_float_network_builds_without_int8(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from networks import BLOCKS, float_checkpoint, quantized_checkpoint
+from networks import BLOCKS, NETWORKS, float_checkpoint, quantized, quantized_checkpoint
 from onnx import TensorProto, numpy_helper
 
 from cunet_deploy.checkpoint import TorchSession, make_manifest, save_checkpoint
 from cunet_deploy.cli.export import command
+from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.tensorrt import LoweredSession, Lowering, write_tensorrt_model
@@ -124,6 +125,65 @@ def test_weights_are_the_integers_and_scales_of_the_file_for_cpus() -> None:
             np.testing.assert_array_equal(values[f"{node.output}.w.q"], network.integers(node)[0].numpy())
             np.testing.assert_array_equal(values[f"{node.output}.w.s"], network.weight_scale(node).detach().numpy())
             assert values[f"{node.output}.b"].dtype == np.float32
+
+
+@pytest.mark.parametrize("features", ["carrier", "int8"])
+@pytest.mark.parametrize("weights", ["1", "ternary", "4"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_few_bits_refinement_and_the_baselines_stay_near_exact_integers(
+    network: str, weights: str, features: Any
+) -> None:
+    bits = {"ternary": QuantConfig(weight_bits=2, ternary=True)}
+    checkpoint = quantized(network, bits.get(weights) or QuantConfig(weight_bits=int(weights)))
+    crops = drawn_crops(make_manifest(checkpoint), 3)
+    expected = TorchSession(checkpoint).run(crops)
+    model = write_tensorrt_model(checkpoint, Lowering("fp16", features))
+    found = LoweredSession(model).run(crops)
+    assert expected.std() > 0
+    assert np.abs(found - expected).mean() < 0.3 * expected.std()
+    stored = constants(onnx.load_from_string(model).graph)
+    integers = {name: values for name, values in stored.items() if name.endswith(".w.q")}
+    assert len(integers) == sum(node.op == "conv" for node in checkpoint.graph.nodes)
+    inside = next(
+        values for name, values in integers.items() if name.endswith(("grow.w.q", "conv2.w.q")) and "stem" not in name
+    )
+    assert np.abs(inside).max() == (7 if weights == "4" else 1)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 7])
+@pytest.mark.parametrize("network", ["post", "refined post", "dense post"])
+def test_activations_of_fewer_bits_are_the_same_integers_up_to_the_heatmaps(network: str, bits: int) -> None:
+    """Which TensorRT leaves as they are, while the file for CPUs rounds them to 8 bits."""
+    checkpoint = quantized(network, QuantConfig(weight_bits=4, activation_bits=bits))
+    crops = drawn_crops(make_manifest(checkpoint), 3)
+    expected = TorchSession(checkpoint).run(crops)
+    found = LoweredSession(write_tensorrt_model(checkpoint, Lowering("fp32"))).run(crops)
+    step = float(checkpoint.quantized_network().activation_qparams(checkpoint.graph.outputs[-1])[0].detach())
+    assert expected.max() > 0
+    assert np.abs(found - expected)[expected < 254.5 * step].max() <= 0.501 * step
+
+
+def test_features_of_fewer_bits_that_tensorrt_would_not_round_are_refused(tmp_path: Path) -> None:
+    for network in ("pre", "hourglass"):
+        save_checkpoint(quantized(network, QuantConfig(activation_bits=4)), tmp_path / f"{network}.pt")
+        code, message = export(tmp_path / f"{network}.pt", tmp_path / "b", "--target", "tensorrt")
+        assert (code, "features of 4 bits" in message, "\n" in message) == (2, True, False)
+        assert not (tmp_path / "b").exists()
+
+
+def test_biases_are_those_of_the_integers() -> None:
+    """With few bits a step of the sums is coarse, and the float bias beside it would be another one."""
+    checkpoint = quantized("post", QuantConfig(weight_bits=1))
+    network = checkpoint.quantized_network()
+    values = constants(onnx.load_from_string(write_tensorrt_model(checkpoint, Lowering("fp32"))).graph)
+    moved = 0
+    for node in checkpoint.graph.nodes:
+        if node.op == "conv":
+            step = network.weight_scale(node).double() * network.activation_qparams(node.inputs[0])[0].double()
+            exact = (network.integers(node)[1] * step).detach().float().numpy()
+            np.testing.assert_array_equal(values[f"{node.output}.b"], exact)
+            moved += (exact != network.biases[node.output.replace(".", "/")].detach().numpy()).sum()
+    assert moved > 0
 
 
 @pytest.mark.parametrize("block", ["pre", "post"])
