@@ -86,6 +86,17 @@ def test_a_part_survives_saving_and_runs_from_its_bundle(name: str, tmp_path: Pa
     assert load_checkpoint(tmp_path / "part.pt").checksum == part.checksum
 
 
+def test_a_unet_that_was_not_supervised_is_refused() -> None:
+    config = tiny_config(model={"num_unets": 4, "num_losses": 2})
+    model = CUNet(config.model, 68)
+    initialize(model, torch.Generator().manual_seed(0))
+    checkpoint = Checkpoint.of_float(config, model)
+    assert checkpoint.first_unets(2).config.model.num_unets == 2
+    for count in (0, 1, 3, 5):
+        with pytest.raises(InputError, match=f"--unets {count}: the supervised U-Nets of this checkpoint are 2, 4"):
+            checkpoint.first_unets(count)
+
+
 @pytest.mark.parametrize("network", [name for name in NETWORKS if name not in ("pre", "post")])
 def test_networks_of_other_kinds_cannot_be_cut(network: str) -> None:
     with pytest.raises(InputError, match="only a CU-Net of one pass can be cut"):
