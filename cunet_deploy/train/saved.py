@@ -40,7 +40,7 @@ class PackedActivation:
     dtype: torch.dtype
 
     def restored(self) -> Tensor:
-        """The tensor again, off by half a step at most."""
+        """The tensor again, off by half a step at most, or by a whole one between zero and the first."""
         return (self.values.to(torch.float32) * self.step + self.low).to(self.dtype)
 
 
@@ -55,10 +55,17 @@ class _Indices:
 
 
 def pack_activation(value: Tensor) -> PackedActivation:
-    """A float tensor in 8 bits."""
-    low, high = (float(item) for item in torch.aminmax(value.detach()))
+    """A float tensor in 8 bits.
+
+    Where zero is the smallest value, only zero becomes zero: behind a ReLU it says where the gradient stops, and the
+    many small values that would stop it, too, cost far more than what they are rounded by.
+    """
+    value = value.detach()
+    low, high = (float(item) for item in torch.aminmax(value))
     step = max((high - low) / 255, 1e-12)
-    values = ((value.detach().float() - low) / step).round_().clamp_(0, 255).to(torch.uint8)
+    values = ((value.float() - low) / step).round_().clamp_(0, 255).to(torch.uint8)
+    if low == 0:
+        values.masked_fill_((values == 0) & (value > 0), 1)
     return PackedActivation(values, low, step, value.dtype)
 
 
@@ -72,18 +79,22 @@ class Keeper:
     """Decides what to keep of each tensor that a forward pass saves.
 
     Args:
-        network: its weights and running statistics are left alone.
+        network: its weights and running statistics are left alone, and so is what has the shape of a convolution's
+            weights: they are rounded to integers or to bfloat16 on their way.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self._weights = {value.untyped_storage().data_ptr() for value in [*network.parameters(), *network.buffers()]}
+        self._shapes = {value.shape for value in network.parameters() if value.ndim == 4}
         # A tensor that several operations save is packed once. A weak reference keeps the address of a storage from
         # being used again, not its memory.
         self._seen: dict[tuple[Any, ...], tuple[StorageWeakRef, Any]] = {}
 
     def keep(self, value: Tensor) -> Any:
         """The tensor itself, or something smaller that `unpack_activation` makes a tensor of."""
-        if value.numel() < _SMALL or value.untyped_storage().data_ptr() in self._weights:
+        if value.numel() < _SMALL or value.shape in self._shapes:
+            return value
+        if value.untyped_storage().data_ptr() in self._weights:
             return value
         reference = StorageWeakRef(value.untyped_storage())
         key = (reference.cdata, value.storage_offset(), value.shape, value.stride(), value._version)
