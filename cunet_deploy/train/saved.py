@@ -62,7 +62,7 @@ def pack_activation(value: Tensor) -> PackedActivation:
     """
     value = value.detach()
     low, high = (float(item) for item in torch.aminmax(value))
-    step = max((high - low) / 255, 1e-12)
+    step = max((high - low) / 255, torch.finfo(torch.float32).tiny)
     values = ((value.float() - low) / step).round_().clamp_(0, 255).to(torch.uint8)
     if low == 0:
         values.masked_fill_((values == 0) & (value > 0), 1)
