@@ -7,6 +7,7 @@ A configuration file has one table for each class below; every key has a default
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -242,14 +243,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 2), ("validate_every", 1), ("seed", 0)):
             _check(getattr(self, name) >= least, f"[train] {name} must be at least {least}, got {getattr(self, name)}")
-        _check(
-            self.coordinate_weight >= 0,
-            f"[train] coordinate_weight must not be negative, got {self.coordinate_weight}",
-        )
+        for name in ("coordinate_weight", "distill", "weight_decay"):
+            _check(getattr(self, name) >= 0, f"[train] {name} must not be negative, got {getattr(self, name)}")
         _check(self.saved_bits in (8, 32), f"[train] saved_bits must be 8 or 32, got {self.saved_bits}")
-        _check(self.distill >= 0, f"[train] distill must not be negative, got {self.distill}")
         _check(self.learning_rate > 0, f"[train] learning_rate must be positive, got {self.learning_rate}")
-        _check(self.weight_decay >= 0, f"[train] weight_decay must not be negative, got {self.weight_decay}")
         _check(0 <= self.ema_decay < 1, f"[train] ema_decay must be in [0, 1), got {self.ema_decay}")
 
 
@@ -316,10 +313,10 @@ class QuantConfig:
                 )
         for name in ("epochs", "distill", "weight_decay"):
             _check(getattr(self, name) >= 0, f"[quant] {name} must not be negative, got {getattr(self, name)}")
+        least = len(self.progressive) + 1
         _check(
-            self.epochs == 0 or self.epochs > len(self.progressive),
-            f"[quant] epochs must be at least {len(self.progressive) + 1}: one for each format of progressive and one "
-            f"for the final one, got {self.epochs}",
+            self.epochs == 0 or self.epochs >= least,
+            f"[quant] epochs must be at least {least}, one for each weight format on the way, got {self.epochs}",
         )
         _check(self.learning_rate > 0, f"[quant] learning_rate must be positive, got {self.learning_rate}")
         _check(
@@ -353,16 +350,15 @@ class Config:
             self.crop.size % multiple == 0,
             f"[crop] size must be a multiple of {multiple} for depth {self.model.depth}, got {self.crop.size}",
         )
+        _check(
+            self.model.kind != "hourglass" or not self.train.memory_efficient,
+            "[train] memory_efficient computes concatenations again, and an hourglass has none; leave it out",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Nested tables of plain values, as in the TOML file."""
-        return {key: _plain(item) for key, item in dataclasses.asdict(self).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+        table: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))  # tuples become lists
+        return table
 
 
 def load_config(path: str | Path) -> Config:

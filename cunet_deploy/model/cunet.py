@@ -21,7 +21,17 @@ from torch.utils.checkpoint import checkpoint
 
 from cunet_deploy.config import ModelConfig
 
-__all__ = ["BatchNorm", "CUNet", "CatConv", "DenseUnit", "Head", "SemanticBlock", "Stem", "initialize"]
+__all__ = [
+    "BatchNorm",
+    "CUNet",
+    "CatConv",
+    "DenseUnit",
+    "Head",
+    "SemanticBlock",
+    "Stem",
+    "initialize",
+    "set_efficient",
+]
 
 
 MIN_FACTOR = 1e-2
@@ -207,13 +217,8 @@ class CUNet(nn.Module):
         self.heads_again = nn.ModuleList(Head(config, num_landmarks) for _ in range(second))
 
     def set_efficient(self, on: bool) -> None:
-        """Turn memory-efficient training on or off for every 1x1 convolution on a concatenation.
-
-        The 3x3 convolutions and the heads keep their inputs, as in the paper.
-        """
-        for module in self.modules():
-            if isinstance(module, CatConv):
-                module.efficient = on and module.conv.kernel_size == (1, 1)
+        """See the function of this name."""
+        set_efficient(self, on)
 
     def keep_positive(self) -> None:
         """Keep the factors of batch normalization above zero, so that two passes can share integer weights."""
@@ -261,6 +266,16 @@ class CUNet(nn.Module):
 
 def _last(history: list[Tensor], order: int) -> list[Tensor]:
     return history[-order:] if order else []
+
+
+def set_efficient(model: nn.Module, on: bool) -> None:
+    """Turn memory-efficient training on or off for every 1x1 convolution on a concatenation.
+
+    The 3x3 convolutions and the heads keep their inputs, as in the paper.
+    """
+    for module in model.modules():
+        if isinstance(module, CatConv):
+            module.efficient = on and module.conv.kernel_size == (1, 1)
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:

@@ -37,7 +37,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.metrics import normalized_errors
-from cunet_deploy.model.cunet import CUNet, initialize
+from cunet_deploy.model.cunet import CUNet, initialize, set_efficient
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.bias import correct_biases
@@ -189,8 +189,7 @@ class Trainer:
         train = self.config.train
         model = build_network(self.config.model, len(self.skeleton))
         initialize(model, torch.Generator().manual_seed(train.seed))
-        if isinstance(model, CUNet):
-            model.set_efficient(train.memory_efficient)
+        set_efficient(model, train.memory_efficient)
         network = _channels_last(model)
         weights = [value for value in network.parameters() if value.ndim > 1]
         others = [value for value in network.parameters() if value.ndim <= 1]
