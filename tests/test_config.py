@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cunet_deploy.config import Config, ModelConfig, load_config, parse_config
+from cunet_deploy.config import Config, ModelConfig, QuantConfig, load_bits, load_config, parse_config
 from cunet_deploy.errors import ConfigError
 
 SMALLEST: dict[str, Any] = {"name": "tiny", "skeleton": "ibug68", "data": {"train": ["helen/train"]}}
@@ -24,7 +24,13 @@ def test_a_configuration_survives_the_way_through_plain_tables() -> None:
             "model": {"num_unets": 3, "order": 2, "num_losses": 2, "block": "post", "stem": "conv3x2", "depth": 3},
             "crop": {"size": 128, "padding": 1.6},
             "augment": {"flip": 0.25},
-            "quant": {"epochs": 4},
+            "quant": {
+                "epochs": 4,
+                "weight_bits": 1,
+                "progressive": ["8", "ternary"],
+                "layers": {"down.*": "4", "down.0.*": "8"},
+                "gradient_bits": 8,
+            },
         }
     )
     assert parse_config(config.to_dict()) == config
@@ -75,6 +81,32 @@ def test_a_whole_number_is_accepted_where_a_fraction_is_expected() -> None:
         ({"train": {"learning_rate": 0}}, r"learning_rate must be positive"),
         ({"train": {"ema_decay": 1}}, r"ema_decay must be in \[0, 1\)"),
         ({"quant": {"weight_bits": 9}}, r"weight_bits must be from 1 to 8"),
+        ({"quant": {"weight_bits": 0}}, r"weight_bits must be from 1 to 8, got 0"),
+        ({"quant": {"activation_bits": 1}}, r"activation_bits must be from 2 to 8, got 1"),
+        ({"quant": {"edge_bits": 1}}, r"edge_bits must be from 2 to 8, got 1"),
+        ({"quant": {"gradient_bits": 3}}, r"gradient_bits must be from 4 to 16, or 32 for float, got 3"),
+        ({"quant": {"gradient_bits": 17}}, r"gradient_bits must be from 4 to 16, or 32 for float, got 17"),
+        ({"quant": {"ternary": True}}, r"ternary needs weight_bits = 2"),
+        ({"quant": {"ternary": 1}}, r"ternary must be of type bool, got 1"),
+        ({"quant": {"layers": {"down.*": "9"}}}, r"layers: weight format '9' is unknown; expected one of 1, ternary"),
+        ({"quant": {"layers": {"down.*": 4}}}, r"layers\] must be a table of strings, such as \"down.0.\*\" = \"4\""),
+        ({"quant": {"layers": ["down.*"]}}, r"layers\] must be a table of strings"),
+        ({"quant": {"progressive": ["8", "five"]}}, r"progressive: weight format 'five' is unknown"),
+        ({"quant": {"progressive": "8"}}, r"progressive must be a list of strings, got '8'"),
+        ({"quant": {"progressive": ["8", "4"], "epochs": 2}}, r"epochs must be at least 3, one for each weight format"),
+        ({"quant": {"distill": -1}}, r"\[quant\] distill must not be negative, got -1"),
+        ({"quant": {"weight_decay": -1}}, r"\[quant\] weight_decay must not be negative"),
+        ({"quant": {"calibration_examples": 0}}, r"calibration_examples must be at least 1"),
+        ({"train": {"distill": -1}}, r"\[train\] distill must not be negative, got -1"),
+        ({"train": {"saved_bits": 4}}, r"saved_bits must be 8 or 32, got 4"),
+        ({"train": {"coordinate_weight": -1}}, r"coordinate_weight must not be negative"),
+        ({"model": {"kind": "vgg"}}, r"kind must be one of 'cunet', 'hourglass', 'dense_unet', got 'vgg'"),
+        ({"model": {"kind": "hourglass"}}, r"kind 'hourglass' has no dense order; set order = 0"),
+        ({"model": {"passes": 3}}, r"passes must be 1 or 2, got 3"),
+        (
+            {"model": {"kind": "hourglass", "order": 0}, "train": {"memory_efficient": True}},
+            r"memory_efficient computes concatenations again, and an hourglass has none",
+        ),
     ],
 )
 def test_a_bad_value_says_what_was_expected_and_what_came(table: dict[str, Any], message: str) -> None:
@@ -129,3 +161,43 @@ def test_supervised_unets_are_spread_evenly_and_end_with_the_last(
     unets: int, losses: int, anchors: tuple[int, ...]
 ) -> None:
     assert ModelConfig(num_unets=unets, order=0, num_losses=losses).anchors == anchors
+
+
+def test_the_order_of_patterns_is_kept_since_the_last_one_decides() -> None:
+    layers = {"down.*": "4", "down.0.*": "8", "*": "2"}
+    config = parse_config({**SMALLEST, "quant": {"layers": layers}})
+    assert (
+        list(config.to_dict()["quant"]["layers"]) == list(parse_config(config.to_dict()).quant.layers) == list(layers)
+    )
+
+
+def test_a_file_of_bits_replaces_all_bits_of_weights_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "bits.toml"
+    path.write_text('weight_bits = 4\n[layers]\n"down.0.*" = "ternary"\n')
+    before = QuantConfig(
+        weight_bits=2, ternary=True, edge_bits=4, layers={"up.*": "1"}, activation_bits=6, epochs=7, progressive=("8",)
+    )
+    found = load_bits(path, before)
+    assert (found.weights, found.edge_bits, found.layers) == ("4", 8, {"down.0.*": "ternary"})
+    assert (found.activation_bits, found.epochs, found.progressive) == (6, 7, ("8",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("epochs = 3", "unknown key 'epochs'; expected weight_bits, ternary, edge_bits, layers"),
+        ("weight_bits = 9", "weight_bits must be from 1 to 8, got 9"),
+        ('weight_bits = "4"', "weight_bits must be of type int, got '4'"),
+        ('[layers]\n"down.*" = "9"', "weight format '9' is unknown"),
+        ("ternary = true", "ternary needs weight_bits = 2"),
+        ("weight_bits", "is not TOML"),
+    ],
+)
+def test_a_bad_file_of_bits_is_named_with_what_is_wrong(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bits.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_bits(path, QuantConfig())
+    assert str(caught.value).startswith(str(path))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_bits(tmp_path / "none.toml", QuantConfig())
