@@ -20,7 +20,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["backend_options", "console", "json_option", "overwrite_option", "progress", "threads_option"]
+__all__ = [
+    "backend_options",
+    "console",
+    "json_option",
+    "method_option",
+    "overwrite_option",
+    "progress",
+    "threads_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +42,16 @@ def backend_options(function: F) -> F:
     )
     trust = click.option("--trust", is_flag=True, help="Load an engine whose checksum differs: it is native code.")
     return backend(trust(function))
+
+
+def method_option(function: F) -> F:
+    """``--method NAME``: how calibration chooses ranges; the parameter is ``method``, a name or ``None``."""
+    return click.option(
+        "--method",
+        type=click.Choice(["min-max", "percentile", "entropy", "mse"]),
+        help="How ranges are chosen: all values, all but the rarest, least loss of information (as TensorRT does), or "
+        "least squared error.  [default: min-max]",
+    )(function)
 
 
 def overwrite_option(function: F) -> F:

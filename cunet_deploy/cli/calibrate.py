@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from cunet_deploy.cli._options import overwrite_option
+from cunet_deploy.cli._options import console, method_option, overwrite_option, progress
+from cunet_deploy.errors import InputError
 
 __all__ = ["command"]
 
@@ -15,28 +17,59 @@ __all__ = ["command"]
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--images", required=True, type=click.Path(path_type=Path), help="Photos like those on the device.")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The ranges file (JSON) to write.")
+@method_option
+@click.option(
+    "--percentile",
+    type=click.FloatRange(50, 100),
+    help="Share of the values that --method percentile covers, in percent.  [default: 99.99]",
+)
 @click.option("--crops", default=256, show_default=True, type=click.IntRange(min=1), help="Crops to look at, at most.")
 @overwrite_option
-def command(checkpoint: Path, images: Path, out: Path, crops: int, overwrite: bool) -> None:
+def command(
+    checkpoint: Path,
+    images: Path,
+    out: Path,
+    method: Literal["min-max", "percentile", "entropy", "mse"] | None,
+    percentile: float | None,
+    crops: int,
+    overwrite: bool,
+) -> None:
     """Record the activation ranges of a float CHECKPOINT over photos.
 
-    The file makes `export --bits 8 --calibration FILE` repeatable without the photos.
+    The file makes `export --bits 8 --calibration FILE` repeatable without the photos. Progress is kept in FILE.partial:
+    stopped at any time, the same command goes on from there to the same ranges.
 
     \b
     Example:
       cunet-deploy calibrate runs/s/float.pt --images data/300w/afw -o calibration/face68-s.json
+      cunet-deploy calibrate runs/s/float.pt --images data/300w/afw -o ranges.json --method mse
     """
     from cunet_deploy._optional import require
 
     require("torch", extra="train")
-    from cunet_deploy.checkpoint import load_checkpoint
-    from cunet_deploy.errors import InputError
-    from cunet_deploy.export.bundle import calibrate_checkpoint
+    from cunet_deploy.checkpoint import load_checkpoint, make_manifest
+    from cunet_deploy.cli._report import advancing
+    from cunet_deploy.export.calibration import calibrate_checkpoint
+    from cunet_deploy.export.crops import list_photos
+    from cunet_deploy.export.partial import Partial
     from cunet_deploy.export.ranges import write_ranges
+    from cunet_deploy.quantize.observers import RangeRule
 
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists already; add --overwrite to replace it or choose another -o")
+    if percentile is not None and method != "percentile":
+        raise InputError("--percentile is for --method percentile; add that or leave it out")
+    rule = RangeRule(method or "min-max", 99.99 if percentile is None else percentile)
     source = load_checkpoint(checkpoint)
-    ranges = calibrate_checkpoint(source, images, crops)
-    write_ranges(ranges, source, out, crops=crops, overwrite=overwrite)
-    click.echo(f"{out}: {len(ranges)} ranges")
+    photos = list_photos(images, make_manifest(source), crops)
+    partial = Partial.beside(out, weights=source.checksum, photos=photos.checksum, method=rule.method)
+    with advancing(progress(), "calibrating", len(photos)) as advance:
+        try:
+            ranges = calibrate_checkpoint(source, photos, rule, partial=partial, advance=advance)
+        except KeyboardInterrupt:
+            if partial.path.exists():
+                console().print(f"stopped; {partial.path} holds the progress, the same command goes on from there")
+            raise
+    write_ranges(ranges, source, out, crops=len(photos), rule=rule, overwrite=overwrite)
+    partial.remove()
+    click.echo(f"{out}: {len(ranges)} ranges of {len(photos)} crops, {rule.method}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cunet_deploy.cli._options import overwrite_option
+from cunet_deploy.cli._options import method_option, overwrite_option
 from cunet_deploy.config import QuantConfig, load_bits
 from cunet_deploy.errors import InputError
 
@@ -36,6 +36,13 @@ __all__ = ["command"]
     "--calibration",
     type=click.Path(path_type=Path),
     help="Photos, or a file of cunet-deploy calibrate: ranges for a checkpoint that was not trained quantized.",
+)
+@method_option
+@click.option(
+    "--correct-bias",
+    is_flag=True,
+    help="With --calibration: shift biases so that the mean of each channel is that of the float checkpoint, on the "
+    "photos of --calibration or else of --parity.",
 )
 @click.option(
     "--parity",
@@ -71,6 +78,8 @@ def command(
     unets: int | None,
     out: Path,
     calibration: Path | None,
+    method: Literal["min-max", "percentile", "entropy", "mse"] | None,
+    correct_bias: bool,
     images: Path | None,
     target: str,
     carrier: Literal["fp16", "fp32"] | None,
@@ -88,6 +97,7 @@ def command(
     Example:
       cunet-deploy export runs/s/quantized.pt --bits 8 -o face68-s
       cunet-deploy export runs/s/float.pt --bits 8 --calibration data/300w/afw -o face68-s
+      cunet-deploy export runs/s/float.pt --bits 4 --calibration data/300w/afw --correct-bias -o face68-s
       cunet-deploy export runs/s/quantized.pt --target tensorrt -o face68-s
     """
     from cunet_deploy._optional import require
@@ -97,6 +107,7 @@ def command(
     from cunet_deploy.checkpoint import load_checkpoint
     from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
     from cunet_deploy.export.tensorrt import Lowering
+    from cunet_deploy.quantize.observers import RangeRule
 
     if target == "cpu" and (carrier or features or batch):
         raise InputError("--carrier, --features and --batch are for TensorRT; add --target tensorrt or leave them out")
@@ -105,13 +116,23 @@ def command(
     if unets is not None:
         given = given.first_unets(unets)
     quant = _wanted(bits)
-    source = quantized_checkpoint(given, quant, calibration)
+    if calibration is None and (method or correct_bias):
+        raise InputError("--method and --correct-bias change what --calibration gives; add it or leave them out")
+    photos = calibration if calibration is not None and calibration.is_dir() else images
+    if correct_bias and photos is None:
+        raise InputError("--correct-bias needs photos, and a ranges file holds none; add --parity DIR")
+    source = quantized_checkpoint(
+        given,
+        quant,
+        calibration,
+        rule=None if method is None else RangeRule(method),
+        correct_on=photos if correct_bias else None,
+    )
     if source is not given and isinstance(quant, QuantConfig) and quant != QuantConfig():
         click.echo(
             "warning: fewer than 8 bits without training cost accuracy; measure it, or train with them", err=True
         )
-    if images is None and calibration is not None and calibration.is_dir():
-        images = calibration
+    images = images or photos
     parent = given if source is not given else None
     bundle = export_checkpoint(source, out, images=images, parent=parent, lowering=lowering, overwrite=overwrite)
     _print_bundle(bundle, float_activations=source.kind == "float")

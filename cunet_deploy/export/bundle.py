@@ -13,7 +13,7 @@ import io
 import json
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,21 +24,24 @@ from cunet_deploy._files import write_bytes_atomic, write_text_atomic
 from cunet_deploy.checkpoint import Checkpoint, TorchSession, make_manifest, normalize
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import InputError, VerificationError
-from cunet_deploy.export.crops import crops_of_folder, drawn_crops
+from cunet_deploy.export.calibration import CALIBRATION_CROPS, calibrate_checkpoint
+from cunet_deploy.export.crops import crops_of_folder, drawn_crops, list_photos
 from cunet_deploy.export.ranges import read_ranges
 from cunet_deploy.export.tensorrt import FILE_NAME, LoweredSession, Lowering, write_tensorrt_model
 from cunet_deploy.export.writer import write_model
 from cunet_deploy.parity import Parity, compare_sessions, locate_in_crops
-from cunet_deploy.quantize.floats import Ranges, calibrate
+from cunet_deploy.quantize.bias import correct_biases
+from cunet_deploy.quantize.floats import Ranges
+from cunet_deploy.quantize.observers import RangeRule
 from cunet_deploy.runtime.sessions.base import Session
 from cunet_deploy.runtime.sessions.ort import OrtSession
 
-__all__ = ["GATE_PX", "Bundle", "TensorRtFile", "calibrate_checkpoint", "export_checkpoint", "quantized_checkpoint"]
+__all__ = ["GATE_PX", "Bundle", "TensorRtFile", "export_checkpoint", "quantized_checkpoint", "ranges_of"]
 
 GATE_PX = 0.05
 """Mean landmark distance between torch and ONNX Runtime, in pixels of the input, above which export fails."""
 
-GOLDEN, DRAWN, PARITY_CROPS, BATCH = 2, 16, 50, 16
+GOLDEN, DRAWN, PARITY_CROPS, CORRECTION_CROPS, BATCH = 2, 16, 50, 32, 16
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,12 @@ class TensorRtFile:
 
 
 def quantized_checkpoint(
-    checkpoint: Checkpoint, quant: QuantConfig | Literal["float"] | None, calibration: Path | None
+    checkpoint: Checkpoint,
+    quant: QuantConfig | Literal["float"] | None,
+    calibration: Path | None,
+    *,
+    rule: RangeRule | None = None,
+    correct_on: Path | None = None,
 ) -> Checkpoint:
     """The checkpoint in the wanted precision, quantized after training where it must be.
 
@@ -103,6 +111,8 @@ def quantized_checkpoint(
         checkpoint: float or quantized.
         quant: the bits of weights and activations; ``None``: as trained, or 8 bits for a float checkpoint.
         calibration: a folder of photos or a file of recorded ranges; a float checkpoint needs it to be quantized.
+        rule: how ranges are chosen from photos; ``None`` covers every value.
+        correct_on: a folder of photos on which biases are shifted to what they are in float; ``None``: they stay.
 
     Raises:
         InputError: the checkpoint cannot be brought to these bits.
@@ -127,8 +137,36 @@ def quantized_checkpoint(
             "a float checkpoint needs --calibration DIR (photos like those on the device) to be quantized; "
             "or export the quantized checkpoint of the same run (quantized.pt), or use --bits 32"
         )
-    ranges = calibrate_checkpoint(checkpoint, calibration, 256) if calibration.is_dir() else None
-    return checkpoint.with_ranges(ranges or read_ranges(calibration, checkpoint), quant or QuantConfig())
+    ranges = ranges_of(checkpoint, calibration, rule)
+    source = checkpoint.with_ranges(ranges, quant or QuantConfig())
+    source = source if correct_on is None else _corrected(source, checkpoint, correct_on)
+    return replace(source, min_score=checkpoint.min_score)
+
+
+def ranges_of(checkpoint: Checkpoint, calibration: Path, rule: RangeRule | None = None) -> Ranges:
+    """Activation ranges of a float checkpoint from a folder of photos or a file of recorded ranges.
+
+    Raises:
+        InputError: it is neither, or a file and a rule, or was recorded for other weights.
+    """
+    if calibration.is_dir():
+        photos = list_photos(calibration, make_manifest(checkpoint), CALIBRATION_CROPS)
+        return calibrate_checkpoint(checkpoint, photos, rule)
+    ranges = read_ranges(calibration, checkpoint)
+    if rule is not None:
+        raise InputError(
+            f"{calibration}: its ranges are chosen already; leave --method out, or name a folder of photos"
+        )
+    return ranges
+
+
+def _corrected(source: Checkpoint, parent: Checkpoint, folder: Path) -> Checkpoint:
+    """A quantized checkpoint with the biases that keep the channel means of its float parent on photos."""
+    crops = crops_of_folder(folder, make_manifest(parent), CORRECTION_CROPS)
+    network = source.quantized_network()
+    correct_biases(network, parent.folded(), normalize(crops))
+    quant = replace(source.config.quant, correct_bias=True)
+    return Checkpoint.of_quantized(replace(source.config, quant=quant), network)
 
 
 def _agree(wanted: QuantConfig, trained: QuantConfig) -> bool:
@@ -136,13 +174,6 @@ def _agree(wanted: QuantConfig, trained: QuantConfig) -> bool:
     if wanted == QuantConfig(weight_bits=wanted.weight_bits):
         return wanted.weight_bits == trained.weight_bits
     return (wanted.weights, wanted.edge_bits, wanted.layers) == (trained.weights, trained.edge_bits, trained.layers)
-
-
-def calibrate_checkpoint(checkpoint: Checkpoint, images: Path, limit: int) -> Ranges:
-    """Activation ranges of a float checkpoint over up to ``limit`` crops of a folder."""
-    crops = crops_of_folder(images, make_manifest(checkpoint), limit)
-    batches = (normalize(crops[start : start + 16]) for start in range(0, len(crops), 16))
-    return calibrate(checkpoint.graph, checkpoint.folded(), batches)
 
 
 def export_checkpoint(

@@ -4,24 +4,51 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.checkpoint import Checkpoint
 from cunet_deploy.errors import InputError
+from cunet_deploy.export.calibration import ACTIVATION_BITS
 from cunet_deploy.quantize.floats import Ranges
+from cunet_deploy.quantize.observers import RangeRule
 
 __all__ = ["read_ranges", "write_ranges"]
 
 FORMAT = 1
 
 
-def write_ranges(ranges: Ranges, checkpoint: Checkpoint, path: Path, *, crops: int, overwrite: bool = False) -> None:
-    """Write ranges with the checksum of the weights that they belong to."""
+def write_ranges(
+    ranges: Ranges,
+    checkpoint: Checkpoint,
+    path: Path,
+    *,
+    crops: int,
+    rule: RangeRule | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write ranges with the checksum of the weights that they belong to and how they were chosen.
+
+    Args:
+        ranges: of each activation group.
+        checkpoint: whose ranges they are.
+        path: the file.
+        crops: how many were seen.
+        rule: how the ranges were chosen; ``None``: they cover every value.
+        overwrite: replace the file where it exists.
+    """
+    rule = rule or RangeRule()
+    parameters: dict[str, Any] = {}
+    if rule.method == "percentile":
+        parameters["percentile"] = rule.percentile
+    elif rule.method != "min-max":
+        parameters["activation_bits"] = ACTIVATION_BITS
     table = {
         "format": FORMAT,
         "model": checkpoint.config.name,
         "checkpoint": checkpoint.checksum,
-        "method": "min-max",
+        "method": rule.method,
+        **parameters,
         "crops": crops,
         "ranges": {name: [round(low, 6), round(high, 6)] for name, (low, high) in ranges.items()},
     }

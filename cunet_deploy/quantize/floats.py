@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +10,15 @@ from torch import Tensor
 
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.groups import activation_groups
+from cunet_deploy.quantize.observers import Histogram, histogram_of, merge
 
-__all__ = ["Ranges", "calibrate", "move", "run_float"]
+__all__ = ["Ranges", "calibrate", "move", "observe", "run_float"]
 
 Ranges = dict[str, tuple[float, float]]
 """Smallest and largest value of each activation group."""
+
+Watch = Callable[[Node, list[Tensor], Tensor], None]
+"""Is shown each operation with its inputs and its output."""
 
 
 def move(node: Node, inputs: list[Tensor]) -> Tensor:
@@ -30,8 +34,7 @@ def run_float(
     graph: Graph,
     folded: dict[str, Tensor],
     image: Tensor,
-    ranges: Ranges | None = None,
-    sums: dict[str, Tensor] | None = None,
+    watch: Watch | None = None,
 ) -> list[Tensor]:
     """Run a graph with float weights.
 
@@ -39,10 +42,8 @@ def run_float(
         graph: what to run.
         folded: its weights, from `cunet_deploy.model.graph.fold`.
         image: (B, 3, S, S) normalized.
-        ranges: widened to what each activation group reaches, when given.
-        sums: takes the (out,) mean of each convolution's channels before its ReLU, when given.
+        watch: is called after each operation, when given.
     """
-    shared = activation_groups(graph).of
     values = {graph.input: image}
     for node in graph.nodes:
         inputs = [values[x] for x in node.inputs]
@@ -53,13 +54,9 @@ def run_float(
             out = F.conv2d(inputs[0], weight, bias, node.stride, node.kernel // 2, groups=groups)
         else:
             out = move(node, inputs)
-        if sums is not None:
-            sums[node.output] = out.mean(dim=(0, 2, 3))
         values[node.output] = out = F.relu(out) if node.relu else out
-        if ranges is not None:
-            group = shared[node.output]
-            low, high = ranges.get(group, (0.0, 0.0))
-            ranges[group] = (min(low, float(out.min())), max(high, float(out.max())))
+        if watch is not None:
+            watch(node, inputs, out)
     return [values[name] for name in graph.outputs]
 
 
@@ -67,6 +64,33 @@ def run_float(
 def calibrate(graph: Graph, folded: dict[str, Tensor], images: Iterable[Tensor]) -> Ranges:
     """Smallest and largest value of each activation group over batches of (B, 3, S, S) normalized images."""
     ranges: Ranges = {}
+    shared = activation_groups(graph).of
+
+    def widen(node: Node, _: list[Tensor], out: Tensor) -> None:
+        low, high = ranges.get(shared[node.output], (0.0, 0.0))
+        ranges[shared[node.output]] = (min(low, float(out.min())), max(high, float(out.max())))
+
     for batch in images:
-        run_float(graph, folded, batch, ranges)
+        run_float(graph, folded, batch, widen)
     return ranges
+
+
+@torch.no_grad()
+def observe(graph: Graph, folded: dict[str, Tensor], batch: Tensor, histograms: dict[str, Histogram]) -> None:
+    """Add to the histogram of each activation group what it holds for (B, 3, S, S) normalized images.
+
+    Each value is counted where it is rounded: copies that pooling, upsampling and concatenating make are not counted
+    again, unless a concatenation brings them into a group with another scale.
+    """
+    shared = activation_groups(graph).of
+
+    def count(node: Node, inputs: list[Tensor], out: Tensor) -> None:
+        group = shared[node.output]
+        if node.op == "concat":
+            rounded = [x for name, x in zip(node.inputs, inputs, strict=True) if shared[name] != group]
+        else:
+            rounded = [] if node.op in ("max_pool", "upsample") else [out]
+        for values in rounded:
+            histograms[group] = merge(histograms.get(group, Histogram()), histogram_of(values))
+
+    run_float(graph, folded, batch, count)
