@@ -20,8 +20,12 @@ COMMANDS = {
     "export CHECKPOINT": "export FILE -o OUT",
     "export --calibration": "export GOOD_FLOAT --calibration FILE -o OUT",
     "export --parity": "export GOOD_QUANTIZED --parity FILE -o OUT",
+    "export --correct-bias": "export GOOD_FLOAT --calibration GOOD_RANGES --correct-bias --parity FILE -o OUT",
     "calibrate CHECKPOINT": "calibrate FILE --images GOOD_FACES -o OUT",
     "calibrate --images": "calibrate GOOD_FLOAT --images FILE -o OUT",
+    "sensitivity CHECKPOINT": "sensitivity FILE --data GOOD_FACES -o OUT --json OUT.json",
+    "sensitivity --data": "sensitivity GOOD_FLOAT --data FILE -o OUT --json OUT.json",
+    "sensitivity --calibration": "sensitivity GOOD_FLOAT --data GOOD_FACES --calibration FILE -o OUT --json OUT.json",
     "convert LEGACY": "convert FILE -o OUT",
     "infer SOURCE": "infer FILE --model GOOD_BUNDLE -o OUT",
     "infer --model": "infer GOOD_IMAGE --model FILE -o OUT.jpg",
@@ -51,7 +55,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
     from cunet_deploy.config import QuantConfig, load_config
-    from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
+    from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint, ranges_of
+    from cunet_deploy.export.ranges import write_ranges
     from cunet_deploy.export.tensorrt import Lowering
     from cunet_deploy.model.cunet import CUNet, initialize
 
@@ -65,6 +70,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     small = quantized_checkpoint(parent, QuantConfig(), faces)
     save_checkpoint(parent, root / "float.pt")
     save_checkpoint(small, root / "quantized.pt")
+    write_ranges(ranges_of(parent, faces), parent, root / "ranges.json", crops=8)
     export_checkpoint(small, root / "bundle")
     export_checkpoint(small, root / "lowered", lowering=Lowering())
     return {
@@ -73,6 +79,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "GOOD_CONFIG": root / "config.toml",
         "GOOD_FLOAT": root / "float.pt",
         "GOOD_QUANTIZED": root / "quantized.pt",
+        "GOOD_RANGES": root / "ranges.json",
         "GOOD_BUNDLE": root / "bundle",
         "GOOD_LOWERED": root / "lowered",
         "GOOD_IMAGE": faces / "face000_1.png",

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("cunet_deploy.cli.train:command", "Train a model from labelled photos."),
     "calibrate": ("cunet_deploy.cli.calibrate:command", "Record activation ranges of a float checkpoint."),
     "convert": ("cunet_deploy.cli.convert:command", "Turn a checkpoint of the method's authors into one of ours."),
+    "sensitivity": ("cunet_deploy.cli.sensitivity:command", "Measure which layers bear fewer bits."),
     "export": ("cunet_deploy.cli.export:command", "Turn a checkpoint into a bundle for devices."),
     "build": ("cunet_deploy.cli.build:command", "Build a TensorRT engine from a bundle."),
     "infer": ("cunet_deploy.cli.infer:command", "Find landmarks in images and videos."),

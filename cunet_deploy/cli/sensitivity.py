@@ -1,0 +1,199 @@
+"""``cunet-deploy sensitivity``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cunet_deploy.cli._options import console, json_option, overwrite_option, progress, threads_option
+from cunet_deploy.config import WEIGHT_FORMATS
+from cunet_deploy.errors import InputError
+
+if TYPE_CHECKING:
+    from cunet_deploy.export.sensitivity import Measurement, Plan
+
+__all__ = ["command"]
+
+_UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000_000}
+
+
+@click.command("sensitivity")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Labelled photos: NAME.jpg beside NAME.pts. None that shall judge the model later.",
+)
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The file of bits (TOML) to write.")
+@click.option(
+    "--budget", metavar="BYTES|0.40MB", help="Size of model.onnx, at most.  [default: half of that of 8 bits]"
+)
+@click.option(
+    "--formats",
+    default="4,ternary,1",
+    show_default=True,
+    help=f"Weight formats to try beside 8: {', '.join(WEIGHT_FORMATS)}.",
+)
+@click.option("--images", default=100, show_default=True, type=click.IntRange(min=2), help="Objects to run, at most.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Photos, or a file of cunet-deploy calibrate: ranges of the activations.  [default: the photos of --data]",
+)
+@threads_option
+@json_option
+@overwrite_option
+def command(
+    checkpoint: Path,
+    data: Path,
+    out: Path,
+    budget: str | None,
+    formats: str,
+    images: int,
+    calibration: Path | None,
+    threads: int | None,
+    json_path: Path | None,
+    overwrite: bool,
+) -> None:
+    """Measure what fewer bits cost in each layer of a float CHECKPOINT, and choose bits by layer for a file size.
+
+    One convolution after the other gets its weights rounded to each format while all others keep 8 bits; how far that
+    moves the landmarks and what it adds to their error is shown and written above the chosen bits. Nothing is trained;
+    the time is that of layers x formats x objects runs of half the network. Progress is kept in FILE.partial: stopped
+    at any time, the same command goes on from there.
+
+    \b
+    Example:
+      cunet-deploy sensitivity runs/s/float.pt --data data/300w/afw -o bits.toml --budget 0.40MB
+      cunet-deploy train config.toml --from runs/s/float.pt --bits bits.toml --data data/300w -o runs/mixed
+    """
+    from cunet_deploy._optional import require
+
+    torch = require("torch", extra="train")
+    require("onnx", extra="train")
+    from cunet_deploy._files import write_text_atomic
+    from cunet_deploy.checkpoint import load_checkpoint, make_manifest
+    from cunet_deploy.cli._report import advancing, json_report
+    from cunet_deploy.export.bundle import ranges_of
+    from cunet_deploy.export.crops import list_photos
+    from cunet_deploy.export.partial import Partial
+    from cunet_deploy.export.sensitivity import Prober, bits_toml
+
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} exists already; add --overwrite to replace it or choose another -o")
+    names, limit = _formats(formats), None if budget is None else _bytes(budget)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    source = load_checkpoint(checkpoint)
+    photos = list_photos(data, make_manifest(source), images)
+    _ = photos.examples  # notices a lack of labels before the calibration
+    ranges = ranges_of(source, calibration or data)
+    prober = Prober(source, ranges, photos)
+    partial = Partial.beside(
+        out,
+        weights=source.checksum,
+        photos=photos.checksum,
+        formats=",".join(names),
+        ranges=repr(sorted(ranges.items())),
+    )
+    with json_report(json_path, overwrite=overwrite) as write:
+        with advancing(progress(), "measuring", len(prober.layers) * len(names) * len(photos)) as advance:
+            try:
+                measurement = prober.measure(names, partial=partial, advance=advance)
+            except KeyboardInterrupt:
+                if partial.path.exists():
+                    console().print(f"stopped; {partial.path} holds the progress, the same command goes on from there")
+                raise
+        plan = prober.plan(measurement, limit)
+        write(_report(measurement, plan))
+        line = f"cunet-deploy sensitivity {checkpoint} --data {data} -o {out} --formats {formats} --images {images}"
+        line += "" if budget is None else f" --budget {budget}"
+        line += "" if calibration is None else f" --calibration {calibration}"
+        write_text_atomic(out, bits_toml(measurement, plan, line), overwrite=overwrite)
+    partial.remove()
+    _print_plan(measurement, plan, out)
+
+
+def _formats(text: str) -> list[str]:
+    """The formats to try, each once, without 8 bits, which every layer has anyway."""
+    names = [name for name in dict.fromkeys(part.strip() for part in text.split(",")) if name != "8"]
+    for name in names:
+        if name not in WEIGHT_FORMATS:
+            raise InputError(f"--formats: {name!r} is unknown; expected some of {', '.join(WEIGHT_FORMATS)}, by commas")
+    if not names:
+        raise InputError("--formats names none beside 8; add smaller ones, such as 4,ternary,1")
+    return names
+
+
+def _bytes(text: str) -> int:
+    """A size such as ``400000``, ``400kB`` or ``0.40MB``, in bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)", text.strip())
+    if match is None or match[2].lower() not in _UNITS:
+        raise InputError(f"--budget {text}: expected bytes, or a number with kB or MB, such as 0.40MB")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def _report(measurement: Measurement, plan: Plan) -> dict[str, Any]:
+    from cunet_deploy.bench.hardware import describe_machine, describe_versions
+
+    choices = measurement.choices()
+    layers = [
+        {
+            "layer": layer,
+            "weights": measurement.counts[measurement.layers.index(layer)],
+            "chosen": plan.formats[layer],
+            "formats": {
+                choice.format: {
+                    "bytes": choice.bytes,
+                    "nme_difference_percent_points": measurement.points(layer, choice.format).to_dict(),
+                    "moved_rms_percent": round(measurement.moved_percent(layer, choice.format), 4),
+                }
+                for choice in choices[layer]
+                if choice.format in measurement.formats
+            },
+        }
+        for layer in measurement.by_sensitivity()
+    ]
+    return {
+        "objects": len(measurement.baseline),
+        "nme_8_bit_percent": measurement.nme_percent,
+        "file_bytes": plan.bytes,
+        "expected_nme_difference_percent_points": round(plan.expected, 6),
+        "nme_difference_percent_points": plan.measured.to_dict(),
+        "layers": layers,
+        "machine": describe_machine(),
+        "versions": describe_versions("torch"),
+    }
+
+
+def _print_plan(measurement: Measurement, plan: Plan, out: Path) -> None:
+    from rich.table import Table
+
+    from cunet_deploy.cli._report import results
+
+    title = (
+        f"{len(measurement.baseline)} objects; by how many % of the normalizer landmarks move, and points of NME with "
+        "their 95 % interval, against 8 bit"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("layer")
+    for column in ("weights", *measurement.formats, "chosen"):
+        table.add_column(column, justify="right")
+    counts = dict(zip(measurement.layers, measurement.counts, strict=True))
+    for layer in measurement.by_sensitivity():
+        cells = []
+        for name in measurement.formats:
+            points = measurement.points(layer, name)
+            cells.append(f"{measurement.moved_percent(layer, name):.2f}  {points.value:+.3f} ± {points.margin:.3f}")
+        table.add_row(layer, str(counts[layer]), *cells, plan.formats[layer])
+    results().print(table)
+    results().print(
+        f"{out}: model.onnx of {plan.bytes / 1e6:.3f} MB; its bits add {plan.measured.value:+.3f} ± "
+        f"{plan.measured.margin:.3f} points of NME to the {measurement.nme_percent:.3f} % of 8 bits, without training "
+        f"(expected {plan.expected:+.3f})",
+        markup=False,
+    )

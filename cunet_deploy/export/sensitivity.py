@@ -1,0 +1,325 @@
+"""How much each layer minds fewer bits, measured in landmarks, and the bits that fit a file of a given size best.
+
+Nothing is trained here: the weights of one convolution at a time are rounded to a format, all others have 8 bits, and
+the landmarks are compared with those of everything at 8 bit on the same labelled photos.
+
+What one layer adds to the error is mostly smaller than what so few photos can tell from chance, and choosing by chance
+adds up. How far the landmarks move can be told from one photo. Bits are chosen by that: where a landmark that is off by
+e moves by d in a random direction, its error grows by d^2 / 4e on average, and the squares of independent moves add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cunet_deploy.checkpoint import Checkpoint, make_manifest, normalize
+from cunet_deploy.config import QuantConfig
+from cunet_deploy.data.batches import Batch, plain_batches
+from cunet_deploy.data.examples import PhotoCache
+from cunet_deploy.errors import InputError
+from cunet_deploy.export.crops import Photos
+from cunet_deploy.export.partial import Partial
+from cunet_deploy.export.writer import write_model
+from cunet_deploy.heatmaps import decode, map_to_input
+from cunet_deploy.metrics import Estimate, normalized_errors, normalizer_lengths, object_errors, paired_difference
+from cunet_deploy.model.graph import Graph, Node
+from cunet_deploy.quantize.floats import Ranges
+from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.sensitivity import Choice, allocate, weight_bytes
+
+__all__ = ["Measurement", "Plan", "Prober", "bits_toml"]
+
+BATCH, FULL = 8, "8"
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What was measured on N objects.
+
+    Attributes:
+        layers: the L convolutions, in the order of the network.
+        formats: the F weight formats that were tried.
+        counts: (L,) weights of each layer.
+        baseline: (N,) NME of each object with everything at 8 bit.
+        errors: (L, F, N) NME of each object with one layer in one format and all others at 8 bit.
+        moves: (L, F, N) mean squared distance by which that moves the landmarks, in squared units of the normalizer.
+    """
+
+    layers: tuple[str, ...]
+    formats: tuple[str, ...]
+    counts: tuple[int, ...]
+    baseline: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    moves: NDArray[np.float64]
+
+    @property
+    def costs(self) -> NDArray[np.float64]:
+        """(L, F) percentage points of NME that the moves of the landmarks stand for."""
+        return np.asarray(100 * np.nanmean(self.moves, axis=2) / (4 * np.nanmean(self.baseline)))
+
+    @property
+    def nme_percent(self) -> float:
+        """Mean NME with everything at 8 bit."""
+        return round(float(100 * np.nanmean(self.baseline)), 6)
+
+    def points(self, layer: str, name: str) -> Estimate:
+        """What a format of a layer adds to the NME, in percentage points, paired over the objects."""
+        errors = self.errors[self.layers.index(layer), self.formats.index(name)]
+        return paired_difference(errors, self.baseline).scaled(100)
+
+    def moved_percent(self, layer: str, name: str) -> float:
+        """Root mean square of the moves that a format of a layer makes, in percent of the normalizer."""
+        return float(100 * np.sqrt(np.nanmean(self.moves[self.layers.index(layer), self.formats.index(name)])))
+
+    def choices(self) -> dict[str, list[Choice]]:
+        """What each layer can have, 8 bits included, with its cost in percentage points."""
+        return {
+            layer: [Choice(FULL, weight_bytes(count, FULL), 0.0)]
+            + [
+                Choice(name, weight_bytes(count, name), float(cost))
+                for name, cost in zip(self.formats, row, strict=True)
+            ]
+            for layer, count, row in zip(self.layers, self.counts, self.costs, strict=True)
+        }
+
+    def by_sensitivity(self) -> list[str]:
+        """Layers, those that mind the tried formats most first."""
+        return [self.layers[index] for index in np.argsort(-self.costs.mean(axis=1), kind="stable")]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bits by layer within a budget.
+
+    Attributes:
+        formats: of each layer.
+        bytes: of model.onnx with them.
+        expected: what they add to the NME in percentage points, by how far each layer alone moves the landmarks.
+        measured: what they add together, on the same objects.
+    """
+
+    formats: dict[str, str]
+    bytes: int
+    expected: float
+    measured: Estimate
+
+
+class Prober:
+    """A float checkpoint, quantized in many ways and run on labelled photos.
+
+    Args:
+        checkpoint: the float one.
+        ranges: of its activations.
+        photos: labelled ones.
+
+    Raises:
+        InputError: the checkpoint is quantized, or the photos have no labels.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, ranges: Ranges, photos: Photos) -> None:
+        self.checkpoint, self.ranges, self.photos = checkpoint, ranges, photos
+        self.graph, self._folded = checkpoint.graph, checkpoint.folded()
+        self._manifest = make_manifest(checkpoint)
+        self._examples = photos.examples
+        self._full = self._network({})
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The convolutions that have weights of their own, in the order of the network."""
+        return tuple(node.output for node in self.graph.nodes if node.op == "conv" and not node.shares)
+
+    def measure(
+        self,
+        formats: Sequence[str],
+        *,
+        partial: Partial | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> Measurement:
+        """Round one layer after the other to each format.
+
+        Args:
+            formats: names of weight formats.
+            partial: where progress is kept and looked for; the result is the same as without an interruption.
+            advance: called with the number of crops run since the last call; the whole is layers x formats x crops.
+
+        Raises:
+            InputError: a photo cannot be read, or the progress belongs to something else.
+        """
+        layers = self.layers
+        counts = tuple(self._folded[f"{layer}.weight"].numel() for layer in layers)
+        shape = (len(layers), len(formats), len(self._examples))
+        state = _restored(partial, shape)
+        done = state["done"]
+        if advance is not None:
+            advance(int(done.sum()))
+        for stop, batch in self._batches(int(done.min())):
+            start = stop - len(batch.images)
+            values = self._run(self._full, batch)
+            points = self._points(values)
+            state["baseline"][start:stop] = self._nme(points, batch)
+            for row, layer in enumerate(layers):
+                for column in (column for column, name in enumerate(formats) if done[row, column] < stop):
+                    found = self._points(self._changed(values, layer, formats[column]))
+                    state["errors"][row, column, start:stop] = self._nme(found, batch)
+                    state["moves"][row, column, start:stop] = self._moves(found, points, batch)
+                    done[row, column] = stop
+                    if advance is not None:
+                        advance(stop - start)
+                if partial is not None:
+                    partial.save(state)
+        return Measurement(layers, tuple(formats), counts, state["baseline"], state["errors"], state["moves"])
+
+    def plan(self, measurement: Measurement, budget: int | None = None) -> Plan:
+        """The formats that cost least in a model.onnx of at most ``budget`` bytes.
+
+        Without a budget that is halfway between the file of 8 bits and that of the smallest formats.
+
+        Raises:
+            InputError: no choice of formats makes the file so small.
+        """
+        choices = measurement.choices()
+        formats = self._fitting(choices, budget)
+        measured = paired_difference(self._errors(formats), measurement.baseline).scaled(100)
+        return Plan(formats, self._file_bytes(formats), _cost(choices, formats), measured)
+
+    def _fitting(self, choices: Mapping[str, Sequence[Choice]], budget: int | None) -> dict[str, str]:
+        """The formats of `plan`. What packing itself takes depends on them: the room for weights is found in turns."""
+        best = {layer: min(row, key=lambda choice: choice.bytes).format for layer, row in choices.items()}
+        full, size = self._file_bytes({}), self._file_bytes(best)
+        budget = max((full + size) // 2, min(full, size)) if budget is None else budget
+        if full <= budget:
+            return dict.fromkeys(choices, FULL)
+        if size > budget:
+            raise InputError(
+                f"--budget {budget}: with these formats model.onnx has {size} bytes at least; allow more, or add "
+                "smaller --formats"
+            )
+        least = best_room = _weights(choices, best)
+        room, tried = least + budget - size, [best]
+        for _ in range(12):
+            formats = allocate(choices, max(room, least))
+            if formats in tried:
+                break
+            tried.append(formats)
+            size = self._file_bytes(formats)
+            if size <= budget and room > best_room:
+                best, best_room = formats, room
+            room += budget - size
+        return best
+
+    def _errors(self, formats: Mapping[str, str]) -> NDArray[np.float64]:
+        """(N,) NME of each object with these formats."""
+        network = self._network(formats)
+        return np.concatenate(
+            [self._nme(self._points(self._run(network, batch)), batch) for _, batch in self._batches(0)]
+        )
+
+    def _batches(self, start: int) -> Iterator[tuple[int, Batch]]:
+        """Batches of crops from that object on, each with the index behind its last one."""
+        for batch in plain_batches(self._examples[start:], self.photos.rule, PhotoCache(0), size=BATCH):
+            start += len(batch.images)
+            yield start, batch
+
+    @torch.no_grad()
+    def _network(self, formats: Mapping[str, str]) -> QuantizedCUNet:
+        config = QuantConfig(layers=dict(formats))
+        return QuantizedCUNet.from_float(self.graph, self._folded, self.ranges, config).eval()
+
+    @torch.no_grad()
+    def _run(self, network: QuantizedCUNet, batch: Batch) -> dict[str, Tensor]:
+        """Every tensor of the network: integers less their zero points."""
+        scale = network.activation_qparams(self.graph.input)[0]
+        values = {self.graph.input: normalize(batch.images) / scale}
+        for node in self.graph.nodes:
+            values[node.output] = network.compute(node, [values[x] for x in node.inputs])
+        return values
+
+    @torch.no_grad()
+    def _changed(self, values: Mapping[str, Tensor], layer: str, name: str) -> dict[str, Tensor]:
+        """The tensors with one layer in another format; what is not behind that layer stays as it was."""
+        network, changed = self._network({layer: name}), dict(values)
+        for node in _behind(self.graph, layer):
+            changed[node.output] = network.compute(node, [changed[x] for x in node.inputs])
+        return changed
+
+    def _points(self, values: Mapping[str, Tensor]) -> NDArray[np.float64]:
+        """(B, K, 2) landmarks in the crops."""
+        name = self.graph.outputs[-1]
+        scale = self._full.activation_qparams(name)[0]
+        maps = np.asarray((values[name] * scale).detach().numpy(), np.float32)
+        return map_to_input(decode(maps, self._manifest.decoder)[0], self._manifest.stride)
+
+    def _nme(self, points: NDArray[np.float64], batch: Batch) -> NDArray[np.float64]:
+        """(B,) NME of each object; a crop is a similar image of the photo, so it is the same as in the photo."""
+        return object_errors(normalized_errors(points, batch.points, self._manifest.skeleton))
+
+    def _moves(self, points: NDArray[np.float64], origins: NDArray[np.float64], batch: Batch) -> NDArray[np.float64]:
+        """(B,) mean squared distance of the landmarks from where they were, in squared units of the normalizer."""
+        lengths = normalizer_lengths(batch.points, self._manifest.skeleton)
+        return np.asarray(np.square(points - origins).sum(axis=2).mean(axis=1) / np.square(lengths))
+
+    def _file_bytes(self, formats: Mapping[str, str]) -> int:
+        smaller = {layer: name for layer, name in formats.items() if name != FULL}
+        return len(write_model(self.checkpoint.with_ranges(self.ranges, QuantConfig(layers=smaller))))
+
+
+def _behind(graph: Graph, layer: str) -> list[Node]:
+    """The nodes that compute something else when the weights of a layer change, in order."""
+    nodes: list[Node] = []
+    changed: set[str] = set()
+    for node in graph.nodes:
+        if layer in (node.output, node.shares) or changed.intersection(node.inputs):
+            nodes.append(node)
+            changed.add(node.output)
+    return nodes
+
+
+def _restored(partial: Partial | None, shape: tuple[int, int, int]) -> dict[str, NDArray[Any]]:
+    """The progress of a measurement of (layers, formats, objects); ``done`` says how many objects are through."""
+    state: dict[str, NDArray[Any]] = {} if partial is None else dict(partial.load())
+    wanted = {"baseline": shape[2:], "errors": shape, "moves": shape, "done": shape[:2]}
+    if partial is not None and state and {name: values.shape for name, values in state.items()} != wanted:
+        raise InputError(f"{partial.path}: is no progress of this measurement; delete it to begin anew")
+    return state or {name: np.zeros(size, np.int64 if name == "done" else np.float64) for name, size in wanted.items()}
+
+
+def _weights(choices: Mapping[str, Sequence[Choice]], formats: Mapping[str, str]) -> int:
+    """Bytes of the weights in these formats."""
+    return sum(choice.bytes for layer, row in choices.items() for choice in row if choice.format == formats[layer])
+
+
+def _cost(choices: Mapping[str, Sequence[Choice]], formats: Mapping[str, str]) -> float:
+    """What the layers cost one by one in these formats, in sum."""
+    return sum(choice.cost for layer, row in choices.items() for choice in row if choice.format == formats[layer])
+
+
+def bits_toml(measurement: Measurement, plan: Plan, command: str) -> str:
+    """The file that ``train --bits`` and ``export --bits`` take, with what was measured above the bits."""
+    width = max(len(layer) for layer in measurement.layers)
+    lines = [
+        "# Bits of the weights by layer, for train --bits and export --bits. Written by:",
+        f"#     {command}",
+        f"# model.onnx has {plan.bytes} bytes. On {len(measurement.baseline)} objects the NME is "
+        f"{measurement.nme_percent:.3f} % with everything at 8 bit",
+        f"# and {plan.measured.value:+.3f} points with these bits, without training.",
+        "#",
+        "# What a layer does alone in each format: points of NME, and by how many % of the normalizer landmarks move.",
+        f"# {'layer':<{width}}  weights" + "".join(f"{name:>9}  moved" for name in measurement.formats),
+    ]
+    counts = dict(zip(measurement.layers, measurement.counts, strict=True))
+    for layer in measurement.by_sensitivity():
+        cells = (
+            f"{measurement.points(layer, name).value:>9.3f}{measurement.moved_percent(layer, name):>7.2f}"
+            for name in measurement.formats
+        )
+        lines.append(f"# {layer:<{width}}  {counts[layer]:>7}" + "".join(cells))
+    lines += ["", "weight_bits = 8", "edge_bits = 8", "", "[layers]"]
+    lines += [f'"{layer}" = "{name}"' for layer, name in plan.formats.items() if name != FULL]
+    return "\n".join(lines) + "\n"
