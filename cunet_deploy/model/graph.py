@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -71,6 +72,21 @@ class Graph:
     def node(self, name: str) -> Node:
         """The node that makes tensor ``name``."""
         return next(node for node in self.nodes if node.output == name)
+
+    def forget(self, values: dict[str, Tensor], node: Node) -> None:
+        """Take out of a run's tensors what nothing needs any more behind a node: memory does not grow with depth."""
+        for name in self._spent[node.output]:
+            del values[name]
+
+    @cached_property
+    def _spent(self) -> dict[str, tuple[str, ...]]:
+        """For each node the tensors that nothing needs any more behind it."""
+        last = {name: node.output for node in self.nodes for name in (*node.inputs, node.output)}
+        spent: dict[str, list[str]] = {node.output: [] for node in self.nodes}
+        for name, user in last.items():
+            if name not in self.outputs:
+                spent[user].append(name)
+        return {user: tuple(names) for user, names in spent.items()}
 
     def macs(self, size: int) -> int:
         """Multiply-accumulates of the convolutions for one square input of that side."""

@@ -58,4 +58,5 @@ def correct_biases(network: QuantizedCUNet, folded: dict[str, Tensor], images: T
                 out = network.compute(node, inputs)
             largest = max(largest, float(moved.abs().max()))
         values[node.output] = out
+        graph.forget(values, node)
     return largest

@@ -278,6 +278,7 @@ class QuantizedCUNet(nn.Module):
         values = {graph.input: image * (1 / INPUT_SCALE)}
         for node in graph.nodes:
             values[node.output] = self.compute(node, [values[x] for x in node.inputs])
+            graph.forget(values, node)
         return [values[name] * self._damped(name, values[name].numel()) for name in graph.outputs]
 
     def compute(self, node: Node, inputs: list[Tensor]) -> Tensor:

@@ -44,6 +44,7 @@ def run_integer(network: QuantizedCUNet, image: Tensor) -> list[Tensor]:
             )
         else:
             values[node.output] = _convolve(network, node, inputs[0])
+        graph.forget(values, node)
     results = []
     for name in graph.outputs:
         scale, zero_point = network.activation_qparams(name)
