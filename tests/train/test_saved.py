@@ -48,7 +48,7 @@ def test_what_is_kept_is_off_by_half_a_step_elsewhere() -> None:
 
 
 def test_types_and_layout_come_back_as_they_were() -> None:
-    value = torch.randn(2, 8, 4, 4).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    value = torch.randn(2, 8, 4, 4).to(memory_format=torch.channels_last)
     assert pack_activation(value).restored().stride() == value.stride()
     assert pack_activation(value.bfloat16()).restored().dtype == torch.bfloat16
     assert torch.equal(pack_activation(torch.full((5,), 3.5)).restored(), torch.full((5,), 3.5))
@@ -128,12 +128,14 @@ def test_a_quantized_network_trains_with_it_too(block: str) -> None:
 def test_weights_are_exact_in_the_backward_pass_under_bfloat16() -> None:
     """The gradient of the image through one convolution hangs on its weights only."""
     torch.manual_seed(0)
-    convolution, gradients = nn.Conv2d(16, 64, 3), []
+    convolution = nn.Conv2d(16, 64, 3)
+    gradients: list[Tensor] = []
     for packed in (False, True):
         images = torch.linspace(-1, 1, 16 * 32 * 32).reshape(1, 16, 32, 32).requires_grad_()
         with torch.autocast("cpu", torch.bfloat16), eight_bit(convolution) if packed else nullcontext():
             out = convolution(images)
         out.float().square().mean().backward()
+        assert images.grad is not None
         gradients.append(images.grad)
     assert torch.equal(*gradients)
 
