@@ -218,7 +218,8 @@ class TrainConfig:
         ema_decay: per step, of the averaged weights that are evaluated and saved; 0 turns averaging off.
         precision: "bfloat16" runs the convolutions in bfloat16 with float32 weights; about 1.5 times faster on CPUs
             that have it.
-        memory_efficient: keep less for the backward pass and compute it again: about half the memory, more time.
+        memory_efficient: keep less for the backward pass and compute it again: about half the memory, more time. See
+            docs/tables.md for what this and ``saved_bits`` bring.
         saved_bits: 8 keeps activations for the backward pass as bytes, a quarter of the memory; 32 as they are. See
             `cunet_deploy.train.saved`.
         coordinate_weight: weight of the landmark error term; see `cunet_deploy.train.loss`.

@@ -47,6 +47,7 @@ from cunet_deploy.skeletons import get_skeleton
 from cunet_deploy.train.average import Average
 from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.loss import make_targets, total_loss
+from cunet_deploy.train.memory import return_freed_memory
 from cunet_deploy.train.phase import Phase, format_of_epoch
 from cunet_deploy.train.pictures import contact_sheet, save_curves
 from cunet_deploy.train.saved import eight_bit
@@ -160,6 +161,8 @@ class Trainer:
             CunetError: the loss is not finite any more.
             KeyboardInterrupt: after writing a usable checkpoint of the averaged weights so far.
         """
+        if self.config.train.memory_efficient or self.config.train.saved_bits == 8:
+            return_freed_memory()
         state = self.folder.load_state(self.config) if resume else None
         if state is not None:
             self._check_origin(state["origin"])
