@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -13,26 +12,16 @@ import pytest
 from click.testing import CliRunner
 from drawn import write_faces
 from networks import float_checkpoint, quantized_checkpoint
+from tool_scripts import load_tool
 
 from cunet_deploy.checkpoint import save_checkpoint
 from cunet_deploy.errors import InputError
 from cunet_deploy.export.bundle import export_checkpoint
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
-
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    sys.path.insert(0, str(TOOLS))
-    try:
-        spec = importlib.util.spec_from_file_location("bench_peers", TOOLS / "bench_peers.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.remove(str(TOOLS))
+    return load_tool("bench_peers")
 
 
 @pytest.mark.slow

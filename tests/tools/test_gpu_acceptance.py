@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -17,13 +16,13 @@ import numpy as np
 import pytest
 from fake_tensorrt import FakeCuda, make_module, write_engine
 from networks import quantized_checkpoint
+from tool_scripts import TOOLS, load_tool
 
 from cunet_deploy import trt_logger
 from cunet_deploy.engine.conform import check_model
 from cunet_deploy.export.tensorrt import Lowering, write_tensorrt_model
 from cunet_deploy.runtime import cuda as cuda_library
 
-TOOLS = Path(__file__).parents[2] / "tools"
 SCRIPT = TOOLS / "gpu_acceptance.sh"
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
@@ -31,12 +30,7 @@ pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is no
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_acceptance", TOOLS / "gpu_acceptance.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("gpu_acceptance")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -10,23 +9,17 @@ import pytest
 import torch
 from click.testing import CliRunner
 from drawn import tiny_config, write_faces
+from tool_scripts import load_tool
 
 from cunet_deploy.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
 from cunet_deploy.model.cunet import CUNet, initialize
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "measure_models.py"
-
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("measure_models", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("measure_models")
 
 
 @pytest.fixture(scope="module")

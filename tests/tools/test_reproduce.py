@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,27 +10,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from drawn import tiny_config, write_faces
+from tool_scripts import load_tool
 
 from cunet_deploy.config import parse_config
 from cunet_deploy.model.networks import build_network
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 MEASURED = ("sizes", "latency", "memory", "steps")
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    sys.path.insert(0, str(TOOLS))
-    try:
-        spec = importlib.util.spec_from_file_location("reproduce", TOOLS / "reproduce.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["reproduce"] = module
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.remove(str(TOOLS))
+    return load_tool("reproduce")
 
 
 @pytest.fixture(scope="module")
