@@ -107,8 +107,8 @@ class RunFolder:
             raise InputError(f"{self.state}: is not the state of a training run; start a run in another folder")
         if table["config"] != config.to_dict():
             raise InputError(
-                f"{self.state}: belongs to another configuration; resume with {self.path / 'config.toml'} "
-                "or start a new run in another folder"
+                f"{self.state}: belongs to another configuration; resume with {self.path / 'config.toml'}, and with "
+                "the --bits that it was started with, or start a new run in another folder"
             )
         return table
 

@@ -147,6 +147,8 @@ class Trainer:
         self.photos = examples.photos
         if parent is not None:
             check_parent(parent, config)
+            if teacher is not None:
+                raise InputError("--teacher is for the float phase, which --from leaves out; name one of them")
         if (teacher is None) == (config.train.distill > 0 and parent is None):
             raise InputError("a teacher and a [train] distill above 0 go together; give both, or neither")
         self.parent = parent

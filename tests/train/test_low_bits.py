@@ -197,6 +197,19 @@ def test_a_teacher_and_its_weight_go_together(data: Path, parent: Checkpoint, tm
     for weight, teacher in ((0.0, parent), (1.0, None)):
         with pytest.raises(InputError, match="go together; give both, or neither"):
             train(tiny_config(train={"distill": weight}), data, tmp_path / str(weight), teacher=teacher)
+    with pytest.raises(InputError, match="for the float phase, which --from leaves out"):
+        train(tiny_config(train={"distill": 1.0}), data, tmp_path / "both", parent=parent, teacher=parent)
+
+
+def test_resuming_without_the_file_of_bits_says_so(data: Path, parent: Checkpoint, tmp_path: Path) -> None:
+    save_checkpoint(parent, tmp_path / "parent.pt")
+    (tmp_path / "bits.toml").write_text("weight_bits = 4\n")
+    (tmp_path / "config.toml").write_text(CONFIG_TOML)
+    options = [tmp_path / "config.toml", "--data", data, "--from", tmp_path / "parent.pt", "-o", tmp_path / "run"]
+    assert run(*options, "--bits", tmp_path / "bits.toml")[0] == 0
+    code, message = run(*options, "--resume")
+    assert (code, "the --bits that it was started with" in message) == (2, True)
+    assert run(*options, "--bits", tmp_path / "bits.toml", "--resume")[0] == 0
 
 
 @pytest.mark.parametrize("changes", [{"crop": {"size": 64}}, {"crop": {"padding": 2.0}}], ids=str)
