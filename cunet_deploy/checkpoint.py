@@ -31,7 +31,7 @@ from cunet_deploy.manifest import Manifest
 from cunet_deploy.model.graph import Graph, fold
 from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.floats import run_float
-from cunet_deploy.quantize.formats import weight_formats
+from cunet_deploy.quantize.formats import format_of, weight_formats
 from cunet_deploy.quantize.groups import activation_groups
 from cunet_deploy.quantize.network import QuantizedCUNet
 from cunet_deploy.quantize.reference import run_integer
@@ -292,7 +292,15 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         opset=OPSET,
         producer=f"cunet-deploy {__version__}",
         checkpoint=checkpoint.checksum,
+        reduced_range=not is_float and _has_reduced_range(checkpoint),
     )
+
+
+def _has_reduced_range(checkpoint: Checkpoint) -> bool:
+    """Whether no weight of a convolution needs more than 7 bits. Affine nodes have one product a channel to add."""
+    nodes = [node for node in checkpoint.graph.nodes if node.op == "conv"]
+    formats = weight_formats(nodes, checkpoint.config.quant).values()
+    return max(item.high for item in formats) <= format_of("7").high
 
 
 def _weight_bits(checkpoint: Checkpoint) -> int:

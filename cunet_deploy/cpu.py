@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import re
@@ -68,8 +69,9 @@ def may_saturate(features: Collection[str], architecture: str = platform.machine
 
 
 def read_cpuinfo() -> str:
-    """What Linux says of the processor; empty on other systems."""
+    """What Linux says of the first processor; empty on other systems."""
     try:
-        return CPUINFO.read_text(encoding="utf-8", errors="replace")
+        with CPUINFO.open(encoding="utf-8", errors="replace") as file:
+            return "".join(itertools.takewhile(str.strip, file))  # the kernel makes up the rest when it is read
     except OSError:
         return ""

@@ -44,6 +44,7 @@ class Manifest:
         opset: ONNX operator set.
         producer: package and version that wrote the file.
         checkpoint: SHA-256 of the weights that the model was made from.
+        reduced_range: no weight of its convolutions needs more than 7 bits; see `cunet_deploy.cpu.may_saturate`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Manifest:
     producer: str
     checkpoint: str
     format: int = field(default=FORMAT)
+    reduced_range: bool = False
 
     @property
     def map_size(self) -> int:
@@ -69,6 +71,8 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON stores them."""
         table = {item.name: getattr(self, item.name) for item in fields(self)}
+        if not self.reduced_range:
+            del table["reduced_range"]  # as in files that are older than this key
         table["skeleton"] = self.skeleton.to_dict()
         table["crop"] = {"size": self.crop.size, "padding": self.crop.padding}
         table["decoder"] = {"radius": self.decoder.radius}
@@ -121,6 +125,7 @@ class Manifest:
                 producer=str(table["producer"]),
                 checkpoint=str(table["checkpoint"]),
                 format=int(table["format"]),
+                reduced_range=bool(table.get("reduced_range", False)),
             )
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise ArtifactError(

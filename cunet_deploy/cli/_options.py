@@ -27,6 +27,7 @@ __all__ = [
     "method_option",
     "overwrite_option",
     "progress",
+    "resolve_backend",
     "threads_option",
 ]
 
@@ -37,11 +38,24 @@ def backend_options(function: F) -> F:
     """``--backend NAME`` and ``--trust``: the parameters are ``backend``, a name or ``None``, and ``trust``."""
     backend = click.option(
         "--backend",
-        metavar="ort:cpu|ort:cuda|ort:tensorrt|ort:tensorrt-rtx|tensorrt|tensorrt:graph",
-        help="What runs the network, and nothing else.  [default: tensorrt for an .engine, ort:cpu for the rest]",
+        metavar="ort:cpu|ort:cuda|ort:tensorrt|ort:tensorrt-rtx|openvino|tensorrt|tensorrt:graph|auto",
+        help="What runs the network, and nothing else; auto takes what is fastest here, measured once.  [default: "
+        "tensorrt for an .engine, ort:cpu for the rest]",
     )
     trust = click.option("--trust", is_flag=True, help="Load an engine whose checksum differs: it is native code.")
     return backend(trust(function))
+
+
+def resolve_backend(model: str | Path, backend: str | None, threads: int | None) -> str | None:
+    """The backend that ``--backend`` asks for; ``auto`` is measured or recalled, and said on stderr."""
+    if backend != "auto":
+        return backend
+    from cunet_deploy.runtime.sessions import choose_backend  # loads numpy, which the help of a command does not need
+
+    choice = choose_backend(model, threads=threads)
+    if logging.getLogger("cunet_deploy").isEnabledFor(logging.WARNING):
+        click.echo(f"cunet-deploy: {choice.line()}", err=True)
+    return choice.backend
 
 
 def method_option(function: F) -> F:

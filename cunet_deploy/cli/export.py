@@ -26,6 +26,11 @@ __all__ = ["command"]
     "for a float checkpoint]",
 )
 @click.option(
+    "--reduce-range",
+    is_flag=True,
+    help="Weights of 7 bits in every layer, for x86 processors without VNNI: they cut off sums of 8-bit products.",
+)
+@click.option(
     "--unets",
     metavar="N",
     type=click.IntRange(min=1),
@@ -75,6 +80,7 @@ __all__ = ["command"]
 def command(
     checkpoint: Path,
     bits: str | None,
+    reduce_range: bool,
     unets: int | None,
     out: Path,
     calibration: Path | None,
@@ -98,6 +104,7 @@ def command(
       cunet-deploy export runs/s/quantized.pt --bits 8 -o face68-s
       cunet-deploy export runs/s/float.pt --bits 8 --calibration data/300w/afw -o face68-s
       cunet-deploy export runs/s/float.pt --bits 4 --calibration data/300w/afw --correct-bias -o face68-s
+      cunet-deploy export runs/s/float.pt --reduce-range --calibration data/300w/afw -o face68-s
       cunet-deploy export runs/s/quantized.pt --target tensorrt -o face68-s
     """
     from cunet_deploy._optional import require
@@ -115,19 +122,10 @@ def command(
     given = load_checkpoint(checkpoint)
     if unets is not None:
         given = given.first_unets(unets)
-    quant = _wanted(bits)
-    if calibration is None and (method or correct_bias):
-        raise InputError("--method and --correct-bias change what --calibration gives; add it or leave them out")
-    photos = calibration if calibration is not None and calibration.is_dir() else images
-    if correct_bias and photos is None:
-        raise InputError("--correct-bias needs photos, and a ranges file holds none; add --parity DIR")
-    source = quantized_checkpoint(
-        given,
-        quant,
-        calibration,
-        rule=None if method is None else RangeRule(method),
-        correct_on=photos if correct_bias else None,
-    )
+    quant = _wanted(bits, reduce_range)
+    photos = _photos(calibration, images, method, correct_bias)
+    rule = None if method is None else RangeRule(method)
+    source = quantized_checkpoint(given, quant, calibration, rule=rule, correct_on=photos if correct_bias else None)
     if source is not given and isinstance(quant, QuantConfig) and quant != QuantConfig():
         click.echo(
             "warning: fewer than 8 bits without training cost accuracy; measure it, or train with them", err=True
@@ -138,8 +136,22 @@ def command(
     _print_bundle(bundle, float_activations=source.kind == "float")
 
 
-def _wanted(bits: str | None) -> QuantConfig | Literal["float"] | None:
-    """What ``--bits`` asks for; ``None`` where it was not given."""
+def _photos(calibration: Path | None, images: Path | None, method: str | None, correct_bias: bool) -> Path | None:
+    """What biases are corrected on: the photos of ``--calibration``, else those of ``--parity``."""
+    if calibration is None and (method or correct_bias):
+        raise InputError("--method and --correct-bias change what --calibration gives; add it or leave them out")
+    photos = calibration if calibration is not None and calibration.is_dir() else images
+    if correct_bias and photos is None:
+        raise InputError("--correct-bias needs photos, and a ranges file holds none; add --parity DIR")
+    return photos
+
+
+def _wanted(bits: str | None, reduce_range: bool) -> QuantConfig | Literal["float"] | None:
+    """What ``--bits`` or ``--reduce-range`` asks for; ``None`` where neither was given."""
+    if reduce_range:
+        if bits is not None:
+            raise InputError("--reduce-range means 7 bits in every layer; leave --bits out")
+        return QuantConfig(weight_bits=7, edge_bits=7)
     if bits is None:
         return None
     if bits == "32":

@@ -9,8 +9,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from cunet_deploy.errors import ArtifactError, CunetError, InputError
+from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.manifest import METADATA_KEY, Manifest
+from cunet_deploy.runtime.sessions.checks import Port, check_crops, check_file, check_graph, read_manifest
 from cunet_deploy.runtime.sessions.providers import (
     ORT_ERRORS,
     PROVIDERS,
@@ -20,6 +21,7 @@ from cunet_deploy.runtime.sessions.providers import (
     check_running,
     first_line,
 )
+from cunet_deploy.runtime.sessions.saturation import warn_of_saturation
 
 __all__ = ["OrtSession"]
 
@@ -49,14 +51,12 @@ class OrtSession:
         self._path = path
         self._session: Any = _load(path, threads, provider)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise ArtifactError(
-                f"{path}: is ONNX but carries no cunet-deploy manifest; use a model.onnx that "
-                "'cunet-deploy export CKPT -o DIR' wrote"
-            )
-        self._manifest = Manifest.from_json(text, path)
-        _check_graph(self._session, self._manifest, path)
+        self._manifest = read_manifest(text, path)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        check_graph(path, self._manifest, [_port(node) for node in inputs], [_port(node) for node in outputs])
         check_running(self._session, provider, path)
+        if provider.key == _CPU:
+            warn_of_saturation(path, self._manifest)
 
     @property
     def manifest(self) -> Manifest:
@@ -70,9 +70,7 @@ class OrtSession:
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, size, size, 3) uint8 BGR crops to (B, K, map_size, map_size) float32 heatmaps."""
-        size = self._manifest.crop.size
-        if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
-            raise InputError(f"crops of shape (B, {size}, {size}, 3) uint8 expected, got {images.shape} {images.dtype}")
+        check_crops(images, self._manifest)
         session = self._opened()
         try:
             (maps,) = session.run(["heatmaps"], {"image": images})
@@ -94,12 +92,7 @@ class OrtSession:
 
 
 def _load(path: Path, threads: int | None, provider: Provider) -> Any:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    if size == 0:
-        raise InputError(f"{path}: is empty; export or copy the model again")
+    check_file(path)
     check_available(provider)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -134,18 +127,6 @@ def _load(path: Path, threads: int | None, provider: Provider) -> Any:
             ort.set_default_logger_severity(_WARNINGS)
 
 
-def _check_graph(session: Any, manifest: Manifest, path: Path) -> None:
-    """The graph's input and output must be those of the manifest; the batch may have any or no fixed size."""
-    size, cells = manifest.crop.size, manifest.map_size
-    expected = {
-        "input": ("image", "tensor(uint8)", [size, size, 3]),
-        "output": ("heatmaps", "tensor(float)", [len(manifest.skeleton), cells, cells]),
-    }
-    nodes = {"input": session.get_inputs(), "output": session.get_outputs()}
-    for side, wanted in expected.items():
-        found = [(node.name, node.type, list(node.shape[1:])) for node in nodes[side]]
-        fixed = any(isinstance(node.shape[0], int) for node in nodes[side] if node.shape)
-        if found != [wanted] or fixed:
-            raise ArtifactError(
-                f"{path}: its {side} is {found} but its manifest says {[wanted]}, with a free batch; export it again"
-            )
+def _port(node: Any) -> Port:
+    kind = {"tensor(float)": "float32"}.get(node.type, node.type.removeprefix("tensor(").removesuffix(")"))
+    return node.name, kind, tuple(size if isinstance(size, int) else None for size in node.shape)

@@ -23,6 +23,7 @@ from cunet_deploy._optional import require
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, MissingDependencyError, UntrustedError
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.runtime import cuda as cuda_library
+from cunet_deploy.runtime.sessions.checks import check_crops
 from cunet_deploy.sidecar import EngineManifest, build_command, sidecar_path
 from cunet_deploy.trt_logger import get_logger, last_error
 
@@ -84,9 +85,8 @@ class TensorRTSession:
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, size, size, 3) uint8 BGR crops to (B, K, map_size, map_size) float32 heatmaps."""
-        size, cells = self._manifest.crop.size, self._manifest.map_size
-        if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
-            raise InputError(f"crops of shape (B, {size}, {size}, 3) uint8 expected, got {images.shape} {images.dtype}")
+        check_crops(images, self._manifest)
+        cells = self._manifest.map_size
         maps = np.empty((len(images), len(self._manifest.skeleton), cells, cells), np.float32)
         with self._lock:
             runner = self._runner

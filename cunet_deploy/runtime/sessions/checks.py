@@ -1,0 +1,78 @@
+"""What every session checks: the file, the graph against its manifest, and the crops it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.errors import ArtifactError, InputError
+from cunet_deploy.manifest import Manifest
+
+__all__ = ["Port", "check_crops", "check_file", "check_graph", "read_manifest"]
+
+Port = tuple[str, str, tuple[int | None, ...]]
+"""An input or output of a graph: its name, its type as numpy calls it, and its shape with ``None`` for free sizes."""
+
+
+def check_file(path: Path) -> None:
+    """Refuse a model file that is missing or empty.
+
+    Raises:
+        InputError: it is.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    if size == 0:
+        raise InputError(f"{path}: is empty; export or copy the model again")
+
+
+def read_manifest(text: str | None, path: Path) -> Manifest:
+    """The manifest that an ONNX file carries.
+
+    Args:
+        text: found under `cunet_deploy.manifest.METADATA_KEY`; ``None``: there is none.
+        path: of the file.
+
+    Raises:
+        ArtifactError: there is none, or it is damaged.
+    """
+    if text is None:
+        raise ArtifactError(
+            f"{path}: is ONNX but carries no cunet-deploy manifest; use a model.onnx that "
+            "'cunet-deploy export CKPT -o DIR' wrote"
+        )
+    return Manifest.from_json(text, path)
+
+
+def check_graph(path: Path, manifest: Manifest, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+    """The graph's input and output must be those of the manifest, with a free batch.
+
+    Raises:
+        ArtifactError: they are others.
+    """
+    size, cells = manifest.crop.size, manifest.map_size
+    expected: dict[str, Port] = {
+        "input": ("image", "uint8", (None, size, size, 3)),
+        "output": ("heatmaps", "float32", (None, len(manifest.skeleton), cells, cells)),
+    }
+    for side, found in (("input", inputs), ("output", outputs)):
+        if list(found) != [expected[side]]:
+            raise ArtifactError(
+                f"{path}: its {side} is {list(found)} but its manifest says {[expected[side]]}; export it again"
+            )
+
+
+def check_crops(images: NDArray[np.uint8], manifest: Manifest) -> None:
+    """Refuse what is not (B, size, size, 3) uint8.
+
+    Raises:
+        InputError: it is not.
+    """
+    size = manifest.crop.size
+    if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+        raise InputError(f"crops of shape (B, {size}, {size}, 3) uint8 expected, got {images.shape} {images.dtype}")
