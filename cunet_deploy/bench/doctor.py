@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from cunet_deploy.bench.jetson import Jetson, read_jetson
-from cunet_deploy.cpu import cpu_features, cpu_name
+from cunet_deploy.cpu import cpu_features, cpu_name, may_saturate
 from cunet_deploy.engine.gpu import Gpu, local_gpu
+from cunet_deploy.errors import CunetError
+from cunet_deploy.runtime.sessions.openvino import describe_openvino
 
 __all__ = ["Check", "Report", "examine"]
 
@@ -86,6 +88,7 @@ def examine(root: Path = Path("/")) -> Report:
     rtx = _check_module("TensorRT for RTX", "tensorrt_rtx", "" if jetson else "'cunet-deploy[tensorrt-rtx]'")
     providers = _providers() if runtime.found else []
     memory = [_check_package(name, name, _pip(name)) for name in ("pycuda", "cuda-bindings")]
+    openvino = _openvino()
     checks = [
         Check("Python", f"{platform.python_version()} in {sys.prefix}"),
         Check("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
@@ -98,11 +101,11 @@ def examine(root: Path = Path("/")) -> Report:
         tensorrt,
         *([rtx] if rtx.found or rtx.advice else []),
         *memory,
-        _check_package("OpenVINO", "openvino", _pip("'cunet-deploy[openvino]'")),
+        openvino,
         _check_package("PyTorch", "torch", f"{_pip(_TRAIN)} (to train and export)"),
         _check_package("onnx", "onnx", f"{_pip(_TRAIN)} (to export and inspect)"),
     ]
-    found = {check.name for check in (runtime, tensorrt, rtx, *memory) if check.found}
+    found = {check.name for check in (runtime, tensorrt, rtx, openvino, *memory) if check.found}
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     hints = tuple(jetson.advice(python)) if jetson else ()
     return Report(tuple(checks), _backends(found, providers, gpu), hints)
@@ -156,6 +159,8 @@ def _processor(cpuinfo: Path) -> Check:
     name = cpu_name(text) or platform.processor() or platform.machine()
     fast = not text or set(features) & set(_INT8)
     advice = "" if fast else "no VNNI or dotprod instructions: 8-bit models run, with little gain in speed over float"
+    if advice and may_saturate(features):
+        advice += "; ONNX Runtime may cut off sums of 8-bit products: cunet-deploy verify tells"
     return Check("processor", f"{name}; {', '.join(features) or 'instruction sets not known'}", advice)
 
 
@@ -181,6 +186,17 @@ def _providers() -> list[str]:
     import onnxruntime
 
     return [str(name) for name in onnxruntime.get_available_providers()]
+
+
+def _openvino() -> Check:
+    """OpenVINO with the devices that it sees here."""
+    line = _pip("'cunet-deploy[openvino]'")
+    try:
+        version, devices = describe_openvino()
+    except (CunetError, OSError, RuntimeError) as error:
+        missing = not _installed("openvino")
+        return Check("OpenVINO", "", line if missing else f"it is installed but does not load ({error}); {line}")
+    return Check("OpenVINO", f"{version}, devices {', '.join(devices)}")
 
 
 def _opencv(jetson: Jetson | None) -> Sequence[Check]:
@@ -217,6 +233,7 @@ def _backends(found: set[str], providers: Sequence[str], gpu: Gpu | None) -> dic
         or ("" if "TensorrtExecutionProvider" in providers else "onnxruntime-gpu is missing")
         or no_gpu,
         "ort:tensorrt-rtx": no_ort or ("" if rtx else "onnxruntime-ep-nv-tensorrt-rtx-cu12 is missing") or no_gpu,
+        "openvino": "" if "OpenVINO" in found else "OpenVINO is missing",
         "tensorrt": no_trt or no_memory or no_gpu,
         "tensorrt:graph": no_trt or no_graph or no_gpu,
     }

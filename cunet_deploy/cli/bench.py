@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.bench.latency import Candidate, Scene, Timing, drawn_picture, measure_latency, ratio
-from cunet_deploy.cli._options import backend_options, json_option, overwrite_option, progress
+from cunet_deploy.cli._options import backend_options, json_option, overwrite_option, progress, resolve_backend
 from cunet_deploy.cli._report import advancing, interval, json_report, results
 from cunet_deploy.cpu import available_cpus
 from cunet_deploy.errors import InputError
@@ -58,14 +58,15 @@ def command(
     for model in models:
         if model.endswith(".pt"):
             raise InputError(f"{model}: is a checkpoint; export it first: cunet-deploy export {model} -o DIR")
-    sizes = [model_file(model, backend).stat().st_size for model in models]
+    backends = [resolve_backend(model, backend, threads) for model in models]
+    sizes = [model_file(model, on).stat().st_size for model, on in zip(models, backends, strict=True)]
     if threads > available_cpus():
         click.echo(f"{threads} threads on {available_cpus()} processors wait for each other; use fewer", err=True)
     cv2.setNumThreads(threads)
     scene = Scene.centred(drawn_picture() if image is None else _photo(image), batch)
     candidates = [
-        Candidate(model, partial(open_session, model, threads=threads, backend=backend, trust=trust))
-        for model in models
+        Candidate(model, partial(open_session, model, threads=threads, backend=on, trust=trust))
+        for model, on in zip(models, backends, strict=True)
     ]
     with json_report(json_path, overwrite=overwrite) as write:
         with advancing(progress(), "timing", rounds * len(models)) as advance:
@@ -115,4 +116,5 @@ def _print_timings(timings: Sequence[Timing], sizes: Sequence[int], settings: di
             cells += [interval(ratio(timing, timings[0], stage=stage), 3) for stage in ("network", None)]
         table.add_row(timing.name, *cells)
     results().print(table)
-    results().print(f"{timings[0].backend}; crop, network and decode are medians, p50 to p99 are of their sum")
+    backends = ", ".join(dict.fromkeys(timing.backend for timing in timings))
+    results().print(f"{backends}; crop, network and decode are medians, p50 to p99 are of their sum")

@@ -11,7 +11,14 @@ import click
 from rich.table import Table
 
 from cunet_deploy.bench.hardware import describe_machine, describe_versions
-from cunet_deploy.cli._options import backend_options, json_option, overwrite_option, progress, threads_option
+from cunet_deploy.cli._options import (
+    backend_options,
+    json_option,
+    overwrite_option,
+    progress,
+    resolve_backend,
+    threads_option,
+)
 from cunet_deploy.cli._report import advancing, interval, json_report, results
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
@@ -59,6 +66,8 @@ def command(
     bad: list[str] | None = [] if skip_bad else None
     photos, models = PhotoCache(1 << 30), [model] if against is None else [model, against]
     with json_report(json_path, overwrite=overwrite) as write:
+        if not model.endswith(".pt"):
+            backend = resolve_backend(model, backend, threads)
         evaluations = [
             _evaluate(
                 partial(open_model, name, threads=threads, trust=trust, backend=on),

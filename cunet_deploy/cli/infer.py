@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cunet_deploy.cli._options import backend_options, overwrite_option, progress
+from cunet_deploy.cli._options import backend_options, overwrite_option, progress, resolve_backend
 from cunet_deploy.errors import CunetError
 from cunet_deploy.zoo import DEFAULT_MODEL
 
@@ -84,6 +84,7 @@ def command(
     cv2.setNumThreads(threads)
     opened = open_source(source)
     plan = plan_outputs(opened, out, draw=not no_draw, read=(Path(model), Path(detector.partition(":")[2] or detector)))
+    backend = resolve_backend(model, backend, threads)
     with Localizer(model, threads=threads, detector=detector, backend=backend, trust=trust) as localizer:
         outputs = Outputs(plan, localizer.manifest.skeleton, opened.fps, named=not opened.moving, overwrite=overwrite)
         tally = _Tally()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from cunet_deploy.bench import doctor
 from cunet_deploy.bench.jetson import JETPACKS, read_jetson
 from cunet_deploy.cli import cli
 from cunet_deploy.engine.gpu import Gpu
+from cunet_deploy.errors import MissingDependencyError
 from cunet_deploy.runtime.sessions import BACKENDS
 
 ORIN = "NVIDIA Jetson Orin Nano Developer Kit\0"
@@ -137,11 +139,46 @@ def test_without_a_gpu_every_gpu_backend_says_why_not(monkeypatch: pytest.Monkey
     backends = doctor.examine().backends
     assert tuple(backends) == BACKENDS
     assert backends["ort:cpu"] == ""
-    assert all(backends[name] for name in BACKENDS if name != "ort:cpu")
+    assert all(backends[name] for name in BACKENDS if name not in ("ort:cpu", "openvino"))
+
+
+def test_openvino_is_shown_with_its_devices_or_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> tuple[str, list[str]]:
+        raise MissingDependencyError("openvino is not installed")
+
+    def broken() -> tuple[str, list[str]]:
+        raise RuntimeError("no plugin")
+
+    found = {}
+    for name, describe in {"here": lambda: ("2026.4.1", ["CPU", "GPU"]), "missing": missing, "broken": broken}.items():
+        monkeypatch.setattr(doctor, "describe_openvino", describe)
+        monkeypatch.setattr(doctor, "_installed", lambda package, name=name: "" if name == "missing" else "2026.4.1")
+        report = doctor.examine()
+        check = next(check for check in report.checks if check.name == "OpenVINO")
+        found[name] = (check.found, check.advice, report.backends["openvino"])
+    line = "pip install 'cunet-deploy[openvino]'"
+    assert found["here"] == ("2026.4.1, devices CPU, GPU", "", "")
+    assert found["missing"] == ("", line, "OpenVINO is missing")
+    assert found["broken"] == (
+        "",
+        f"it is installed but does not load (no plugin); {line}",
+        "OpenVINO is missing",
+    )
+
+
+def test_an_x86_processor_without_vnni_is_told_that_sums_may_be_cut_off(tmp_path: Path) -> None:
+    report = doctor.examine(system(tmp_path, cpu="avx2 fma"))
+    advice = next(check.advice for check in report.checks if check.name == "processor")
+    assert "little gain" in advice
+    assert ("may cut off" in advice) == (platform.machine() == "x86_64")
 
 
 def test_everything_missing_that_can_be_installed_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> tuple[str, list[str]]:
+        raise MissingDependencyError("openvino is not installed")
+
     monkeypatch.setattr(doctor, "_installed", lambda package: "")
+    monkeypatch.setattr(doctor, "describe_openvino", absent)
     monkeypatch.setattr(doctor, "_module", lambda name: ("1.0", "") if name == "onnxruntime" else ("", ""))
     monkeypatch.setattr(doctor, "local_gpu", lambda: None)
     report = doctor.examine()

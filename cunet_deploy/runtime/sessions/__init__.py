@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cunet_deploy.errors import ArtifactError, InputError
 from cunet_deploy.runtime.sessions.base import Session
 from cunet_deploy.zoo import find_model
 
-__all__ = ["BACKENDS", "Session", "model_file", "open_session"]
+if TYPE_CHECKING:
+    from cunet_deploy.runtime.sessions.auto import Choice
 
-BACKENDS = ("ort:cpu", "ort:cuda", "ort:tensorrt", "ort:tensorrt-rtx", "tensorrt", "tensorrt:graph")
-"""What can run a network: providers of ONNX Runtime, and TensorRT for engines, also with CUDA graphs."""
+__all__ = ["AUTO", "BACKENDS", "Session", "choose_backend", "model_file", "open_session"]
+
+BACKENDS = ("ort:cpu", "ort:cuda", "ort:tensorrt", "ort:tensorrt-rtx", "openvino", "tensorrt", "tensorrt:graph")
+"""What can run a network: providers of ONNX Runtime, OpenVINO, and TensorRT for engines, also with CUDA graphs."""
+
+AUTO = "auto"
+"""In place of one of the `BACKENDS`: the one that is fastest on this machine; see `choose_backend`."""
+
+_log = logging.getLogger(__name__)
 
 
 def open_session(
@@ -26,8 +39,8 @@ def open_session(
             released model.
         threads: how many CPU threads the network may use; ``None`` leaves it to the runtime: one for each physical
             core. Engines use none.
-        backend: what shall run it, one of `BACKENDS`; ``None``: TensorRT for engines, ONNX Runtime on the CPU for the
-            rest. Anything else than what was asked for is an error.
+        backend: what shall run it, one of `BACKENDS` or `AUTO`; ``None``: TensorRT for engines, ONNX Runtime on the
+            CPU for the rest. Anything else than what was asked for is an error.
         trust: load an engine whose checksum is not the one beside it. An engine is native code.
 
     Raises:
@@ -38,24 +51,66 @@ def open_session(
     """
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}; leave it out to use every core")
-    if backend is not None and backend not in BACKENDS:
-        raise InputError(f"unknown backend {backend!r}; choose from {', '.join(BACKENDS)}")
+    if backend is not None and backend not in (*BACKENDS, AUTO):
+        raise InputError(f"unknown backend {backend!r}; choose from {', '.join((*BACKENDS, AUTO))}")
+    if backend == AUTO:
+        choice = choose_backend(engine, threads=threads)
+        _log.log(logging.WARNING if choice.left_out else logging.INFO, "%s", choice.line())
+        backend = choice.backend
     path = model_file(engine, backend)
     if path.suffix == ".engine":
-        if backend is not None and backend.startswith("ort:"):
+        if backend is not None and not backend.startswith("tensorrt"):
             raise InputError(f"{path}: is an engine, and {backend} runs .onnx files; leave the backend out")
         from cunet_deploy.runtime.sessions.tensorrt import TensorRTSession
 
         return TensorRTSession(path, trust=trust, cuda_graph=backend == "tensorrt:graph")
-    if backend is not None and not backend.startswith("ort:"):
+    if backend is not None and backend.startswith("tensorrt"):
         raise InputError(
             f"{path}: {backend} runs .engine files; build one: cunet-deploy build {path.parent}, or use ort:tensorrt"
         )
     _check_sum(path)
+    if backend == "openvino":
+        from cunet_deploy.runtime.sessions.openvino import OpenVINOSession
+
+        return OpenVINOSession(path, threads=threads)
     from cunet_deploy.runtime.sessions.ort import OrtSession  # loads onnxruntime: only when a model is opened
     from cunet_deploy.runtime.sessions.providers import find_provider
 
     return OrtSession(path, threads=threads, provider=find_provider((backend or "ort:cpu").removeprefix("ort:")))
+
+
+def choose_backend(engine: str | Path, *, threads: int | None = None) -> Choice:
+    """Find the fastest backend for a network on this machine: measured for about two seconds, then remembered.
+
+    Tried are ONNX Runtime on the CPU, on a GPU through CUDA where it has that, and OpenVINO where it is installed.
+    Engines run in TensorRT only, and nothing is measured.
+
+    Args:
+        engine: as in `open_session`.
+        threads: how many CPU threads the network may use.
+
+    Raises:
+        InputError: there is no such file or released model.
+        VerificationError: no backend loads it and finds the landmarks that it should.
+    """
+    path = model_file(engine)
+    from cunet_deploy.runtime.sessions.auto import Choice, choose
+
+    if path.suffix == ".engine":
+        return Choice("tensorrt", {}, {}, {})
+    import onnxruntime as ort
+
+    names, missing = ["ort:cpu"], {}
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        names.append("ort:cuda")
+    if importlib.util.find_spec("openvino") is not None:
+        names.append("openvino")
+    else:
+        missing["openvino"] = "pip install 'cunet-deploy[openvino]'"
+    candidates: dict[str, Callable[[], Session]] = {
+        name: partial(open_session, path, threads=threads, backend=name) for name in names
+    }
+    return choose(path, candidates, missing, threads=threads)
 
 
 def model_file(engine: str | Path, backend: str | None = None) -> Path:
