@@ -51,8 +51,9 @@ class Localizer:
             threads: how many the network may use; ``None`` leaves it to the runtime.
             detector: where to look when no boxes are given: ``"boxes:FILE"``, ``"yunet:FILE"``, ``"onnx:FILE"`` or an
                 object. ``None`` or ``"full"`` searches whole frames for one large object.
-            backend: what shall run the network, one of `cunet_deploy.runtime.sessions.BACKENDS`; ``None``: TensorRT for
-                engines, ONNX Runtime on the CPU for the rest.
+            backend: what shall run the network, one of `cunet_deploy.runtime.sessions.BACKENDS`, or ``"auto"``: what is
+                fastest on this machine, measured once and remembered; ``None``: TensorRT for engines, ONNX Runtime on
+                the CPU for the rest.
             trust: load an engine whose checksum is not the one beside it. An engine is native code.
 
         Raises:
