@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,12 @@ _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000_000}
     type=click.Path(path_type=Path),
     help="Photos, or a file of cunet-deploy calibrate: ranges of the activations.  [default: the photos of --data]",
 )
+@click.option(
+    "--keep",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep what was measured in this file, and use what it holds: another --budget then takes a minute.",
+)
 @threads_option
 @json_option
 @overwrite_option
@@ -55,6 +62,7 @@ def command(
     formats: str,
     images: int,
     calibration: Path | None,
+    keep: Path | None,
     threads: int | None,
     json_path: Path | None,
     overwrite: bool,
@@ -93,13 +101,9 @@ def command(
     _ = photos.examples  # notices a lack of labels before the calibration
     ranges = ranges_of(source, calibration or data)
     prober = Prober(source, ranges, photos)
-    partial = Partial.beside(
-        out,
-        weights=source.checksum,
-        photos=photos.checksum,
-        formats=",".join(names),
-        ranges=repr(sorted(ranges.items())),
-    )
+    identity = {"weights": source.checksum, "photos": photos.checksum, "formats": ",".join(names)}
+    partial = Partial.beside(out, **identity, ranges=repr(sorted(ranges.items())))
+    partial = partial if keep is None else replace(partial, path=keep)
     with json_report(json_path, overwrite=overwrite) as write:
         with advancing(progress(), "measuring", len(prober.layers) * len(names) * len(photos)) as advance:
             try:
@@ -114,7 +118,8 @@ def command(
         line += "" if budget is None else f" --budget {budget}"
         line += "" if calibration is None else f" --calibration {calibration}"
         write_text_atomic(out, bits_toml(measurement, plan, line), overwrite=overwrite)
-    partial.remove()
+    if keep is None:
+        partial.remove()
     _print_plan(measurement, plan, out)
 
 

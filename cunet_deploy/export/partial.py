@@ -1,4 +1,4 @@
-"""What a long measurement has so far, in a file beside its output: the same command goes on from there."""
+"""What a long measurement has so far, in a file, mostly beside its output: the same command goes on from there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IDENTITY = "identity"
 
 @dataclass(frozen=True)
 class Partial:
-    """A file of progress, ``OUT.partial``; it is always whole, whenever the program is stopped.
+    """A file of progress; it is always whole, whenever the program is stopped.
 
     Attributes:
         path: the file.
@@ -34,7 +34,7 @@ class Partial:
 
     @classmethod
     def beside(cls, out: Path, **identity: str) -> Partial:
-        """The progress of what shall become the file ``out``."""
+        """The progress of what shall become the file ``out``: ``OUT.partial``."""
         return cls(out.with_name(f"{out.name}.partial"), identity)
 
     def load(self) -> dict[str, NDArray[np.generic]]:

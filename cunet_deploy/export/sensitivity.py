@@ -31,12 +31,14 @@ from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import Estimate, normalized_errors, normalizer_lengths, object_errors, paired_difference
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.floats import Ranges
+from cunet_deploy.quantize.formats import format_of, is_edge
 from cunet_deploy.quantize.network import QuantizedCUNet
 from cunet_deploy.quantize.sensitivity import Choice, allocate, weight_bytes
 
 __all__ = ["Measurement", "Plan", "Prober", "bits_toml"]
 
 BATCH, FULL = 8, "8"
+Choices = Mapping[str, Sequence[Choice]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,41 +179,62 @@ class Prober:
         return Measurement(layers, tuple(formats), counts, state["baseline"], state["errors"], state["moves"])
 
     def plan(self, measurement: Measurement, budget: int | None = None) -> Plan:
-        """The formats that cost least in a model.onnx of at most ``budget`` bytes.
+        """Formats for a model.onnx of at most ``budget`` bytes.
 
-        Without a budget that is halfway between the file of 8 bits and that of the smallest formats.
+        Moves do not quite add up as if they were independent. So what costs least by their sum is tried with all
+        formats, without the smallest and so on, and beside it one format for all layers but the first and last ones;
+        what does best on the objects is taken.
+
+        Args:
+            measurement: of this network.
+            budget: ``None`` is halfway between the file of 8 bits and that of the smallest formats.
 
         Raises:
             InputError: no choice of formats makes the file so small.
         """
         choices = measurement.choices()
-        formats = self._fitting(choices, budget)
-        measured = paired_difference(self._errors(formats), measurement.baseline).scaled(100)
-        return Plan(formats, self._file_bytes(formats), _cost(choices, formats), measured)
-
-    def _fitting(self, choices: Mapping[str, Sequence[Choice]], budget: int | None) -> dict[str, str]:
-        """The formats of `plan`. What packing itself takes depends on them: the room for weights is found in turns."""
-        best = {layer: min(row, key=lambda choice: choice.bytes).format for layer, row in choices.items()}
-        full, size = self._file_bytes({}), self._file_bytes(best)
-        budget = max((full + size) // 2, min(full, size)) if budget is None else budget
-        if full <= budget:
-            return dict.fromkeys(choices, FULL)
-        if size > budget:
+        full, least = self._file_bytes({}), self._file_bytes(_smallest(choices))
+        budget = max((full + least) // 2, min(full, least)) if budget is None else budget
+        if min(full, least) > budget:
             raise InputError(
-                f"--budget {budget}: with these formats model.onnx has {size} bytes at least; allow more, or add "
-                "smaller --formats"
+                f"--budget {budget}: with these formats model.onnx has {min(full, least)} bytes at least; allow more, "
+                "or add smaller --formats"
             )
-        least = best_room = _weights(choices, best)
-        room, tried = least + budget - size, [best]
-        for _ in range(12):
-            formats = allocate(choices, max(room, least))
+        if full <= budget:
+            return self._tried(measurement, dict.fromkeys(choices, FULL))
+        candidates = [self._fitting(_without_smaller(choices, name), budget) for name in measurement.formats]
+        for name in measurement.formats:
+            alike = {layer: FULL if is_edge(layer) else name for layer in choices}
+            candidates.append(alike if self._file_bytes(alike) <= budget else None)
+        distinct = {tuple(formats.items()): formats for formats in candidates if formats is not None}
+        return min((self._tried(measurement, formats) for formats in distinct.values()), key=_measured)
+
+    def _tried(self, measurement: Measurement, formats: dict[str, str]) -> Plan:
+        measured = paired_difference(self._errors(formats), measurement.baseline).scaled(100)
+        return Plan(formats, self._file_bytes(formats), _cost(measurement.choices(), formats), measured)
+
+    def _fitting(self, choices: Choices, budget: int) -> dict[str, str] | None:
+        """The best formats whose file fits; ``None``: there are none.
+
+        What packing itself takes depends on the formats, so the room for weights is found in turns.
+        """
+        smallest = _smallest(choices)
+        size = self._file_bytes(smallest)
+        if size > budget:
+            return None
+        best, best_room = smallest, _weights(choices, smallest)
+        room, tried = best_room + budget - size, [smallest]
+        while room > best_room and len(tried) < 20:
+            formats = allocate(choices, room)
             if formats in tried:
                 break
             tried.append(formats)
             size = self._file_bytes(formats)
-            if size <= budget and room > best_room:
+            if size <= budget:
                 best, best_room = formats, room
-            room += budget - size
+                room += budget - size
+            else:
+                room = min(room + budget - size, _weights(choices, formats) - 1)
         return best
 
     def _errors(self, formats: Mapping[str, str]) -> NDArray[np.float64]:
@@ -290,12 +313,29 @@ def _restored(partial: Partial | None, shape: tuple[int, int, int]) -> dict[str,
     return state or {name: np.zeros(size, np.int64 if name == "done" else np.float64) for name, size in wanted.items()}
 
 
-def _weights(choices: Mapping[str, Sequence[Choice]], formats: Mapping[str, str]) -> int:
+def _measured(plan: Plan) -> float:
+    return plan.measured.value
+
+
+def _smallest(choices: Choices) -> dict[str, str]:
+    """The format of each layer that takes least."""
+    return {layer: min(row, key=lambda choice: choice.bytes).format for layer, row in choices.items()}
+
+
+def _without_smaller(choices: Choices, name: str) -> Choices:
+    """The choices of no fewer bits than a format's."""
+    bits = format_of(name).bits
+    return {
+        layer: [choice for choice in row if format_of(choice.format).bits >= bits] for layer, row in choices.items()
+    }
+
+
+def _weights(choices: Choices, formats: Mapping[str, str]) -> int:
     """Bytes of the weights in these formats."""
     return sum(choice.bytes for layer, row in choices.items() for choice in row if choice.format == formats[layer])
 
 
-def _cost(choices: Mapping[str, Sequence[Choice]], formats: Mapping[str, str]) -> float:
+def _cost(choices: Choices, formats: Mapping[str, str]) -> float:
     """What the layers cost one by one in these formats, in sum."""
     return sum(choice.cost for layer, row in choices.items() for choice in row if choice.format == formats[layer])
 
