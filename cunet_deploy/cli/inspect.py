@@ -44,7 +44,7 @@ def command(
 
     A model can build without a warning and still run in float. This tells which convolutions will run in int8, and why
     the others do not. Neither TensorRT nor a GPU is needed. Exit code 4 when the model would be rejected, or when its
-    numbers would change silently.
+    numbers would change silently; a bundle without a file for TensorRT is checked only when --target or --flavour asks.
 
     \b
     Example:
@@ -63,6 +63,12 @@ def command(
         report = check_model(path, target=target, flavour=flavour or "")
         write({"model": str(path), **report.to_dict(), "storage": {"file": str(stored), **storage.to_dict()}})
     _print_storage(stored, storage, layers=layers)
+    if model.is_dir() and path == stored and not (target or flavour):
+        click.echo(
+            f"{path}: made for CPUs; export --target tensorrt adds a file for TensorRT, and --target NAME here says "
+            "what TensorRT would make of this one"
+        )
+        return
     click.echo(f"{path}: {report.int8} of {len(report.convolutions)} convolutions int8, {report.carrier} between them")
     _print_findings(report.findings)
     if report.errors:

@@ -118,6 +118,14 @@ def test_inspect_prints_bits_bytes_and_share_of_every_layer(tmp_path: Path) -> N
     assert f"{bundle.bytes / 1e6:.3f} MB: weights" in result.output
 
 
+def test_a_bundle_for_cpus_is_checked_for_tensorrt_only_when_asked(tmp_path: Path) -> None:
+    bundle = export_checkpoint(quantized("post", MIXED), tmp_path / "bundle")
+    plain, asked = run("inspect", bundle.path), run("inspect", bundle.path, "--target", "sm87")
+    assert (plain.exit_code, asked.exit_code) == (0, 4)
+    assert "made for CPUs" in plain.output
+    assert "error" not in plain.output
+
+
 def test_without_the_option_only_the_sum_is_printed(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(models()["binary"])
     output = run("inspect", tmp_path / "x.onnx").output
