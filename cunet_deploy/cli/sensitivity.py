@@ -31,7 +31,9 @@ _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000_000}
 )
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The file of bits (TOML) to write.")
 @click.option(
-    "--budget", metavar="BYTES|0.40MB", help="Size of model.onnx, at most.  [default: half of that of 8 bits]"
+    "--budget",
+    metavar="BYTES|0.40MB",
+    help="Size of model.onnx, at most.  [default: halfway between 8 bits and the smallest formats]",
 )
 @click.option(
     "--formats",
