@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -22,11 +23,13 @@ from openvino_here import needs_openvino
 from cunet_deploy.checkpoint import TorchSession, make_manifest
 from cunet_deploy.cli import cli, verify
 from cunet_deploy.config import QuantConfig
+from cunet_deploy.cpu import cpu_features, may_saturate, read_cpuinfo
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, MissingDependencyError
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.writer import write_model as write_network
-from cunet_deploy.runtime.sessions import open_session
+from cunet_deploy.runtime.sessions import open_session, openvino
 from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.runtime.sessions.openvino import OpenVINOSession
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASED = ROOT / "models" / "face68-s"
@@ -175,9 +178,33 @@ def test_integers_of_every_width_come_out_as_exact_arithmetic_says(
     crops = drawn_crops(make_manifest(checkpoint), 3)
     expected = TorchSession(checkpoint).run(crops)
     assert expected.any()
-    session = open_session(path, threads=1, backend="openvino")
+    session = OpenVINOSession(path, threads=1)
     step = np.unique(expected)[1:].min()
     assert (np.abs(session.run(crops) - expected) > step / 2).mean() < 0.01
+    if platform.machine() in ("x86_64", "AMD64") and not may_saturate(cpu_features(read_cpuinfo())):
+        assert set(_types_of_convolutions(session)) == {"u8"}  # elsewhere it may choose float
+
+
+def _types_of_convolutions(session: OpenVINOSession) -> list[str]:
+    """What each convolution really takes in, the first one included."""
+    graph = session._request.get_compiled_model().get_runtime_model()
+    told = [operation.get_rt_info() for operation in graph.get_ops()]
+    return [
+        str(info["runtimePrecision"].astype(str)) for info in told if info["layerType"].astype(str) == "Convolution"
+    ]
+
+
+@needs_openvino
+def test_where_sums_may_be_cut_off_the_first_convolution_is_float(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "may_saturate", lambda features: True)
+    found = {}
+    for name, quant in {"8 bits": QuantConfig(), "reduced": QuantConfig(weight_bits=7, edge_bits=7)}.items():
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(write_network(quantized("post", quant)))
+        found[name] = "f32" in _types_of_convolutions(OpenVINOSession(path, threads=1))
+    assert found == {"8 bits": True, "reduced": False}
 
 
 @needs_openvino

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy._optional import require
+from cunet_deploy.cpu import cpu_features, may_saturate, read_cpuinfo
 from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 from cunet_deploy.runtime.sessions.checks import Port, check_crops, check_file, check_graph, read_manifest
@@ -58,6 +59,8 @@ class OpenVINOSession:
         inputs, outputs = ([_port(port) for port in ports] for ports in (model.inputs, model.outputs))
         check_graph(path, self._manifest, inputs, outputs)
         model.reshape([1, *inputs[0][2][1:]])
+        if self._manifest.weight_bits < 32 and not _cuts_off(self._manifest):
+            _quantize_image(self._openvino, model)
         self._request: Any = self._compile(model, settings)
 
     @property
@@ -151,6 +154,31 @@ def _read(openvino: Any, path: Path) -> Any:
             f"{path}: OpenVINO {_version(openvino)} cannot load it ({_reason(error)}); it is cut off, not ONNX or too "
             "new; copy it again, export it again or upgrade openvino"
         ) from error
+
+
+def _cuts_off(manifest: Manifest) -> bool:
+    """Whether integer sums of the first convolution, whose input has the largest numbers, may be cut off here."""
+    return not manifest.reduced_range and may_saturate(cpu_features(read_cpuinfo()))
+
+
+def _quantize_image(openvino: Any, model: Any) -> None:
+    """Tell OpenVINO that the image is quantized, so that the first convolution is integer too.
+
+    It knows that of what the graph quantizes, and not of an input that comes as bytes and is only dequantized. So the
+    network's ``(image - 128) / 128`` is quantized once more, which changes no value.
+    """
+    node = model.input(0).get_node()
+    while True:
+        readers = list(node.output(0).get_target_inputs())
+        node = readers[0].get_node()
+        if node.get_type_name() not in ("Transpose", "Convert", "Subtract", "Multiply"):
+            break
+    if len(readers) != 1 or node.get_type_name() != "Convolution":
+        return
+    low, high = (openvino.opset8.constant(np.array(value, np.float32)) for value in (-1, 127 / 128))
+    quantized = openvino.opset8.fake_quantize(readers[0].get_source_output(), low, high, low, high, 256)
+    readers[0].replace_source_output(quantized.output(0))
+    model.validate_nodes_and_infer_types()
 
 
 def _metadata(model: Any) -> str | None:
