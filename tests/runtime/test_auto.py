@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,8 +113,8 @@ def write_golden(model: Path, images: NDArray[np.uint8], points: NDArray[np.floa
     np.savez(model.with_name("golden.npz"), images=images, points=points, heatmaps=maps)
 
 
-def measured(model: Path, found: dict[str, Network], clock: Clock) -> Choice:
-    return measure(model, {name: item.open for name, item in found.items()}, {}, clock=clock)
+def measured(model: Path, found: dict[str, Network], clock: Clock, threads: int | None = 1) -> Choice:
+    return measure(model, {name: item.open for name, item in found.items()}, {}, threads=threads, clock=clock)
 
 
 def chosen(model: Path, found: dict[str, Network], clock: Clock, threads: int | None = 1) -> Choice:
@@ -140,8 +141,44 @@ def test_backends_take_turns_for_about_two_seconds(model: Path, networks: Networ
     found = networks(ort_cpu=20, openvino=30)
     measured(model, found, clock)
     assert clock.now == pytest.approx(2, abs=0.2 + 0.05)
-    calls = found["openvino"].log[6:]  # behind the looks at two crops: the reference, then both backends
-    assert [len(list(turn)) for _, turn in itertools.groupby(calls)] == [4] * (len(calls) // 4)
+    calls = found["openvino"].log[4:]  # behind the looks of both at two crops
+    assert [len(list(turn)) for _, turn in itertools.groupby(calls)] == [5] * (len(calls) // 5)
+
+
+@pytest.mark.parametrize("threads", [2, None])
+def test_with_several_threads_only_the_backend_being_timed_is_open(
+    model: Path, networks: Networks, clock: Clock, threads: int | None
+) -> None:
+    found = networks(ort_cpu=2, openvino=1)
+    for item in found.values():
+        run = item.run
+
+        def alone(images: NDArray[np.uint8], run: Callable[..., Any] = run) -> Any:
+            assert sum(other.opened - other.closed for other in found.values()) == 1
+            return run(images)
+
+        item.run = alone  # type: ignore[method-assign]
+    choice = measured(model, found, clock, threads)
+    assert choice.backend == "openvino"
+    assert choice.ms == pytest.approx({"ort:cpu": 2, "openvino": 1})
+    assert all(item.opened == item.closed == 3 for item in found.values())
+    assert clock.now < 2
+
+
+def test_with_several_threads_one_round_is_enough_where_opening_takes_long(
+    model: Path, networks: Networks, clock: Clock
+) -> None:
+    found = networks(ort_cpu=2, openvino=1)
+    for item in found.values():
+        open_at_once = item.open
+
+        def open_slowly(open_at_once: Callable[[], Session] = open_at_once) -> Session:
+            clock.now += 3
+            return open_at_once()
+
+        item.open = open_slowly  # type: ignore[method-assign]
+    assert measured(model, found, clock, 2).backend == "openvino"
+    assert all(item.opened == 2 for item in found.values())
 
 
 def test_a_slow_network_has_a_few_turns_all_the_same(model: Path, networks: Networks, clock: Clock) -> None:

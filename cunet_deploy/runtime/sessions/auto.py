@@ -27,6 +27,7 @@ from cunet_deploy._files import write_text_atomic
 from cunet_deploy.cpu import available_cpus, cpu_features, cpu_name, read_cpuinfo
 from cunet_deploy.errors import CunetError, VerificationError
 from cunet_deploy.heatmaps import decode, map_to_input
+from cunet_deploy.manifest import Manifest
 from cunet_deploy.pictures import drawn_faces
 from cunet_deploy.runtime.golden import read_golden
 from cunet_deploy.runtime.sessions.base import Session
@@ -42,7 +43,11 @@ MARGIN = 0.97
 
 _SECONDS = 2.0
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 100
-_CALLS = 3  # counted in a turn, behind one that is not: the backend before has taken the caches
+_WARM, _CALLS = (
+    2,
+    3,
+)  # calls of a turn that are not counted, since the backend before has taken the caches, and that are
+_ALONE_ROUNDS, _ALONE_SECONDS = 2, 0.15
 _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 
 Open = Callable[[], Session]
@@ -106,7 +111,7 @@ def choose(
     choice = None if file is None else _recall(file, found, candidates)
     if choice is not None:
         return choice
-    choice = measure(path, candidates, missing, clock=clock)
+    choice = measure(path, candidates, missing, threads=threads, clock=clock)
     if file is not None:
         table = {"fingerprint": found, **asdict(choice)}
         with contextlib.suppress(CunetError):  # it is measured again next time
@@ -119,34 +124,46 @@ def measure(
     candidates: Mapping[str, Open],
     missing: Mapping[str, str],
     *,
+    threads: int | None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Choice:
-    """Load, check and time the candidates, for about two seconds in all; arguments and errors as `choose`."""
+    """Load, check and time the candidates, for about two seconds in all; arguments and errors as `choose`.
+
+    With several threads only the one that is being timed is open: threads that wait for work spin, and would take the
+    processors from the others.
+    """
     end = clock() + _SECONDS
     left_out: dict[str, str] = {}
-    sessions: dict[str, Session] = {}
-    try:
+    usable: dict[str, Open] = {}
+    judge = _Judge(path)
+    with contextlib.ExitStack() as kept:
+        sessions: dict[str, Session] = {}
         for name, open_candidate in candidates.items():
             try:
-                sessions[name] = open_candidate()
+                session = open_candidate()
             except (CunetError, OSError, RuntimeError) as error:
                 left_out[name] = f"does not load ({error})"
-        crops, expected = _reference(path, sessions)
-        for name, session in list(sessions.items()):
-            reason = _objection(session, crops, expected)
+                continue
+            reason = judge.objection(session, is_reference=name == DEFAULT)
             if reason:
                 left_out[name] = reason
-                sessions.pop(name).close()
-        if not sessions:
+            else:
+                usable[name] = open_candidate
+            if reason or threads != 1:
+                session.close()
+            else:
+                sessions[name] = session
+                kept.callback(session.close)
+        if not usable:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
             raise VerificationError(
                 f"{path}: no backend runs it as it should: {reasons}; name the one to use all the same: --backend"
             )
-        ms = _time(sessions, crops[:1], end, clock) if len(sessions) > 1 else {}
-    finally:
-        for session in sessions.values():
-            session.close()
-    return Choice(_fastest(ms) if ms else next(iter(sessions)), ms, left_out, dict(missing))
+        ms: dict[str, float] = {}
+        if len(usable) > 1:
+            crop = judge.crops[:1]
+            ms = _time_in_turns(sessions, crop, end, clock) if sessions else _time_alone(usable, crop, end, clock)
+    return Choice(_fastest(ms) if ms else next(iter(usable)), ms, left_out, dict(missing))
 
 
 def fingerprint(path: Path, candidates: tuple[str, ...], threads: int | None) -> dict[str, Any]:
@@ -198,19 +215,46 @@ def _recall(file: Path, found: Mapping[str, Any], candidates: Mapping[str, Open]
         return None
 
 
-def _reference(path: Path, sessions: Mapping[str, Session]) -> tuple[NDArray[np.uint8], Points | None]:
-    """Crops (N, S, S, 3) and the landmarks (N, K, 2) that must be found in them; ``None``: nothing tells."""
-    if not sessions:
-        return np.zeros((0, 1, 1, 3), np.uint8), None
-    manifest = next(iter(sessions.values())).manifest
-    size, count = manifest.crop.size, len(manifest.skeleton)
-    with contextlib.suppress(CunetError):  # it is missing or damaged; verify tells
-        golden = read_golden(path.with_name("golden.npz"))
-        fits = golden.images.shape[1:] == (size, size, 3) and golden.points.shape[1:] == (count, 2)
-        if fits and path.name == "model.onnx":
-            return golden.images, np.asarray(golden.points, np.float64)
-    crops = drawn_faces(size, 2)
-    return crops, _points(sessions[DEFAULT], crops) if DEFAULT in sessions else None
+class _Judge:
+    """Tells whether sessions find the landmarks that they should.
+
+    Attributes:
+        crops: (N, S, S, 3) that they are asked; empty before the first one is judged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.crops: NDArray[np.uint8] = np.zeros((0, 0, 0, 3), np.uint8)
+        self._path = path
+        self._expected: Points | None = None
+
+    def objection(self, session: Session, *, is_reference: bool) -> str:
+        """What is wrong with a session; empty if nothing is. Without golden inputs the reference is right."""
+        if not len(self.crops):
+            self.crops, self._expected = self._inputs(session.manifest)
+        try:
+            points = _points(session, self.crops)
+        except (CunetError, RuntimeError) as error:
+            return f"fails ({error})"
+        if self._expected is None:
+            self._expected = points if is_reference else None
+            return ""
+        distance = float(np.linalg.norm(points - self._expected, axis=-1).mean())
+        if distance <= MAX_MEAN_PX:
+            return ""
+        return (
+            f"finds landmarks {distance:.2f} px of the input away from where they should be, allowed are "
+            f"{MAX_MEAN_PX:g}"
+        )
+
+    def _inputs(self, manifest: Manifest) -> tuple[NDArray[np.uint8], Points | None]:
+        """Crops (N, S, S, 3) and the landmarks (N, K, 2) that must be found in them; ``None``: nothing tells."""
+        size, count = manifest.crop.size, len(manifest.skeleton)
+        with contextlib.suppress(CunetError):  # it is missing or damaged; verify tells
+            golden = read_golden(self._path.with_name("golden.npz"))
+            fits = golden.images.shape[1:] == (size, size, 3) and golden.points.shape[1:] == (count, 2)
+            if fits and self._path.name == "model.onnx":
+                return golden.images, np.asarray(golden.points, np.float64)
+        return drawn_faces(size, 2), None
 
 
 def _points(session: Session, crops: NDArray[np.uint8]) -> Points:
@@ -219,21 +263,7 @@ def _points(session: Session, crops: NDArray[np.uint8]) -> Points:
     return map_to_input(decode(maps, session.manifest.decoder)[0], session.manifest.stride)
 
 
-def _objection(session: Session, crops: NDArray[np.uint8], expected: Points | None) -> str:
-    """What is wrong with a session; empty if nothing is."""
-    try:
-        points = _points(session, crops)
-    except (CunetError, RuntimeError) as error:
-        return f"fails ({error})"
-    if expected is None:
-        return ""
-    distance = float(np.linalg.norm(points - expected, axis=-1).mean())
-    if distance <= MAX_MEAN_PX:
-        return ""
-    return f"finds landmarks {distance:.2f} px of the input away from where they should be, allowed are {MAX_MEAN_PX:g}"
-
-
-def _time(
+def _time_in_turns(
     sessions: Mapping[str, Session], crop: NDArray[np.uint8], end: float, clock: Callable[[], float]
 ) -> dict[str, float]:
     """Median milliseconds of each, in turns until ``end``."""
@@ -242,11 +272,36 @@ def _time(
         if turn >= _LEAST_ROUNDS and clock() >= end:
             break
         for name, session in sessions.items():
-            session.run(crop)
+            for _ in range(_WARM):
+                session.run(crop)
             for _ in range(_CALLS):
                 start = clock()
                 session.run(crop)
                 seconds[name].append(clock() - start)
+    return _medians_ms(seconds)
+
+
+def _time_alone(
+    candidates: Mapping[str, Open], crop: NDArray[np.uint8], end: float, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Median milliseconds of each, in turns, only one of them open at a time."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for turn in range(_ALONE_ROUNDS):
+        if turn and clock() >= end:
+            break
+        for name, open_candidate in candidates.items():
+            with contextlib.closing(open_candidate()) as session:
+                for _ in range(_WARM):
+                    session.run(crop)
+                until = clock() + _ALONE_SECONDS
+                while clock() < until or len(seconds[name]) < _CALLS:
+                    start = clock()
+                    session.run(crop)
+                    seconds[name].append(clock() - start)
+    return _medians_ms(seconds)
+
+
+def _medians_ms(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: float(np.median(values)) * 1000 for name, values in seconds.items()}
 
 
