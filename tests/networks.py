@@ -11,7 +11,7 @@ import torch
 from drawn import tiny_config
 
 from cunet_deploy.checkpoint import Checkpoint, make_manifest, normalize
-from cunet_deploy.config import QuantConfig
+from cunet_deploy.config import ModelConfig, QuantConfig
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.tensorrt import Lowering, write_tensorrt_model
 from cunet_deploy.model.cunet import CUNet, Head, initialize
@@ -117,3 +117,21 @@ def in_training(checkpoint: Checkpoint, quant: QuantConfig) -> QuantizedCUNet:
     folded = fold(graph, checkpoint.state)
     crops = drawn_crops(make_manifest(checkpoint), 4)
     return QuantizedCUNet.from_float(graph, folded, calibrate(graph, folded, [normalize(crops)]), quant)
+
+
+def trained_looking(config: ModelConfig, landmarks: int = 5) -> torch.nn.Module:
+    """A network of any kind whose normalizations and biases differ from channel to channel and from pass to pass."""
+    torch.manual_seed(0)
+    model = build_network(config, landmarks)
+    initialize(model, torch.Generator().manual_seed(1))
+    for name, value in model.named_parameters():
+        if "norm" in name:
+            torch.nn.init.uniform_(value, 0.2, 1.0)
+        elif "heads" in name:
+            torch.nn.init.normal_(value, mean=0.05, std=0.1)
+        elif name.endswith("bias"):
+            torch.nn.init.normal_(value, std=0.1)
+    model.train()
+    for _ in range(3):
+        model(torch.randn(4, 3, 64, 64))
+    return model.eval()

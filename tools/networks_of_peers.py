@@ -18,6 +18,7 @@ from cunet_deploy.errors import CunetError
 from cunet_deploy.export.bundle import export_checkpoint
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.runtime.sessions import open_session
+from cunet_deploy.runtime.sessions.openvino import load_openvino
 
 __all__ = ["network_peers"]
 
@@ -110,9 +111,7 @@ def _onnxruntime(model: Checkpoint, calibration: Path | None, threads: int) -> I
 
 
 def _openvino(model: Checkpoint, calibration: Path | None, threads: int) -> Iterator[Peer]:
-    import openvino
-
-    core, manifest = openvino.Core(), make_manifest(model)
+    core, manifest = load_openvino().Core(), make_manifest(model)
 
     def compile_model(graph: Any, precision: str) -> Callable[[Images], NDArray[np.float32]]:
         options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}

@@ -14,7 +14,8 @@ from cunet_deploy.config import WEIGHT_FORMATS
 from cunet_deploy.errors import InputError
 
 if TYPE_CHECKING:
-    from cunet_deploy.export.sensitivity import Measurement, Plan
+    from cunet_deploy.export.partial import Partial
+    from cunet_deploy.export.sensitivity import Measurement, Plan, Prober
 
 __all__ = ["command"]
 
@@ -87,7 +88,7 @@ def command(
     require("onnx", extra="train")
     from cunet_deploy._files import write_text_atomic
     from cunet_deploy.checkpoint import load_checkpoint, make_manifest
-    from cunet_deploy.cli._report import advancing, json_report
+    from cunet_deploy.cli._report import json_report
     from cunet_deploy.export.bundle import ranges_of
     from cunet_deploy.export.crops import list_photos
     from cunet_deploy.export.partial import Partial
@@ -107,13 +108,7 @@ def command(
     partial = Partial.beside(out, **identity, ranges=repr(sorted(ranges.items())))
     partial = partial if keep is None else replace(partial, path=keep)
     with json_report(json_path, overwrite=overwrite) as write:
-        with advancing(progress(), "measuring", len(prober.layers) * len(names) * len(photos)) as advance:
-            try:
-                measurement = prober.measure(names, partial=partial, advance=advance)
-            except KeyboardInterrupt:
-                if partial.path.exists():
-                    console().print(f"stopped; {partial.path} holds the progress, the same command goes on from there")
-                raise
+        measurement = _measure(prober, names, partial)
         plan = prober.plan(measurement, limit)
         write(_report(measurement, plan))
         line = f"cunet-deploy sensitivity {checkpoint} --data {data} -o {out} --formats {formats} --images {images}"
@@ -123,6 +118,19 @@ def command(
     if keep is None:
         partial.remove()
     _print_plan(measurement, plan, out)
+
+
+def _measure(prober: Prober, formats: list[str], partial: Partial) -> Measurement:
+    """Measure with a progress bar; say on Ctrl-C where the progress is kept."""
+    from cunet_deploy.cli._report import advancing
+
+    with advancing(progress(), "measuring", len(prober.layers) * len(formats) * len(prober.photos)) as advance:
+        try:
+            return prober.measure(formats, partial=partial, advance=advance)
+        except KeyboardInterrupt:
+            if partial.path.exists():
+                console().print(f"stopped; {partial.path} holds the progress, the same command goes on from there")
+            raise
 
 
 def _formats(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from clocks import Clock
 from numpy.typing import NDArray
 
 from cunet_deploy.bench.latency import STAGES, Candidate, Scene, Timing, measure_latency, ratio
@@ -15,16 +16,6 @@ from cunet_deploy.skeletons import IBUG68
 
 MANIFEST = Manifest("toy", IBUG68, CropRule(32, 1.4), 4, Decoder(), 8, 8, 0.3, "none", ("drawn",), 17, "test", "0" * 64)
 SCENE = Scene.centred(np.zeros((60, 80, 3), np.uint8))
-
-
-@dataclass
-class Clock:
-    """Time passes only where a network runs."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

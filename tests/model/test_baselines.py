@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from networks import NETWORKS, float_network
-from torch import Tensor, nn
+from networks import NETWORKS, float_network, trained_looking
+from torch import Tensor
 
 from cunet_deploy.checkpoint import TorchSession, make_manifest
 from cunet_deploy.config import ModelConfig
@@ -17,7 +17,7 @@ from cunet_deploy.errors import ConfigError
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.writer import write_model
 from cunet_deploy.model.baselines.dense_unet import DenseUNet
-from cunet_deploy.model.cunet import BatchNorm, CatConv, initialize, set_efficient
+from cunet_deploy.model.cunet import BatchNorm, CatConv, set_efficient
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.floats import run_float
@@ -29,23 +29,6 @@ LANDMARKS = 5
 def config(kind: str, **changes: Any) -> ModelConfig:
     table = {"kind": kind, "num_unets": 3, "order": 0, "channels": 16, "growth": 4, "depth": 2, **changes}
     return ModelConfig(**table)
-
-
-def trained_looking(model_config: ModelConfig) -> nn.Module:
-    torch.manual_seed(0)
-    model = build_network(model_config, LANDMARKS)
-    initialize(model, torch.Generator().manual_seed(1))
-    for name, value in model.named_parameters():
-        if "norm" in name:
-            nn.init.uniform_(value, 0.2, 1.0)
-        elif "heads" in name:
-            nn.init.normal_(value, mean=0.05, std=0.1)
-        elif name.endswith("bias"):
-            nn.init.normal_(value, std=0.1)
-    model.train()
-    for _ in range(3):
-        model(torch.randn(4, 3, 64, 64))
-    return model.eval()
 
 
 def parameters(kind: Any, **changes: Any) -> int:

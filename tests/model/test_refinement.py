@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from networks import trained_looking
 
 from cunet_deploy.config import ModelConfig, QuantConfig
 from cunet_deploy.errors import ConfigError, InputError
-from cunet_deploy.model.cunet import MIN_FACTOR, BatchNorm, CUNet, initialize
+from cunet_deploy.model.cunet import MIN_FACTOR, BatchNorm, CUNet
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph
 from cunet_deploy.quantize.floats import run_float
@@ -23,20 +23,10 @@ def config(**changes: Any) -> ModelConfig:
     return ModelConfig(**{"num_unets": 3, "order": 2, "channels": 16, "growth": 4, "depth": 2, "passes": 2, **changes})
 
 
-def trained_looking(model_config: ModelConfig) -> CUNet:
-    """A network whose two passes have statistics and factors of their own."""
-    torch.manual_seed(0)
-    model = CUNet(model_config, LANDMARKS)
-    initialize(model, torch.Generator().manual_seed(1))
-    for name, value in model.named_parameters():
-        if "norm" in name:
-            nn.init.uniform_(value, 0.2, 1.0)
-        elif "heads" in name:
-            nn.init.normal_(value, mean=0.05, std=0.1)
-    model.train()
-    for _ in range(3):
-        model(torch.randn(4, 3, 64, 64))
-    return model.eval()
+def network(model_config: ModelConfig) -> CUNet:
+    model = trained_looking(model_config)
+    assert isinstance(model, CUNet)
+    return model
 
 
 @pytest.mark.parametrize(("unets", "order", "landmarks"), [(2, 1, 68), (4, 1, 16), (4, 3, 68), (8, 0, 16)])
@@ -53,7 +43,7 @@ def test_it_costs_a_merge_the_normalizations_and_the_heads_once_more(unets: int,
 
 
 def test_both_passes_are_supervised_at_every_anchor() -> None:
-    model = trained_looking(config(num_losses=2))
+    model = network(config(num_losses=2))
     outputs = model(torch.randn(1, 3, 64, 64))
     assert len(outputs) == 4
     assert len(build_graph(model.config, LANDMARKS, all_heads=True).outputs) == 4
@@ -66,7 +56,7 @@ def test_both_passes_are_supervised_at_every_anchor() -> None:
 @pytest.mark.parametrize("stem", ["conv7", "conv3x2"])
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_the_graph_computes_what_the_network_does(block: str, stem: str, order: int) -> None:
-    model, image = trained_looking(config(block=block, stem=stem, order=order)), torch.randn(2, 3, 64, 64)
+    model, image = network(config(block=block, stem=stem, order=order)), torch.randn(2, 3, 64, 64)
     for all_heads in (True, False):
         graph = build_graph(model.config, LANDMARKS, all_heads=all_heads)
         with torch.no_grad():
@@ -89,7 +79,7 @@ def test_the_second_pass_starts_with_an_empty_history_and_the_merged_features() 
 
 @pytest.mark.parametrize("block", ["pre", "post"])
 def test_each_pass_has_statistics_and_factors_of_its_own_and_shares_every_weight(block: str) -> None:
-    model = trained_looking(config(block=block))
+    model = network(config(block=block))
     state = model.state_dict()
     pairs = [(name, name.replace("_again.", ".")) for name in state if ".norm_again." in name]
     norms = 3 * (5 * 3 + 2) + 2  # of the units and adapters of 3 U-Nets of depth 2, and of what is between them
@@ -107,7 +97,7 @@ def test_each_pass_has_statistics_and_factors_of_its_own_and_shares_every_weight
 def test_efficient_training_updates_the_statistics_of_both_passes_once() -> None:
     results = []
     for efficient in (False, True):
-        model = trained_looking(config()).train()
+        model = network(config()).train()
         model.set_efficient(efficient)
         outputs = model(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)))
         torch.stack([maps.square().mean() for maps in outputs]).sum().backward()
@@ -118,7 +108,7 @@ def test_efficient_training_updates_the_statistics_of_both_passes_once() -> None
 
 
 def test_factors_are_kept_positive_since_two_passes_could_not_share_integers_otherwise() -> None:
-    model = trained_looking(config(block="post"))
+    model = network(config(block="post"))
     graph = build_graph(model.config, LANDMARKS, all_heads=True)
     with torch.no_grad():
         model.down[0].units[0].squeeze.norm_again.weight[0] = -1.0  # type: ignore[index, union-attr]

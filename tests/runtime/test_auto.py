@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from clocks import Clock
 from dots import manifest, scene, write_model
 from numpy.typing import NDArray
 from openvino_here import needs_openvino
@@ -25,16 +26,6 @@ from cunet_deploy.manifest import Manifest
 from cunet_deploy.runtime.sessions import auto, choose_backend, open_session
 from cunet_deploy.runtime.sessions.auto import Choice, choose, measure
 from cunet_deploy.runtime.sessions.base import Session
-
-
-@dataclass
-class Clock:
-    """Time passes only where a network runs."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
