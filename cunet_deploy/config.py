@@ -47,7 +47,8 @@ class ModelConfig:
         bottleneck: b; the 1x1 convolution of a dense unit has b * g channels.
         depth: number of times a U-Net halves the resolution.
         block: "pre" is the paper's BN-ReLU-conv on concatenations; "post" is conv-BN-ReLU, in which every BN folds.
-        stem: "conv7" is the paper's 7x7 stride 2 and max pool; "conv3x2" is two 3x3 convolutions of stride 2.
+        stem: "conv7" is the paper's 7x7 stride 2 and max pool; "conv3x2" is two 3x3 convolutions of stride 2;
+            "s2d" is one 7x7 convolution of stride 4, which CPUs run as a 2x2 one on blocks of pixels (space to depth).
         passes: 2 is the paper's iterative refinement: all U-Nets run again with the same convolutions and their own
             batch normalization, on the image's features merged with the first pass's; both passes are supervised.
     """
@@ -61,7 +62,7 @@ class ModelConfig:
     bottleneck: int = 4
     depth: int = 4
     block: Literal["pre", "post"] = "pre"
-    stem: Literal["conv7", "conv3x2"] = "conv7"
+    stem: Literal["conv7", "conv3x2", "s2d"] = "conv7"
     passes: int = 1
 
     def __post_init__(self) -> None:

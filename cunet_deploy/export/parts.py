@@ -61,15 +61,22 @@ class Parts:
             self.constants[key] = self.tensor(f"c{len(self.constants)}", values)
         return self.constants[key]
 
-    def convolution(self, node: Node, inputs: list[str], output: str) -> str:
-        """The Conv of a convolution, or of an affine node as a depthwise 1x1 convolution."""
+    def convolution(self, node: Node, inputs: list[str], output: str, pads: list[int] | None = None) -> str:
+        """The Conv of a convolution, or of an affine node as a depthwise 1x1 convolution.
+
+        Args:
+            node: the convolution.
+            inputs: features, weights, bias.
+            output: the tensor to make.
+            pads: rows and columns before, then behind; ``None``: half the kernel.
+        """
         return self.node(
             "Conv",
             inputs,
             output,
             group=node.channels if node.op == "affine" else 1,
             kernel_shape=[node.kernel] * 2,
-            pads=[node.kernel // 2] * 4,
+            pads=pads or [node.kernel // 2] * 4,
             strides=[node.stride] * 2,
         )
 

@@ -8,11 +8,13 @@ form:
 * there is no ReLU node: behind a ReLU the zero point is 0, and clamping at 0 is the ReLU;
 * BN before a convolution is a depthwise 1x1 convolution, since a BatchNormalization stays float (and crashes OpenVINO);
 * tensors that are concatenated share a scale, so the concatenation copies bytes;
+* enlarging copies cells, and a 7x7 stem reads blocks of pixels; see `cunet_deploy.export.forms`;
 * weights of fewer than 8 bits are packed; see `cunet_deploy.export.packing`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from cunet_deploy.checkpoint import Checkpoint, make_manifest
+from cunet_deploy.export.forms import block_of, enlarged, spread_pixels, spread_weights
 from cunet_deploy.export.packing import lookup_table, pack
 from cunet_deploy.export.parts import INPUT, OUTPUT, Parts
 from cunet_deploy.model.graph import Graph, Node
@@ -45,14 +48,8 @@ def write_model(checkpoint: Checkpoint, *, packed: bool = True) -> bytes:
         network = checkpoint.quantized_network()
         formats = [network.weight_format(node) for node in network.graph.nodes if node.op == "conv"]
         parts = Parts(short=packed and any(item.bits < 8 for item in formats))
-        _write_quantized(parts, network)
+        _write_quantized(parts, network, checkpoint.config.crop.size)
     return parts.to_bytes(make_manifest(checkpoint))
-
-
-def _operation(parts: Parts, node: Node, inputs: list[str], weights: list[str], output: str) -> str:
-    if node.op in ("conv", "affine"):
-        return parts.convolution(node, [*inputs, *weights], output)
-    return parts.moved(node, inputs, output)
 
 
 def _dequantized(parts: Parts, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
@@ -76,9 +73,8 @@ def _packed(parts: Parts, name: str, values: NDArray[np.int8], bits: int) -> str
     return parts.node("Reshape", [rows, parts.constant(np.array(values.shape, np.int64))], f"{name}.q")
 
 
-def _quantized(parts: Parts, x: str, name: str, scale: NDArray[np.float32], zero_point: int, highest: int = 255) -> str:
+def _quantized(parts: Parts, x: str, name: str, params: list[str], highest: int = 255) -> str:
     """A QuantizeLinear / DequantizeLinear pair behind a tensor; integers above ``highest`` are clamped."""
-    params = [parts.constant(scale), parts.constant(np.array(zero_point, np.uint8))]
     integers = parts.node("QuantizeLinear", [x, *params], f"{name}.q")
     if highest < 255:
         limits = [parts.constant(np.array(limit, np.uint8)) for limit in (0, highest)]
@@ -104,40 +100,65 @@ def _write_float(parts: Parts, checkpoint: Checkpoint) -> None:
                 parts.tensor(f"{node.output}.b", folded[f"{node.output}.bias"]),
             ]
         name = OUTPUT if node.output == graph.outputs[-1] else node.output
-        out = _operation(parts, node, [values[x] for x in node.inputs], weights, f"{name}.x" if node.relu else name)
+        inputs, made = [values[x] for x in node.inputs], f"{name}.x" if node.relu else name
+        out = parts.convolution(node, [*inputs, *weights], made) if weights else parts.moved(node, inputs, made)
         values[node.output] = parts.node("Relu", [out], name) if node.relu else out
 
 
-def _write_quantized(parts: Parts, network: QuantizedCUNet) -> None:
+def _write_quantized(parts: Parts, network: QuantizedCUNet, size: int) -> None:
     graph: Graph = network.graph
-    scale, zero_point = network.activation_qparams(graph.input)
-    pixels = parts.node("Transpose", [INPUT], f"{INPUT}.q", perm=[0, 3, 1, 2])
-    params = [parts.constant(_array(scale)), parts.constant(np.array(zero_point, np.uint8))]
-    values = {graph.input: parts.node("DequantizeLinear", [pixels, *params], f"{INPUT}.x")}
+    (stem,) = (node for node in graph.nodes if graph.input in node.inputs)
+    block = block_of(stem)
+    pixels = spread_pixels(parts, INPUT, size, block) if block > 1 else _channels_first(parts)
+    values = {
+        graph.input: parts.node("DequantizeLinear", [pixels, *_params(parts, network, graph.input)], f"{INPUT}.x")
+    }
     stored: dict[str, str] = {}
     for node in graph.nodes:
-        weights = _weights(parts, network, node, stored) if node.op in ("conv", "affine") else []
-        out = _operation(parts, node, [values[x] for x in node.inputs], weights, f"{node.output}.x")
-        scale, zero_point = network.activation_qparams(node.output)
         name = OUTPUT if node.output == graph.outputs[-1] else node.output
-        highest = network.activation_max(node.output)
-        values[node.output] = _quantized(parts, out, name, _array(scale), zero_point, highest)
+        params, inputs = _params(parts, network, node.output), [values[x] for x in node.inputs]
+        if node.op == "upsample":
+            out = enlarged(parts, inputs[0], f"{node.output}.x", size // node.stride_to_input // 2, params)
+        elif node.op in ("conv", "affine"):
+            out = _convolution(parts, network, node, inputs, stored, block if node is stem else 1)
+        else:
+            out = parts.moved(node, inputs, f"{node.output}.x")
+        values[node.output] = _quantized(parts, out, name, params, network.activation_max(node.output))
 
 
-def _weights(parts: Parts, network: QuantizedCUNet, node: Node, stored: dict[str, str]) -> list[str]:
-    """Weights and bias of a node. Integers that several nodes share are written once and remembered in ``stored``."""
+def _convolution(
+    parts: Parts, network: QuantizedCUNet, node: Node, inputs: list[str], stored: dict[str, str], block: int
+) -> str:
+    """A convolution of integers; of an image whose blocks of pixels are channels where ``block`` is not 1.
+
+    Integers that several nodes share are written once and remembered in ``stored``.
+    """
     weight, bias = (item.numpy() for item in network.integers(node))
     weight_scale = network.weight_scale(node)
     input_scale, _ = network.activation_qparams(node.inputs[0])
-    owner, name = node.shares or node.output, f"{node.output}.w"
+    owner, name, pads = node.shares or node.output, f"{node.output}.w", None
+    if block > 1:
+        weight, pads = spread_weights(weight, block)
+        node = replace(node, kernel=weight.shape[-1], stride=node.stride // block)
     if owner not in stored:
         bits = network.weight_format(node).bits
         is_packed = parts.short and bits < 8
         stored[owner] = _packed(parts, name, weight, bits) if is_packed else parts.tensor(f"{name}.q", weight)
-    return [
+    weights = [
         _scaled(parts, name, stored[owner], _array(weight_scale), weight.dtype),
         _dequantized(parts, f"{node.output}.b", bias, _array(weight_scale * input_scale)),
     ]
+    return parts.convolution(node, [*inputs, *weights], f"{node.output}.x", pads)
+
+
+def _channels_first(parts: Parts) -> str:
+    return parts.node("Transpose", [INPUT], f"{INPUT}.q", perm=[0, 3, 1, 2])
+
+
+def _params(parts: Parts, network: QuantizedCUNet, name: str) -> list[str]:
+    """Scale and zero point of a tensor."""
+    scale, zero_point = network.activation_qparams(name)
+    return [parts.constant(_array(scale)), parts.constant(np.array(zero_point, np.uint8))]
 
 
 def _array(value: Any) -> NDArray[np.float32]:

@@ -156,8 +156,9 @@ class Stem(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.kind = config.stem
-        if config.stem == "conv7":
-            self.conv = nn.Conv2d(3, config.channels, 7, stride=2, padding=3, bias=False)
+        if config.stem in ("conv7", "s2d"):
+            stride = 2 if config.stem == "conv7" else 4
+            self.conv = nn.Conv2d(3, config.channels, 7, stride=stride, padding=3, bias=False)
             self.norm = BatchNorm(config.channels)
         else:
             half = config.channels // 2
@@ -171,7 +172,7 @@ class Stem(nn.Module):
         x = F.relu(self.norm(self.conv(image)))
         if self.kind == "conv7":
             return F.max_pool2d(x, 2)
-        return F.relu(self.norm2(self.conv2(x)))
+        return x if self.kind == "s2d" else F.relu(self.norm2(self.conv2(x)))
 
 
 class Head(nn.Module):

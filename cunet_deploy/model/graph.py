@@ -184,6 +184,10 @@ class Builder:
                 Node("conv", ("image",), "stem.conv", channels, 2, True, 7, 2, conv="stem.conv", norm="stem.norm")
             )
             return self.pool(x, "stem.pool")
+        if self.config.stem == "s2d":
+            return self.add(
+                Node("conv", ("image",), "stem.conv", channels, 4, True, 7, 4, conv="stem.conv", norm="stem.norm")
+            )
         x = self.add(
             Node("conv", ("image",), "stem.conv", channels // 2, 2, True, 3, 2, conv="stem.conv", norm="stem.norm")
         )

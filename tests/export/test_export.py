@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -35,7 +36,7 @@ from cunet_deploy.model.cunet import CUNet, initialize
 from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.runtime.sessions import open_session
 
-BLOCKS = [("pre", "conv7"), ("pre", "conv3x2"), ("post", "conv7"), ("post", "conv3x2")]
+BLOCKS = [*itertools.product(("pre", "post"), ("conv7", "conv3x2", "s2d"))]
 
 
 def float_checkpoint(block: str = "post", stem: str = "conv3x2") -> Checkpoint:
@@ -94,9 +95,10 @@ def test_onnx_runtime_runs_every_convolution_on_integers(block: str, stem: str, 
     convolutions = sum(node.op in ("conv", "affine") for node in checkpoint.graph.nodes)
     assert operators["QLinearConv"] == convolutions
     assert set(operators) <= {
-        "QLinearConv", "QLinearConcat", "MaxPool", "NhwcMaxPool", "Resize", "Transpose", "DequantizeLinear",
+        "QLinearConv", "QLinearConcat", "MaxPool", "NhwcMaxPool", "Gather", "Reshape", "Transpose", "DequantizeLinear",
     }  # fmt: skip
-    assert operators["Transpose"] <= 2
+    assert operators["Transpose"] <= (2 if stem == "conv3x2" else 3)  # one more makes blocks of pixels
+    assert operators["Gather"] == 2 * sum(node.op == "upsample" for node in checkpoint.graph.nodes)
     assert operators["DequantizeLinear"] == 1
 
 

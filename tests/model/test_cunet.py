@@ -94,7 +94,7 @@ def test_impossible_architectures_are_refused(changes: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("block", ["pre", "post"])
-@pytest.mark.parametrize("stem", ["conv7", "conv3x2"])
+@pytest.mark.parametrize("stem", ["conv7", "conv3x2", "s2d"])
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_the_graph_computes_what_the_network_does(block: str, stem: str, order: int) -> None:
     config = small(block=block, stem=stem, order=order)

@@ -53,7 +53,7 @@ def test_both_passes_are_supervised_at_every_anchor() -> None:
 
 
 @pytest.mark.parametrize("block", ["pre", "post"])
-@pytest.mark.parametrize("stem", ["conv7", "conv3x2"])
+@pytest.mark.parametrize("stem", ["conv7", "conv3x2", "s2d"])
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_the_graph_computes_what_the_network_does(block: str, stem: str, order: int) -> None:
     model, image = network(config(block=block, stem=stem, order=order)), torch.randn(2, 3, 64, 64)

@@ -171,7 +171,7 @@ def _quantize_image(openvino: Any, model: Any) -> None:
     while True:
         readers = list(node.output(0).get_target_inputs())
         node = readers[0].get_node()
-        if node.get_type_name() not in ("Transpose", "Convert", "Subtract", "Multiply"):
+        if node.get_type_name() not in ("Reshape", "Transpose", "Convert", "Subtract", "Multiply"):
             break
     if len(readers) != 1 or node.get_type_name() != "Convolution":
         return
