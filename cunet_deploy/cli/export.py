@@ -76,6 +76,11 @@ __all__ = ["command"]
 @click.option(
     "--batch", metavar="N", type=click.IntRange(min=1), help="TensorRT: fix the batch size; the DLA needs it."
 )
+@click.option(
+    "--decode",
+    is_flag=True,
+    help="Let the graph find the landmarks, too: outputs landmarks and scores beside heatmaps.",
+)
 @overwrite_option
 def command(
     checkpoint: Path,
@@ -91,6 +96,7 @@ def command(
     carrier: Literal["fp16", "fp32"] | None,
     features: Literal["carrier", "int8"] | None,
     batch: int | None,
+    decode: bool,
     overwrite: bool,
 ) -> None:
     """Write the bundle of CHECKPOINT: model.onnx, manifest.json and golden.npz.
@@ -132,7 +138,9 @@ def command(
         )
     images = images or photos
     parent = given if source is not given else None
-    bundle = export_checkpoint(source, out, images=images, parent=parent, lowering=lowering, overwrite=overwrite)
+    bundle = export_checkpoint(
+        source, out, images=images, parent=parent, lowering=lowering, decoded=decode, overwrite=overwrite
+    )
     _print_bundle(bundle, float_activations=source.kind == "float")
 
 

@@ -29,6 +29,7 @@ from cunet_deploy.export.crops import crops_of_folder, drawn_crops, list_photos
 from cunet_deploy.export.ranges import read_ranges
 from cunet_deploy.export.tensorrt import FILE_NAME, LoweredSession, Lowering, write_tensorrt_model
 from cunet_deploy.export.writer import write_model
+from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.parity import Parity, compare_sessions, locate_in_crops
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import Ranges
@@ -40,6 +41,9 @@ __all__ = ["GATE_PX", "Bundle", "TensorRtFile", "export_checkpoint", "quantized_
 
 GATE_PX = 0.05
 """Mean landmark distance between torch and ONNX Runtime, in pixels of the input, above which export fails."""
+
+DECODER_PX = 0.01
+"""Mean distance between landmarks that the graph finds and those in its heatmaps, above which export fails."""
 
 GOLDEN, DRAWN, PARITY_CROPS, CORRECTION_CROPS, BATCH = 2, 16, 50, 32, 16
 
@@ -183,6 +187,7 @@ def export_checkpoint(
     images: Path | None = None,
     parent: Checkpoint | None = None,
     lowering: Lowering | None = None,
+    decoded: bool = False,
     overwrite: bool = False,
 ) -> Bundle:
     """Write the bundle of a checkpoint and prove that it computes what the checkpoint does.
@@ -193,6 +198,7 @@ def export_checkpoint(
         images: real photos to measure the parity on (50 crops); drawn faces otherwise.
         parent: the float checkpoint that was calibrated to become this one: the distance to it is measured too.
         lowering: also write model.tensorrt.onnx in this form.
+        decoded: let the graph also find the landmarks; see `cunet_deploy.export.decoding`.
         overwrite: replace files of an earlier bundle; a model.tensorrt.onnx that was not asked for again is removed.
 
     Raises:
@@ -203,7 +209,7 @@ def export_checkpoint(
     existing = [path for path in names if path.exists()]
     if existing and not overwrite:
         raise InputError(f"{existing[0]} exists already; add --overwrite to replace it or choose another -o")
-    model = write_model(checkpoint)
+    model = write_model(checkpoint, decoded=decoded)
     lowered = None if lowering is None else write_tensorrt_model(checkpoint, lowering)
     manifest, exact = make_manifest(checkpoint), TorchSession(checkpoint)
     crops = drawn_crops(manifest, DRAWN) if images is None else crops_of_folder(images, manifest, PARITY_CROPS)
@@ -213,6 +219,8 @@ def export_checkpoint(
         session = OrtSession(file)
         parity = compare_sessions(TorchSession(checkpoint, exact=False), session, crops)
         differing = None if checkpoint.kind == "float" else _differing(exact, session, crops)
+        if decoded:
+            _prove_decoder(session, crops)
         session.close()
     if not parity.mean_px <= GATE_PX:  # a NaN is no pass
         raise VerificationError(
@@ -236,6 +244,18 @@ def export_checkpoint(
         write_bytes_atomic(names[3], lowered, overwrite=True)
     write_bytes_atomic(names[0], model, overwrite=True)
     return Bundle(out, len(model), sha256, parity, differing, kind, tensorrt, loss)
+
+
+def _prove_decoder(session: OrtSession, crops: NDArray[np.uint8]) -> None:
+    """The landmarks that the graph finds must be those in its heatmaps."""
+    points, scores = session.landmarks(crops)
+    cells, heights = decode(session.run(crops), session.manifest.decoder)
+    moved = float(np.linalg.norm(points - map_to_input(cells, session.manifest.stride), axis=-1).mean())
+    if not (moved <= DECODER_PX and np.array_equal(scores, heights)):
+        raise VerificationError(
+            f"the landmarks that the graph finds differ from those in its heatmaps by {moved:.4f} px on average, "
+            f"allowed are {DECODER_PX} px; nothing was written. Please report this with the checkpoint, or leave --decode out"
+        )
 
 
 def _measure(exact: Session, lowered: bytes, lowering: Lowering, crops: NDArray[np.uint8]) -> TensorRtFile:

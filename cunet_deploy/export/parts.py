@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 from cunet_deploy.model.graph import Node
 
-__all__ = ["INPUT", "OUTPUT", "Parts"]
+__all__ = ["INPUT", "LANDMARKS", "OUTPUT", "SCORES", "Parts"]
 
-INPUT, OUTPUT = "image", "heatmaps"
+INPUT, OUTPUT, LANDMARKS, SCORES = "image", "heatmaps", "landmarks", "scores"
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Parts:
     """Nodes and initializers of a graph in the making; equal constants are stored once.
 
     Attributes:
+        outputs: of the graph behind the heatmaps.
         short: names of tensors become as short as they can be, and only convolutions are named: in a file of packed
             weights the names would take more bytes than the biases.
     """
@@ -30,6 +31,7 @@ class Parts:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
     constants: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
+    outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
     short: bool = False
     _count: int = 0
 
@@ -41,7 +43,7 @@ class Parts:
         return made
 
     def _shortened(self, name: str) -> str:
-        if not self.short or name in (INPUT, OUTPUT):
+        if not self.short or name in (INPUT, OUTPUT, LANDMARKS, SCORES):
             return name
         self._count += 1
         return np.base_repr(self._count, 36)
@@ -112,7 +114,7 @@ class Parts:
                 self.nodes,
                 manifest.name,
                 [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [batch, size, size, 3])],
-                [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, heatmaps)],
+                [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, heatmaps), *self.outputs],
                 self.initializers,
             ),
             opset_imports=[helper.make_opsetid("", manifest.opset)],

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from cunet_deploy.checkpoint import Checkpoint, make_manifest
+from cunet_deploy.export.decoding import add_decoder
 from cunet_deploy.export.forms import block_of, enlarged, spread_pixels, spread_weights
 from cunet_deploy.export.packing import lookup_table, pack
 from cunet_deploy.export.parts import INPUT, OUTPUT, Parts
@@ -31,7 +32,7 @@ from cunet_deploy.quantize.network import QuantizedCUNet
 __all__ = ["write_model"]
 
 
-def write_model(checkpoint: Checkpoint, *, packed: bool = True) -> bytes:
+def write_model(checkpoint: Checkpoint, *, packed: bool = True, decoded: bool = False) -> bytes:
     """The ONNX file of a checkpoint: float for a float one, QDQ for a quantized one, with the manifest inside.
 
     Input ``image`` (batch, size, size, 3) uint8 BGR, output ``heatmaps`` (batch, K, size/4, size/4) float32, never
@@ -39,6 +40,7 @@ def write_model(checkpoint: Checkpoint, *, packed: bool = True) -> bytes:
 
     Args:
         checkpoint: what to write.
+        decoded: also output ``landmarks`` and ``scores``; see `cunet_deploy.export.decoding`.
         packed: weights of fewer than 8 bits are packed; else every weight takes a byte, and the same integers come out.
     """
     if checkpoint.kind == "float":
@@ -49,7 +51,10 @@ def write_model(checkpoint: Checkpoint, *, packed: bool = True) -> bytes:
         formats = [network.weight_format(node) for node in network.graph.nodes if node.op == "conv"]
         parts = Parts(short=packed and any(item.bits < 8 for item in formats))
         _write_quantized(parts, network, checkpoint.config.crop.size)
-    return parts.to_bytes(make_manifest(checkpoint))
+    manifest = make_manifest(checkpoint)
+    if decoded:
+        add_decoder(parts, manifest)
+    return parts.to_bytes(manifest)
 
 
 def _dequantized(parts: Parts, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:

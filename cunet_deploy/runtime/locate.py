@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from cunet_deploy.errors import InputError
 from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.runtime.preprocess import sample
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.runtime.sessions.base import Decoding, Session
 
 __all__ = ["MAX_BATCH", "check_boxes", "locate"]
 
@@ -60,10 +60,16 @@ def locate(
     scores = np.zeros(points.shape[:2], np.float32)
     for start in range(0, len(crops), MAX_BATCH):
         batch = crops[start : start + MAX_BATCH]
-        maps = session.run(np.stack([sample(image, crop) for crop in batch]))
-        found, heights = decode(maps, manifest.decoder)
-        inputs = map_to_input(found, manifest.stride)
+        inputs, heights = _in_crops(session, np.stack([sample(image, crop) for crop in batch]))
         for index, crop in enumerate(batch, start):
             points[index] = crop.to_image(inputs[index - start])
         scores[start : start + len(batch)] = heights
     return points, scores
+
+
+def _in_crops(session: Session, images: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
+    """(B, K, 2) landmarks in pixels of the crops and (B, K) scores."""
+    if isinstance(session, Decoding) and session.decodes:
+        return session.landmarks(images)
+    cells, scores = decode(session.run(images), session.manifest.decoder)
+    return map_to_input(cells, session.manifest.stride), scores

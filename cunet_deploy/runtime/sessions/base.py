@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.manifest import Manifest
 
-__all__ = ["Session"]
+__all__ = ["Decoding", "Session"]
 
 
 class Session(Protocol):
@@ -31,4 +31,18 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Release what the network holds; the session cannot be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Decoding(Protocol):
+    """A `Session` that may hold a graph which finds landmarks itself, as ``export --decode`` writes it."""
+
+    @property
+    def decodes(self) -> bool:
+        """Whether this one does."""
+        ...
+
+    def landmarks(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(B, size, size, 3) uint8 BGR crops to (B, K, 2) landmarks in pixels of the crop, and (B, K) scores."""
         ...

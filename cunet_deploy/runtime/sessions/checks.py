@@ -50,18 +50,19 @@ def read_manifest(text: str | None, path: Path) -> Manifest:
 
 
 def check_graph(path: Path, manifest: Manifest, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
-    """The graph's input and output must be those of the manifest, with a free batch.
+    """The graph's input and output must be those of the manifest, with a free batch; landmarks may be outputs, too.
 
     Raises:
         ArtifactError: they are others.
     """
-    size, cells = manifest.crop.size, manifest.map_size
+    size, cells, count = manifest.crop.size, manifest.map_size, len(manifest.skeleton)
     expected: dict[str, Port] = {
         "input": ("image", "uint8", (None, size, size, 3)),
-        "output": ("heatmaps", "float32", (None, len(manifest.skeleton), cells, cells)),
+        "output": ("heatmaps", "float32", (None, count, cells, cells)),
     }
+    decoded: list[Port] = [("landmarks", "float32", (None, count, 2)), ("scores", "float32", (None, count))]
     for side, found in (("input", inputs), ("output", outputs)):
-        if list(found) != [expected[side]]:
+        if list(found) != [expected[side]] and (side == "input" or list(found) != [expected[side], *decoded]):
             raise ArtifactError(
                 f"{path}: its {side} is {list(found)} but its manifest says {[expected[side]]}; export it again"
             )

@@ -58,6 +58,8 @@ class OpenVINOSession:
         self._manifest = read_manifest(_metadata(model), path)
         inputs, outputs = ([_port(port) for port in ports] for ports in (model.inputs, model.outputs))
         check_graph(path, self._manifest, inputs, outputs)
+        if len(outputs) > 1:  # landmarks that the graph finds itself; the same are found in the heatmaps
+            model = self._openvino.Model([model.output("heatmaps")], model.get_parameters(), "model")
         model.reshape([1, *inputs[0][2][1:]])
         if self._manifest.weight_bits < 32 and not _cuts_off(self._manifest):
             _quantize_image(self._openvino, model)

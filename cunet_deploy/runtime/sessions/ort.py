@@ -54,6 +54,7 @@ class OrtSession:
         self._manifest = read_manifest(text, path)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_graph(path, self._manifest, [_port(node) for node in inputs], [_port(node) for node in outputs])
+        self._decodes = len(outputs) > 1
         check_running(self._session, provider, path)
         if provider.key == _CPU:
             warn_of_saturation(path, self._manifest)
@@ -70,15 +71,29 @@ class OrtSession:
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, size, size, 3) uint8 BGR crops to (B, K, map_size, map_size) float32 heatmaps."""
+        (maps,) = self._outputs(images, ["heatmaps"])
+        return maps
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the graph finds the landmarks itself; see `cunet_deploy.runtime.sessions.base.Decoding`."""
+        return self._decodes
+
+    def landmarks(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(B, size, size, 3) uint8 BGR crops to (B, K, 2) landmarks in pixels of the crop, and (B, K) scores."""
+        points, scores = self._outputs(images, ["landmarks", "scores"])
+        return points, scores
+
+    def _outputs(self, images: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
         check_crops(images, self._manifest)
         session = self._opened()
         try:
-            (maps,) = session.run(["heatmaps"], {"image": images})
+            found = session.run(names, {"image": images})
         except ORT_ERRORS as error:
             raise CunetError(
                 f"{self._path}: ONNX Runtime failed on {len(images)} crops: {first_line(error)}"
             ) from error
-        return np.asarray(maps, np.float32)
+        return [np.asarray(values, np.float32) for values in found]
 
     def close(self) -> None:
         """Release the network."""
