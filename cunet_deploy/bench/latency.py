@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,19 @@ from cunet_deploy.metrics import Estimate, bootstrap
 from cunet_deploy.runtime.preprocess import sample
 from cunet_deploy.runtime.sessions.base import Session
 
-__all__ = ["PERCENTILES", "STAGES", "Candidate", "Scene", "Timing", "drawn_picture", "measure_latency", "ratio"]
+__all__ = [
+    "PERCENTILES",
+    "STAGES",
+    "Call",
+    "Candidate",
+    "Runner",
+    "Scene",
+    "Timing",
+    "Work",
+    "drawn_picture",
+    "measure_latency",
+    "ratio",
+]
 
 STAGES = ("crop", "network", "decode")
 PERCENTILES = (50, 90, 95, 99)
@@ -35,6 +47,42 @@ _SETTLE_SECONDS = 3.0
 _SETTLED = 0.03  # largest change of the median of five calls
 
 
+class Call(NamedTuple):
+    """One timed call: seconds of each stage, and how many crops went through the network in the network's stage."""
+
+    seconds: tuple[float, ...]
+    crops: int
+
+
+class Runner(Protocol):
+    """What does the work of one candidate, call after call; the session may be another one in every call."""
+
+    def warm(self, session: Session) -> float:
+        """A call that is not counted, and always the same; its seconds."""
+        ...
+
+    def call(self, session: Session) -> Call:
+        """The next call that counts."""
+        ...
+
+    def close(self) -> None:
+        """Release what it reads from."""
+        ...
+
+
+class Work(Protocol):
+    """What a call consists of."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of what is timed; one of them is ``"network"``."""
+        ...
+
+    def begin(self, clock: Callable[[], float]) -> Runner:
+        """Start at the beginning, for one candidate."""
+        ...
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A model to time.
@@ -42,10 +90,12 @@ class Candidate:
     Attributes:
         name: how it is called in the report.
         open: loads it.
+        work: what it is given, in place of the scene of all.
     """
 
     name: str
     open: Callable[[], Session]
+    work: Work | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +119,41 @@ class Scene:
         x, y, reach = (width - 1) / 2, (height - 1) / 2, min(height, width) / 4
         return cls(image, (x - reach, y - reach, x + reach, y + reach), batch)
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """`STAGES`."""
+        return STAGES
+
+    def begin(self, clock: Callable[[], float]) -> Runner:
+        """The same crops in every call."""
+        return _SceneRunner(self, clock)
+
+
+class _SceneRunner:
+    """Image to landmarks in the image, with a known box. See `Runner`."""
+
+    def __init__(self, scene: Scene, clock: Callable[[], float]) -> None:
+        self._scene, self._clock = scene, clock
+
+    def warm(self, session: Session) -> float:
+        return sum(self.call(session).seconds)
+
+    def call(self, session: Session) -> Call:
+        clock, scene, manifest = self._clock, self._scene, session.manifest
+        started = clock()
+        crops = [manifest.crop.crop(scene.box) for _ in range(scene.batch)]
+        images = np.stack([sample(scene.image, crop) for crop in crops])
+        cropped = clock()
+        maps = session.run(images)
+        ran = clock()
+        cells, _ = decode(maps, manifest.decoder)
+        for crop, points in zip(crops, map_to_input(cells, manifest.stride), strict=True):
+            crop.to_image(points)
+        return Call((cropped - started, ran - cropped, clock() - ran), len(crops))
+
+    def close(self) -> None:
+        """Nothing to release."""
+
 
 @dataclass(frozen=True, eq=False)
 class Timing:
@@ -79,7 +164,9 @@ class Timing:
         manifest: of the model.
         backend: what ran it.
         load_ms: median time to open it, in ms, with the library loaded and the file in the page cache.
-        stages_ms: (3, R, C) ms of `STAGES` in C calls of R rounds.
+        stages_ms: (S, R, C) ms of the stages in C calls of R rounds.
+        stages: names of the S stages.
+        crops: (R, C) crops that went through the network in the network's stage; ``None``: not counted.
     """
 
     name: str
@@ -87,11 +174,53 @@ class Timing:
     backend: str
     load_ms: float
     stages_ms: NDArray[np.float64]
+    stages: tuple[str, ...] = STAGES
+    crops: NDArray[np.intp] | None = None
+
+    def stage_ms(self, stage: str | None) -> NDArray[np.float64]:
+        """(R, C) ms of one stage; ``None``: of all together."""
+        return self.total_ms if stage is None else np.asarray(self.stages_ms[self.stages.index(stage)])
 
     @property
     def total_ms(self) -> NDArray[np.float64]:
         """(R, C) ms from the image to landmarks in the image."""
         return np.asarray(self.stages_ms.sum(axis=0))
+
+    @property
+    def unit(self) -> str:
+        """What a call is made of: "crops", or "frames", one a call, which differ from each other."""
+        return "crops" if self.stages == STAGES else "frames"
+
+    @property
+    def per_second(self) -> float:
+        """Crops or frames in a second of such calls, one after the other."""
+        count = self.total_ms.size if self.unit == "frames" or self.crops is None else float(self.crops.sum())
+        return float(1000 * count / self.total_ms.sum())
+
+    def typical_ms(self) -> dict[str, float]:
+        """Each stage: the median of crops, which are all alike; the mean of frames, of which few may be searched."""
+        if self.unit == "crops":
+            return self.medians_ms()
+        return {name: float(stage.mean()) for name, stage in zip(self.stages, self.stages_ms, strict=True)}
+
+    def stages_to_dict(self) -> dict[str, dict[str, float]]:
+        """Mean and `PERCENTILES` of each stage, in ms."""
+        return {
+            name: {
+                "mean": round(float(stage.mean()), 4),
+                **{f"p{p}": round(float(np.percentile(stage, p)), 4) for p in PERCENTILES},
+            }
+            for name, stage in zip(self.stages, self.stages_ms, strict=True)
+        }
+
+    def network_ms_per_crop(self) -> float:
+        """Median ms of the network, over the calls in which it was given crops; 0 where it never was."""
+        crops = np.ones(self.total_ms.shape) if self.crops is None else self.crops
+        return float(np.median(self.stage_ms("network")[crops > 0] / crops[crops > 0])) if crops.any() else 0.0
+
+    def median(self) -> Estimate:
+        """The median ms of the total, with the interval that comes from drawing whole rounds."""
+        return bootstrap(self.total_ms, lambda drawn: np.asarray(np.median(drawn, axis=(1, 2))))
 
     def percentiles_ms(self) -> dict[int, float]:
         """`PERCENTILES` of the total over all calls."""
@@ -101,7 +230,7 @@ class Timing:
 
     def medians_ms(self) -> dict[str, float]:
         """Median of each stage over all calls."""
-        return {name: float(np.median(stage)) for name, stage in zip(STAGES, self.stages_ms, strict=True)}
+        return {name: float(np.median(stage)) for name, stage in zip(self.stages, self.stages_ms, strict=True)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values with units in the keys, to a tenth of a microsecond."""
@@ -118,7 +247,7 @@ class Timing:
 
 def measure_latency(
     candidates: Sequence[Candidate],
-    scene: Scene,
+    scene: Work,
     *,
     rounds: int = 20,
     calls: int = 10,
@@ -133,29 +262,31 @@ def measure_latency(
 
     Args:
         candidates: the models.
-        scene: what they are given.
+        scene: what they are given, unless a candidate has its own work.
         rounds: how often each has its turn; the first model of a round changes.
         calls: counted calls in a turn.
         keep_open: hold all models open; else only the one whose turn it is (see the top of this module).
         clock: seconds.
         advance: called with 1 after each turn.
     """
-    if not candidates or rounds < 1 or calls < 1 or scene.batch < 1:
+    works = [candidate.work or scene for candidate in candidates]
+    empty = any(isinstance(work, Scene) and work.batch < 1 for work in works)
+    if not candidates or rounds < 1 or calls < 1 or empty:
         raise InputError("a benchmark needs a model, and at least one round, one call and one crop a call")
     loaded = [_load(candidate, clock) for candidate in candidates]
-    turns = [_Turn(candidate, scene, clock) for candidate in candidates]
-    stages: list[list[NDArray[np.float64]]] = [[] for _ in turns]
+    turns = [_Turn(candidate, work.begin(clock), clock) for candidate, work in zip(candidates, works, strict=True)]
+    taken: list[list[list[Call]]] = [[] for _ in turns]
     try:
         for start in range(rounds):
             for index in ((start + offset) % len(turns) for offset in range(len(turns))):
-                stages[index].append(turns[index].take(calls))
+                taken[index].append(turns[index].take(calls))
                 if not keep_open:
-                    turns[index].close()
+                    turns[index].close_session()
                 if advance is not None:
                     advance(1)
         return [
-            Timing(candidate.name, *load, np.stack(blocks, axis=1))
-            for candidate, load, blocks in zip(candidates, loaded, stages, strict=True)
+            _timing(candidate.name, load, work.stages, blocks)
+            for candidate, load, work, blocks in zip(candidates, loaded, works, taken, strict=True)
         ]
     finally:
         for turn in turns:
@@ -178,12 +309,9 @@ def ratio(timing: Timing, reference: Timing, *, stage: str | None = None) -> Est
     Args:
         timing: the model.
         reference: the other.
-        stage: one of `STAGES`; ``None`` for the total.
+        stage: one of their stages; ``None`` for the total.
     """
-    both = np.stack(
-        [item.total_ms if stage is None else item.stages_ms[STAGES.index(stage)] for item in (timing, reference)],
-        axis=1,
-    )  # (R, 2, C)
+    both = np.stack([item.stage_ms(stage) for item in (timing, reference)], axis=1)  # (R, 2, C)
 
     def quotient(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
         medians = np.median(drawn, axis=(1, 3))
@@ -206,21 +334,27 @@ def _load(candidate: Candidate, clock: Callable[[], float]) -> tuple[Manifest, s
     return manifest, backend, float(np.median(times)) * 1000
 
 
-class _Turn:
-    """One model and its open session, if it is open."""
+def _timing(name: str, load: tuple[Manifest, str, float], stages: tuple[str, ...], blocks: list[list[Call]]) -> Timing:
+    seconds = np.array([[call.seconds for call in block] for block in blocks])  # (R, C, S)
+    crops = np.array([[call.crops for call in block] for block in blocks], np.intp)
+    return Timing(name, *load, np.ascontiguousarray(np.moveaxis(seconds, 2, 0)) * 1000, stages, crops)
 
-    def __init__(self, candidate: Candidate, scene: Scene, clock: Callable[[], float]) -> None:
-        self._candidate, self._scene, self._clock = candidate, scene, clock
+
+class _Turn:
+    """One model, its work, and its open session, if it is open."""
+
+    def __init__(self, candidate: Candidate, runner: Runner, clock: Callable[[], float]) -> None:
+        self._candidate, self._runner, self._clock = candidate, runner, clock
         self._session: Session | None = None
 
-    def take(self, calls: int) -> NDArray[np.float64]:
-        """(3, calls) ms of the stages of each call."""
+    def take(self, calls: int) -> list[Call]:
+        """The next calls, timed."""
         session = self._session
         if session is None:
             session = self._session = self._candidate.open()
             self._settle(session)
-        self._call(session)
-        return np.array([self._call(session) for _ in range(calls)]).T * 1000
+        self._runner.warm(session)
+        return [self._runner.call(session) for _ in range(calls)]
 
     def _settle(self, session: Session) -> None:
         """Call until the last five calls take as long as the five before."""
@@ -228,27 +362,17 @@ class _Turn:
         times: list[float] = []
         end = self._clock() + _SETTLE_SECONDS
         while len(times) < most and (len(times) < least or self._clock() < end):
-            times.append(sum(self._call(session)))
+            times.append(self._runner.warm(session))
             if len(times) >= least:
                 before, last = np.median(times[-10:-5]), np.median(times[-5:])
                 if abs(last - before) <= _SETTLED * before:
                     return
 
-    def _call(self, session: Session) -> tuple[float, float, float]:
-        """Seconds of each stage of one call, image to landmarks in the image."""
-        clock, scene, manifest = self._clock, self._scene, session.manifest
-        started = clock()
-        crops = [manifest.crop.crop(scene.box) for _ in range(scene.batch)]
-        images = np.stack([sample(scene.image, crop) for crop in crops])
-        cropped = clock()
-        maps = session.run(images)
-        ran = clock()
-        cells, _ = decode(maps, manifest.decoder)
-        for crop, points in zip(crops, map_to_input(cells, manifest.stride), strict=True):
-            crop.to_image(points)
-        return cropped - started, ran - cropped, clock() - ran
-
-    def close(self) -> None:
+    def close_session(self) -> None:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    def close(self) -> None:
+        self.close_session()
+        self._runner.close()

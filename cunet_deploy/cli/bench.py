@@ -2,119 +2,171 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
-from cunet_deploy.bench.latency import Candidate, Scene, Timing, drawn_picture, measure_latency, ratio
-from cunet_deploy.cli._options import backend_options, json_option, overwrite_option, progress, resolve_backend
+from cunet_deploy.cli._options import json_option, overwrite_option, progress, resolve_backend
 from cunet_deploy.cli._report import advancing, interval, json_report, results
 from cunet_deploy.cpu import available_cpus
-from cunet_deploy.errors import InputError
-from cunet_deploy.runtime.sessions import model_file, open_session
+from cunet_deploy.metrics import Estimate
+
+if TYPE_CHECKING:
+    from cunet_deploy.bench.report import Report
 
 __all__ = ["command"]
 
 
+class _Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers from 1, divided by commas."""
+
+    name = "N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+            self.fail(f"{value!r} is not a number from 1, or several divided by commas", param, ctx)
+        return tuple(dict.fromkeys(int(part) for part in parts))
+
+
 @click.command("bench")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of the network.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Crops a call.")
-@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns that each model has.")
+@click.option(
+    "--input", "source", metavar="FILE|DIR", help="Photo, folder of photos or clip.  [default: a drawn picture]"
+)
+@click.option(
+    "--detector",
+    default="full",
+    show_default=True,
+    metavar="full|boxes:FILE|yunet:FILE|onnx:FILE",
+    help="Where to look for objects in the input.",
+)
+@click.option("--threads", type=_Numbers(), default=(1,), metavar="N,...", help="CPU threads.  [default: 1]")
+@click.option("--batch", "batches", type=_Numbers(), default=(1,), metavar="N,...", help="Crops a call.  [default: 1]")
+@click.option(
+    "--backend",
+    "backends",
+    metavar="NAME,...",
+    help="What runs the network: ort:cpu, ort:cuda, ort:tensorrt, ort:tensorrt-rtx, openvino, tensorrt, tensorrt:graph "
+    "or auto.  [default: tensorrt for an .engine, ort:cpu for the rest]",
+)
+@click.option("--trust", is_flag=True, help="Load an engine whose checksum differs: it is native code.")
+@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns that each row has.")
 @click.option("--calls", type=click.IntRange(1), default=10, show_default=True, help="Timed calls in a turn.")
-@click.option("--image", type=click.Path(path_type=Path), help="Photo to crop from.  [default: drawn, 1280x720]")
-@backend_options
 @json_option
 @overwrite_option
 def command(
     models: tuple[str, ...],
-    threads: int,
-    batch: int,
+    source: str | None,
+    detector: str,
+    threads: tuple[int, ...],
+    batches: tuple[int, ...],
+    backends: str | None,
+    trust: bool,
     rounds: int,
     calls: int,
-    image: Path | None,
-    backend: str | None,
-    trust: bool,
     json_path: Path | None,
     overwrite: bool,
 ) -> None:
-    """Measure the latency of each MODEL on this machine: cropping, network, decoding.
+    """Measure how long each MODEL takes on this machine, stage by stage, its memory, and how near it is to the peak.
 
-    MODEL is a bundle folder, an .onnx or .engine file or the name of a released model. The models take turns in one
-    process, so their ratios to the first hold even where the clock or the load of the machine changes meanwhile.
+    MODEL is a bundle folder, an .onnx or .engine file or the name of a released model. Each model is measured with each
+    of the backends, numbers of threads and batches. They take turns in one process, so their ratios to the first hold
+    even where the clock or the load of the machine changes meanwhile.
+
+    With --input it is the whole way of each frame: reading it, looking for objects, cropping, the network, landmarks
+    from heatmaps, drawing. Without it, it is cropping, network and landmarks of crops from a drawn picture.
 
     \b
-    Example:
-      cunet-deploy bench face68-s exported/model.onnx --threads 1 --json latency.json
+    Examples:
+      cunet-deploy bench face68-s exported/model.onnx --backend ort:cpu,openvino --json latency.json
+      cunet-deploy bench face68-s --input clip.mp4 --threads 1,2
     """
-    for model in models:
-        if model.endswith(".pt"):
-            raise InputError(f"{model}: is a checkpoint; export it first: cunet-deploy export {model} -o DIR")
-    backends = [resolve_backend(model, backend, threads) for model in models]
-    sizes = [model_file(model, on).stat().st_size for model, on in zip(models, backends, strict=True)]
-    if threads > available_cpus():
-        click.echo(f"{threads} threads on {available_cpus()} processors wait for each other; use fewer", err=True)
-    cv2.setNumThreads(threads)
-    scene = Scene.centred(drawn_picture() if image is None else _photo(image), batch)
-    candidates = [
-        Candidate(model, partial(open_session, model, threads=threads, backend=on, trust=trust))
-        for model, on in zip(models, backends, strict=True)
-    ]
+    from cunet_deploy.bench.report import measure  # loads OpenCV, which --help does not need
+    from cunet_deploy.bench.setups import Input, combine
+
+    names = [name.strip() for name in backends.split(",")] if backends else [None]
+    given = Input(source, detector)
+    for size in batches:
+        given.work(size)  # wrong input is said before anything is measured
+    setups = combine(models, names, threads, batches, resolve=resolve_backend, trust=trust)
+    if max(threads) > available_cpus():
+        click.echo(f"{max(threads)} threads on {available_cpus()} processors wait for each other; use fewer", err=True)
     with json_report(json_path, overwrite=overwrite) as write:
-        with advancing(progress(), "timing", rounds * len(models)) as advance:
-            timings = measure_latency(
-                candidates, scene, rounds=rounds, calls=calls, keep_open=threads == 1, advance=advance
-            )
-        rows = [
-            {"model": model, "file_bytes": size, **timing.to_dict(), **_ratios(timing, timings[0])}
-            for model, size, timing in zip(models, sizes, timings, strict=True)
-        ]
-        settings = {"threads": threads, "batch": batch, "rounds": rounds, "calls_per_round": calls}
-        write({**settings, "models": rows, "machine": describe_machine(), "versions": describe_versions()})
-    _print_timings(timings, sizes, settings)
+        with advancing(progress(), "timing", rounds * len(setups)) as advance:
+            report = measure(setups, given, rounds=rounds, calls=calls, advance=advance)
+        write(report.to_dict())
+    _print_times(report)
+    _print_resources(report)
+    for line in report.notes():
+        click.echo(line)
 
 
-def _photo(path: Path) -> NDArray[np.uint8]:
-    from cunet_deploy.media import read_image  # not needed for the usual, drawn picture
-
-    return read_image(path)
+_SETTINGS = ("backend", "threads", "batch")
 
 
-def _ratios(timing: Timing, first: Timing) -> dict[str, Any]:
-    return {
-        "total_ratio_to_first": ratio(timing, first).to_dict(),
-        "network_ratio_to_first": ratio(timing, first, stage="network").to_dict(),
-    }
+def _table(report: Report, title: str) -> tuple[Table, list[list[str]]]:
+    """A table with the columns that tell the rows apart, the title with what all share, and the first cells."""
+    values = [[row.setup.backend, str(row.setup.threads), str(row.setup.batch)] for row in report.rows]
+    differ = [len({row[index] for row in values}) > 1 for index in range(len(_SETTINGS))]
+    texts = (values[0][0], f"{values[0][1]} thread(s)", f"batch {values[0][2]}")
+    shared = [text for text, several in zip(texts, differ, strict=True) if not several]
+    table = Table(title=", ".join([*shared, title]), title_justify="left")
+    table.add_column("model", overflow="fold")
+    for name, several in zip(_SETTINGS, differ, strict=True):
+        if several:
+            table.add_column(name, justify="left" if name == "backend" else "right", no_wrap=True)
+    cells = [
+        [row.setup.model, *(cell for cell, several in zip(found, differ, strict=True) if several)]
+        for row, found in zip(report.rows, values, strict=True)
+    ]
+    return table, cells
 
 
-def _print_timings(timings: Sequence[Timing], sizes: Sequence[int], settings: dict[str, int]) -> None:
-    machine = describe_machine()
-    title = (
-        f"{machine['processor']}, {settings['threads']} thread(s), batch {settings['batch']}, "
-        f"{timings[0].total_ms.size} calls each, in turns; ms"
-    )
-    table = Table(title=title, title_justify="left")
-    table.add_column("model")
-    for column in ("bits", "MB", "load", "crop", "network", "decode", "p50", "p90", "p95", "p99"):
-        table.add_column(column, justify="right")
-    if len(timings) > 1:
-        table.add_column("network / first", justify="right")
-        table.add_column("total / first", justify="right")
-    for timing, size in zip(timings, sizes, strict=True):
-        medians, percentiles = timing.medians_ms(), timing.percentiles_ms()
-        cells = [str(timing.manifest.weight_bits), f"{size / 1e6:.3f}", f"{timing.load_ms:.0f}"]
-        cells += [f"{value:.3f}" for value in (*medians.values(), *percentiles.values())]
-        if len(timings) > 1:
-            cells += [interval(ratio(timing, timings[0], stage=stage), 3) for stage in ("network", None)]
-        table.add_row(timing.name, *cells)
+def _print_times(report: Report) -> None:
+    first, many = report.rows[0], len(report.rows) > 1
+    stages, unit = first.timing.stages, first.timing.unit
+    calls = first.timing.total_ms.size
+    table, beginnings = _table(report, f"{calls} calls each, in turns; ms")
+    for column in (*stages, "p50", "p90", "p95", "p99", f"{unit}/s"):
+        table.add_column(column, justify="right", no_wrap=True)
+    if many:
+        table.add_column("network / first", justify="right", no_wrap=True)
+        table.add_column("total / first", justify="right", no_wrap=True)
+    for row, cells in zip(report.rows, beginnings, strict=True):
+        numbers = (*row.timing.typical_ms().values(), *row.timing.percentiles_ms().values())
+        cells += [*(f"{value:.3f}" for value in numbers), f"{row.timing.per_second:.1f}"]
+        if many:
+            cells += [_ratio(row.ratio_to(first, stage=stage)) for stage in ("network", None)]
+        table.add_row(*cells)
+    results().print(f"{report.machine['processor']}")
     results().print(table)
-    backends = ", ".join(dict.fromkeys(timing.backend for timing in timings))
-    results().print(f"{backends}; crop, network and decode are medians, p50 to p99 are of their sum")
+    kind = "medians" if unit == "crops" else "means"
+    results().print(f"{', '.join(stages)} are {kind}, p50 to p99 are of their sum")
+
+
+def _ratio(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else interval(estimate, 3)
+
+
+def _print_resources(report: Report) -> None:
+    table, beginnings = _table(report, "size, memory of a process of its own, work, and how near it comes to the peak")
+    columns = ("bits", "file MB", "load ms", "before MB", "loaded MB", "steady MB", "peak MB")
+    for column in (*columns, "MMAC/crop", "GMAC/s", "of peak"):
+        table.add_column(column, justify="right")
+    for row, cells in zip(report.rows, beginnings, strict=True):
+        memory = {} if isinstance(row.memory, str) else row.memory.to_dict()
+        cells += [str(row.timing.manifest.weight_bits), f"{row.setup.path.stat().st_size / 1e6:.3f}"]
+        cells.append(f"{row.timing.load_ms:.0f}")
+        for key in ("before", "loaded", "steady", "peak"):
+            size = memory.get(f"rss_{key}_bytes")
+            cells.append("-" if size is None else f"{size / 1e6:.0f}")
+        cells.append("-" if isinstance(row.costs, str) else f"{row.costs.macs / 1e6:.0f}")
+        near = row.roofline
+        cells += ["-", "-"] if near is None else [f"{near.reached_gmac_per_second:.1f}", f"{near.fraction_of_peak:.0%}"]
+        table.add_row(*cells)
+    results().print(table)

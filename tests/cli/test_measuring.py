@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from drawn import tiny_config, write_faces
 
 from cunet_deploy import zoo
+from cunet_deploy.bench import peak
 from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.config import QuantConfig
@@ -51,6 +52,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
     export_checkpoint(parent, folder / "float")
     export_checkpoint(small, folder / "int8")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def short_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests need a peak, not the best one."""
+    monkeypatch.setattr(peak, "_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -161,7 +168,12 @@ def test_an_output_that_exists_is_refused_before_anything_is_measured(made: Path
         pytest.param(("evaluate", "no-such-model", "{faces}"), id="no released model"),
         pytest.param(("bench", "{made}/float.pt"), id="bench of a checkpoint"),
         pytest.param(("bench", "{made}/gone.onnx"), id="bench of nothing"),
-        pytest.param(("bench", "{made}/int8", "--image", "{made}/float.pt"), id="not an image"),
+        pytest.param(("bench", "{made}/int8", "--input", "{made}/float.pt"), id="not an image"),
+        pytest.param(("bench", "{made}/int8", "--input", "{faces}", "--batch", "1,2"), id="frames in batches"),
+        pytest.param(("bench", "{made}/int8", "--detector", "boxes:x"), id="detector without an input"),
+        pytest.param(("bench", "{made}/int8", "--threads", "1,0"), id="no thread"),
+        pytest.param(("bench", "{made}/int8", "--batch", "1;2"), id="not a list"),
+        pytest.param(("bench", "{made}/int8", "--backend", "ort:cpu,ort:gpu"), id="no such backend"),
         pytest.param(("bench",), id="bench without a model"),
         pytest.param(("verify", "{made}/gone"), id="no bundle"),
         pytest.param(("verify", "{made}/int8/model.onnx"), id="file instead of a bundle"),
@@ -189,11 +201,55 @@ def test_bench_compares_models_in_one_run(made: Path, tmp_path: Path) -> None:
     assert "network / first" in result.stdout
 
 
-def test_bench_uses_the_given_photo_and_threads(made: Path, faces: Path) -> None:
-    photo = next(faces.glob("*.png"))
-    result = run("bench", made / "int8", "--image", photo, "--threads", 2, "--rounds", 2, "--calls", 2, "--batch", 3)
+def test_bench_measures_each_combination_and_says_which(made: Path, tmp_path: Path) -> None:
+    options = ("--threads", "2,1", "--batch", "3,1", "--rounds", 2, "--calls", 2, "--json", tmp_path / "r.json")
+    result = run("bench", made / "int8", "--backend", "ort:cpu", *options)
     assert result.exit_code == 0, result.output
-    assert "2 thread(s), batch 3" in result.stdout
+    rows = json.loads((tmp_path / "r.json").read_text())["models"]
+    assert [(row["threads"], row["batch"]) for row in rows] == [(2, 3), (2, 1), (1, 3), (1, 1)]
+    assert {row["backend_name"] for row in rows} == {"ort:cpu"}
+    assert rows[3]["total_ratio_to_first"]["value"] != 1 == rows[0]["total_ratio_to_first"]["value"]
+    assert "threads" in result.stdout
+
+
+def test_bench_says_what_it_takes_and_how_near_the_peak_it_is(made: Path, tmp_path: Path) -> None:
+    result = run("bench", made / "int8", "--rounds", 2, "--calls", 2, "--batch", 3, "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    table = json.loads((tmp_path / "r.json").read_text())
+    (row,), (best,) = table["models"], table["peaks"]
+    assert row["macs_per_crop"] == row["integer_macs_per_crop"] > 0
+    assert list(row["macs_by_weight_x_activation_bits"]) == ["8x8"]
+    assert 0 < row["rss_before_bytes"] < row["rss_loaded_bytes"] <= row["rss_peak_bytes"]
+    reached = row["macs_per_crop"] * 3 / row["network_p50_ms"] / 1e6
+    assert row["reached_gmac_per_second"] == pytest.approx(reached, rel=0.01, abs=1e-4)
+    assert row["fraction_of_peak"] == pytest.approx(reached / best["int8_gmac_per_second"], rel=0.05, abs=1e-4)
+    assert "1 thread(s), batch 3" in result.stdout
+    assert "measured: crops from a drawn picture" in result.stdout
+
+
+def test_bench_of_photos_measures_the_whole_way(made: Path, faces: Path, tmp_path: Path) -> None:
+    options = ("--input", faces, "--rounds", 2, "--calls", 3, "--json", tmp_path / "r.json")
+    result = run("bench", made / "int8", *options)
+    assert result.exit_code == 0, result.output
+    table = json.loads((tmp_path / "r.json").read_text())
+    (row,) = table["models"]
+    assert table["stages"] == list(row["stages_ms"]) == ["read", "detect", "crop", "network", "decode", "draw"]
+    assert min(row["stages_ms"][stage]["mean"] for stage in ("read", "detect")) > 0
+    assert row["calls"] == 6
+    assert row["frames_per_second"] > 0
+    assert f"measured: 6 photos, {faces}" in result.stdout
+
+
+def test_bench_without_the_onnx_package_leaves_the_work_out_and_says_so(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    result = run("bench", made / "int8", "--rounds", 1, "--calls", 1, "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    assert "multiplications left out: onnx is not installed" in result.stdout
+    (row,) = json.loads((tmp_path / "r.json").read_text())["models"]
+    assert "macs_per_crop" not in row
+    assert row["total_p50_ms"] > 0
 
 
 def test_a_fresh_bundle_passes_against_its_checkpoint(made: Path, tmp_path: Path) -> None:

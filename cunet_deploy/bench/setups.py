@@ -1,0 +1,137 @@
+"""What is compared: each model with each backend, number of threads and number of crops a call."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from cunet_deploy.bench.frames import Frames
+from cunet_deploy.bench.latency import Scene, Work, drawn_picture
+from cunet_deploy.detect import open_detector
+from cunet_deploy.errors import InputError
+from cunet_deploy.media import ImageFiles, open_source
+from cunet_deploy.runtime.sessions import model_file, open_session
+from cunet_deploy.runtime.sessions.base import Session
+
+__all__ = ["Input", "Setup", "combine"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A model as it is to run.
+
+    Attributes:
+        model: as the user named it.
+        backend: what runs it, one of `cunet_deploy.runtime.sessions.BACKENDS`.
+        threads: of the network, and of OpenCV.
+        batch: crops a call.
+        trust: load an engine whose checksum differs.
+    """
+
+    model: str
+    backend: str
+    threads: int = 1
+    batch: int = 1
+    trust: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file of the network."""
+        return model_file(self.model, self.backend)
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether the network runs on the processor, whose peak is measured."""
+        return self.backend in ("ort:cpu", "openvino")
+
+    def open(self) -> Session:
+        """Load the network, and let OpenCV use as many threads as it."""
+        cv2.setNumThreads(self.threads)
+        return open_session(self.model, threads=self.threads, backend=self.backend, trust=self.trust)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, from which `Setup` can be made again."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the networks are given.
+
+    Attributes:
+        source: a photo, a folder of photos or a clip; ``None``: the drawn picture.
+        detector: where to look in it, as ``infer --detector`` takes it.
+    """
+
+    source: str | None = None
+    detector: str = "full"
+
+    def work(self, batch: int = 1) -> Work:
+        """The work of a setup.
+
+        Raises:
+            InputError: the source or the detector cannot be read, or ``batch`` is not 1 with a source.
+        """
+        if self.source is None:
+            if self.detector != "full":
+                raise InputError("a detector looks in photos or a clip; add --input")
+            return Scene.centred(drawn_picture(), batch)
+        if batch != 1:
+            raise InputError("with --input the objects of a frame make one call; leave --batch out, or the input")
+        detector = None if self.detector == "full" else open_detector(self.detector)
+        return Frames(open_source(self.source), detector)
+
+    def describe(self) -> str:
+        """What is measured, in one sentence."""
+        if self.source is None:
+            return "measured: crops from a drawn picture of 1280x720 with a known box: crop, network, decode"
+        source = open_source(self.source)
+        count = "" if source.count is None else f"{source.count} "
+        photos = isinstance(source, ImageFiles)
+        kind = ("photo" if source.count == 1 else "photos") if photos else "frames of a clip"
+        how = "each searched by itself" if photos else "what is found is followed"
+        where = "the search of the whole frame" if self.detector == "full" else self.detector
+        return (
+            f"measured: {count}{kind}, {self.source}, again and again, {how}; one frame after the other: read, detect "
+            f"({where}), crop, network, decode, draw"
+        )
+
+
+def combine(
+    models: Sequence[str],
+    backends: Sequence[str | None],
+    threads: Sequence[int],
+    batches: Sequence[int],
+    *,
+    resolve: Callable[[str, str | None, int], str | None],
+    trust: bool = False,
+) -> list[Setup]:
+    """Each model with each backend, number of threads and batch, in this order.
+
+    Args:
+        models: as the user named them; one that is named twice is measured twice.
+        backends: names, ``"auto"`` or ``None`` for the default.
+        threads: of the network.
+        batches: crops a call.
+        resolve: (model, backend, threads) to the backend that is meant.
+        trust: load engines whose checksum differs.
+
+    Raises:
+        InputError: a model is a checkpoint, or not there.
+    """
+    setups: list[Setup] = []
+    for model in models:
+        if model.endswith(".pt"):
+            raise InputError(f"{model}: is a checkpoint; export it first: cunet-deploy export {model} -o DIR")
+        default = "tensorrt" if model_file(model).suffix == ".engine" else "ort:cpu"
+        product = itertools.product(backends, threads, batches)
+        found = [
+            Setup(model, resolve(model, name, count) or default, count, size, trust) for name, count, size in product
+        ]
+        setups += dict.fromkeys(found)  # auto may mean a backend that is named as well
+    return setups
