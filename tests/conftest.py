@@ -18,6 +18,9 @@ settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
+# What tests open does not end up in the cache of whoever runs them; tests of the cache name a folder of their own.
+os.environ["CUNET_CACHE"] = "off"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -24,13 +22,14 @@ from numpy.typing import NDArray
 
 from cunet_deploy import __version__
 from cunet_deploy._files import write_text_atomic
-from cunet_deploy.cpu import available_cpus, cpu_features, cpu_name, read_cpuinfo
+from cunet_deploy.cpu import available_cpus, read_cpuinfo
 from cunet_deploy.errors import CunetError, VerificationError
 from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.pictures import drawn_faces
 from cunet_deploy.runtime.golden import read_golden
 from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.runtime.sessions.cache import cache_folder, describe_processor
 
 __all__ = ["Choice", "cache_folder", "choose", "fingerprint", "measure"]
 
@@ -168,29 +167,14 @@ def measure(
 
 def fingerprint(path: Path, candidates: tuple[str, ...], threads: int | None) -> dict[str, Any]:
     """All that a choice hangs on: processor, libraries, network and threads, as JSON stores it."""
-    text = read_cpuinfo()
     return {
-        "processor": cpu_name(text) or platform.processor(),
-        "architecture": platform.machine(),
-        "instruction_sets": cpu_features(text),
+        **describe_processor(read_cpuinfo()),
         "cpus": available_cpus(),
         "threads": threads,
         "libraries": {"cunet-deploy": __version__, **{name: _version(name) for name in _LIBRARIES}},
         "candidates": list(candidates),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-
-
-def cache_folder() -> Path | None:
-    """Where choices are remembered: ``CUNET_CACHE``, else ``cunet-deploy`` in the user's cache folder, if any."""
-    if os.environ.get("CUNET_CACHE"):
-        return Path(os.environ["CUNET_CACHE"])
-    if os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"]) / "cunet-deploy"
-    try:
-        return Path.home() / ".cache" / "cunet-deploy"
-    except RuntimeError:  # a user without a home
-        return None
 
 
 def _version(package: str) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 from cunet_deploy.runtime.sessions.checks import Port, check_crops, check_file, check_graph, read_manifest
+from cunet_deploy.runtime.sessions.optimized import find_graph
 from cunet_deploy.runtime.sessions.providers import (
     ORT_ERRORS,
     PROVIDERS,
@@ -123,10 +124,7 @@ def _load(path: Path, threads: int | None, provider: Provider) -> Any:
     if quiet:
         ort.set_default_logger_severity(_FATAL_ONLY)  # providers log to another logger than the session's
     try:
-        # Without enable_fallback=0 it prints to stdout and goes on with the CPU.
-        return ort.InferenceSession(
-            str(path), options, providers=keys, enable_fallback=0, disabled_optimizers=_DISABLED_OPTIMIZERS
-        )
+        return _open_on_cpu(path, options) if provider.key == _CPU else _open(path, options, keys)
     except ORT_ERRORS as error:
         if provider.key != _CPU:
             raise ArtifactError(
@@ -140,6 +138,45 @@ def _load(path: Path, threads: int | None, provider: Provider) -> Any:
     finally:
         if quiet:
             ort.set_default_logger_severity(_WARNINGS)
+
+
+def _open(path: Path, options: Any, keys: list[str]) -> Any:
+    # Without enable_fallback=0 it prints to stdout and goes on with the CPU.
+    return ort.InferenceSession(
+        str(path), options, providers=keys, enable_fallback=0, disabled_optimizers=_DISABLED_OPTIMIZERS
+    )
+
+
+def _open_on_cpu(path: Path, options: Any) -> Any:
+    """From the optimized graph where one is kept; else the graph is optimized, and kept where that is possible.
+
+    ``options`` are changed. Errors are those of ONNX Runtime about ``path``, and no others.
+    """
+    settings = {
+        "version": ort.__version__,
+        "build": ort.get_build_info(),
+        "level": "all",
+        "disabled": _DISABLED_OPTIMIZERS,
+    }
+    graph = find_graph(path, settings)
+    if graph is None:
+        return _open(path, options, [_CPU])
+    level = options.graph_optimization_level
+    kept = graph.find()
+    if kept is not None:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            return _open(kept, options, [_CPU])
+        except ORT_ERRORS:
+            graph.drop(kept)
+        options.graph_optimization_level = level
+    try:
+        with graph.making() as temporary:
+            options.optimized_model_filepath = str(temporary)
+            return _open(path, options, [_CPU])
+    except (OSError, *ORT_ERRORS):  # the cache cannot be written to, or the network does not load: said below
+        options.optimized_model_filepath = ""
+        return _open(path, options, [_CPU])
 
 
 def _port(node: Any) -> Port:
