@@ -24,13 +24,16 @@ __all__ = ["command"]
     "--from",
     "parent",
     type=click.Path(path_type=Path),
-    help="Float checkpoint to start the quantized phase from, without a float phase.",
+    help="Float checkpoint to start the quantized phase from, without a float phase; from its first U-Nets where CONFIG "
+    "has fewer.",
 )
 @click.option(
     "--bits", type=click.Path(path_type=Path), metavar="FILE.toml", help="Weight bits by layer, in place of [quant]'s."
 )
 @click.option(
-    "--teacher", type=click.Path(path_type=Path), help="Float checkpoint to learn from, by the weight [train] distill."
+    "--teacher",
+    type=click.Path(path_type=Path),
+    help="Float checkpoint to learn from, by the weight [train] distill; with --from, [quant] distill.",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out photos and labels that cannot be read, and name them.")
 @threads_option

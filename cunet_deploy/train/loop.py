@@ -52,7 +52,7 @@ from cunet_deploy.train.phase import Phase, format_of_epoch
 from cunet_deploy.train.pictures import contact_sheet, save_curves
 from cunet_deploy.train.saved import eight_bit
 from cunet_deploy.train.schedule import cosine, one_cycle
-from cunet_deploy.train.teacher import Teacher, check_parent
+from cunet_deploy.train.teacher import Teacher, fitting_parent
 from cunet_deploy.train.threshold import choose_min_score
 
 __all__ = ["Examples", "Progress", "Trainer", "load_examples"]
@@ -120,8 +120,10 @@ class Trainer:
         examples: on what.
         folder: where to leave results; prepared already.
         progress: told about every step and epoch.
-        parent: float checkpoint from which the quantized phase starts, in place of a float phase.
-        teacher: float checkpoint whose heatmaps the float phase learns from, by the weight ``[train] distill``.
+        parent: float checkpoint from which the quantized phase starts, in place of a float phase; its first U-Nets
+            where the configuration has fewer.
+        teacher: float checkpoint whose heatmaps the float phase learns from, by the weight ``[train] distill``; with a
+            parent, the quantized phase, by the weight ``[quant] distill``, which else learns from the parent.
 
     Raises:
         InputError: the parent or the teacher does not fit the configuration.
@@ -146,15 +148,17 @@ class Trainer:
         self.augmenter = Augmenter(config.augment, self.rule, self.skeleton)
         self.photos = examples.photos
         if parent is not None:
-            check_parent(parent, config)
-            if teacher is not None:
-                raise InputError("--teacher is for the float phase, which --from leaves out; name one of them")
-        if (teacher is None) == (config.train.distill > 0 and parent is None):
+            if teacher is not None and not config.quant.distill > 0:
+                raise InputError(
+                    "with --from a teacher needs a [quant] distill above 0; set it, or leave --teacher out"
+                )
+        elif (teacher is None) == (config.train.distill > 0):
             raise InputError("a teacher and a [train] distill above 0 go together; give both, or neither")
-        self.parent = parent
-        self._parent_teacher: Teacher | None = None
+        self.parent = None if parent is None else fitting_parent(parent, config)
         self.teacher = None if teacher is None else Teacher(teacher, config)
-        self.origin = _origin(examples, parent or teacher)
+        # The quantized phase learns from what it starts from, or from the teacher where that is another's.
+        self._parent_teacher = None if parent is None else self.teacher
+        self.origin = _origin(examples, [item.checksum for item in (parent, teacher) if item is not None])
 
     def run(self, *, resume: bool = False) -> Path:
         """Train to the end and return the path of the last checkpoint.
@@ -380,13 +384,13 @@ class Trainer:
         save_checkpoint(replace(checkpoint, min_score=score), self.folder.checkpoint(phase.kind), overwrite=True)
 
 
-def _origin(examples: Examples, other: Checkpoint | None) -> dict[str, Any]:
+def _origin(examples: Examples, others: Sequence[str]) -> dict[str, Any]:
     """What the weights of a run hang on beside its configuration."""
     digest = hashlib.sha256()
     for example in (*examples.train, *examples.validation):
         digest.update(example.image.name.encode() + example.points.tobytes())
     origin = {"examples": digest.hexdigest(), "threads": torch.get_num_threads()}
-    return origin if other is None else {**origin, "other": other.checksum}
+    return {**origin, "other": "+".join(others)} if others else origin
 
 
 def _channels_last(network: Network) -> Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from cunet_deploy.checkpoint import Checkpoint, float_model
 from cunet_deploy.config import Config
 from cunet_deploy.errors import InputError
 
-__all__ = ["Teacher", "check_parent"]
+__all__ = ["Teacher", "fitting_parent"]
 
 
 class Teacher:
@@ -59,8 +60,10 @@ class Teacher:
         return torch.stack(losses).mean()
 
 
-def check_parent(parent: Checkpoint, config: Config) -> None:
-    """Whether the quantized phase of a configuration can start from a float checkpoint.
+def fitting_parent(parent: Checkpoint, config: Config) -> Checkpoint:
+    """The float checkpoint from which the quantized phase of a configuration starts.
+
+    Where the configuration has fewer U-Nets than the checkpoint, these are its first ones.
 
     Raises:
         InputError: it is quantized, or another network, skeleton or crop.
@@ -69,6 +72,12 @@ def check_parent(parent: Checkpoint, config: Config) -> None:
         raise InputError("--from: the checkpoint is quantized; name a float one (float.pt)")
     if config.quant.epochs < 1:
         raise InputError("--from: starts the quantized phase, but [quant] epochs is 0; set it")
+    wanted, given = config.model, parent.config.model
+    if wanted.num_unets < given.num_unets and wanted == replace(
+        given, num_unets=wanted.num_unets, order=min(given.order, wanted.num_unets - 1), num_losses=wanted.num_losses
+    ):
+        first = parent.first_unets(wanted.num_unets)
+        parent = replace(first, config=replace(first.config, model=wanted))
     for name in ("skeleton", "model", "crop", "heatmap"):
         mine, theirs = getattr(config, name), getattr(parent.config, name)
         if mine != theirs:
@@ -76,3 +85,4 @@ def check_parent(parent: Checkpoint, config: Config) -> None:
                 f"--from: the checkpoint {parent.config.name!r} has another [{name}] ({theirs}) than the configuration "
                 f"({mine}); start from one that was trained with it"
             )
+    return parent

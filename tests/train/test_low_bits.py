@@ -197,8 +197,36 @@ def test_a_teacher_and_its_weight_go_together(data: Path, parent: Checkpoint, tm
     for weight, teacher in ((0.0, parent), (1.0, None)):
         with pytest.raises(InputError, match="go together; give both, or neither"):
             train(tiny_config(train={"distill": weight}), data, tmp_path / str(weight), teacher=teacher)
-    with pytest.raises(InputError, match="for the float phase, which --from leaves out"):
-        train(tiny_config(train={"distill": 1.0}), data, tmp_path / "both", parent=parent, teacher=parent)
+    with pytest.raises(InputError, match=r"with --from a teacher needs a \[quant\] distill above 0"):
+        train(tiny_config(), data, tmp_path / "both", parent=parent, teacher=parent)
+
+
+def test_fewer_unets_start_as_the_first_ones_of_the_parent(data: Path, parent: Checkpoint, tmp_path: Path) -> None:
+    quant: dict[str, object] = {"epochs": 1, "learning_rate": 1e-9}
+    config = tiny_config(train={"epochs": 1}, model={"num_unets": 1, "order": 0}, quant=quant)
+    trained = load_checkpoint(train(config, data, tmp_path / "run", parent=parent))
+    first = parent.first_unets(1)
+    assert len(trained.graph.nodes) < len(parent.graph.nodes)
+    start = load_checkpoint(tmp_path / "run" / "float.pt")
+    assert start.config.model == config.model
+    assert all(torch.equal(value, first.state[name]) for name, value in start.state.items())
+    with pytest.raises(InputError, match=r"another \[model\]"):
+        wider = tiny_config(model={"num_unets": 1, "order": 0, "channels": 16})
+        train(wider, data, tmp_path / "wider", parent=parent)
+
+
+def test_from_a_parent_the_quantized_phase_learns_from_another_teacher(
+    data: Path, parent: Checkpoint, tmp_path: Path
+) -> None:
+    config = tiny_config(train={"epochs": 1}, quant={"epochs": 1, "distill": 5.0})
+    other = replace(parent, state={name: value * 0.9 for name, value in parent.state.items()})
+    sums = [
+        load_checkpoint(train(config, data, tmp_path / str(index), parent=parent, **given)).checksum
+        for index, given in enumerate(({}, {"teacher": parent}, {"teacher": other}))
+    ]
+    assert sums[0] == sums[1] != sums[2]
+    with pytest.raises(InputError, match="was started with another --from or --teacher"):
+        train(config, data, tmp_path / "2", parent=parent, resume=True)
 
 
 def test_resuming_without_the_file_of_bits_says_so(data: Path, parent: Checkpoint, tmp_path: Path) -> None:
