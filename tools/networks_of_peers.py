@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,13 +15,19 @@ from numpy.typing import NDArray
 from peers import Ours, Peer
 
 from cunet_deploy.checkpoint import Checkpoint, float_model, load_checkpoint, make_manifest, normalize
-from cunet_deploy.errors import CunetError
+from cunet_deploy.errors import CunetError, MissingDependencyError
 from cunet_deploy.export.bundle import export_checkpoint
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.runtime.sessions import open_session
 from cunet_deploy.runtime.sessions.openvino import load_openvino
 
-__all__ = ["network_peers"]
+__all__ = [
+    "OpenVINOGraph",
+    "network_peers",
+    "quantize_with_nncf",
+    "quantize_with_onnxruntime",
+    "read_openvino",
+]
 
 Images = NDArray[np.uint8]
 CALIBRATION = 64
@@ -86,23 +93,13 @@ def _torch(model: Checkpoint, threads: int, compiled: bool) -> Iterator[Peer]:
 
 
 def _onnxruntime(model: Checkpoint, calibration: Path | None, threads: int) -> Iterator[Peer]:
-    from onnxruntime.quantization import CalibrationDataReader, quantize_static
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc,unused-ignore]
-        def __init__(self, feed: str, crops: Images) -> None:
-            self._items = iter([{feed: crop[None]} for crop in crops])
-
-        def get_next(self) -> Any:
-            return next(self._items, None)
-
     with tempfile.TemporaryDirectory() as folder:
         bundle = export_checkpoint(model, Path(folder) / "float").path / "model.onnx"
         yield Ours("same network, ONNX Runtime float", open_session(bundle, threads=threads), bundle.stat().st_size)
         if calibration is None:
             return
-        feed = _input_name(bundle)
         target = Path(folder) / "static.onnx"
-        quantize_static(bundle, target, Reader(feed, _crops(model, calibration)))
+        quantize_with_onnxruntime(bundle, target, _crops(model, calibration))
         yield Ours(
             "same network, ONNX Runtime quantize_static with its defaults",
             open_session(target, threads=threads),
@@ -110,31 +107,92 @@ def _onnxruntime(model: Checkpoint, calibration: Path | None, threads: int) -> I
         )
 
 
+def quantize_with_onnxruntime(model: Path, target: Path, crops: Images) -> None:
+    """Write what ONNX Runtime's ``quantize_static`` makes of a float file, with its default options.
+
+    Args:
+        model: float ``model.onnx``.
+        target: the file to write.
+        crops: (N, S, S, 3) BGR, what ranges are taken from.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc,unused-ignore]
+        def __init__(self, feed: str) -> None:
+            self._items = iter([{feed: crop[None]} for crop in crops])
+
+        def get_next(self) -> Any:
+            return next(self._items, None)
+
+    quantize_static(model, target, Reader(_input_name(model)))
+
+
 def _openvino(model: Checkpoint, calibration: Path | None, threads: int) -> Iterator[Peer]:
-    core, manifest = load_openvino().Core(), make_manifest(model)
-
-    def compile_model(graph: Any, precision: str) -> Callable[[Images], NDArray[np.float32]]:
-        options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
-        request = core.compile_model(graph, "CPU", options).create_infer_request()
-        return lambda images: np.asarray(request.infer([images])[0], np.float32)
-
+    manifest = make_manifest(model)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = export_checkpoint(model, Path(folder) / "float").path / "model.onnx"
-        graph = core.read_model(bundle)
+        graph = read_openvino(export_checkpoint(model, Path(folder) / "float").path / "model.onnx")
         for precision in ("f32", "bf16"):
-            yield Ours(
-                f"same network, OpenVINO {precision}",
-                _Function(manifest, "openvino", compile_model(graph, precision)),
-            )
-        if calibration is None:
-            return
-        import nncf
+            session = OpenVINOGraph(manifest, graph, threads, precision)
+            yield Ours(f"same network, OpenVINO {precision}", session)
+        if calibration is not None:
+            quantized = quantize_with_nncf(graph, _crops(model, calibration))
+            yield Ours("same network, NNCF int8 in OpenVINO", OpenVINOGraph(manifest, quantized, threads))
 
-        crops = [crop[None] for crop in _crops(model, calibration)]
-        quantized = nncf.quantize(graph, nncf.Dataset(crops), subset_size=len(crops))
-        yield Ours(
-            "same network, NNCF int8 in OpenVINO", _Function(manifest, "openvino", compile_model(quantized, "f32"))
-        )
+
+def read_openvino(path: Path) -> Any:
+    """An ONNX file as OpenVINO's graph for one crop: a fixed shape runs faster than a free one."""
+    graph = load_openvino().Core().read_model(path)
+    graph.reshape([1, *(size.get_length() for size in list(graph.input(0).get_partial_shape())[1:])])
+    return graph
+
+
+def quantize_with_nncf(graph: Any, crops: Images) -> Any:
+    """A float graph of OpenVINO in int8, quantized by NNCF with its default options.
+
+    Args:
+        graph: for one crop, see `read_openvino`.
+        crops: (N, S, S, 3) BGR, what ranges are taken from.
+
+    Raises:
+        MissingDependencyError: NNCF is not installed.
+    """
+    os.environ.setdefault("NNCF_CI", "1")  # else it reports every call to its maker over the network
+    try:
+        import nncf
+    except ImportError as error:
+        raise MissingDependencyError(f"nncf does not load ({error}): pip install nncf") from error
+    return nncf.quantize(graph, nncf.Dataset([crop[None] for crop in crops]), subset_size=len(crops))
+
+
+class OpenVINOGraph:
+    """A graph for one crop in OpenVINO behind the `Session` protocol, compiled and called as our own session does."""
+
+    backend = "openvino"
+
+    def __init__(self, manifest: Manifest, graph: Any, threads: int, precision: str = "f32") -> None:
+        openvino: Any = load_openvino()
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,
+        }
+        self.manifest, self._tensor = manifest, openvino.Tensor
+        self._request: Any = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
+
+    def run(self, images: Images) -> NDArray[np.float32]:
+        """(B, S, S, 3) BGR to (B, K, M, M) float32, crop by crop."""
+        cells = self.manifest.map_size
+        maps = np.empty((len(images), len(self.manifest.skeleton), cells, cells), np.float32)
+        for index in range(len(images)):
+            self._request.set_input_tensor(self._tensor(images[index : index + 1], shared_memory=True))
+            self._request.set_output_tensor(self._tensor(maps[index : index + 1], shared_memory=True))
+            self._request.infer(share_outputs=True)
+        return maps
+
+    def close(self) -> None:
+        """Release the network."""
+        self._request = None
 
 
 def _input_name(path: Path) -> str:
