@@ -8,11 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cunet_deploy.bench.costs import Costs, read_costs
 from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.bench.latency import Candidate, Timing, measure_latency, ratio
 from cunet_deploy.bench.memory import Memory, measure_memory
 from cunet_deploy.bench.peak import Peak, Roofline, measure_peak, roofline
+from cunet_deploy.bench.plot import Bar, draw_bars
 from cunet_deploy.bench.setups import Input, Setup
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.metrics import Estimate
@@ -117,14 +121,27 @@ class Report:
             lines.append("a network was faster than that peak: the machine was busy while it was measured; try again")
         return lines
 
+    def picture(self) -> NDArray[np.uint8]:
+        """A bar chart of the stages of each row, (H, W, 3) BGR uint8."""
+        bars = []
+        for row in self.rows:
+            near = row.roofline
+            note = f"{row.timing.per_second:.1f} {row.timing.unit}/s"
+            if near is not None:
+                note += f", {near.reached_gmac_per_second:.1f} GMAC/s, {near.fraction_of_peak:.0%} of the measured peak"
+            model, backend, threads, batch = row.setup.key
+            label = f"{model}, {backend}, {threads} thread{'s' * (threads > 1)}, batch {batch}"
+            bars.append(Bar(label, row.timing.typical_ms(), note))
+        kind = "medians" if self.rows[0].timing.unit == "crops" else "means"
+        return draw_bars(f"{self.machine['processor']}: ms a call, {kind} of each stage", bars)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values with units in the keys."""
         return {
             "rounds": self.rounds,
             "calls_per_round": self.calls,
             "stages": list(self.rows[0].timing.stages),
-            "input": self.given.source or "drawn",
-            "detector": self.given.detector,
+            **dict(zip(("input", "detector"), self.given.key, strict=True)),
             "notes": self.notes(),
             "models": [row.to_dict(self.rows[0]) for row in self.rows],
             "peaks": [peak.to_dict() for peak in self.peaks],

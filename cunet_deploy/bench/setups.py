@@ -54,6 +54,11 @@ class Setup:
         cv2.setNumThreads(self.threads)
         return open_session(self.model, threads=self.threads, backend=self.backend, trust=self.trust)
 
+    @property
+    def key(self) -> tuple[str, str, int, int]:
+        """What a row is known by: model, backend, threads, batch."""
+        return self.model, self.backend, self.threads, self.batch
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, from which `Setup` can be made again."""
         return asdict(self)
@@ -70,6 +75,11 @@ class Input:
 
     source: str | None = None
     detector: str = "full"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Source and detector, as reports name them."""
+        return self.source or "drawn", self.detector
 
     def work(self, batch: int = 1) -> Work:
         """The work of a setup.

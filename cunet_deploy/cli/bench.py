@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
+from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._options import json_option, overwrite_option, progress, resolve_backend
 from cunet_deploy.cli._report import advancing, interval, json_report, results
 from cunet_deploy.cpu import available_cpus
+from cunet_deploy.errors import InputError, VerificationError
 from cunet_deploy.metrics import Estimate
 
 if TYPE_CHECKING:
+    from cunet_deploy.bench.compare import Comparison
     from cunet_deploy.bench.report import Report
 
 __all__ = ["command"]
@@ -58,6 +63,27 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns that each row has.")
 @click.option("--calls", type=click.IntRange(1), default=10, show_default=True, help="Timed calls in a turn.")
 @json_option
+@click.option(
+    "--plot",
+    "plot_path",
+    metavar="FILE.png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw a bar chart of the stages.",
+)
+@click.option(
+    "--compare",
+    "earlier",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Judge against an earlier --json FILE; exit code 4 when a row is slower by more than noise and tolerance.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, max_open=True, max=10),
+    default=0.05,
+    show_default=True,
+    help="Share by which a row may be slower.",
+)
 @overwrite_option
 def command(
     models: tuple[str, ...],
@@ -70,6 +96,9 @@ def command(
     rounds: int,
     calls: int,
     json_path: Path | None,
+    plot_path: Path | None,
+    earlier: Path | None,
+    tolerance: float,
     overwrite: bool,
 ) -> None:
     """Measure how long each MODEL takes on this machine, stage by stage, its memory, and how near it is to the peak.
@@ -81,11 +110,17 @@ def command(
     With --input it is the whole way of each frame: reading it, looking for objects, cropping, the network, landmarks
     from heatmaps, drawing. Without it, it is cropping, network and landmarks of crops from a drawn picture.
 
+    --compare judges each row by its time as a multiple of the first row, where both runs have that row and others, so
+    that a slower machine is no regression; else by its time. A row is a regression where even the lower end of the
+    interval of new by old, which holds the noise of both runs, exceeds 1 plus the tolerance.
+
     \b
     Examples:
       cunet-deploy bench face68-s exported/model.onnx --backend ort:cpu,openvino --json latency.json
-      cunet-deploy bench face68-s --input clip.mp4 --threads 1,2
+      cunet-deploy bench face68-s --input clip.mp4 --threads 1,2 --plot stages.png
+      cunet-deploy bench face68-s exported/model.onnx --compare latency.json
     """
+    from cunet_deploy.bench.compare import Baseline, number_rows
     from cunet_deploy.bench.report import measure  # loads OpenCV, which --help does not need
     from cunet_deploy.bench.setups import Input, combine
 
@@ -96,14 +131,55 @@ def command(
     setups = combine(models, names, threads, batches, resolve=resolve_backend, trust=trust)
     if max(threads) > available_cpus():
         click.echo(f"{max(threads)} threads on {available_cpus()} processors wait for each other; use fewer", err=True)
-    with json_report(json_path, overwrite=overwrite) as write:
+    baseline = None if earlier is None else Baseline.read(earlier)
+    if baseline is not None:
+        baseline.check(number_rows([setup.key for setup in setups]), given.key, rounds)
+    with json_report(json_path, overwrite=overwrite) as write, _picture(plot_path, overwrite=overwrite) as draw:
         with advancing(progress(), "timing", rounds * len(setups)) as advance:
             report = measure(setups, given, rounds=rounds, calls=calls, advance=advance)
-        write(report.to_dict())
+        table = report.to_dict()
+        comparison = None if baseline is None else baseline.compare(table, tolerance)
+        write(table if comparison is None else {**table, "comparison": comparison.to_dict()})
+        draw(report)
     _print_times(report)
     _print_resources(report)
     for line in report.notes():
         click.echo(line)
+    if comparison is not None:
+        _judge(comparison)
+
+
+@contextlib.contextmanager
+def _picture(path: Path | None, *, overwrite: bool) -> Iterator[Callable[[Report], None]]:
+    """Give a function that draws a report into ``path``; it does nothing when there is none."""
+    if path is None:
+        yield lambda report: None
+        return
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path}: the chart is a PNG; name a file that ends in .png")
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        yield lambda report: _write_png(temporary, report)
+
+
+def _write_png(path: Path, report: Report) -> None:
+    import cv2
+
+    good, data = cv2.imencode(".png", report.picture())
+    assert good
+    path.write_bytes(data.tobytes())
+
+
+def _judge(comparison: Comparison) -> None:
+    for line in (*comparison.notes, *(change.line() for change in comparison.changes)):
+        click.echo(line)
+    if comparison.regressions:
+        slower = "\n".join(f"regression: {change.line()}" for change in comparison.regressions)
+        click.echo(slower, err=True)
+        count = len(comparison.regressions)
+        raise VerificationError(
+            f"{count} {'row is' if count == 1 else 'rows are'} slower by more than noise and the tolerance of "
+            f"{comparison.tolerance:g}, listed above"
+        )
 
 
 _SETTINGS = ("backend", "threads", "batch")
@@ -116,7 +192,7 @@ def _table(report: Report, title: str) -> tuple[Table, list[list[str]]]:
     texts = (values[0][0], f"{values[0][1]} thread(s)", f"batch {values[0][2]}")
     shared = [text for text, several in zip(texts, differ, strict=True) if not several]
     table = Table(title=", ".join([*shared, title]), title_justify="left")
-    table.add_column("model", overflow="fold")
+    table.add_column("model", overflow="fold", min_width=12)
     for name, several in zip(_SETTINGS, differ, strict=True):
         if several:
             table.add_column(name, justify="left" if name == "backend" else "right", no_wrap=True)
@@ -128,22 +204,20 @@ def _table(report: Report, title: str) -> tuple[Table, list[list[str]]]:
 
 
 def _print_times(report: Report) -> None:
-    first, many = report.rows[0], len(report.rows) > 1
+    first = report.rows[0]
     stages, unit = first.timing.stages, first.timing.unit
-    calls = first.timing.total_ms.size
-    table, beginnings = _table(report, f"{calls} calls each, in turns; ms")
-    for column in (*stages, "p50", "p90", "p95", "p99", f"{unit}/s"):
+    digits = 3 if unit == "crops" else 2
+    ratios = {"network / first": "network", "total / first": None} if unit == "crops" else {"total / first": None}
+    if len(report.rows) == 1:
+        ratios = {}
+    table, beginnings = _table(report, f"{first.timing.total_ms.size} calls each, in turns; ms")
+    for column in (*stages, "p50", "p90", "p95", "p99", f"{unit}/s", *ratios):
         table.add_column(column, justify="right", no_wrap=True)
-    if many:
-        table.add_column("network / first", justify="right", no_wrap=True)
-        table.add_column("total / first", justify="right", no_wrap=True)
     for row, cells in zip(report.rows, beginnings, strict=True):
         numbers = (*row.timing.typical_ms().values(), *row.timing.percentiles_ms().values())
-        cells += [*(f"{value:.3f}" for value in numbers), f"{row.timing.per_second:.1f}"]
-        if many:
-            cells += [_ratio(row.ratio_to(first, stage=stage)) for stage in ("network", None)]
-        table.add_row(*cells)
-    results().print(f"{report.machine['processor']}")
+        cells += [*(f"{value:.{digits}f}" for value in numbers), f"{row.timing.per_second:.1f}"]
+        table.add_row(*cells, *(_ratio(row.ratio_to(first, stage=stage)) for stage in ratios.values()))
+    results().print(report.machine["processor"])
     results().print(table)
     kind = "medians" if unit == "crops" else "means"
     results().print(f"{', '.join(stages)} are {kind}, p50 to p99 are of their sum")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -174,6 +175,8 @@ def test_an_output_that_exists_is_refused_before_anything_is_measured(made: Path
         pytest.param(("bench", "{made}/int8", "--threads", "1,0"), id="no thread"),
         pytest.param(("bench", "{made}/int8", "--batch", "1;2"), id="not a list"),
         pytest.param(("bench", "{made}/int8", "--backend", "ort:cpu,ort:gpu"), id="no such backend"),
+        pytest.param(("bench", "{made}/int8", "--compare", "{made}/none.json"), id="no earlier bench"),
+        pytest.param(("bench", "{made}/int8", "--plot", "{made}/chart.jpg"), id="chart that is no PNG"),
         pytest.param(("bench",), id="bench without a model"),
         pytest.param(("verify", "{made}/gone"), id="no bundle"),
         pytest.param(("verify", "{made}/int8/model.onnx"), id="file instead of a bundle"),
@@ -238,6 +241,38 @@ def test_bench_of_photos_measures_the_whole_way(made: Path, faces: Path, tmp_pat
     assert row["calls"] == 6
     assert row["frames_per_second"] > 0
     assert f"measured: 6 photos, {faces}" in result.stdout
+
+
+def test_bench_judges_against_an_earlier_report_and_draws_a_chart(made: Path, tmp_path: Path) -> None:
+    before, after, chart = tmp_path / "before.json", tmp_path / "after.json", tmp_path / "chart.png"
+    settings = ("bench", made / "int8", "--rounds", 5, "--calls", 2)
+    assert run(*settings, "--json", before).exit_code == 0
+    table = json.loads(before.read_text())
+    (row,) = table["models"]
+    measured = row["total_median_ms"]
+    for factor, exit_code in ((1e-3, 4), (1e3, 0)):
+        row["total_median_ms"] = {key: value * factor for key, value in measured.items()}
+        before.write_text(json.dumps(table))
+        options = ("--compare", before, "--json", after, "--plot", chart, "--overwrite")
+        result = run(*settings, *options, "--tolerance", 0.5)
+        assert result.exit_code == exit_code, result.output
+        (judged,) = json.loads(after.read_text())["comparison"]["rows"]
+        assert judged["regression"] == (exit_code == 4) == ("regression:" in result.stderr)
+    picture = cv2.imread(str(chart))
+    assert picture is not None
+    assert picture.shape[1] == 1600
+
+
+@pytest.mark.parametrize("content", [b"{cut", b"[]", b"{}", b"\xff\xfe", b'{"models": [{"model": 1}], "rounds": 9}'])
+def test_bench_refuses_what_is_no_earlier_report_before_it_measures(
+    made: Path, tmp_path: Path, content: bytes
+) -> None:  # fmt: skip
+    (tmp_path / "before.json").write_bytes(content)
+    result = run("bench", made / "int8", "--compare", tmp_path / "before.json", "--json", tmp_path / "r.json")
+    assert result.exit_code == 3
+    assert "before.json" in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "r.json").exists()
 
 
 def test_bench_without_the_onnx_package_leaves_the_work_out_and_says_so(
