@@ -141,12 +141,16 @@ def command(
         comparison = None if baseline is None else baseline.compare(table, tolerance)
         write(table if comparison is None else {**table, "comparison": comparison.to_dict()})
         draw(report)
+    _show(report)
+    if comparison is not None:
+        _judge(comparison)
+
+
+def _show(report: Report) -> None:
     _print_times(report)
     _print_resources(report)
     for line in report.notes():
         click.echo(line)
-    if comparison is not None:
-        _judge(comparison)
 
 
 @contextlib.contextmanager
