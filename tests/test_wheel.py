@@ -42,10 +42,10 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def test_the_wheel_holds_the_default_model_its_card_and_the_licence(wheel: Path) -> None:
+def test_the_wheel_holds_two_models_their_cards_and_the_licence(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for name in ("model.onnx", "manifest.json", "numbers.json", "README.md"):
-        assert f"cunet_deploy/_models/face68-s/{name}" in names
+        assert {f"cunet_deploy/_models/{model}/{name}" for model in ("face68-s", "face68-xs")} <= {*names}
     assert "cunet_deploy/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

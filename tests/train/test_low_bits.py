@@ -221,8 +221,8 @@ def test_from_a_parent_the_quantized_phase_learns_from_another_teacher(
     config = tiny_config(train={"epochs": 1}, quant={"epochs": 1, "distill": 5.0})
     other = replace(parent, state={name: value * 0.9 for name, value in parent.state.items()})
     sums = [
-        load_checkpoint(train(config, data, tmp_path / str(index), parent=parent, **given)).checksum
-        for index, given in enumerate(({}, {"teacher": parent}, {"teacher": other}))
+        load_checkpoint(train(config, data, tmp_path / str(index), parent=parent, teacher=teacher)).checksum
+        for index, teacher in enumerate((None, parent, other))
     ]
     assert sums[0] == sums[1] != sums[2]
     with pytest.raises(InputError, match="was started with another --from or --teacher"):
