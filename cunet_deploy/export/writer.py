@@ -122,7 +122,7 @@ def _write_quantized(parts: Parts, network: QuantizedCUNet, size: int) -> None:
     for node in graph.nodes:
         name = OUTPUT if node.output == graph.outputs[-1] else node.output
         params, inputs = _params(parts, network, node.output), [values[x] for x in node.inputs]
-        if node.op == "upsample":
+        if node.op == "upsample" and network.activation_qparams(node.output)[1] == 0:
             out = enlarged(parts, inputs[0], f"{node.output}.x", size // node.stride_to_input // 2, params)
         elif node.op in ("conv", "affine"):
             out = _convolution(parts, network, node, inputs, stored, block if node is stem else 1)
