@@ -24,8 +24,8 @@ __all__ = ["command"]
     "--from",
     "parent",
     type=click.Path(path_type=Path),
-    help="Float checkpoint to start the quantized phase from, without a float phase; from its first U-Nets where CONFIG "
-    "has fewer.",
+    help="Float checkpoint to start the quantized phase from, without a float phase; from its first U-Nets where "
+    "CONFIG has fewer.",
 )
 @click.option(
     "--bits", type=click.Path(path_type=Path), metavar="FILE.toml", help="Weight bits by layer, in place of [quant]'s."

@@ -254,7 +254,8 @@ def _prove_decoder(session: OrtSession, crops: NDArray[np.uint8]) -> None:
     if not (moved <= DECODER_PX and np.array_equal(scores, heights)):
         raise VerificationError(
             f"the landmarks that the graph finds differ from those in its heatmaps by {moved:.4f} px on average, "
-            f"allowed are {DECODER_PX} px; nothing was written. Please report this with the checkpoint, or leave --decode out"
+            f"allowed are {DECODER_PX} px; nothing was written. Please report this with the checkpoint, or leave "
+            "--decode out"
         )
 
 

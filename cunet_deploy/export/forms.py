@@ -2,8 +2,8 @@
 
 Measured on CU-Net 2/128 at 256 px, one thread of a CPU with VNNI: space-to-depth takes 4 % off the time in ONNX Runtime
 where the stem is 7x7, and nothing where it is 3x3, so it is left out there; enlarging by copies takes 6 % off, and 10 %
-at 128 px. OpenVINO is as fast with both as without, but for tensors whose zero point is not 0: copying those takes it out
-of integers and costs 20 % (ONNX Runtime would gain 5 %), so they are resized.
+at 128 px. OpenVINO is as fast with both as without, but for tensors whose zero point is not 0: copying those takes it
+out of integers and costs 20 % (ONNX Runtime would gain 5 %), so they are resized.
 """
 
 from __future__ import annotations

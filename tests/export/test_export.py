@@ -95,7 +95,8 @@ def test_onnx_runtime_runs_every_convolution_on_integers(block: str, stem: str, 
     convolutions = sum(node.op in ("conv", "affine") for node in checkpoint.graph.nodes)
     assert operators["QLinearConv"] == convolutions
     assert set(operators) <= {
-        "QLinearConv", "QLinearConcat", "MaxPool", "NhwcMaxPool", "Gather", "Resize", "Reshape", "Transpose", "DequantizeLinear",
+        "QLinearConv", "QLinearConcat", "MaxPool", "NhwcMaxPool", "Gather", "Resize", "Reshape", "Transpose",
+        "DequantizeLinear",
     }  # fmt: skip
     assert operators["Transpose"] <= (2 if stem == "conv3x2" else 3)  # one more makes blocks of pixels
     enlarged = sum(node.op == "upsample" for node in checkpoint.graph.nodes)
