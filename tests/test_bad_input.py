@@ -42,7 +42,7 @@ COMMANDS = {
     "build --timing-cache": "build GOOD_LOWERED --flavour tensorrt_rtx --timing-cache FILE -o OUT",
     "inspect MODEL": "inspect FILE --json OUT",
     "bench MODEL": "bench FILE --rounds 1 --json OUT",
-    "bench --image": "bench GOOD_BUNDLE --rounds 1 --image FILE --json OUT",
+    "bench --input": "bench GOOD_BUNDLE --rounds 1 --input FILE --json OUT",
 }
 KINDS = ["missing", "empty", "text", "random.onnx", "random.pt", "random.mp4", "random.jpg", "folder"]
 KINDS += ["random.engine", "described.engine"]

@@ -348,7 +348,7 @@ def test_commands_say_the_choice_on_stderr_and_are_quiet_when_asked_to(model: Pa
     assert loud.exit_code == quiet.exit_code == 0, loud.output
     assert loud.stderr.count("backend auto takes ort:cpu") == 1
     assert quiet.stderr == ""
-    assert "onnxruntime" in loud.stdout
+    assert "ort:cpu, 1 thread" in loud.stdout
 
 
 @pytest.mark.usefixtures("without_openvino")

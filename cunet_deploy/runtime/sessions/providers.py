@@ -35,6 +35,7 @@ ORT_ERRORS = (  # they share no base class but Exception
     ort_errors.InvalidGraph,
     ort_errors.InvalidProtobuf,
     ort_errors.NoModel,
+    ort_errors.NoSuchFile,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
     RuntimeError,
