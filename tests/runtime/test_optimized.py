@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -118,6 +117,20 @@ def test_manifest_and_backend_are_the_same(model: Path) -> None:
         assert first.backend == second.backend
 
 
+def test_no_memory_is_kept_for_each_size_of_a_batch(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[bool] = []
+    real = ort._open
+
+    def record(path: Path, options: Any, keys: list[str]) -> Any:
+        planned.append(options.enable_mem_pattern)
+        return real(path, options, keys)
+
+    monkeypatch.setattr(ort, "_open", record)
+    results(model)
+    results(model)
+    assert planned == [False, False]
+
+
 def test_off_keeps_nothing(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, opened: list[Path]) -> None:
     monkeypatch.setenv("CUNET_CACHE", "off")
     assert cache_folder() is None
@@ -180,6 +193,25 @@ def test_a_graph_that_does_not_load_is_made_again(model: Path, cache: Path, open
     opened.clear()
     assert results(model) == expected
     assert [path == model for path in opened] == [False, True]
+    assert kept(cache) == [file]
+
+
+def test_a_graph_that_is_removed_before_it_is_loaded_is_made_again(
+    model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, opened: list[Path]
+) -> None:
+    expected = results(model)
+    (file,) = kept(cache)
+    real = KeptGraph.find
+
+    def find(self: KeptGraph) -> Path | None:
+        found = real(self)
+        file.unlink()  # as another program would that prunes the folder just then
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptGraph, "find", find)
+        assert results(model) == expected
+    assert opened == [model, file, model]
     assert kept(cache) == [file]
 
 
@@ -324,58 +356,6 @@ def test_another_onnxruntime_does_not_use_the_graph(
     results(model)
     assert opened == [model, model]
     assert len(kept(cache)) == 2
-
-
-def make(cache: Path, number: int, size: int = 10) -> Path:
-    """A graph that was used at that second."""
-    before = set(kept(cache))
-    with KeptGraph(cache, f"{number:032x}").making() as temporary:
-        temporary.write_bytes(bytes(size))
-        os.utime(temporary, (number, number))
-    (file,) = set(kept(cache)) - before
-    return file
-
-
-def test_the_files_that_were_not_used_for_longest_are_removed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimized, "MOST_FILES", 3)
-    first, second, third = (make(cache, number) for number in (100, 200, 300))
-    assert KeptGraph(cache, f"{100:032x}").find() == first  # now it is the last used
-    fourth = make(cache, 400)
-    assert set(kept(cache)) == {first, third, fourth}
-    assert not second.exists()
-
-
-def test_the_cache_holds_no_more_bytes_than_it_may(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimized, "MOST_BYTES", 100)
-    make(cache, 100, 40)
-    second, third = make(cache, 200, 50), make(cache, 300, 50)
-    assert set(kept(cache)) == {second, third}
-    with KeptGraph(cache, "f" * 32).making() as temporary:
-        temporary.write_bytes(bytes(101))
-    assert set(kept(cache)) == {second, third}
-
-
-def test_other_files_stay_and_what_killed_programs_left_goes(cache: Path) -> None:
-    cache.mkdir()
-    choice, old, new = (cache / name for name in ("backend-1.json", ".ort-old.onnx", ".ort-new.onnx"))
-    for file in (choice, old, new):
-        file.touch()
-    past = time.time() - 2 * 24 * 3600
-    os.utime(old, (past, past))
-    os.utime(choice, (past, past))
-    kept_file = make(cache, 100)
-    assert set(kept(cache)) == {choice, new, kept_file}
-
-
-def test_an_error_while_the_graph_is_made_leaves_nothing(cache: Path) -> None:
-    def fail() -> None:
-        with KeptGraph(cache, "0" * 32).making() as temporary:
-            temporary.write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert kept(cache) == []
 
 
 def test_many_threads_may_open_a_network_at_once(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
