@@ -37,6 +37,7 @@ def test_every_stage_is_measured(report: dict[str, Any]) -> None:
     stages = {name: flow[f"{name}_ms_per_frame"] for name in ("read", "localize", "write")}
     assert all(ms > 0 for ms in stages.values())
     assert flow["slowest"] == max(stages, key=lambda name: stages[name])
+    assert flow["open_ms_per_clip"] > 0
     assert flow["frames_per_second"] == pytest.approx(1000 / flow["all_ms_per_frame"])
     assert {"processor", "cpus"} <= set(report["machine"])
     assert "onnxruntime" in report["versions"]
@@ -66,11 +67,11 @@ def test_a_looped_clip_is_numbered_and_timed_as_one_video(script: ModuleType) ->
 def test_bars_that_are_missed_are_named(script: ModuleType) -> None:
     stages = {f"{name}_ms_per_frame": 1.0 for name in ("read", "localize", "write", "all")}
     flow = {"slowest": "localize", "share_of_slowest_stage": 0.8, "frames": 9, "clips": ["a"], **stages}
-    flow |= {"frames_per_second": 90.0, "share_of_processors": 0.5}
+    flow |= {"frames_per_second": 90.0, "open_ms_per_clip": 9.0, "share_without_opening": 0.91}
     start = {"cached_seconds": 0.5, "uncached_seconds": 0.6, "cached_cpu_seconds": 0.4, "uncached_cpu_seconds": 0.5}
     memory = {"frames": [1, 2], "peak_bytes": [100, 106], "growth": 0.06}
     lines = script.table({"throughput": flow, "memory": memory, "start": start}).splitlines()
-    assert [line.split("|")[-2].strip() for line in lines[2:5]] == ["NO", "NO", "yes"]
+    assert [line.split("|")[-2].strip() for line in lines[2:6]] == ["NO", "yes", "NO", "yes"]
 
 
 def test_a_picture_is_no_video(script: ModuleType, astronaut: Path) -> None:
