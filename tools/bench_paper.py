@@ -10,7 +10,6 @@ the same drawn faces. All take turns in one process, and no data is needed. A li
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,10 +24,9 @@ import numpy as np
 import torch
 from networks_of_peers import OpenVINOGraph, quantize_with_nncf, quantize_with_onnxruntime, read_openvino
 from numpy.typing import NDArray
+from reports import signed, write_report
 from torch import nn
 
-from cunet_deploy._files import write_text_atomic
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.bench.latency import Candidate, Scene, Timing, drawn_picture, measure_latency, ratio
 from cunet_deploy.checkpoint import Checkpoint, make_manifest, normalize
 from cunet_deploy.config import QuantConfig, parse_config
@@ -108,7 +106,6 @@ def main(
         rows = make_rows(variants, timings, errors)
         pairs = make_pairs(variants, timings)
         report = {
-            "command": "python tools/bench_paper.py " + " ".join(sys.argv[1:]),
             "network": {"num_unets": 2, "channels": channels, "input_pixels": size, "landmarks": LANDMARKS},
             "weights": "random",
             "threads": threads,
@@ -118,11 +115,8 @@ def main(
             "networks": rows,
             "pairs": pairs,
             "missing": missing,
-            "machine": describe_machine(),
-            "versions": describe_versions(*PACKAGES),
         }
-        if json_path is not None:
-            write_text_atomic(json_path, json.dumps(report, indent=1, allow_nan=False) + "\n", overwrite=True)
+        write_report(json_path, signed(report, *PACKAGES))
     except CunetError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

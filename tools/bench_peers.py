@@ -11,7 +11,6 @@ random weights. A peer that is not installed is named, with what it lacks.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,10 +23,9 @@ import numpy as np
 from networks_of_peers import network_peers
 from numpy.typing import NDArray
 from peers import Dlib, MediaPipe, Ours, Peer, random_network
+from reports import signed, write_report
 
 from cunet_deploy import metrics
-from cunet_deploy._files import write_text_atomic
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.bench.latency import Scene, drawn_picture
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
@@ -89,18 +87,14 @@ def main(
         timings = time_peers(peers, rounds, calls)
         rows = [_row(peer, timings, index, data) for index, peer in enumerate(peers)]
         report = {
-            "command": "python tools/bench_peers.py " + " ".join(sys.argv[1:]),
             "threads": threads,
             "batch": 1,
             "rounds": rounds,
             "calls_per_round": calls,
             "peers": rows,
             "missing": missing,
-            "machine": describe_machine(),
-            "versions": describe_versions(*PACKAGES),
         }
-        if json_path is not None:
-            write_text_atomic(json_path, json.dumps(report, indent=1, allow_nan=False) + "\n", overwrite=True)
+        write_report(json_path, signed(report, *PACKAGES))
     except CunetError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -1,13 +1,14 @@
-"""Accuracy against latency against bytes, of any number of models: a table, a JSON file and a picture.
+r"""Accuracy against latency against bytes, of any number of models: a table, a JSON file and a picture.
 
-    python tools/curve.py face68-s face68-m runs/a/bundle --data 300w/helen/testset --json curve.json --plot curve.png
+    python tools/curve.py face68-s face68-m face68-xs face68-s-ternary narrow-1=runs/narrow-1/bundle \
+        narrow-2=runs/narrow-2/bundle --data 300w/helen/testset --json docs/curve.json --plot docs/curve.png
 
+The narrow networks are not released: tools/curve/ has their configurations, ``train`` and ``export`` make the bundles.
 The models take turns on one thread, so their times can be compared; the errors are of the same faces.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -16,9 +17,9 @@ from typing import Any
 
 import click
 import cv2
+from reports import signed, write_report
 
-from cunet_deploy._files import write_bytes_atomic, write_text_atomic
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
+from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.bench.latency import Candidate, Scene, drawn_picture, measure_latency, ratio
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
@@ -42,8 +43,7 @@ def main(models: tuple[str, ...], data: Path, rounds: int, json_path: Path | Non
     except CunetError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    if json_path is not None:
-        write_text_atomic(json_path, json.dumps(report, indent=1, allow_nan=False) + "\n", overwrite=True)
+    write_report(json_path, report)
     if plot is not None:
         write_bytes_atomic(plot, draw(report["models"]), overwrite=True)
     click.echo(table(report["models"]), nl=False)
@@ -71,15 +71,7 @@ def measure(models: Sequence[tuple[str, str]], data: Path, rounds: int) -> dict[
         row["network_p50_ms"] = round(timing.medians_ms()["network"], 4)
         row["total_p50_ms"] = round(timing.percentiles_ms()[50], 4)
         row["network_ratio_to_first"] = ratio(timing, timings[0], stage="network").to_dict()
-    return {
-        "command": "python tools/curve.py " + " ".join(sys.argv[1:]),
-        "objects": len(examples),
-        "threads": 1,
-        "rounds": rounds,
-        "models": rows,
-        "machine": describe_machine(),
-        "versions": describe_versions(),
-    }
+    return signed({"objects": len(examples), "threads": 1, "rounds": rounds, "models": rows})
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -9,9 +9,7 @@ end? Everything runs several times in turns, and medians are compared. Videos ar
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -27,10 +25,10 @@ from typing import Any
 
 import click
 import cv2
+from reports import signed, write_report
 
 from cunet_deploy import Localizer
-from cunet_deploy._files import write_text_atomic
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
+from cunet_deploy.bench.memory import resident_bytes
 from cunet_deploy.cpu import available_cpus
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media import Frame, OutputPlan, Outputs, Picture, VideoFile, WriteBehind, open_source
@@ -40,7 +38,6 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("read", "localize", "write")
 STEPS = (*STAGES, "open", "all")
 LEAST_SHARE, MOST_GROWTH, MOST_START_SECONDS = 0.90, 0.05, 0.6
-STATUS = Path("/proc/self/status")
 
 
 @click.command()
@@ -76,21 +73,20 @@ def main(
     try:
         if loop is not None:
             run_loop(_video(clips[0]), model, threads, loop, draw=draw)
-            click.echo(peak_bytes())
+            resident = resident_bytes()
+            if resident is None:
+                raise CunetError(f"{sys.platform} does not tell how much memory a process takes")
+            click.echo(resident[1])
             return
         report = {
-            "command": "python tools/measure_pipeline.py " + " ".join(sys.argv[1:]),
             "model": model,
             "threads": threads,
             "drawn": draw,
             "throughput": measure_throughput([_video(clip) for clip in clips], model, threads, frames, rounds, draw),
             "memory": measure_memory(clips[0], model, threads, (short, long), draw=draw),
             "start": measure_start(photo, model, runs),
-            "machine": describe_machine(),
-            "versions": describe_versions(),
         }
-        if json_path is not None:
-            write_text_atomic(json_path, json.dumps(report, indent=1, allow_nan=False) + "\n", overwrite=True)
+        write_report(json_path, signed(report))
     except CunetError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -201,18 +197,6 @@ def _again(clip: VideoFile) -> Iterator[Picture]:
         for picture in clip:
             index = next(numbers)
             yield replace(picture, index=index, time_ms=index * 1000 / clip.fps)
-
-
-def peak_bytes() -> int:
-    """The most memory that this process had; on Linux without what its parent had when it was forked."""
-    try:
-        match = re.search(r"^VmHWM:\s*(\d+) kB", STATUS.read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        match = None
-    if match:
-        return int(match.group(1)) * 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 def measure_start(photo: Path, model: str, runs: int) -> dict[str, Any]:

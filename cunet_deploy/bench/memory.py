@@ -23,7 +23,7 @@ from cunet_deploy.bench.latency import Scene, Work
 from cunet_deploy.bench.setups import Input, Setup
 from cunet_deploy.errors import CunetError
 
-__all__ = ["Memory", "measure_memory", "parse_status", "watch_memory"]
+__all__ = ["Memory", "measure_memory", "parse_status", "resident_bytes", "watch_memory"]
 
 STATUS = Path("/proc/self/status")
 
@@ -96,7 +96,7 @@ def watch_memory(
     Returns:
         What it took, or why that is not known.
     """
-    look = resident or _resident
+    look = resident or resident_bytes
     runner = work.begin(time.perf_counter)
     with contextlib.ExitStack() as opened:
         opened.callback(runner.close)
@@ -123,8 +123,8 @@ def parse_status(text: str) -> tuple[int, int] | None:
     return int(found["VmRSS"]) * 1024, int(found["VmHWM"]) * 1024
 
 
-def _resident() -> tuple[int | None, int] | None:
-    """Current and peak resident bytes of this process."""
+def resident_bytes() -> tuple[int | None, int] | None:
+    """Current and peak resident bytes of this process; ``None`` where the system does not tell."""
     try:
         return parse_status(STATUS.read_text(encoding="ascii", errors="replace")) or _peak_only()
     except OSError:
