@@ -8,7 +8,7 @@ that another stage begins.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import ImageFiles, Picture, VideoFile
 from cunet_deploy.runtime.preprocess import as_bgr
 from cunet_deploy.runtime.search import Search
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.runtime.sessions.base import Decoding, Session
 from cunet_deploy.runtime.track import Cadence, Tracker
 
 __all__ = ["FRAME_STAGES", "Frames"]
@@ -80,7 +80,7 @@ class _Stopwatch:
         return call
 
 
-class _TimedSession:
+class _TimedSession(Decoding):
     """A session whose runs are the stage ``"network"``, with decoding after them."""
 
     def __init__(self, session: Session, watch: _Stopwatch) -> None:
@@ -94,12 +94,25 @@ class _TimedSession:
     def backend(self) -> str:
         return self._session.backend
 
+    @property
+    def decodes(self) -> bool:
+        return isinstance(self._session, Decoding) and self._session.decodes
+
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with self._network(images):
+            return self._session.run(images)
+
+    def landmarks(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        assert isinstance(self._session, Decoding)
+        with self._network(images):
+            return self._session.landmarks(images)
+
+    @contextlib.contextmanager
+    def _network(self, images: NDArray[np.uint8]) -> Iterator[None]:
         self._watch.crops += len(images)
         self._watch.enter("network")
-        maps = self._session.run(images)
+        yield
         self._watch.enter("decode")
-        return maps
 
     def close(self) -> None:
         self._session.close()

@@ -11,12 +11,13 @@ from clocks import Clock
 from numpy.typing import NDArray
 
 from cunet_deploy.bench.frames import FRAME_STAGES, Frames
-from cunet_deploy.bench.latency import Candidate, Timing, measure_latency
+from cunet_deploy.bench.latency import Candidate, Scene, Timing, Work, measure_latency
 from cunet_deploy.detect import GivenBoxes
 from cunet_deploy.geometry import CropRule
-from cunet_deploy.heatmaps import Decoder
+from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import open_source
+from cunet_deploy.runtime.sessions.base import Decoding
 from cunet_deploy.skeletons import IBUG68
 
 MANIFEST = Manifest("toy", IBUG68, CropRule(32, 1.4), 4, Decoder(), 8, 8, 0.3, "none", ("drawn",), 17, "test", "0" * 64)
@@ -58,6 +59,20 @@ class Detector:
         self.clock.now += 0.03
         self.looks.append(index)
         return self.found, np.ones(len(self.found))
+
+
+class DecodingNetwork(Network, Decoding):
+    """Finds the same landmarks itself, in 20 ms a crop."""
+
+    decodes = True
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise AssertionError("infer does not ask for heatmaps where the graph finds landmarks")
+
+    def landmarks(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self.clock.now += 0.02 * len(images)
+        cells, scores = decode(np.repeat(self.maps, len(images), axis=0), MANIFEST.decoder)
+        return map_to_input(cells, MANIFEST.stride).astype(np.float32), scores
 
 
 @pytest.fixture
@@ -129,3 +144,13 @@ def test_reading_is_timed(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("cunet_deploy.media.sources.read_image", slow)
     assert timed(photos, clock, Detector(clock), rounds=1, calls=3).typical_ms()["read"] == pytest.approx(5)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["frames", "crops"])
+def test_a_graph_that_finds_landmarks_is_run_as_infer_runs_it(photos: Path, whole: bool) -> None:
+    clock = Clock()
+    picture = Scene.centred(np.zeros((80, 200, 3), np.uint8))
+    work: Work = Frames(open_source(photos), Detector(clock)) if whole else picture
+    candidate = Candidate("toy", lambda: DecodingNetwork(clock), work)
+    (timing,) = measure_latency([candidate], work, rounds=1, calls=3, clock=clock)
+    assert timing.network_ms_per_crop() == pytest.approx(20)

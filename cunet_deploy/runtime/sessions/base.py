@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,15 +35,17 @@ class Session(Protocol):
         ...
 
 
-@runtime_checkable
-class Decoding(Protocol):
-    """A `Session` that may hold a graph which finds landmarks itself, as ``export --decode`` writes it."""
+class Decoding(ABC):
+    """What a `Session` also is whose graph may find landmarks itself, as ``export --decode`` writes it.
+
+    A class and not a protocol: whether a session is one is asked in every call, and protocols take microseconds.
+    """
 
     @property
+    @abstractmethod
     def decodes(self) -> bool:
         """Whether this one does."""
-        ...
 
+    @abstractmethod
     def landmarks(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(B, size, size, 3) uint8 BGR crops to (B, K, 2) landmarks in pixels of the crop, and (B, K) scores."""
-        ...

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.manifest import METADATA_KEY, Manifest
+from cunet_deploy.runtime.sessions.base import Decoding
 from cunet_deploy.runtime.sessions.checks import Port, check_crops, check_file, check_graph, read_manifest
 from cunet_deploy.runtime.sessions.optimized import find_graph
 from cunet_deploy.runtime.sessions.providers import (
@@ -33,7 +34,7 @@ _DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
 graphs for TensorRT. Graphs for the CPU have integer biases already, so it has nothing to do there."""
 
 
-class OrtSession:
+class OrtSession(Decoding):
     """A network in ONNX Runtime. See `cunet_deploy.runtime.sessions.base.Session`; safe for several threads."""
 
     def __init__(self, path: Path, *, threads: int | None = None, provider: Provider = PROVIDERS[0]) -> None:
