@@ -102,18 +102,17 @@ def command(
     source = load_checkpoint(checkpoint)
     photos = list_photos(data, make_manifest(source), images)
     _ = photos.examples  # notices a lack of labels before the calibration
-    ranges = ranges_of(source, calibration or data)
-    prober = Prober(source, ranges, photos)
+    prober = Prober(source, ranges := ranges_of(source, calibration or data), photos)
     identity = {"weights": source.checksum, "photos": photos.checksum, "formats": ",".join(names)}
-    partial = Partial.beside(out, **identity, ranges=repr(sorted(ranges.items())))
-    partial = partial if keep is None else replace(partial, path=keep)
+    beside = Partial.beside(out, **identity, ranges=repr(sorted(ranges.items())))
+    partial = replace(beside, path=keep or beside.path)
     with json_report(json_path, overwrite=overwrite) as write:
         measurement = _measure(prober, names, partial)
         plan = prober.plan(measurement, limit)
         write(_report(measurement, plan))
         line = f"cunet-deploy sensitivity {checkpoint} --data {data} -o {out} --formats {formats} --images {images}"
-        line += "" if budget is None else f" --budget {budget}"
-        line += "" if calibration is None else f" --calibration {calibration}"
+        for option, value in (("budget", budget), ("calibration", calibration)):
+            line += "" if value is None else f" --{option} {value}"
         write_text_atomic(out, bits_toml(measurement, plan, line), overwrite=overwrite)
     if keep is None:
         partial.remove()

@@ -213,20 +213,7 @@ def export_checkpoint(
     lowered = None if lowering is None else write_tensorrt_model(checkpoint, lowering)
     manifest, exact = make_manifest(checkpoint), TorchSession(checkpoint)
     crops = drawn_crops(manifest, DRAWN) if images is None else crops_of_folder(images, manifest, PARITY_CROPS)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
-        file.write_bytes(model)
-        session = OrtSession(file)
-        parity = compare_sessions(TorchSession(checkpoint, exact=False), session, crops)
-        differing = None if checkpoint.kind == "float" else _differing(exact, session, crops)
-        if decoded:
-            _prove_decoder(session, crops)
-        session.close()
-    if not parity.mean_px <= GATE_PX:  # a NaN is no pass
-        raise VerificationError(
-            f"the exported model differs from the checkpoint by {parity.mean_px:.3f} px on average over {len(crops)} "
-            f"crops, allowed are {GATE_PX} px; nothing was written. Please report this with the checkpoint"
-        )
+    parity, differing = _prove(checkpoint, exact, model, crops)
     tensorrt = None if lowering is None or lowered is None else _measure(exact, lowered, lowering, crops)
     sha256, kind = hashlib.sha256(model).hexdigest(), "drawn" if images is None else "real"
     measured = {**parity.to_dict(), "crops_are": kind, "values_differing_from_integer_arithmetic": differing}
@@ -244,6 +231,27 @@ def export_checkpoint(
         write_bytes_atomic(names[3], lowered, overwrite=True)
     write_bytes_atomic(names[0], model, overwrite=True)
     return Bundle(out, len(model), sha256, parity, differing, kind, tensorrt, loss)
+
+
+def _prove(
+    checkpoint: Checkpoint, exact: TorchSession, model: bytes, crops: NDArray[np.uint8]
+) -> tuple[Parity, int | None]:
+    """Run an exported file: how far its landmarks are from the checkpoint's, and how many heatmap values differ."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(model)
+        session = OrtSession(file)
+        parity = compare_sessions(TorchSession(checkpoint, exact=False), session, crops)
+        differing = None if checkpoint.kind == "float" else _differing(exact, session, crops)
+        if session.decodes:
+            _prove_decoder(session, crops)
+        session.close()
+    if not parity.mean_px <= GATE_PX:  # a NaN is no pass
+        raise VerificationError(
+            f"the exported model differs from the checkpoint by {parity.mean_px:.3f} px on average over {len(crops)} "
+            f"crops, allowed are {GATE_PX} px; nothing was written. Please report this with the checkpoint"
+        )
+    return parity, differing
 
 
 def _prove_decoder(session: OrtSession, crops: NDArray[np.uint8]) -> None:
