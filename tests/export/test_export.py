@@ -99,6 +99,7 @@ def test_onnx_runtime_runs_every_convolution_on_integers(block: str, stem: str, 
         "DequantizeLinear",
     }  # fmt: skip
     assert operators["Transpose"] <= (2 if stem == "conv3x2" else 3)  # one more makes blocks of pixels
+    assert operators["Reshape"] == (0 if stem == "conv3x2" else 2)
     enlarged = sum(node.op == "upsample" for node in checkpoint.graph.nodes)
     assert (operators["Gather"], operators["Resize"]) == ((0, enlarged) if block == "pre" else (2 * enlarged, 0))
     assert operators["DequantizeLinear"] == 1

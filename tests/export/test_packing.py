@@ -97,6 +97,7 @@ def check_twins(checkpoint: Checkpoint, folder: Path) -> None:
     assert operators[0]["QLinearConv"] == sum(node.op in ("conv", "affine") for node in checkpoint.graph.nodes)
     assert not set(operators[0]) & {"Cast", "Slice", "Conv", "QuantizeLinear"}
     enlarged = [node.output for node in checkpoint.graph.nodes if node.op == "upsample"]
+    assert operators[0]["Reshape"] == (2 if checkpoint.config.model.stem == "conv7" else 0)  # blocks of pixels
     zero_points = [checkpoint.quantized_network().activation_qparams(name)[1] for name in enlarged]
     assert operators[0]["Gather"] == 2 * zero_points.count(0)
     assert operators[0]["DequantizeLinear"] == 1
