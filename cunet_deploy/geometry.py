@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.errors import InputError
 
-__all__ = ["Crop", "CropRule", "box_iou", "landmark_boxes"]
+__all__ = ["Crop", "CropRule", "box_iou", "landmark_boxes", "whole_image"]
 
 FloatArray = NDArray[np.float64]
 
@@ -90,6 +90,11 @@ class CropRule:
         if not (math.isfinite(longer) and x1 > x0 and y1 > y0):
             raise InputError(f"a box is x0 < x1, y0 < y1 in pixels, got [{x0:g}, {y0:g}, {x1:g}, {y1:g}]")
         return Crop(((x0 + x1) / 2, (y0 + y1) / 2), longer * self.padding, self.size, angle)
+
+
+def whole_image(width: int, height: int, size: int) -> Crop:
+    """The crop that shows all of an image, in the middle, its longer side as long as the network's input."""
+    return Crop(((width - 1) / 2, (height - 1) / 2), float(max(width, height)), size)
 
 
 def landmark_boxes(points: ArrayLike) -> FloatArray:

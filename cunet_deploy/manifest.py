@@ -12,9 +12,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.boxmaps import BoxCode
 from cunet_deploy.errors import ArtifactError, InputError
 from cunet_deploy.geometry import CropRule
-from cunet_deploy.heatmaps import Decoder
+from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = ["FORMAT", "METADATA_KEY", "Manifest"]
@@ -25,7 +29,7 @@ METADATA_KEY = "cunet_deploy"
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contract of a landmark model.
+    """The contract of a model that finds landmarks in crops, or boxes in whole images.
 
     The network takes ``image``, (B, size, size, 3) uint8 BGR, and computes on ``(image - 128) / 128``; it returns
     ``heatmaps``, (B, K, size / stride, size / stride) float32.
@@ -44,6 +48,7 @@ class Manifest:
         opset: ONNX operator set.
         producer: package and version that wrote the file.
         checkpoint: SHA-256 of the weights that the model was made from.
+        boxes: how boxes are read from the maps; ``None``: the maps are those of landmarks.
         reduced_range: no weight of its convolutions needs more than 7 bits; see `cunet_deploy.cpu.may_saturate`.
     """
 
@@ -62,15 +67,38 @@ class Manifest:
     checkpoint: str
     format: int = field(default=FORMAT)
     reduced_range: bool = False
+    boxes: BoxCode | None = None
 
     @property
     def map_size(self) -> int:
         """Side of the heatmaps, in cells."""
         return self.crop.size // self.stride
 
+    @property
+    def points(self) -> int:
+        """K, how many points `read` gives for each input."""
+        return len(self.skeleton) if self.boxes is None else 2
+
+    def read(self, maps: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """What (B, P, H, W) maps of the network say.
+
+        Returns:
+            points: (B, K, 2) landmarks in pixels of the input; of a network that finds boxes, the two corners of the
+                most certain box in each image.
+            scores: (B, K) in [0, 1].
+        """
+        if self.boxes is not None:
+            return self.boxes.best(maps, self.stride)
+        cells, scores = decode(maps, self.decoder)
+        return map_to_input(cells, self.stride), scores
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON stores them."""
         table = {item.name: getattr(self, item.name) for item in fields(self)}
+        if self.boxes is None:
+            del table["boxes"]
+        else:
+            table["boxes"] = self.boxes.to_dict()
         if not self.reduced_range:
             del table["reduced_range"]  # as in files that are older than this key
         table["skeleton"] = self.skeleton.to_dict()
@@ -126,6 +154,7 @@ class Manifest:
                 checkpoint=str(table["checkpoint"]),
                 format=int(table["format"]),
                 reduced_range=bool(table.get("reduced_range", False)),
+                boxes=BoxCode.from_dict(table["boxes"]) if "boxes" in table else None,
             )
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise ArtifactError(

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.runtime.sessions.base import Session
 
 __all__ = ["Parity", "compare_sessions", "locate_in_crops", "measure"]
@@ -48,8 +47,7 @@ def locate_in_crops(
         heatmaps: (N, K, H, W).
     """
     maps = np.concatenate([session.run(crops[start : start + batch]) for start in range(0, len(crops), batch)])
-    points, _ = decode(maps, session.manifest.decoder)
-    return map_to_input(points, session.manifest.stride), maps
+    return session.manifest.read(maps)[0], maps
 
 
 def compare_sessions(reference: Session, other: Session, crops: NDArray[np.uint8]) -> Parity:

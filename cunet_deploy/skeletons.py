@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.boxmaps import MAPS
 from cunet_deploy.errors import InputError
 
-__all__ = ["IBUG68", "MPII16", "SKELETONS", "Skeleton", "get_skeleton"]
+__all__ = ["BOX", "IBUG68", "MPII16", "SKELETONS", "Skeleton", "get_skeleton"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,10 @@ def _mpii16() -> Skeleton:
 
 IBUG68 = _ibug68()
 MPII16 = _mpii16()
-SKELETONS: dict[str, Skeleton] = {skeleton.name: skeleton for skeleton in (IBUG68, MPII16)}
+BOX = Skeleton("box", MAPS, flip_pairs=(), edges=())
+"""Not landmarks but the maps of a network that finds boxes; see `cunet_deploy.boxmaps`."""
+
+SKELETONS: dict[str, Skeleton] = {skeleton.name: skeleton for skeleton in (IBUG68, MPII16, BOX)}
 
 
 def get_skeleton(name: str) -> Skeleton:

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.metrics import Estimate, bootstrap
 from cunet_deploy.runtime.preprocess import sample
@@ -150,7 +149,7 @@ class _SceneRunner:
         else:
             maps = session.run(images)
             ran = clock()
-            found = map_to_input(decode(maps, manifest.decoder)[0], manifest.stride)
+            found = manifest.read(maps)[0]
         for crop, points in zip(crops, found, strict=True):
             crop.to_image(points)
         return Call((cropped - started, ran - cropped, clock() - ran), len(crops))

@@ -64,7 +64,8 @@ def command(
     torch = require("torch", extra="train")
     from cunet_deploy.checkpoint import load_checkpoint
     from cunet_deploy.train.folder import RunFolder
-    from cunet_deploy.train.loop import Trainer, load_examples
+    from cunet_deploy.train.loop import Trainer
+    from cunet_deploy.train.tasks import load_task
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -75,12 +76,12 @@ def command(
     origin = None if parent is None else load_checkpoint(parent)
     learnt_from = None if teacher is None else load_checkpoint(teacher)
     bad: list[str] = []
-    examples = load_examples(settings, data, bad if skip_bad else None)
+    task = load_task(settings, data, bad if skip_bad else None)
     for line in bad:
         click.echo(f"skipped: {line}", err=True)
-    click.echo(f"{len(examples.train)} examples to train on, {len(examples.validation)} held back", err=True)
+    click.echo(f"{task.num_train} examples to train on, {task.num_held_back} held back", err=True)
     display = _Display(settings, quantized_only=origin is not None)
-    trainer = Trainer(settings, examples, folder, display.update, parent=origin, teacher=learnt_from)
+    trainer = Trainer(settings, task, folder, display.update, parent=origin, teacher=learnt_from)
     folder.prepare(config.read_text(encoding="utf-8"), resume=resume)
     with folder.locked(), display:
         try:
@@ -116,11 +117,12 @@ class _Display:
                 self._steps, total=row["steps"], completed=row["step"], description=f"loss {row['loss']:.5f}"
             )
             return
-        nme = f", NME {row['nme_percent']:.2f} %" if "nme_percent" in row else ""
+        from cunet_deploy.train.pictures import main_metric, metric_name
+
+        key = main_metric([row])
+        metric = f", {metric_name(key)} {row[key]:.2f} %" if key else ""
         done = self._before[row["phase"]] + row["epoch"]
-        self._bar.update(self._epochs, completed=done, description=f"{row['phase']}{nme}")
+        self._bar.update(self._epochs, completed=done, description=f"{row['phase']}{metric}")
         if self._bar.disable:
-            line = (
-                f"epoch {done} of {self._total} ({row['phase']}): loss {row['loss']:.5f}{nme}, {row['seconds']:.1f} s"
-            )
-            click.echo(line, err=True)
+            text = f"loss {row['loss']:.5f}{metric}, {row['seconds']:.1f} s"
+            click.echo(f"epoch {done} of {self._total} ({row['phase']}): {text}", err=True)

@@ -15,7 +15,7 @@ from cunet_deploy.geometry import Crop, CropRule
 from cunet_deploy.runtime.preprocess import sample
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["NOWHERE", "Augmenter"]
+__all__ = ["NOWHERE", "Augmenter", "Colours"]
 
 NOWHERE = np.inf
 """Coordinate of a landmark that is known not to be in the crop: its target is an empty map, unlike NaN (unlabelled)."""
@@ -53,7 +53,7 @@ class Augmenter:
             points = points[self.skeleton.flip_order]
             points[:, 0] = crop.size - 1 - points[:, 0]
             points[np.isinf(points)] = NOWHERE
-        return self._erase(self._colour(image, rng), rng), points
+        return Colours(self.config).change(image, rng), points
 
     def _around(self, example: Example, rng: np.random.Generator) -> Crop:
         """The example's crop, moved, scaled and turned at random."""
@@ -79,6 +79,17 @@ class Augmenter:
             if not (high > low).all(axis=1).any():
                 return Crop((x, y), side, self.rule.size, angle)
         return None
+
+
+@dataclass(frozen=True)
+class Colours:
+    """Changes what a picture looks like and nothing in it moves: colour, blur, and something in front of the object."""
+
+    config: AugmentConfig
+
+    def change(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """(S, S, 3) BGR uint8 to the same; may write into it."""
+        return self._erase(self._colour(image, rng), rng)
 
     def _colour(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         config = self.config

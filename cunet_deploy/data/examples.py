@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
 from cunet_deploy.media import read_image
 
@@ -54,14 +56,51 @@ class PhotoCache:
                 self._photos[path] = photo
         return photo
 
+    def check(self, paths: Iterable[Path], bad: list[str] | None) -> set[Path]:
+        """Decode photos, so that a bad one shows early.
 
-def split_by_photo(examples: Sequence[Example], fraction: float) -> tuple[list[Example], list[Example]]:
+        Args:
+            paths: of the photos.
+            bad: collects what is wrong; ``None`` makes the first bad photo an error.
+
+        Returns:
+            Those that can be read.
+
+        Raises:
+            InputError: a photo cannot be read, and ``bad`` is ``None``.
+        """
+        readable: set[Path] = set()
+        for path in dict.fromkeys(paths):
+            try:
+                self[path]
+            except InputError as error:
+                if bad is None:
+                    raise
+                bad.append(str(error))
+            else:
+                readable.add(path)
+        return readable
+
+
+class OfPhoto(Protocol):
+    """What is in a photo."""
+
+    @property
+    def photo(self) -> str:
+        """Identifies the photo."""
+        ...
+
+
+Labelled = TypeVar("Labelled", bound=OfPhoto)
+
+
+def split_by_photo(examples: Sequence[Labelled], fraction: float) -> tuple[list[Labelled], list[Labelled]]:
     """Hold back about ``fraction`` of the photos.
 
     The choice hangs on the photo's name alone, so it is the same on every machine and for every order of reading.
     """
-    kept: list[Example] = []
-    held: list[Example] = []
+    kept: list[Labelled] = []
+    held: list[Labelled] = []
     for example in examples:
         share = zlib.crc32(example.photo.encode()) / 2**32
         (held if share < fraction else kept).append(example)

@@ -29,7 +29,6 @@ from cunet_deploy.export.crops import crops_of_folder, drawn_crops, list_photos
 from cunet_deploy.export.ranges import read_ranges
 from cunet_deploy.export.tensorrt import FILE_NAME, LoweredSession, Lowering, write_tensorrt_model
 from cunet_deploy.export.writer import write_model
-from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.parity import Parity, compare_sessions, locate_in_crops
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import Ranges
@@ -257,8 +256,8 @@ def _prove(
 def _prove_decoder(session: OrtSession, crops: NDArray[np.uint8]) -> None:
     """The landmarks that the graph finds must be those in its heatmaps."""
     points, scores = session.landmarks(crops)
-    cells, heights = decode(session.run(crops), session.manifest.decoder)
-    moved = float(np.linalg.norm(points - map_to_input(cells, session.manifest.stride), axis=-1).mean())
+    expected, heights = session.manifest.read(session.run(crops))
+    moved = float(np.linalg.norm(points - expected, axis=-1).mean())
     if not (moved <= DECODER_PX and np.array_equal(scores, heights)):
         raise VerificationError(
             f"the landmarks that the graph finds differ from those in its heatmaps by {moved:.4f} px on average, "

@@ -27,7 +27,6 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.export.crops import Photos
 from cunet_deploy.export.partial import Partial
 from cunet_deploy.export.writer import write_model
-from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import Estimate, normalized_errors, normalizer_lengths, object_errors, paired_difference
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.floats import Ranges
@@ -277,7 +276,7 @@ class Prober:
         name = self.graph.outputs[-1]
         scale = self._full.activation_qparams(name)[0]
         maps = np.asarray((values[name] * scale).detach().numpy(), np.float32)
-        return map_to_input(decode(maps, self._manifest.decoder)[0], self._manifest.stride)
+        return self._manifest.read(maps)[0]
 
     def _nme(self, points: NDArray[np.float64], batch: Batch) -> NDArray[np.float64]:
         """(B,) NME of each object; a crop is a similar image of the photo, so it is the same as in the photo."""

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.runtime.preprocess import sample
 from cunet_deploy.runtime.sessions.base import Decoding, Session
 
@@ -71,5 +70,4 @@ def _in_crops(session: Session, images: NDArray[np.uint8]) -> tuple[NDArray[np.f
     """(B, K, 2) landmarks in pixels of the crops and (B, K) scores."""
     if isinstance(session, Decoding) and session.decodes:
         return session.landmarks(images)
-    cells, scores = decode(session.run(images), session.manifest.decoder)
-    return map_to_input(cells, session.manifest.stride), scores
+    return session.manifest.read(session.run(images))

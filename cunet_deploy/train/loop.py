@@ -7,11 +7,10 @@ same libraries and threads.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,14 +28,8 @@ from cunet_deploy.checkpoint import (
     save_checkpoint,
 )
 from cunet_deploy.config import Config
-from cunet_deploy.data.augment import Augmenter
-from cunet_deploy.data.batches import count_batches, plain_batches, training_batches
-from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
-from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.data.batches import count_batches
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.geometry import CropRule
-from cunet_deploy.heatmaps import Decoder, decode, map_to_input
-from cunet_deploy.metrics import normalized_errors
 from cunet_deploy.model.cunet import CUNet, initialize, set_efficient
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph, build_network
@@ -46,16 +39,15 @@ from cunet_deploy.quantize.network import QuantizedCUNet
 from cunet_deploy.skeletons import get_skeleton
 from cunet_deploy.train.average import Average
 from cunet_deploy.train.folder import RunFolder
-from cunet_deploy.train.loss import make_targets, total_loss
 from cunet_deploy.train.memory import return_freed_memory
 from cunet_deploy.train.phase import Phase, format_of_epoch
-from cunet_deploy.train.pictures import contact_sheet, save_curves
+from cunet_deploy.train.pictures import save_curves
 from cunet_deploy.train.saved import eight_bit
 from cunet_deploy.train.schedule import cosine, one_cycle
+from cunet_deploy.train.task import Task
 from cunet_deploy.train.teacher import Teacher, fitting_parent
-from cunet_deploy.train.threshold import choose_min_score
 
-__all__ = ["Examples", "Progress", "Trainer", "load_examples"]
+__all__ = ["Progress", "Trainer"]
 
 Progress = Callable[[Mapping[str, Any]], None]
 """Called after each step and epoch with what there is to show."""
@@ -63,53 +55,6 @@ Progress = Callable[[Mapping[str, Any]], None]
 Network = TypeVar("Network", bound=nn.Module)
 
 CLIP_NORM = 1.0
-SHEET = 24
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """What is trained on and what is held back.
-
-    Attributes:
-        train: examples to learn from.
-        validation: examples held back.
-        photos: decoded photos of both, as far as they fit.
-    """
-
-    train: list[Example]
-    validation: list[Example]
-    photos: PhotoCache
-
-
-def load_examples(config: Config, data: Path, bad: list[str] | None = None) -> Examples:
-    """Read the folders of a configuration and decode every photo once, so that a bad one shows before training.
-
-    Args:
-        config: names the folders.
-        data: holds them.
-        bad: collects what cannot be used; ``None`` makes the first bad file an error.
-
-    Raises:
-        InputError: a file is bad, or nothing is left to train on.
-    """
-    count, photos = len(get_skeleton(config.skeleton)), PhotoCache()
-    examples = []
-    for example in (found for name in config.data.train for found in read_300w(data / name, count, bad=bad)):
-        try:
-            photos[example.image]
-        except InputError as error:
-            if bad is None:
-                raise
-            bad.append(str(error))
-        else:
-            examples.append(example)
-    train, validation = split_by_photo(examples, config.data.validation_fraction)
-    if len(train) < config.train.batch_size:
-        raise InputError(
-            f"{data}: {len(train)} usable examples to train on, fewer than batch_size = {config.train.batch_size}; "
-            "add photos or lower batch_size"
-        )
-    return Examples(train, validation, photos)
 
 
 class Trainer:
@@ -117,7 +62,7 @@ class Trainer:
 
     Args:
         config: what to train.
-        examples: on what.
+        task: on what, and what for.
         folder: where to leave results; prepared already.
         progress: told about every step and epoch.
         parent: float checkpoint from which the quantized phase starts, in place of a float phase; its first U-Nets
@@ -132,7 +77,7 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        examples: Examples,
+        task: Task,
         folder: RunFolder,
         progress: Progress,
         *,
@@ -140,13 +85,10 @@ class Trainer:
         teacher: Checkpoint | None = None,
     ) -> None:
         self.config = config
-        self.examples = examples
+        self.task = task
         self.folder = folder
         self.progress = progress
-        self.skeleton = get_skeleton(config.skeleton)
-        self.rule = CropRule(config.crop.size, config.crop.padding)
-        self.augmenter = Augmenter(config.augment, self.rule, self.skeleton)
-        self.photos = examples.photos
+        self.maps = len(get_skeleton(config.skeleton))
         if parent is not None:
             if teacher is not None and not config.quant.distill > 0:
                 raise InputError(
@@ -158,7 +100,7 @@ class Trainer:
         self.teacher = None if teacher is None else Teacher(teacher, config)
         # The quantized phase learns from what it starts from, or from the teacher where that is another's.
         self._parent_teacher = None if parent is None else self.teacher
-        self.origin = _origin(examples, [item.checksum for item in (parent, teacher) if item is not None])
+        self.origin = _origin(task, [item.checksum for item in (parent, teacher) if item is not None])
 
     def run(self, *, resume: bool = False) -> Path:
         """Train to the end and return the path of the last checkpoint.
@@ -196,7 +138,7 @@ class Trainer:
 
     def _float_phase(self) -> Phase:
         train = self.config.train
-        model = build_network(self.config.model, len(self.skeleton))
+        model = build_network(self.config.model, self.maps)
         initialize(model, torch.Generator().manual_seed(train.seed))
         set_efficient(model, train.memory_efficient)
         network = _channels_last(model)
@@ -215,7 +157,7 @@ class Trainer:
     def _quantized_phase(self, parent: nn.Module | None = None, zero_points: dict[str, int] | None = None) -> Phase:
         """From a float parent, calibrated on training crops; or of the right shapes for a state to be loaded."""
         quant = self.config.quant
-        graph = build_graph(self.config.model, len(self.skeleton), all_heads=True)
+        graph = build_graph(self.config.model, self.maps, all_heads=True)
         if parent is not None:
             folded = fold(graph, parent.state_dict())
             network = QuantizedCUNet.from_float(graph, folded, calibrate(graph, folded, self._calibration()), quant)
@@ -241,9 +183,7 @@ class Trainer:
         correct_biases(network, folded, torch.cat(batches[:: max(1, len(batches) // 2)][:2]))
 
     def _calibration(self) -> list[Tensor]:
-        few = self.examples.train[:: max(1, len(self.examples.train) // self.config.quant.calibration_examples)]
-        batches = plain_batches(few, self.rule, self.photos, size=self.config.train.batch_size)
-        return [normalize(batch.images) for batch in batches]
+        return [normalize(images) for images in self.task.calibration(self.config.quant.calibration_examples)]
 
     def _fit(self, phase: Phase, rows: list[dict[str, Any]]) -> None:
         """Train a phase from its epoch to its end, saving after each epoch."""
@@ -254,8 +194,8 @@ class Trainer:
                 phase.epoch += 1
                 row: dict[str, Any] = {"phase": phase.kind, "epoch": phase.epoch, "loss": loss}
                 last = phase.epoch == phase.epochs
-                if self.examples.validation and (last or phase.epoch % self.config.train.validate_every == 0):
-                    row["nme_percent"] = self._validate(phase.average.network)
+                if self.task.num_held_back and (last or phase.epoch % self.config.train.validate_every == 0):
+                    row.update(self._validate(phase.average.network))
                 row["seconds"] = round(time.monotonic() - start, 2)
                 rows.append(row)
                 self._save(phase, rows)
@@ -268,24 +208,20 @@ class Trainer:
 
     def _epoch(self, phase: Phase) -> float:
         config, losses = self.config.train, []
-        steps = count_batches(len(self.examples.train), config.batch_size)
+        steps = count_batches(self.task.num_train, config.batch_size)
         # Phases draw different crops: the quantized one goes on where the float one ended.
         drawn = phase.epoch + (config.epochs if phase.kind == "quantized" else 0)
-        batches = training_batches(
-            self.examples.train, self.augmenter, self.photos, size=config.batch_size, seed=config.seed, epoch=drawn
-        )
         teacher, distill = self._prepare_epoch(phase)
         low_precision = config.precision == "bfloat16" and phase.kind == "float"
-        for step, batch in enumerate(batches):
+        for step, (pictures, targets) in enumerate(self.task.batches(drawn)):
             rate = phase.schedule((phase.epoch * steps + step) / (phase.epochs * steps))
             for group in phase.optimizer.param_groups:
                 group["lr"] = rate
-            targets = make_targets(batch.points, self.config)
-            images = normalize(batch.images).contiguous(memory_format=torch.channels_last)
+            images = normalize(pictures).contiguous(memory_format=torch.channels_last)
             saving = eight_bit(phase.network) if config.saved_bits == 8 else nullcontext()
             with torch.autocast("cpu", torch.bfloat16, enabled=low_precision), saving:
                 heatmaps = phase.network(images)
-            loss = total_loss(heatmaps, targets, self.config)
+            loss = self.task.loss(heatmaps, targets)
             if teacher is not None:
                 loss = loss + distill * teacher.loss(heatmaps, images, self.config.heatmap.foreground_weight)
             phase.optimizer.zero_grad()
@@ -324,22 +260,15 @@ class Trainer:
         return self._parent_teacher, quant.distill
 
     @torch.inference_mode()
-    def _validate(self, network: nn.Module) -> float:
-        """Mean normalized error, in percent, of the held-back examples; writes the contact sheet."""
+    def _validate(self, network: nn.Module) -> dict[str, float]:
+        """Metrics of the held-back examples; writes the contact sheet."""
         network.eval()
-        images: list[NDArray[np.uint8]] = []
-        found: list[NDArray[np.float64]] = []
-        true: list[NDArray[np.float64]] = []
-        decoder, stride = Decoder(self.config.heatmap.radius), self.config.model.stride
-        for batch in plain_batches(self.examples.validation, self.rule, self.photos, size=32):
-            maps = network(normalize(batch.images).contiguous(memory_format=torch.channels_last))[-1]
-            points, _ = decode(maps.float().numpy(), decoder)
-            images.extend(batch.images)
-            found.extend(map_to_input(points, stride))
-            true.extend(batch.points)
-        contact_sheet(images[:SHEET], found[:SHEET], true[:SHEET], self.folder.path / "validation.png")
-        errors = normalized_errors(np.stack(found), np.stack(true), self.skeleton)
-        return round(100 * float(np.nanmean(errors)), 4)
+
+        def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            maps = network(normalize(images).contiguous(memory_format=torch.channels_last))[-1]
+            return np.asarray(maps.float().numpy(), np.float32)
+
+        return self.task.validate(predict, self.folder.path / "validation.png")
 
     def _save(self, phase: Phase, rows: Sequence[Mapping[str, Any]]) -> None:
         self._save_checkpoint(phase)
@@ -379,17 +308,14 @@ class Trainer:
 
     def _set_min_score(self, phase: Phase) -> None:
         """Measure the score threshold of a finished phase and put it into its checkpoint."""
-        checkpoint, examples = self._checkpoint(phase), self.examples.validation or self.examples.train
-        score = choose_min_score(TorchSession(checkpoint, exact=False), examples, self.photos)
+        checkpoint = self._checkpoint(phase)
+        score = self.task.choose_min_score(TorchSession(checkpoint, exact=False))
         save_checkpoint(replace(checkpoint, min_score=score), self.folder.checkpoint(phase.kind), overwrite=True)
 
 
-def _origin(examples: Examples, others: Sequence[str]) -> dict[str, Any]:
+def _origin(task: Task, others: Sequence[str]) -> dict[str, Any]:
     """What the weights of a run hang on beside its configuration."""
-    digest = hashlib.sha256()
-    for example in (*examples.train, *examples.validation):
-        digest.update(example.image.name.encode() + example.points.tobytes())
-    origin = {"examples": digest.hexdigest(), "threads": torch.get_num_threads()}
+    origin = {"examples": task.checksum, "threads": torch.get_num_threads()}
     return {**origin, "other": "+".join(others)} if others else origin
 
 

@@ -13,9 +13,19 @@ from numpy.typing import NDArray
 from cunet_deploy._files import atomic_path, write_bytes_atomic
 from cunet_deploy._optional import require
 
-__all__ = ["contact_sheet", "save_curves"]
+__all__ = ["contact_sheet", "main_metric", "metric_name", "save_curves"]
 
 FOUND, TRUE = (0, 200, 255), (255, 160, 60)  # BGR; tell apart with any colour vision
+
+
+def main_metric(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The key of the first metric that was measured on what is held back; empty where none was."""
+    return next((key for row in rows for key in row if key.endswith("_percent")), "")
+
+
+def metric_name(key: str) -> str:
+    """How people call the metric of a key such as ``nme_percent``."""
+    return key.removesuffix("_percent").replace("_", " ").upper()
 
 
 def save_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -26,11 +36,12 @@ def save_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     epochs = np.arange(1, len(rows) + 1)
     left.semilogy(epochs, [row["loss"] for row in rows])
     left.set(xlabel="epoch", ylabel="training loss")
-    measured = [(epoch, row["nme_percent"]) for epoch, row in zip(epochs, rows, strict=True) if "nme_percent" in row]
+    key = main_metric(rows)
+    measured = [(epoch, row[key]) for epoch, row in zip(epochs, rows, strict=True) if key in row]
     if measured:
         right.semilogy(*zip(*measured, strict=True))
         right.set_title(f"last {measured[-1][1]:.2f} %", fontsize=9)
-    right.set(xlabel="epoch", ylabel="validation NME (%)")
+    right.set(xlabel="epoch", ylabel=f"validation {metric_name(key)} (%)")
     quantized = [epoch for epoch, row in zip(epochs, rows, strict=True) if row["phase"] == "quantized"]
     for axes in (left, right):
         axes.grid(alpha=0.3)

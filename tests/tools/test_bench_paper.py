@@ -43,6 +43,7 @@ def test_a_network_in_int8_is_compared_with_what_others_make_of_it(
     for way, row in networks.items():
         assert row["block"] == block
         assert row["network_p50_ms"] > 0
+        assert row["crop_and_landmarks_per_network"] > 0
         assert row["relative_heatmap_error"] < (1e-3 if way in (script.FLOAT, script.OV_FLOAT) else 0.3)
     pairs = {(pair["way"], pair["reference"]) for pair in report["pairs"]}
     assert pairs == {pair for pair in script.PAIRS if set(pair) <= expected}

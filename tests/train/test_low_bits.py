@@ -20,8 +20,9 @@ from cunet_deploy.cli.train import command
 from cunet_deploy.config import Config
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.train.folder import RunFolder
-from cunet_deploy.train.loop import Trainer, load_examples
+from cunet_deploy.train.loop import Trainer
 from cunet_deploy.train.phase import format_of_epoch
+from cunet_deploy.train.tasks import load_task
 from cunet_deploy.train.teacher import Teacher
 
 FACES = 12
@@ -58,7 +59,7 @@ def train(
 ) -> Path:
     folder = RunFolder(run)
     folder.prepare("", resume=resume)
-    return Trainer(config, load_examples(config, data), folder, progress, **others).run(resume=resume)
+    return Trainer(config, load_task(config, data), folder, progress, **others).run(resume=resume)
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -113,7 +114,7 @@ def test_the_first_epoch_of_a_format_rounds_to_it(data: Path, parent: Checkpoint
     config = tiny_config(train={"epochs": 1}, quant={"epochs": 3, "weight_bits": 1, "progressive": ["8", "4"]})
     folder, seen = RunFolder(tmp_path / "run"), []
     folder.prepare("", resume=False)
-    trainer = Trainer(config, load_examples(config, data), folder, nothing, parent=parent)
+    trainer = Trainer(config, load_task(config, data), folder, nothing, parent=parent)
     epoch = trainer._epoch
 
     def watched(phase: Any) -> float:

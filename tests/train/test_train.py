@@ -21,8 +21,9 @@ from cunet_deploy.cli.train import command
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.model.cunet import CatConv
 from cunet_deploy.train.folder import RunFolder
-from cunet_deploy.train.loop import Trainer, load_examples
+from cunet_deploy.train.loop import Trainer
 from cunet_deploy.train.schedule import one_cycle
+from cunet_deploy.train.tasks import load_task
 
 DATA_SEED = 7
 
@@ -71,7 +72,7 @@ def test_training_learns_the_drawn_faces(data: Path, tmp_path: Path) -> None:
     )
     folder = RunFolder(tmp_path / "run")
     folder.prepare("", resume=False)
-    Trainer(config, load_examples(config, data), folder, lambda _: None).run()
+    Trainer(config, load_task(config, data), folder, lambda _: None).run()
     rows = folder.rows()
     assert rows[-1]["loss"] < rows[0]["loss"] / 2
     assert rows[-1]["nme_percent"] < 15  # untrained: about 80
@@ -117,7 +118,7 @@ def test_memory_efficient_training_gives_the_same_losses(data: Path, tmp_path: P
         config = tiny_config(train={"memory_efficient": efficient, "epochs": 1}, quant={"epochs": 0})
         folder = RunFolder(tmp_path / str(efficient))
         folder.prepare("", resume=False)
-        trainer = Trainer(config, load_examples(config, data), folder, lambda _: None)
+        trainer = Trainer(config, load_task(config, data), folder, lambda _: None)
         recomputed = [
             module.efficient for module in trainer._float_phase().network.modules() if isinstance(module, CatConv)
         ]
@@ -144,8 +145,8 @@ def test_a_run_that_stops_in_its_first_epoch_goes_on(data: Path, tmp_path: Path)
         folder.prepare("", resume=False)
         if interrupted:
             with pytest.raises(KeyboardInterrupt):
-                Trainer(config, load_examples(config, data), folder, raise_interrupt).run()
-        Trainer(config, load_examples(config, data), folder, lambda _: None).run(resume=interrupted)
+                Trainer(config, load_task(config, data), folder, raise_interrupt).run()
+        Trainer(config, load_task(config, data), folder, lambda _: None).run(resume=interrupted)
         checksums.append(load_checkpoint(folder.checkpoint("quantized")).checksum)
     assert checksums[0] == checksums[1]
 
@@ -187,14 +188,14 @@ def test_ctrl_c_leaves_a_usable_checkpoint(data: Path, tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Trainer(config, load_examples(config, data), folder, interrupt).run()
+        Trainer(config, load_task(config, data), folder, interrupt).run()
     assert load_checkpoint(folder.checkpoint("float")).kind == "float"
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_with_advice(data: Path, tmp_path: Path) -> None:
     config, folder = tiny_config(), RunFolder(tmp_path / "run")
     folder.prepare("", resume=False)
-    trainer = Trainer(config, load_examples(config, data), folder, lambda _: None)
+    trainer = Trainer(config, load_task(config, data), folder, lambda _: None)
     phase = trainer._float_phase()
     with torch.no_grad():
         next(phase.network.parameters()).fill_(float("nan"))

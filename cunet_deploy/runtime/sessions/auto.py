@@ -24,7 +24,6 @@ from cunet_deploy import __version__
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.cpu import available_cpus, read_cpuinfo
 from cunet_deploy.errors import CunetError, VerificationError
-from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.pictures import drawn_faces
 from cunet_deploy.runtime.golden import read_golden
@@ -232,7 +231,7 @@ class _Judge:
 
     def _inputs(self, manifest: Manifest) -> tuple[NDArray[np.uint8], Points | None]:
         """Crops (N, S, S, 3) and the landmarks (N, K, 2) that must be found in them; ``None``: nothing tells."""
-        size, count = manifest.crop.size, len(manifest.skeleton)
+        size, count = manifest.crop.size, manifest.points
         with contextlib.suppress(CunetError):  # it is missing or damaged; verify tells
             golden = read_golden(self._path.with_name("golden.npz"))
             fits = golden.images.shape[1:] == (size, size, 3) and golden.points.shape[1:] == (count, 2)
@@ -244,7 +243,7 @@ class _Judge:
 def _points(session: Session, crops: NDArray[np.uint8]) -> Points:
     """(N, K, 2) landmarks in (N, S, S, 3) crops, one run each, as they will be timed."""
     maps = np.concatenate([session.run(crops[index : index + 1]) for index in range(len(crops))])
-    return map_to_input(decode(maps, session.manifest.decoder)[0], session.manifest.stride)
+    return session.manifest.read(maps)[0]
 
 
 def _time_in_turns(

@@ -1,0 +1,178 @@
+"""Boxes of objects as maps, and back: what a detecting network learns and returns.
+
+Three maps, in this order: ``center`` is a Gaussian at the middle of every box, as wide as the box is large; ``width``
+and ``height`` hold, where the first is high, the logarithm of the sides: 0 is `BoxCode.smallest` pixels of the
+network's input, and 1 is `BoxCode.octaves` doublings of it. So a relative error of a side is the same at every size.
+
+Coordinates are those of `cunet_deploy.heatmaps`: a box is x0, y0, x1, y1 in pixels of the network's input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.geometry import box_iou
+from cunet_deploy.heatmaps import Decoder, decode, input_to_map, map_to_input
+
+__all__ = ["MAPS", "BoxCode", "BoxTargets"]
+
+MAPS = ("center", "width", "height")
+
+_MAX_BOXES = 300
+"""Peaks that are looked at, best first; a frame of more faces than pixels would otherwise take long."""
+_LEAST_SIGMA = 1.0
+
+
+class BoxTargets(NamedTuple):
+    """What the maps of one image should be.
+
+    Attributes:
+        maps: (3, H, W) float32; see the top of this module.
+        center: (H, W) float32 weight of the cells of the first map: 0 where nothing is known.
+        sides: (H, W) float32 weight of the cells of the other two.
+    """
+
+    maps: NDArray[np.float32]
+    center: NDArray[np.float32]
+    sides: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BoxCode:
+    """How boxes are written into maps and read from them.
+
+    Attributes:
+        smallest: side in input pixels that is coded as 0.
+        octaves: doublings of it up to the side that is coded as 1.
+        spread: standard deviation of the Gaussian as a share of the box's mean side; at least one map cell.
+        overlap: of two boxes that overlap by more than this (intersection over union) the weaker one is dropped.
+    """
+
+    smallest: float = 8.0
+    octaves: float = 5.0
+    spread: float = 0.1
+    overlap: float = 0.4
+
+    def __post_init__(self) -> None:
+        if not (self.smallest > 0 and self.octaves > 0 and self.spread > 0 and 0 < self.overlap < 1):
+            raise InputError(f"box code: positive smallest, octaves, spread and an overlap in (0, 1), got {self}")
+
+    def encode(self, boxes: ArrayLike, ignored: ArrayLike, size: int, stride: int) -> BoxTargets:
+        """Targets of one square image.
+
+        Args:
+            boxes: (N, 4) boxes to find; those whose middle is outside the image are not written.
+            ignored: (M, 4) boxes in which it is not known what there is: their cells do not count in the first map.
+            size: side of the maps in cells.
+            stride: input pixels per cell.
+        """
+        found = np.asarray(boxes, np.float64).reshape(-1, 4)
+        cells = input_to_map(found.reshape(-1, 2, 2), stride)
+        middles, sides = cells.mean(axis=1), (found[:, 2:] - found[:, :2])
+        inside = ((middles > -0.5) & (middles < size - 0.5)).all(axis=1)
+        middles, sides = middles[inside], sides[inside]
+        grid = np.arange(size)
+        weight = np.ones((size, size), np.float32)
+        for x0, y0, x1, y1 in input_to_map(np.asarray(ignored, np.float64).reshape(-1, 2, 2), stride).reshape(-1, 4):
+            weight[np.ix_((grid >= y0 - 0.5) & (grid <= y1 + 0.5), (grid >= x0 - 0.5) & (grid <= x1 + 0.5))] = 0
+        maps = np.zeros((3, size, size), np.float32)
+        if not len(middles):
+            return BoxTargets(maps, weight, np.zeros_like(weight))
+        sigma = np.maximum(self.spread * np.sqrt(sides.prod(axis=1)) / stride, _LEAST_SIGMA)
+        profiles = np.exp(-((grid - middles[..., None]) ** 2) / (2 * sigma[:, None, None] ** 2))  # (N, 2, size)
+        bumps = profiles[:, 1, :, None] * profiles[:, 0, None, :]
+        owner = bumps.argmax(axis=0)
+        maps[0] = bumps.max(axis=0)
+        maps[1:] = np.moveaxis(self._code(sides)[owner], -1, 0)
+        weight = np.maximum(weight, maps[0] > 0.5)  # a known object beside an unknown one
+        return BoxTargets(maps, weight, maps[0] * (maps[0] > 0.1))
+
+    def decode(
+        self, maps: NDArray[np.floating], stride: int, min_score: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Boxes in the maps of one image.
+
+        A box stands where the first map is highest among its neighbours; its sides are read there.
+
+        Args:
+            maps: (3, H, W).
+            stride: input pixels per cell.
+            min_score: peaks below it are none.
+
+        Returns:
+            boxes: (N, 4) xyxy in pixels of the network's input, best first.
+            scores: (N,) in (0, 1].
+        """
+        center = np.ascontiguousarray(maps[0], np.float32)
+        peaks = (center >= cv2.dilate(center, np.ones((3, 3), np.uint8))) & (center >= max(min_score, 1e-6))
+        rows, columns = np.nonzero(peaks)
+        order = center[rows, columns].argsort(kind="stable")[::-1][:_MAX_BOXES]
+        rows, columns = rows[order], columns[order]
+        boxes = self._at(maps, rows, columns, stride)
+        kept = _distinct(boxes, self.overlap)
+        return boxes[kept], np.minimum(center[rows, columns], 1).astype(np.float64)[kept]
+
+    def best(self, maps: NDArray[np.floating], stride: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """The most certain box of each image, however uncertain.
+
+        Args:
+            maps: (B, 3, H, W).
+            stride: input pixels per cell.
+
+        Returns:
+            corners: (B, 2, 2) its corners in pixels of the network's input.
+            scores: (B, 2) its score in [0, 1], once for each corner.
+        """
+        flat = maps[:, 0].reshape(len(maps), -1)
+        highest = flat.argmax(axis=1)
+        rows, columns = np.divmod(highest, maps.shape[-1])
+        corners = [self._at(one, rows[i : i + 1], columns[i : i + 1], stride) for i, one in enumerate(maps)]
+        scores = flat[np.arange(len(flat)), highest].clip(0, 1).astype(np.float32)
+        return np.concatenate(corners).reshape(-1, 2, 2), np.repeat(scores[:, None], 2, axis=1)
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain numbers, as a manifest stores them."""
+        return {
+            "smallest": self.smallest,
+            "octaves": self.octaves,
+            "spread": self.spread,
+            "overlap": self.overlap,
+        }
+
+    @classmethod
+    def from_dict(cls, table: dict[str, Any]) -> BoxCode:
+        """The inverse of `to_dict`."""
+        return cls(**{name: float(table[name]) for name in ("smallest", "octaves", "spread", "overlap")})
+
+    def _code(self, sides: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray((np.log2(np.maximum(sides, 1e-6) / self.smallest) / self.octaves).clip(0, 1))
+
+    def _at(
+        self, maps: NDArray[np.floating], rows: NDArray[np.intp], columns: NDArray[np.intp], stride: int
+    ) -> NDArray[np.float64]:
+        """(N, 4) boxes around the peaks in these cells of (3, H, W) maps."""
+        reach = np.arange(3)  # of the cell and its neighbours, in maps with a border of zeros
+        padded = np.pad(np.asarray(maps, np.float32), ((0, 0), (1, 1), (1, 1)))
+        window = padded[:, (rows[:, None] + reach)[:, :, None], (columns[:, None] + reach)[:, None, :]]  # (3, N, 3, 3)
+        place = decode(window[0], Decoder(1))[0] - 1 + np.stack([columns, rows], axis=-1)
+        weights = np.maximum(window[0], 1e-6)
+        codes = (weights * window[1:]).sum(axis=(2, 3)).T / weights.sum(axis=(1, 2))[:, None]
+        half = self.smallest * 2 ** (self.octaves * codes) / 2
+        middle = map_to_input(place, stride)
+        return np.concatenate([middle - half, middle + half], axis=1)
+
+
+def _distinct(boxes: NDArray[np.float64], overlap: float) -> list[int]:
+    """Indices of boxes that overlap no better one; the best come first."""
+    kept: list[int] = []
+    overlaps = box_iou(boxes, boxes) > overlap
+    for index in range(len(boxes)):
+        if not overlaps[index, kept].any():
+            kept.append(index)
+    return kept

@@ -1,0 +1,19 @@
+from cunet_deploy.config.run import Config, load_bits, load_config, parse_config
+from cunet_deploy.config.sections import AugmentConfig, BoxConfig, CropConfig, DataConfig, HeatmapConfig, ModelConfig
+from cunet_deploy.config.training import WEIGHT_FORMATS, QuantConfig, TrainConfig
+
+__all__ = [
+    "WEIGHT_FORMATS",
+    "AugmentConfig",
+    "BoxConfig",
+    "Config",
+    "CropConfig",
+    "DataConfig",
+    "HeatmapConfig",
+    "ModelConfig",
+    "QuantConfig",
+    "TrainConfig",
+    "load_bits",
+    "load_config",
+    "parse_config",
+]

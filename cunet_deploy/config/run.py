@@ -1,0 +1,101 @@
+"""A training run as a whole, read from TOML.
+
+A configuration file has one table for each class of this package; every key has a default but ``name``, ``skeleton``
+and ``[data] train``. An unknown key is an error that names the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cunet_deploy._toml import check as _check
+from cunet_deploy._toml import parse, read_toml
+from cunet_deploy.config.sections import AugmentConfig, BoxConfig, CropConfig, DataConfig, HeatmapConfig, ModelConfig
+from cunet_deploy.config.training import QuantConfig, TrainConfig
+from cunet_deploy.errors import ConfigError
+from cunet_deploy.skeletons import BOX
+
+__all__ = ["Config", "load_bits", "load_config", "parse_config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run: what is trained, on what, how."""
+
+    name: str
+    skeleton: str
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    crop: CropConfig = field(default_factory=CropConfig)
+    heatmap: HeatmapConfig = field(default_factory=HeatmapConfig)
+    boxes: BoxConfig = field(default_factory=BoxConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    quant: QuantConfig = field(default_factory=QuantConfig)
+
+    def __post_init__(self) -> None:
+        multiple = self.model.input_multiple
+        _check(
+            self.crop.size % multiple == 0,
+            f"[crop] size must be a multiple of {multiple} for depth {self.model.depth}, got {self.crop.size}",
+        )
+        _check(
+            self.model.kind != "hourglass" or not self.train.memory_efficient,
+            "[train] memory_efficient computes concatenations again, and an hourglass has none; leave it out",
+        )
+        _check(
+            self.finds_boxes == (self.data.layout == "faces"),
+            'skeleton = "box" and [data] layout = "faces" go together; set both, or neither',
+        )
+        _check(not self.data.background or self.finds_boxes, '[data] background goes with layout = "faces" only')
+
+    @property
+    def finds_boxes(self) -> bool:
+        """Whether the network finds objects in whole images, and not landmarks in crops."""
+        return self.skeleton == BOX.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested tables of plain values, as in the TOML file."""
+        table: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))  # tuples become lists
+        return table
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a TOML configuration.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or has an unknown key, a wrong type or a value out of range.
+    """
+    table = read_toml(path)
+    try:
+        return parse_config(table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def load_bits(path: str | Path, quant: QuantConfig) -> QuantConfig:
+    """Quantization settings with the weight bits of a file: ``weight_bits``, ``ternary``, ``edge_bits``, ``[layers]``.
+
+    `cunet-deploy sensitivity` writes such files; training and export take them.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML or holds something else.
+    """
+    table = read_toml(path)
+    allowed = ("weight_bits", "ternary", "edge_bits", "layers")
+    for key in table:
+        _check(key in allowed, f"{path}: unknown key {key!r}; expected {', '.join(allowed)}")
+    defaults = {"weight_bits": 8, "ternary": False, "edge_bits": 8, "layers": {}}
+    try:
+        return parse(QuantConfig, {**dataclasses.asdict(quant), **defaults, **table}, "bits")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def parse_config(table: dict[str, Any]) -> Config:
+    """A `Config` from nested tables; the inverse of `Config.to_dict`."""
+    return parse(Config, table, "")

@@ -1,0 +1,230 @@
+"""Settings of the network, its targets and its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cunet_deploy._toml import check as _check
+
+__all__ = ["AugmentConfig", "BoxConfig", "CropConfig", "DataConfig", "HeatmapConfig", "ModelConfig"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network; defaults are the paper's CU-Net-2.
+
+    Attributes:
+        kind: "cunet", or one of the paper's baselines: "hourglass" (Newell et al., ECCV 2016: ``num_unets`` stacks of
+            ``channels`` features) or "dense_unet" (one U-Net, ``num_unets`` dense units in a row in every block).
+        num_unets: N, how many U-Nets are coupled.
+        order: K, how many earlier U-Nets each block sees; 0 <= K < N.
+        num_losses: L, how many U-Nets are supervised; 0 means all N.
+        channels: C, width of the features between blocks.
+        growth: g, channels that a dense unit adds.
+        bottleneck: b; the 1x1 convolution of a dense unit has b * g channels.
+        depth: number of times a U-Net halves the resolution.
+        block: "pre" is the paper's BN-ReLU-conv on concatenations; "post" is conv-BN-ReLU, in which every BN folds.
+        stem: "conv7" is the paper's 7x7 stride 2 and max pool; "conv3x2" is two 3x3 convolutions of stride 2;
+            "s2d" is one 7x7 convolution of stride 4, which CPUs run as a 2x2 one on blocks of pixels (space to depth).
+        passes: 2 is the paper's iterative refinement: all U-Nets run again with the same convolutions and their own
+            batch normalization, on the image's features merged with the first pass's; both passes are supervised.
+    """
+
+    kind: Literal["cunet", "hourglass", "dense_unet"] = "cunet"
+    num_unets: int = 2
+    order: int = 1
+    num_losses: int = 0
+    channels: int = 128
+    growth: int = 32
+    bottleneck: int = 4
+    depth: int = 4
+    block: Literal["pre", "post"] = "pre"
+    stem: Literal["conv7", "conv3x2", "s2d"] = "conv7"
+    passes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind != "cunet":
+            _check(self.order == 0, f"[model] kind {self.kind!r} has no dense order; set order = 0")
+            _check(self.passes == 1, f"[model] kind {self.kind!r} makes one pass; set passes = 1")
+        if self.kind == "hourglass":
+            _check(self.block == "pre", '[model] kind "hourglass" comes with block = "pre" only')
+            _check(self.stem == "conv7", '[model] kind "hourglass" comes with stem = "conv7" only')
+            _check(self.channels % 4 == 0, f"[model] channels of an hourglass must divide by 4, got {self.channels}")
+        _check(self.passes in (1, 2), f"[model] passes must be 1 or 2, got {self.passes}")
+        for name in ("num_unets", "channels", "growth", "bottleneck", "depth"):
+            _check(getattr(self, name) >= 1, f"[model] {name} must be at least 1, got {getattr(self, name)}")
+        _check(
+            0 <= self.order < max(self.num_unets, 1),
+            f"[model] order must be from 0 to num_unets - 1 = {self.num_unets - 1}, got {self.order}",
+        )
+        _check(
+            0 <= self.num_losses <= self.num_unets,
+            f"[model] num_losses must be from 0 (all) to num_unets = {self.num_unets}, got {self.num_losses}",
+        )
+        _check(self.channels % 2 == 0, f"[model] channels must be even, got {self.channels}")
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per heatmap cell."""
+        return 4
+
+    @property
+    def input_multiple(self) -> int:
+        """The input's side must be a multiple of this."""
+        return int(self.stride * 2**self.depth)
+
+    @property
+    def anchors(self) -> tuple[int, ...]:
+        """Indices (0-based, ascending) of the supervised U-Nets; the last one is always among them.
+
+        A naive dense U-Net has one head, behind its end.
+
+        Anchor k of L is U-Net N (k + 1) / L, rounded half up (the authors' Python 2 rounds so; Python 3 does not).
+        """
+        if self.kind == "dense_unet":
+            return (0,)
+        count = self.num_losses or self.num_unets
+        return tuple((2 * self.num_unets * (k + 1) + count) // (2 * count) - 1 for k in range(count))
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """How a box becomes the network's input.
+
+    Attributes:
+        size: side of the input in pixels.
+        padding: side of the crop divided by the longer side of the tight landmark box.
+    """
+
+    size: int = 256
+    padding: float = 1.4
+
+    def __post_init__(self) -> None:
+        _check(self.size >= 32, f"[crop] size must be at least 32, got {self.size}")
+        _check(self.padding > 0, f"[crop] padding must be positive, got {self.padding}")
+
+
+@dataclass(frozen=True)
+class HeatmapConfig:
+    """Targets and decoding.
+
+    Attributes:
+        sigma: standard deviation of the target Gaussian, in map cells.
+        radius: the decoder's window, in map cells (see `cunet_deploy.heatmaps.Decoder`).
+        foreground_weight: w in the loss mean((1 + w * target) * (prediction - target)^2).
+    """
+
+    sigma: float = 1.2
+    radius: int = 1
+    foreground_weight: float = 9.0
+
+    def __post_init__(self) -> None:
+        _check(self.sigma > 0, f"[heatmap] sigma must be positive, got {self.sigma}")
+        _check(1 <= self.radius <= 8, f"[heatmap] radius must be from 1 to 8, got {self.radius}")
+        _check(
+            self.foreground_weight >= 0,
+            f"[heatmap] foreground_weight must not be negative, got {self.foreground_weight}",
+        )
+
+
+@dataclass(frozen=True)
+class BoxConfig:
+    """How a network that finds boxes (skeleton "box") is trained; `cunet_deploy.boxmaps.BoxCode` has the first three.
+
+    Attributes:
+        smallest: side in input pixels that is coded as 0.
+        octaves: doublings of it up to the side that is coded as 1.
+        spread: standard deviation of a box's Gaussian as a share of its mean side.
+        side_weight: weight of the error of the sides in the loss.
+        min_label: labels with a lower score are not learnt, and not counted as background either.
+        min_side: nor are those whose longer side is smaller, in input pixels.
+        drawn_from: smallest side, in input pixels, at which an object is drawn for training.
+        drawn_to: largest side.
+        mosaic: share of the examples that are put together from several photos.
+        max_tiles: most photos on a side of such a mosaic.
+    """
+
+    smallest: float = 8.0
+    octaves: float = 5.0
+    spread: float = 0.1
+    side_weight: float = 0.05
+    min_label: float = 0.8
+    min_side: float = 16.0
+    drawn_from: float = 20.0
+    drawn_to: float = 200.0
+    mosaic: float = 0.5
+    max_tiles: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("smallest", "octaves", "spread"):
+            _check(getattr(self, name) > 0, f"[boxes] {name} must be positive, got {getattr(self, name)}")
+        for name in ("side_weight", "min_side"):
+            _check(getattr(self, name) >= 0, f"[boxes] {name} must not be negative, got {getattr(self, name)}")
+        for name in ("min_label", "mosaic"):
+            _check(0 <= getattr(self, name) <= 1, f"[boxes] {name} must be from 0 to 1, got {getattr(self, name)}")
+        _check(
+            0 < self.drawn_from <= self.drawn_to,
+            f"[boxes] drawn_from must be positive and at most drawn_to = {self.drawn_to}, got {self.drawn_from}",
+        )
+        _check(2 <= self.max_tiles <= 6, f"[boxes] max_tiles must be from 2 to 6, got {self.max_tiles}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the examples are.
+
+    Attributes:
+        train: folders below ``--data`` to train on.
+        validation_fraction: share of the photos of ``train`` that is held back to show progress.
+        layout: how the folders are laid out; "300w" is NAME.jpg beside NAME.pts; for networks that find boxes "faces":
+            photos and a ``faces.json`` of all boxes in them (see `cunet_deploy.data.faces`).
+        background: further folders below ``--data`` whose photos show what is not to be found; with "faces" only.
+        licence: what the data allows; written into checkpoint, bundle and card.
+    """
+
+    train: tuple[str, ...] = ()
+    validation_fraction: float = 0.05
+    layout: Literal["300w", "faces"] = "300w"
+    background: tuple[str, ...] = ()
+    licence: str = "unknown"
+
+    def __post_init__(self) -> None:
+        _check(len(self.train) > 0, "[data] train must name at least one folder below --data")
+        _check(
+            0 <= self.validation_fraction < 1,
+            f"[data] validation_fraction must be in [0, 1), got {self.validation_fraction}",
+        )
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to training examples. Standard deviations of clipped normals unless said.
+
+    Attributes:
+        scale: of log2 of the crop's side; clipped at twice that.
+        shift: of the crop's centre, as a share of its side; clipped at twice that.
+        rotation: in degrees; clipped at twice that.
+        flip: probability of mirroring.
+        gain: half-range of the uniform per-channel gain around 1.
+        brightness: half-range of the uniform offset, in grey levels.
+        blur: probability of a Gaussian blur.
+        erase: probability of a filled rectangle over part of the crop.
+        negative: share of examples that show background only and have empty targets.
+    """
+
+    scale: float = 0.2
+    shift: float = 0.06
+    rotation: float = 20.0
+    flip: float = 0.5
+    gain: float = 0.3
+    brightness: float = 25.0
+    blur: float = 0.15
+    erase: float = 0.25
+    negative: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "shift", "rotation", "gain", "brightness"):
+            _check(getattr(self, name) >= 0, f"[augment] {name} must not be negative, got {getattr(self, name)}")
+        for name in ("flip", "blur", "erase", "negative"):
+            _check(0 <= getattr(self, name) <= 1, f"[augment] {name} is a probability, got {getattr(self, name)}")

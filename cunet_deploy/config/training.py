@@ -1,0 +1,135 @@
+"""Settings of the two phases of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cunet_deploy._toml import check as _check
+
+__all__ = ["WEIGHT_FORMATS", "QuantConfig", "TrainConfig"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The float phase of training: AdamW with a one-cycle learning rate.
+
+    Attributes:
+        epochs: passes over the training photos.
+        batch_size: examples per step.
+        learning_rate: peak of the cycle.
+        weight_decay: of AdamW, on convolution weights only.
+        ema_decay: per step, of the averaged weights that are evaluated and saved; 0 turns averaging off.
+        precision: "bfloat16" runs the convolutions in bfloat16 with float32 weights; about 1.5 times faster on CPUs
+            that have it.
+        memory_efficient: keep less for the backward pass and compute it again: about half the memory, more time. See
+            docs/tables.md for what this and ``saved_bits`` bring.
+        saved_bits: 8 keeps activations for the backward pass as bytes, a quarter of the memory; 32 as they are. See
+            `cunet_deploy.train.saved`.
+        coordinate_weight: weight of the landmark error term; see `cunet_deploy.train.loss`.
+        distill: weight of the squared distance to the heatmaps of the network that ``train --teacher`` names.
+        seed: of the initial weights, the order of the examples and their augmentation.
+        validate_every: epochs between validations.
+    """
+
+    epochs: int = 60
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    ema_decay: float = 0.998
+    precision: Literal["float32", "bfloat16"] = "float32"
+    memory_efficient: bool = False
+    saved_bits: int = 32
+    coordinate_weight: float = 0.0
+    distill: float = 0.0
+    seed: int = 0
+    validate_every: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2), ("validate_every", 1), ("seed", 0)):
+            _check(getattr(self, name) >= least, f"[train] {name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("coordinate_weight", "distill", "weight_decay"):
+            _check(getattr(self, name) >= 0, f"[train] {name} must not be negative, got {getattr(self, name)}")
+        _check(self.saved_bits in (8, 32), f"[train] saved_bits must be 8 or 32, got {self.saved_bits}")
+        _check(self.learning_rate > 0, f"[train] learning_rate must be positive, got {self.learning_rate}")
+        _check(0 <= self.ema_decay < 1, f"[train] ema_decay must be in [0, 1), got {self.ema_decay}")
+
+
+WEIGHT_FORMATS = ("1", "ternary", "2", "3", "4", "5", "6", "7", "8")
+"""What weights can be rounded to: binary and ternary with a scale per filter, or uniform steps of 2 to 8 bits."""
+
+
+@dataclass(frozen=True)
+class QuantConfig:
+    """The quantized phase of training, which starts from the float weights.
+
+    In the paper's notation QIG(818) is 8-bit inputs, 1-bit weights and 8-bit gradients: ``activation_bits = 8``,
+    ``weight_bits = 1``, ``gradient_bits = 8``.
+
+    Attributes:
+        weight_bits: of every convolution's weights: 2 to 8 with a learned step per output channel, or 1: binary with
+            the mean magnitude of each filter as its scale.
+        ternary: with ``weight_bits = 2``: -1, 0 and 1 by the threshold rule of ternary weight networks.
+        activation_bits: of every convolution's input, 2 to 8.
+        gradient_bits: of the gradients of weights and features, 4 to 16, rounded stochastically; 32 is float. An
+            emulation: it shows what such training reaches and is slower than float gradients. Latent weights stay
+            float.
+        edge_bits: of the weights of the first and last layers (``stem.*`` and ``heads.*``).
+        layers: weight format by layer name or pattern, for example ``"down.0.*" = "4"``; see `WEIGHT_FORMATS`.
+        progressive: weight formats to pass through on the way, for example ``["8", "4"]``; each has an equal share of
+            the epochs, the final one included.
+        distill: weight of the squared distance to the float parent's heatmaps in the loss.
+        correct_bias: at the end shift biases so that the mean of every channel is the float parent's. Batch
+            normalization is folded at this point, so this is what estimating its statistics again comes to.
+        weight_decay: of AdamW on the latent weights.
+        epochs: passes over the training photos; 0 means none: train float only.
+        learning_rate: peak; decays to zero along a cosine.
+        calibration_examples: how many training crops set the first scales.
+    """
+
+    weight_bits: int = 8
+    ternary: bool = False
+    activation_bits: int = 8
+    gradient_bits: int = 32
+    edge_bits: int = 8
+    layers: dict[str, str] = field(default_factory=dict)
+    progressive: tuple[str, ...] = ()
+    distill: float = 0.0
+    correct_bias: bool = False
+    weight_decay: float = 0.0
+    epochs: int = 0
+    learning_rate: float = 1e-4
+    calibration_examples: int = 256
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("weight_bits", 1, 8), ("activation_bits", 2, 8), ("edge_bits", 2, 8)):
+            value = getattr(self, name)
+            _check(low <= value <= high, f"[quant] {name} must be from {low} to {high}, got {value}")
+        _check(
+            self.gradient_bits == 32 or 4 <= self.gradient_bits <= 16,
+            f"[quant] gradient_bits must be from 4 to 16, or 32 for float, got {self.gradient_bits}",
+        )
+        _check(not self.ternary or self.weight_bits == 2, "[quant] ternary needs weight_bits = 2")
+        for where, names in (("layers", self.layers.values()), ("progressive", self.progressive)):
+            for name in names:
+                _check(
+                    name in WEIGHT_FORMATS,
+                    f"[quant] {where}: weight format {name!r} is unknown; expected one of {', '.join(WEIGHT_FORMATS)}",
+                )
+        for name in ("epochs", "distill", "weight_decay"):
+            _check(getattr(self, name) >= 0, f"[quant] {name} must not be negative, got {getattr(self, name)}")
+        least = len(self.progressive) + 1
+        _check(
+            self.epochs == 0 or self.epochs >= least,
+            f"[quant] epochs must be at least {least}, one for each weight format on the way, got {self.epochs}",
+        )
+        _check(self.learning_rate > 0, f"[quant] learning_rate must be positive, got {self.learning_rate}")
+        _check(
+            self.calibration_examples >= 1,
+            f"[quant] calibration_examples must be at least 1, got {self.calibration_examples}",
+        )
+
+    @property
+    def weights(self) -> str:
+        """The weight format of layers that are neither first nor last nor named in ``layers``."""
+        return "ternary" if self.ternary else str(self.weight_bits)

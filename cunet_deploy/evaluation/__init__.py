@@ -1,0 +1,3 @@
+from cunet_deploy.evaluation.landmarks import Evaluation, Measure, compare, evaluate, open_model
+
+__all__ = ["Evaluation", "Measure", "compare", "evaluate", "open_model"]

@@ -1,0 +1,181 @@
+"""The task of finding boxes in whole images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cunet_deploy._files import write_bytes_atomic
+from cunet_deploy.boxmaps import BoxCode
+from cunet_deploy.config import Config
+from cunet_deploy.data.examples import PhotoCache, split_by_photo
+from cunet_deploy.data.faces import BoxedPhoto, read_backgrounds, read_boxed
+from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, frame_batches, whole_frame
+from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
+from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.train.pictures import FOUND, TRUE
+from cunet_deploy.train.task import Predict, Task
+
+__all__ = ["BoxTask", "BoxTensors"]
+
+_LOW = 0.05
+"""Boxes are looked for down to this score when scores are compared."""
+_SHEET, _COLUMNS = 24, 6
+_BATCH = 8
+
+
+class BoxTensors(NamedTuple):
+    """Targets of a batch: (B, 3, H, W) maps, and (B, H, W) weights; see `cunet_deploy.boxmaps.BoxTargets`."""
+
+    maps: Tensor
+    center: Tensor
+    sides: Tensor
+
+
+class BoxTask(Task):
+    """Photos with boxes, those to learn from and those held back, and photos without any."""
+
+    def __init__(
+        self, config: Config, photos: Sequence[BoxedPhoto], backgrounds: Sequence[BoxedPhoto], cache: PhotoCache
+    ) -> None:
+        self._config, self._cache = config, cache
+        self._code = BoxCode(config.boxes.smallest, config.boxes.octaves, config.boxes.spread)
+        self._train, self._held_back = split_by_photo(photos, config.data.validation_fraction)
+        self._backgrounds = backgrounds
+        self._drawer = FrameDrawer(self._train, backgrounds, cache, config.crop.size, config.boxes, config.augment)
+
+    @classmethod
+    def load(cls, config: Config, data: Path, bad: list[str] | None = None) -> BoxTask:
+        """Read the folders of a configuration; see `cunet_deploy.train.tasks.load_task`."""
+        cache = PhotoCache()
+        photos = [photo for name in config.data.train for photo in read_boxed(data / name, bad)]
+        backgrounds = [photo for name in config.data.background for photo in read_backgrounds(data / name)]
+        readable = cache.check((photo.image for photo in (*photos, *backgrounds)), bad)
+        found, empty = ([photo for photo in some if photo.image in readable] for some in (photos, backgrounds))
+        return cls(config, found, empty, cache)
+
+    @property
+    def num_train(self) -> int:
+        """See `Task`."""
+        return len(self._train)
+
+    @property
+    def num_held_back(self) -> int:
+        """See `Task`."""
+        return len(self._held_back)
+
+    @property
+    def checksum(self) -> str:
+        """See `Task`."""
+        digest = hashlib.sha256()
+        for photo in (*self._train, *self._held_back, *self._backgrounds):
+            digest.update(photo.image.name.encode() + photo.boxes.tobytes() + photo.scores.tobytes())
+        return digest.hexdigest()
+
+    def batches(self, epoch: int) -> Iterator[tuple[NDArray[np.uint8], BoxTensors]]:
+        """See `Task`."""
+        train = self._config.train
+        for frames in frame_batches(self._drawer, size=train.batch_size, seed=train.seed, epoch=epoch):
+            yield np.stack([frame.image for frame in frames]), self._targets(frames)
+
+    def _targets(self, frames: Sequence[LabelledFrame]) -> BoxTensors:
+        stride = self._config.model.stride
+        size = self._config.crop.size // stride
+        targets = [self._code.encode(frame.boxes, frame.ignored, size, stride) for frame in frames]
+        return BoxTensors(*(torch.from_numpy(np.stack(part)) for part in zip(*targets, strict=True)))
+
+    def calibration(self, count: int) -> Iterator[NDArray[np.uint8]]:
+        """See `Task`; whole photos, and drawn images of small faces among them."""
+        size, boxes = self._config.crop.size, self._config.boxes
+        chosen = range(0, len(self._train), max(1, len(self._train) // count))
+        images = [
+            whole_frame(self._train[index], self._cache[self._train[index].image], size, boxes).image
+            if turn % 2
+            else self._drawer.draw(index, np.random.default_rng([self._config.train.seed, index])).image
+            for turn, index in enumerate(chosen)
+        ]
+        for start in range(0, len(images), _BATCH):
+            yield np.stack(images[start : start + _BATCH])
+
+    def loss(self, heatmaps: Sequence[Tensor], targets: BoxTensors) -> Tensor:
+        """Mean over the supervised U-Nets of the errors of the maps.
+
+        The squared error of the first map, near boxes with more weight, and where boxes are the distance of the sides.
+        """
+        settings, foreground = self._config.boxes, self._config.heatmap.foreground_weight
+        truth, known = targets.maps[:, 0], targets.center * (1 + foreground * targets.maps[:, 0])
+        losses = []
+        for maps in heatmaps:
+            found = maps.float()
+            center = (known * (found[:, 0] - truth).square()).sum() / targets.center.sum().clamp(min=1)
+            away = (found[:, 1:] - targets.maps[:, 1:]).abs().sum(dim=1)
+            sides = (targets.sides * away).sum() / targets.sides.sum().clamp(min=1)
+            losses.append(center + settings.side_weight * sides)
+        return torch.stack(losses).mean()
+
+    def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
+        """Average precision on the held-back photos, shown whole; recall and precision at the best threshold."""
+        frames = self._whole(self._held_back)
+        found = self._find(predict, frames)
+        matches = [_match(frame, *boxes) for frame, boxes in zip(frames, found, strict=True)]
+        threshold = best_threshold(matches)
+        _draw_sheet(frames[:_SHEET], found[:_SHEET], threshold, sheet)
+        return {
+            "ap_percent": round(100 * average_precision(matches), 3),
+            "recall_percent": round(100 * recall(matches, threshold).value, 3),
+            "precision_percent": round(100 * precision(matches, threshold).value, 3),
+        }
+
+    def choose_min_score(self, session: Session) -> float:
+        """The score with the best harmonic mean of precision and recall on whole photos."""
+        frames = self._whole(self._held_back or self._train)
+        found = self._find(session.run, frames)
+        matches = [_match(frame, *boxes) for frame, boxes in zip(frames, found, strict=True)]
+        return round(float(np.clip(best_threshold(matches), 0.05, 0.95)), 2)
+
+    def _whole(self, photos: Sequence[BoxedPhoto]) -> list[LabelledFrame]:
+        return [
+            whole_frame(photo, self._cache[photo.image], self._config.crop.size, self._config.boxes) for photo in photos
+        ]
+
+    def _find(
+        self, predict: Predict, frames: Sequence[LabelledFrame]
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        stride = self._config.model.stride
+        found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        for start in range(0, len(frames), _BATCH):
+            maps = predict(np.stack([frame.image for frame in frames[start : start + _BATCH]]))
+            found.extend(self._code.decode(one, stride, _LOW) for one in maps)
+        return found
+
+
+def _match(frame: LabelledFrame, boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> Matches:
+    return match_boxes(boxes, scores, frame.boxes, frame.ignored)
+
+
+def _draw_sheet(
+    frames: Sequence[LabelledFrame],
+    found: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    threshold: float,
+    path: Path,
+) -> None:
+    """Photos in a grid; true boxes under the ones that were found."""
+    tiles = []
+    for frame, (boxes, scores) in zip(frames, found, strict=True):
+        tile = frame.image.copy()
+        for group, colour in ((frame.boxes, TRUE), (boxes[scores >= threshold], FOUND)):
+            for x0, y0, x1, y1 in np.asarray(group).round().astype(int):
+                cv2.rectangle(tile, (int(x0), int(y0)), (int(x1), int(y1)), colour, 2)
+        tiles.append(tile)
+    while len(tiles) % _COLUMNS:
+        tiles.append(np.zeros_like(tiles[0]))
+    rows = [np.hstack(tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
+    write_bytes_atomic(path, cv2.imencode(".png", np.vstack(rows))[1].tobytes(), overwrite=True)

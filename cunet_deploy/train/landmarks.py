@@ -1,0 +1,121 @@
+"""The task of finding landmarks in crops around objects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cunet_deploy.config import Config
+from cunet_deploy.data.augment import Augmenter
+from cunet_deploy.data.batches import plain_batches, training_batches
+from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
+from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.geometry import CropRule
+from cunet_deploy.heatmaps import Decoder, decode, map_to_input
+from cunet_deploy.metrics import normalized_errors
+from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.skeletons import get_skeleton
+from cunet_deploy.train.loss import Targets, make_targets, total_loss
+from cunet_deploy.train.pictures import contact_sheet
+from cunet_deploy.train.task import Predict, Task
+from cunet_deploy.train.threshold import choose_min_score
+
+__all__ = ["LandmarkTask"]
+
+SHEET = 24
+
+
+class LandmarkTask(Task):
+    """Labelled objects of a configuration, those to learn from and those held back.
+
+    Attributes:
+        train: examples to learn from.
+        validation: examples held back.
+        photos: decoded photos of both, as far as they fit.
+    """
+
+    def __init__(self, config: Config, examples: Sequence[Example], photos: PhotoCache) -> None:
+        self.photos = photos
+        self.train, self.validation = split_by_photo(examples, config.data.validation_fraction)
+        self._config = config
+        self._skeleton = get_skeleton(config.skeleton)
+        self._rule = CropRule(config.crop.size, config.crop.padding)
+        self._augmenter = Augmenter(config.augment, self._rule, self._skeleton)
+
+    @classmethod
+    def load(cls, config: Config, data: Path, bad: list[str] | None = None) -> LandmarkTask:
+        """Read the folders of a configuration and decode every photo once, so that a bad one shows before training.
+
+        Args:
+            config: names the folders.
+            data: holds them.
+            bad: collects what cannot be used; ``None`` makes the first bad file an error.
+
+        Raises:
+            InputError: a file is bad.
+        """
+        count, photos = len(get_skeleton(config.skeleton)), PhotoCache()
+        found = [example for name in config.data.train for example in read_300w(data / name, count, bad=bad)]
+        readable = photos.check((example.image for example in found), bad)
+        return cls(config, [example for example in found if example.image in readable], photos)
+
+    @property
+    def num_train(self) -> int:
+        """See `Task`."""
+        return len(self.train)
+
+    @property
+    def num_held_back(self) -> int:
+        """See `Task`."""
+        return len(self.validation)
+
+    @property
+    def checksum(self) -> str:
+        """See `Task`."""
+        digest = hashlib.sha256()
+        for example in (*self.train, *self.validation):
+            digest.update(example.image.name.encode() + example.points.tobytes())
+        return digest.hexdigest()
+
+    def batches(self, epoch: int) -> Iterator[tuple[NDArray[np.uint8], Targets]]:
+        """See `Task`."""
+        train = self._config.train
+        drawn = training_batches(
+            self.train, self._augmenter, self.photos, size=train.batch_size, seed=train.seed, epoch=epoch
+        )
+        for batch in drawn:
+            yield batch.images, make_targets(batch.points, self._config)
+
+    def calibration(self, count: int) -> Iterator[NDArray[np.uint8]]:
+        """See `Task`."""
+        few = self.train[:: max(1, len(self.train) // count)]
+        for batch in plain_batches(few, self._rule, self.photos, size=self._config.train.batch_size):
+            yield batch.images
+
+    def loss(self, heatmaps: Sequence[Tensor], targets: Targets) -> Tensor:
+        """See `cunet_deploy.train.loss`."""
+        return total_loss(heatmaps, targets, self._config)
+
+    def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
+        """Mean normalized error, in percent, of the held-back examples."""
+        images: list[NDArray[np.uint8]] = []
+        found: list[NDArray[np.float64]] = []
+        true: list[NDArray[np.float64]] = []
+        decoder, stride = Decoder(self._config.heatmap.radius), self._config.model.stride
+        for batch in plain_batches(self.validation, self._rule, self.photos, size=32):
+            points, _ = decode(predict(batch.images), decoder)
+            images.extend(batch.images)
+            found.extend(map_to_input(points, stride))
+            true.extend(batch.points)
+        contact_sheet(images[:SHEET], found[:SHEET], true[:SHEET], sheet)
+        errors = normalized_errors(np.stack(found), np.stack(true), self._skeleton)
+        return {"nme_percent": round(100 * float(np.nanmean(errors)), 4)}
+
+    def choose_min_score(self, session: Session) -> float:
+        """See `cunet_deploy.train.threshold`."""
+        return choose_min_score(session, self.validation or self.train, self.photos)

@@ -1,0 +1,62 @@
+"""What every task gives to training: examples, targets, a loss, and a measure of how good the network is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cunet_deploy.runtime.sessions.base import Session
+
+__all__ = ["Predict", "Task"]
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""(B, S, S, 3) uint8 images to the (B, P, H, W) maps of the network that is trained."""
+
+
+class Task(ABC):
+    """A task with its data."""
+
+    @property
+    @abstractmethod
+    def num_train(self) -> int:
+        """How many examples an epoch has."""
+
+    @property
+    @abstractmethod
+    def num_held_back(self) -> int:
+        """How many examples are held back."""
+
+    @property
+    @abstractmethod
+    def checksum(self) -> str:
+        """SHA-256 of the names and labels of the examples: other data has another one."""
+
+    @abstractmethod
+    def batches(self, epoch: int) -> Iterator[tuple[NDArray[np.uint8], Any]]:
+        """One epoch of (B, S, S, 3) images and their targets; the same for the same epoch, whatever came before."""
+
+    @abstractmethod
+    def calibration(self, count: int) -> Iterator[NDArray[np.uint8]]:
+        """Batches of about ``count`` training images as they are met in use."""
+
+    @abstractmethod
+    def loss(self, heatmaps: Sequence[Tensor], targets: Any) -> Tensor:
+        """What is minimized, of (B, P, H, W) maps for each supervised U-Net."""
+
+    @abstractmethod
+    def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
+        """Measure the network on what is held back, and write a picture of it.
+
+        Returns:
+            Metrics by name with unit, the most important one first.
+        """
+
+    @abstractmethod
+    def choose_min_score(self, session: Session) -> float:
+        """The score from which an object counts as found."""
