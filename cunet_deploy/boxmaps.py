@@ -9,7 +9,7 @@ Coordinates are those of `cunet_deploy.heatmaps`: a box is x0, y0, x1, y1 in pix
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import cv2
@@ -20,7 +20,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou
 from cunet_deploy.heatmaps import Decoder, decode, input_to_map, map_to_input
 
-__all__ = ["MAPS", "BoxCode", "BoxTargets"]
+__all__ = ["MAPS", "BoxCode", "BoxTargets", "distinct"]
 
 MAPS = ("center", "width", "height")
 
@@ -52,16 +52,23 @@ class BoxCode:
         octaves: doublings of it up to the side that is coded as 1.
         spread: standard deviation of the Gaussian as a share of the box's mean side; at least one map cell.
         overlap: of two boxes that overlap by more than this (intersection over union) the weaker one is dropped.
+        tight_down: from these boxes to tight ones around landmarks: how far down, as a share of the height.
+        tight_width: width of the tight box as a share of the width.
+        tight_height: height of the tight box as a share of the height.
     """
 
     smallest: float = 8.0
     octaves: float = 5.0
     spread: float = 0.1
     overlap: float = 0.4
+    tight_down: float = 0.0
+    tight_width: float = 1.0
+    tight_height: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.smallest > 0 and self.octaves > 0 and self.spread > 0 and 0 < self.overlap < 1):
-            raise InputError(f"box code: positive smallest, octaves, spread and an overlap in (0, 1), got {self}")
+        positive = (self.smallest, self.octaves, self.spread, self.tight_width, self.tight_height)
+        if not (min(positive) > 0 and 0 < self.overlap < 1):
+            raise InputError(f"box code: sides and shares above 0 and an overlap in (0, 1) expected, got {self}")
 
     def encode(self, boxes: ArrayLike, ignored: ArrayLike, size: int, stride: int) -> BoxTargets:
         """Targets of one square image.
@@ -115,7 +122,7 @@ class BoxCode:
         order = center[rows, columns].argsort(kind="stable")[::-1][:_MAX_BOXES]
         rows, columns = rows[order], columns[order]
         boxes = self._at(maps, rows, columns, stride)
-        kept = _distinct(boxes, self.overlap)
+        kept = distinct(boxes, self.overlap)
         return boxes[kept], np.minimum(center[rows, columns], 1).astype(np.float64)[kept]
 
     def best(self, maps: NDArray[np.floating], stride: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -136,19 +143,21 @@ class BoxCode:
         scores = flat[np.arange(len(flat)), highest].clip(0, 1).astype(np.float32)
         return np.concatenate(corners).reshape(-1, 2, 2), np.repeat(scores[:, None], 2, axis=1)
 
+    def tight(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(N, 4) boxes that were found to the boxes around landmarks that crops are made from."""
+        sides = np.asarray(boxes[:, 2:] - boxes[:, :2], np.float64)
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2 + sides * [0, self.tight_down]
+        half = sides * [self.tight_width, self.tight_height] / 2
+        return np.concatenate([middles - half, middles + half], axis=1)
+
     def to_dict(self) -> dict[str, float]:
         """Plain numbers, as a manifest stores them."""
-        return {
-            "smallest": self.smallest,
-            "octaves": self.octaves,
-            "spread": self.spread,
-            "overlap": self.overlap,
-        }
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> BoxCode:
         """The inverse of `to_dict`."""
-        return cls(**{name: float(table[name]) for name in ("smallest", "octaves", "spread", "overlap")})
+        return cls(**{item.name: float(table[item.name]) for item in fields(cls)})
 
     def _code(self, sides: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((np.log2(np.maximum(sides, 1e-6) / self.smallest) / self.octaves).clip(0, 1))
@@ -168,8 +177,8 @@ class BoxCode:
         return np.concatenate([middle - half, middle + half], axis=1)
 
 
-def _distinct(boxes: NDArray[np.float64], overlap: float) -> list[int]:
-    """Indices of boxes that overlap no better one; the best come first."""
+def distinct(boxes: NDArray[np.float64], overlap: float) -> list[int]:
+    """Indices of those of (N, 4) boxes, best first, that overlap no better one by more than ``overlap``."""
     kept: list[int] = []
     overlaps = box_iou(boxes, boxes) > overlap
     for index in range(len(boxes)):

@@ -299,7 +299,15 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
 
 
 def _box_code(config: Config) -> BoxCode:
-    return BoxCode(config.boxes.smallest, config.boxes.octaves, config.boxes.spread)
+    boxes = config.boxes
+    return BoxCode(
+        boxes.smallest,
+        boxes.octaves,
+        boxes.spread,
+        tight_down=boxes.tight_down,
+        tight_width=boxes.tight_width,
+        tight_height=boxes.tight_height,
+    )
 
 
 def _has_reduced_range(checkpoint: Checkpoint) -> bool:

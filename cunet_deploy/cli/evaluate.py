@@ -20,12 +20,17 @@ from cunet_deploy.cli._options import (
     threads_option,
 )
 from cunet_deploy.cli._report import advancing, interval, json_report, results
-from cunet_deploy.data.examples import PhotoCache
+from cunet_deploy.data.examples import Labelled, PhotoCache, split_by_photo
+from cunet_deploy.data.faces import read_boxed
 from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation import Evaluation, Measure, compare, evaluate, open_model
+from cunet_deploy.evaluation.boxes import BoxEvaluation, compare_boxes, evaluate_boxes
 from cunet_deploy.runtime.sessions.base import Session
 
 __all__ = ["command"]
+
+AnyEvaluation = Evaluation | BoxEvaluation
 
 
 @click.command("evaluate")
@@ -34,6 +39,12 @@ __all__ = ["command"]
 @click.option("--against", metavar="MODEL", help="Evaluate this model too and show the paired difference to it.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Crops a run.")
 @click.option("--skip-bad", is_flag=True, help="Leave out photos and label files that cannot be read, and say which.")
+@click.option(
+    "--held-back",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Only the photos that training with validation_fraction = SHARE holds back.",
+)
 @click.option("--per-landmark", is_flag=True, help="Show the mean error of each landmark too.")
 @backend_options
 @threads_option
@@ -45,6 +56,7 @@ def command(
     against: str | None,
     batch_size: int,
     skip_bad: bool,
+    held_back: float | None,
     per_landmark: bool,
     backend: str | None,
     trust: bool,
@@ -57,7 +69,8 @@ def command(
     MODEL is a checkpoint (.pt, float or quantized), a bundle folder, an .onnx or .engine file or the name of a released
     model; all go through the same code on the same photos. --backend is of MODEL, not of the one it is compared to.
     DATASET is a folder of the 300-W layout: NAME.jpg beside NAME.pts. Each object is cropped around its tight landmark
-    box by the model's own rule.
+    box by the model's own rule. For a model that finds boxes it is a folder of photos with a faces.json of all boxes in
+    them, and whole photos are looked at.
 
     \b
     Example:
@@ -75,6 +88,7 @@ def command(
                 dataset,
                 photos,
                 batch_size,
+                held_back,
                 bad,
             )
             for name, on in zip(models, (backend, None), strict=False)  # --backend is MODEL's
@@ -82,13 +96,21 @@ def command(
         skipped = list(dict.fromkeys(bad or []))
         for message in skipped:
             click.echo(f"skipped: {message}", err=True)
-        differences = compare(*evaluations) if against is not None else []
+        differences = _compare(*evaluations) if against is not None else []
         write(_report(models, dataset, evaluations, differences, skipped, per_landmark))
     _print_measures(models, evaluations, len(skipped))
     if differences:
         results().print(_sentence(models, differences))
-    if per_landmark:
+    if per_landmark and isinstance(evaluations[0], Evaluation):
         _print_landmarks(evaluations[0])
+
+
+def _compare(evaluation: AnyEvaluation, reference: AnyEvaluation) -> list[Measure]:
+    if isinstance(evaluation, Evaluation) and isinstance(reference, Evaluation):
+        return compare(evaluation, reference)
+    if isinstance(evaluation, BoxEvaluation) and isinstance(reference, BoxEvaluation):
+        return compare_boxes(evaluation, reference)
+    raise InputError("one of the models finds landmarks and the other boxes; compare models of one kind")
 
 
 def _evaluate(
@@ -97,21 +119,36 @@ def _evaluate(
     dataset: Path,
     photos: PhotoCache,
     batch_size: int,
+    held_back: float | None,
     bad: list[str] | None,
-) -> Evaluation:
+) -> AnyEvaluation:
     session = opened()
     try:
-        examples = read_300w(dataset, len(session.manifest.skeleton), bad=bad)
+        if session.manifest.boxes is not None:
+            boxed = _held_back(read_boxed(dataset, bad), held_back, dataset)
+            with advancing(progress(), model, len(boxed)) as advance:
+                return evaluate_boxes(session, boxed, photos, bad=bad, advance=advance)
+        examples = _held_back(read_300w(dataset, len(session.manifest.skeleton), bad=bad), held_back, dataset)
         with advancing(progress(), model, len(examples)) as advance:
             return evaluate(session, examples, photos, batch_size=batch_size, bad=bad, advance=advance)
     finally:
         session.close()
 
 
+def _held_back(items: Sequence[Labelled], share: float | None, dataset: Path) -> Sequence[Labelled]:
+    """What training holds back of a folder; all of it where nothing is asked for."""
+    if share is None:
+        return items
+    held = split_by_photo(items, share)[1]
+    if not held:
+        raise InputError(f"{dataset}: training holds back none of its {len(items)} examples; ask for a larger share")
+    return held
+
+
 def _report(
     models: Sequence[str],
     dataset: Path,
-    evaluations: Sequence[Evaluation],
+    evaluations: Sequence[AnyEvaluation],
     differences: Sequence[Measure],
     skipped: Sequence[str],
     per_landmark: bool,
@@ -119,7 +156,7 @@ def _report(
     tables: list[dict[str, Any]] = []
     for model, evaluation in zip(models, evaluations, strict=True):
         tables.append({"model": model, **evaluation.to_dict()})
-        if per_landmark:
+        if per_landmark and isinstance(evaluation, Evaluation):
             errors = evaluation.landmarks_percent()
             tables[-1][f"landmarks_{evaluation.normalizer}_percent"] = {
                 name: None if error != error else round(error, 4) for name, error in errors.items()
@@ -133,6 +170,11 @@ def _report(
 
 def _sentence(models: Sequence[str], differences: Sequence[Measure]) -> str:
     """What the difference means: ``s.onnx costs 0.03 ± 0.02 points of NME against float.pt (+0.9 ± 0.6 %), paired``."""
+    if len(differences) == 1:
+        lost = differences[0].estimate
+        return (
+            f"{models[0]} finds {lost.value:+.2f} ± {lost.margin:.2f} points of the boxes less than {models[1]}, paired"
+        )
     points, relative = (measure.estimate for measure in differences)
     verb = "costs" if points.value >= 0 else "gains"
     return (
@@ -141,9 +183,10 @@ def _sentence(models: Sequence[str], differences: Sequence[Measure]) -> str:
     )
 
 
-def _print_measures(models: Sequence[str], evaluations: Sequence[Evaluation], skipped: int) -> None:
+def _print_measures(models: Sequence[str], evaluations: Sequence[AnyEvaluation], skipped: int) -> None:
     left_out = f", {skipped} left out" if skipped else ""
-    title = f"{len(evaluations[0].examples)} objects{left_out}; value and 95 % interval, %"
+    things = "objects" if isinstance(evaluations[0], Evaluation) else "photos"
+    title = f"{len(evaluations[0].examples)} {things}{left_out}; value and 95 % interval, %"
     table = Table(title=title, title_justify="left")
     table.add_column("measure")
     for model, evaluation in zip(models, evaluations, strict=True):

@@ -136,6 +136,9 @@ class BoxConfig:
         smallest: side in input pixels that is coded as 0.
         octaves: doublings of it up to the side that is coded as 1.
         spread: standard deviation of a box's Gaussian as a share of its mean side.
+        tight_down: from labelled boxes to tight ones around landmarks: how far down, as a share of the height.
+        tight_width: width of the tight box as a share of the labelled one's.
+        tight_height: height likewise.
         side_weight: weight of the error of the sides in the loss.
         min_label: labels with a lower score are not learnt, and not counted as background either.
         min_side: nor are those whose longer side is smaller, in input pixels.
@@ -148,6 +151,9 @@ class BoxConfig:
     smallest: float = 8.0
     octaves: float = 5.0
     spread: float = 0.1
+    tight_down: float = 0.0
+    tight_width: float = 1.0
+    tight_height: float = 1.0
     side_weight: float = 0.05
     min_label: float = 0.8
     min_side: float = 16.0
@@ -157,7 +163,7 @@ class BoxConfig:
     max_tiles: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("smallest", "octaves", "spread"):
+        for name in ("smallest", "octaves", "spread", "tight_width", "tight_height"):
             _check(getattr(self, name) > 0, f"[boxes] {name} must be positive, got {getattr(self, name)}")
         for name in ("side_weight", "min_side"):
             _check(getattr(self, name) >= 0, f"[boxes] {name} must not be negative, got {getattr(self, name)}")

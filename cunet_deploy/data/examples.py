@@ -15,7 +15,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
 from cunet_deploy.media import read_image
 
-__all__ = ["Example", "PhotoCache", "split_by_photo"]
+__all__ = ["Example", "Labelled", "PhotoCache", "split_by_photo"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,11 +132,14 @@ def _ranked(matches: Sequence[Matches]) -> tuple[FloatArray, NDArray[np.bool_], 
 
 
 def _ratio(counts: Sequence[tuple[int, int]]) -> Estimate:
+    """Sum of the firsts over that of the seconds; images that have nothing to count are left out."""
+
     def quotient(drawn: FloatArray) -> FloatArray:
         sums = drawn.sum(axis=1)
-        return np.asarray(np.where(sums[:, 1] > 0, sums[:, 0] / np.maximum(sums[:, 1], 1), np.nan))
+        return np.asarray(sums[:, 0] / sums[:, 1])
 
-    return bootstrap(np.array(counts, np.float64).reshape(-1, 2), quotient)
+    rows = np.array([row for row in counts if row[1] > 0], np.float64).reshape(-1, 2)
+    return bootstrap(rows, quotient) if len(rows) else Estimate(np.nan, np.nan, np.nan)
 
 
 def _inside(boxes: FloatArray, areas: FloatArray) -> FloatArray:
