@@ -172,9 +172,8 @@ def _sentence(models: Sequence[str], differences: Sequence[Measure]) -> str:
     """What the difference means: ``s.onnx costs 0.03 ± 0.02 points of NME against float.pt (+0.9 ± 0.6 %), paired``."""
     if len(differences) == 1:
         lost = differences[0].estimate
-        return (
-            f"{models[0]} finds {lost.value:+.2f} ± {lost.margin:.2f} points of the boxes less than {models[1]}, paired"
-        )
+        much = f"{lost.value:+.2f} ± {lost.margin:.2f} points"
+        return f"{models[0]} misses {much} of the boxes against {models[1]}, paired over the same photos"
     points, relative = (measure.estimate for measure in differences)
     verb = "costs" if points.value >= 0 else "gains"
     return (

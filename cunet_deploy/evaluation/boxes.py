@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cunet_deploy import metrics
 from cunet_deploy.data.examples import PhotoCache
@@ -103,23 +104,18 @@ def compare_boxes(evaluation: BoxEvaluation, reference: BoxEvaluation) -> list[M
         len(ours.truth) != len(theirs.truth) for ours, theirs in zip(evaluation.matches, reference.matches, strict=True)
     ):
         raise InputError("the two models were evaluated on different boxes; give them the same data and input size")
-    counts = np.array(
-        [
-            [
-                (match.truth < one.manifest.min_score).sum()
-                for one, match in zip((evaluation, reference), both, strict=True)
-            ]
-            + [len(both[0].truth)]
-            for both in zip(evaluation.matches, reference.matches, strict=True)
-        ],
-        np.float64,
-    )
+    both = zip(evaluation.matches, reference.matches, strict=True)
+    levels = (evaluation.manifest.min_score, reference.manifest.min_score)
+    counts = [
+        (*(int((match.truth < level).sum()) for match, level in zip(pair, levels, strict=True)), len(pair[0].truth))
+        for pair in both
+    ]
 
-    def difference(drawn: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def difference(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
         missed = drawn.sum(axis=1)
         return np.asarray((missed[:, 0] - missed[:, 1]) / np.maximum(missed[:, 2], 1))
 
-    points = metrics.bootstrap(counts, difference).scaled(100)
+    points = metrics.bootstrap(np.array(counts, np.float64), difference).scaled(100)
     return [Measure("recall_loss_percent_points", "recall lost", "points", points)]
 
 
