@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.skeletons import IBUG68, MPII16, SKELETONS, Skeleton, get_skeleton
+from cunet_deploy.skeletons import (
+    COCO17,
+    IBUG68,
+    LSP14,
+    MPII16,
+    SKELETONS,
+    Skeleton,
+    get_skeleton,
+    map_landmarks,
+)
 
 # Mirror images among the 68 landmarks. The partner of 59 is 55 and not 57, which is the middle of the lower lip.
 PAIRS = [
@@ -51,7 +60,56 @@ def test_lines_of_a_mirrored_object_are_lines_again(skeleton: Skeleton) -> None:
     assert {frozenset((int(order[a]), int(order[b]))) for a, b in skeleton.edges} == lines
 
 
-@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+@pytest.mark.parametrize("skeleton", [LSP14, COCO17], ids=lambda skeleton: skeleton.name)
+def test_body_landmarks_swap_exactly_left_and_right(skeleton: Skeleton) -> None:
+    other = {"left": "right", "right": "left"}
+    sides = [name.split("_", 1) for name in skeleton.landmarks]
+    expected = ["_".join([other.get(first, first), *rest]) for first, *rest in sides]
+    assert [skeleton.landmarks[index] for index in skeleton.flip_order] == expected
+
+
+def test_lsp14_has_the_order_of_the_data_set() -> None:
+    # http://sam.johnson.io/research/lsp.html, joints 1 to 14
+    assert LSP14.landmarks[:6] == tuple(
+        f"{side}_{part}"
+        for side, parts in (("right", ("ankle", "knee", "hip")), ("left", ("hip", "knee", "ankle")))
+        for part in parts
+    )
+    assert LSP14.landmarks[6] == "right_wrist"
+    assert LSP14.landmarks[11:] == ("left_wrist", "neck", "head_top")
+    # eval_pck.m: norm(gt(:, 10) - gt(:, 3)), counted from 1
+    assert LSP14.normalizers["torso"] == ((3 - 1,), (10 - 1,))
+
+
+def test_coco17_has_the_names_and_sigmas_of_coco() -> None:
+    # categories[0]["keypoints"] of person_keypoints_val2017.json
+    assert COCO17.landmarks[:5] == ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+    assert COCO17.landmarks[5:9] == ("left_shoulder", "right_shoulder", "left_elbow", "right_elbow")
+    assert COCO17.landmarks[15:] == ("left_ankle", "right_ankle")
+    # pycocotools.cocoeval.Params.setKpParams
+    of_cocoeval = [0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89]
+    assert COCO17.sigmas == pytest.approx([sigma / 10 for sigma in of_cocoeval])
+
+
+def test_a_skeleton_without_sigmas_is_written_as_before_there_were_any() -> None:
+    assert "sigmas" not in IBUG68.to_dict()
+    with pytest.raises(InputError, match="sigmas must be 2 positive numbers"):
+        Skeleton("pair", ("a", "b"), (), (), sigmas=(0.1,))
+
+
+def test_landmarks_of_one_skeleton_are_found_in_another_by_name() -> None:
+    points = np.arange(28.0).reshape(14, 2)
+    mapped = map_landmarks(points, LSP14, MPII16)
+    by_name = dict(zip(MPII16.landmarks, mapped, strict=True))
+    assert by_name["left_wrist"].tolist() == points[11].tolist()
+    assert by_name["upper_neck"].tolist() == points[12].tolist()  # LSP calls it neck
+    assert np.isnan(by_name["pelvis"]).all()
+    assert map_landmarks(mapped, MPII16, LSP14).tolist() == points.tolist()
+    with pytest.raises(InputError, match="no landmark in common"):
+        map_landmarks(points, LSP14, IBUG68)
+
+
+@pytest.mark.parametrize("skeleton", [IBUG68, MPII16], ids=lambda skeleton: skeleton.name)
 def test_a_normalizer_has_the_same_length_in_the_mirror(skeleton: Skeleton) -> None:
     order = skeleton.flip_order
     for groups in skeleton.normalizers.values():

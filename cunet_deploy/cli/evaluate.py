@@ -22,7 +22,7 @@ from cunet_deploy.cli._options import (
 from cunet_deploy.cli._report import advancing, interval, json_report, results
 from cunet_deploy.data.examples import Labelled, PhotoCache, split_by_photo
 from cunet_deploy.data.faces import read_boxed
-from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation import Evaluation, Measure, compare, evaluate, open_model
 from cunet_deploy.evaluation.boxes import BoxEvaluation, compare_boxes, evaluate_boxes
@@ -68,9 +68,10 @@ def command(
 
     MODEL is a checkpoint (.pt, float or quantized), a bundle folder, an .onnx or .engine file or the name of a released
     model; all go through the same code on the same photos. --backend is of MODEL, not of the one it is compared to.
-    DATASET is a folder of the 300-W layout: NAME.jpg beside NAME.pts. Each object is cropped around its tight landmark
-    box by the model's own rule. For a model that finds boxes it is a folder of photos with a faces.json of all boxes in
-    them, and whole photos are looked at.
+    DATASET is a folder of labelled photos: of the 300-W layout (NAME.jpg beside NAME.pts) or of Leeds Sports Pose
+    (joints.mat beside images). FOLDER#test is the part that its splits.json calls test, FOLDER#test:clean what is in
+    both parts. Each object is cropped around its tight landmark box by the model's own rule. For a model that finds
+    boxes it is a folder of photos with a faces.json of all boxes in them, and whole photos are looked at.
 
     \b
     Example:
@@ -128,7 +129,7 @@ def _evaluate(
             boxed = _held_back(read_boxed(dataset, bad), held_back, dataset)
             with advancing(progress(), model, len(boxed)) as advance:
                 return evaluate_boxes(session, boxed, photos, bad=bad, advance=advance)
-        examples = _held_back(read_300w(dataset, len(session.manifest.skeleton), bad=bad), held_back, dataset)
+        examples = _held_back(read_examples(dataset, session.manifest.skeleton, bad=bad), held_back, dataset)
         with advancing(progress(), model, len(examples)) as advance:
             return evaluate(session, examples, photos, batch_size=batch_size, bad=bad, advance=advance)
     finally:

@@ -181,17 +181,18 @@ class DataConfig:
     """Where the examples are.
 
     Attributes:
-        train: folders below ``--data`` to train on.
+        train: folders below ``--data`` to train on; ``FOLDER#NAME`` is a part of one (see `cunet_deploy.data.readers`).
         validation_fraction: share of the photos of ``train`` that is held back to show progress.
-        layout: how the folders are laid out; "300w" is NAME.jpg beside NAME.pts; for networks that find boxes "faces":
-            photos and a ``faces.json`` of all boxes in them (see `cunet_deploy.data.faces`).
+        layout: how the folders are laid out; "300w" is NAME.jpg beside NAME.pts, "lsp" is the ``joints.mat`` of Leeds
+            Sports Pose or its extended set beside ``images``; for networks that find boxes "faces": photos and a
+            ``faces.json`` of all boxes in them (see `cunet_deploy.data.faces`).
         background: further folders below ``--data`` whose photos show what is not to be found; with "faces" only.
         licence: what the data allows; written into checkpoint, bundle and card.
     """
 
     train: tuple[str, ...] = ()
     validation_fraction: float = 0.05
-    layout: Literal["300w", "faces"] = "300w"
+    layout: Literal["300w", "lsp", "faces"] = "300w"
     background: tuple[str, ...] = ()
     licence: str = "unknown"
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache
-from cunet_deploy.data.ibug import IMAGE_SUFFIXES, read_300w
+from cunet_deploy.data.ibug import IMAGE_SUFFIXES
+from cunet_deploy.data.readers import find_layout, read_examples, split_name
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import Crop, CropRule
 from cunet_deploy.manifest import Manifest
@@ -79,17 +80,18 @@ class Photos:
 def list_photos(folder: Path, manifest: Manifest, limit: int) -> Photos:
     """Up to ``limit`` objects of a folder, evenly spread over its files in order of name.
 
-    A folder with ``.pts`` files gives crops of the labelled boxes. In any other each picture is taken as showing one
-    object that fills it: its middle square is the crop.
+    A data set with labels, or a part of it (see `cunet_deploy.data.readers`), gives crops of the labelled boxes. In any
+    other folder each picture is taken as showing one object that fills it: its middle square is the crop.
 
     Raises:
         InputError: the folder is missing or holds no picture, or a label file cannot be read.
     """
-    if not folder.is_dir():
+    place = split_name(folder)[0]
+    if not place.is_dir():
         raise InputError(f"{folder}: is not a folder; expected photos, with .pts files beside them or cropped already")
     rule = CropRule(manifest.crop.size, manifest.crop.padding)
-    if next(folder.glob("*.pts"), None) is not None:
-        return Photos(tuple(_spread(read_300w(folder, len(manifest.skeleton)), limit)), rule)
+    if find_layout(place) is not None:
+        return Photos(tuple(_spread(read_examples(folder, manifest.skeleton), limit)), rule)
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise InputError(f"{folder}: holds no picture ({', '.join(IMAGE_SUFFIXES)})")

@@ -17,15 +17,19 @@ from cunet_deploy.metrics.landmarks import (
     normalizer_names,
     object_errors,
 )
+from cunet_deploy.metrics.pose import Closeness, closeness, correct_joints
 
 __all__ = [
     "BOX",
     "RESAMPLES",
     "THRESHOLD",
+    "Closeness",
     "Estimate",
     "auc_parts",
     "bootstrap",
     "bootstrap_mean",
+    "closeness",
+    "correct_joints",
     "failures",
     "landmark_errors",
     "normalized_errors",

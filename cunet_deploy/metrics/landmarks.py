@@ -50,8 +50,9 @@ def normalizer_lengths(truth: ArrayLike, skeleton: Skeleton, normalizer: str | N
         normalizer: one of `normalizer_names`; ``None`` is the first of them.
 
     Returns:
-        (N,) pixels; NaN where a landmark that the normalizer needs is not labelled, or where the length is zero. The
-        box is that of the labelled landmarks.
+        (N,) pixels; NaN where a landmark that the normalizer needs is not labelled, or where the length is zero. In
+        place of a missing landmark the normalizer's mirror image counts: for the torso of a body, from the right hip to
+        the left shoulder, the other diagonal. The box is that of the labelled landmarks.
 
     Raises:
         InputError: the skeleton has no such normalizer, or the labels have another shape.
@@ -64,8 +65,10 @@ def normalizer_lengths(truth: ArrayLike, skeleton: Skeleton, normalizer: str | N
         low = np.where(labelled, points, np.inf).min(axis=1)
         lengths = np.sqrt((high - low).clip(0).prod(axis=1))
     elif normalizer in skeleton.normalizers:
-        first, second = (points[:, list(group)].mean(axis=1) for group in skeleton.normalizers[normalizer])
-        lengths = np.linalg.norm(first - second, axis=1)
+        groups = skeleton.normalizers[normalizer]
+        lengths = _between(points, groups)
+        # Mirrored, a diagonal of the body is the other diagonal; what is symmetric stays what it was.
+        lengths = np.where(np.isnan(lengths), _between(points[:, skeleton.flip_order], groups), lengths)
     else:
         names = ", ".join(normalizer_names(skeleton))
         raise InputError(f"skeleton {skeleton.name} has no normalizer {normalizer!r}; known: {names}")
@@ -127,6 +130,12 @@ def failures(errors: ArrayLike, threshold: float = THRESHOLD) -> FloatArray:
     """(N,) errors of objects to 1 where it is above the threshold and 0 elsewhere; NaN stays NaN."""
     errors = np.asarray(errors, np.float64)
     return np.where(np.isnan(errors), np.nan, errors > _positive(threshold))
+
+
+def _between(points: FloatArray, groups: tuple[tuple[int, ...], tuple[int, ...]]) -> FloatArray:
+    """(N,) distances between the centroids of two groups of (N, K, 2) landmarks."""
+    first, second = (points[:, list(group)].mean(axis=1) for group in groups)
+    return np.asarray(np.linalg.norm(first - second, axis=1))
 
 
 def _mean_of_known(values: FloatArray, axis: int) -> FloatArray:

@@ -23,7 +23,7 @@ import torch
 
 from cunet_deploy._files import atomic_path, write_text_atomic
 from cunet_deploy.checkpoint import read_tensors
-from cunet_deploy.config import Config
+from cunet_deploy.config import Config, parse_config
 from cunet_deploy.errors import InputError
 
 __all__ = ["RunFolder"]
@@ -105,7 +105,7 @@ class RunFolder:
         table = read_tensors(self.state, "training state")
         if not isinstance(table, dict) or not {"config", "phase", "zero_points", "rows", "origin"} <= set(table):
             raise InputError(f"{self.state}: is not the state of a training run; start a run in another folder")
-        if table["config"] != config.to_dict():
+        if parse_config(table["config"]) != config:  # parsed: keys that came later have their defaults
             raise InputError(
                 f"{self.state}: belongs to another configuration; resume with {self.path / 'config.toml'}, and with "
                 "the --bits that it was started with, or start a new run in another folder"

@@ -14,10 +14,11 @@ from cunet_deploy.config import Config
 from cunet_deploy.data.augment import Augmenter
 from cunet_deploy.data.batches import plain_batches, training_batches
 from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
-from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.data.readers import read_examples
+from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
-from cunet_deploy.metrics import normalized_errors
+from cunet_deploy.metrics import closeness, correct_joints, normalized_errors
 from cunet_deploy.runtime.sessions.base import Session
 from cunet_deploy.skeletons import get_skeleton
 from cunet_deploy.train.loss import Targets, make_targets, total_loss
@@ -59,8 +60,11 @@ class LandmarkTask(Task):
         Raises:
             InputError: a file is bad.
         """
-        count, photos = len(get_skeleton(config.skeleton)), PhotoCache()
-        found = [example for name in config.data.train for example in read_300w(data / name, count, bad=bad)]
+        layout = config.data.layout
+        if layout == "faces":
+            raise InputError('[data] layout "faces" has boxes and no landmarks; use skeleton = "box"')
+        skeleton, photos = get_skeleton(config.skeleton), PhotoCache()
+        found = [example for name in config.data.train for example in read_examples(data / name, skeleton, layout, bad)]
         readable = photos.check((example.image for example in found), bad)
         return cls(config, [example for example in found if example.image in readable], photos)
 
@@ -102,7 +106,7 @@ class LandmarkTask(Task):
         return total_loss(heatmaps, targets, self._config)
 
     def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
-        """Mean normalized error, in percent, of the held-back examples."""
+        """Of the held-back examples, in percent: of bodies the share of correct joints, else the mean error."""
         images: list[NDArray[np.uint8]] = []
         found: list[NDArray[np.float64]] = []
         true: list[NDArray[np.float64]] = []
@@ -113,7 +117,10 @@ class LandmarkTask(Task):
             found.extend(map_to_input(points, stride))
             true.extend(batch.points)
         contact_sheet(images[:SHEET], found[:SHEET], true[:SHEET], sheet)
-        errors = normalized_errors(np.stack(found), np.stack(true), self._skeleton)
+        errors, close = normalized_errors(np.stack(found), np.stack(true), self._skeleton), closeness(self._skeleton)
+        if close is not None:
+            share = np.nanmean(correct_joints(errors, close.threshold))
+            return {close.key: round(100 * float(share), 4)}
         return {"nme_percent": round(100 * float(np.nanmean(errors)), 4)}
 
     def choose_min_score(self, session: Session) -> float:
