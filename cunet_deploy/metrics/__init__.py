@@ -17,25 +17,44 @@ from cunet_deploy.metrics.landmarks import (
     normalizer_names,
     object_errors,
 )
-from cunet_deploy.metrics.pose import Closeness, closeness, correct_joints
+from cunet_deploy.metrics.oks import OKS_THRESHOLDS, PeopleInImage, object_similarity, oks_average_precision
+from cunet_deploy.metrics.pose import (
+    Closeness,
+    closeness,
+    correct_joints,
+    counted_joints,
+    curve_parts,
+    joint_shares,
+    paired_share_difference,
+    share,
+)
 
 __all__ = [
     "BOX",
+    "OKS_THRESHOLDS",
     "RESAMPLES",
     "THRESHOLD",
     "Closeness",
     "Estimate",
+    "PeopleInImage",
     "auc_parts",
     "bootstrap",
     "bootstrap_mean",
     "closeness",
     "correct_joints",
+    "counted_joints",
+    "curve_parts",
     "failures",
+    "joint_shares",
     "landmark_errors",
     "normalized_errors",
     "normalizer_lengths",
     "normalizer_names",
     "object_errors",
+    "object_similarity",
+    "oks_average_precision",
     "paired_difference",
     "paired_relative_difference",
+    "paired_share_difference",
+    "share",
 ]

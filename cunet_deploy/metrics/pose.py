@@ -3,7 +3,10 @@
 A joint is *correct* when it lies within a share of a length of the same person from its label: 0.2 of the torso
 (PCK@0.2, after Sapp and Taskar, CVPR 2013) or 0.5 of the head (PCKh@0.5, Andriluka et al., CVPR 2014). PCK is the share
 of the labelled joints of a whole data set that are correct; joints without a label, and people without that length, do
-not count.
+not count. It is what the published scripts compute: ``eval_pck.m`` for LSP, where everybody has all joints, and
+``evaluate`` of the MPII data set in HRNet (``lib/dataset/mpii.py``), which leaves pelvis and thorax out of the mean.
+
+Intervals come from drawing people, not joints: the joints of a person succeed and fail together.
 """
 
 from __future__ import annotations
@@ -13,9 +16,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cunet_deploy.errors import InputError
+from cunet_deploy.metrics.estimates import Estimate, bootstrap
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["Closeness", "closeness", "correct_joints"]
+__all__ = [
+    "Closeness",
+    "closeness",
+    "correct_joints",
+    "counted_joints",
+    "curve_parts",
+    "joint_shares",
+    "paired_share_difference",
+    "share",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -35,8 +49,8 @@ class Closeness(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Name with its unit, such as ``pck_20_percent``."""
-        return f"{self.name}_{round(100 * self.threshold)}_percent"
+        """Name, such as ``pck_20``: of a hundred parts of the normalizer."""
+        return f"{self.name}_{round(100 * self.threshold)}"
 
     @property
     def title(self) -> str:
@@ -46,13 +60,84 @@ class Closeness(NamedTuple):
 
 _OF_NORMALIZER = {"torso": Closeness("pck", "torso", 0.2), "head": Closeness("pckh", "head", 0.5)}
 
+_NOT_COUNTED = ("pelvis", "thorax")
+"""Joints of MPII that nobody sees, and that its evaluation leaves out of the mean."""
+
+_STEP = 0.01
+"""Between the thresholds of a curve, in units of the normalizer, as the published scripts have it."""
+
 
 def closeness(skeleton: Skeleton) -> Closeness | None:
     """When a joint of a body skeleton is correct, by its default normalizer; ``None`` for what is no body."""
     return _OF_NORMALIZER.get(next(iter(skeleton.normalizers), ""))
 
 
+def counted_joints(skeleton: Skeleton) -> NDArray[np.bool_]:
+    """(K,) which joints count in the mean over joints."""
+    return np.array([name not in _NOT_COUNTED for name in skeleton.landmarks], np.bool_)
+
+
 def correct_joints(errors: ArrayLike, threshold: float) -> FloatArray:
     """(N, K) normalized errors to 1 where a joint is correct and 0 where not; NaN stays NaN."""
     errors = np.asarray(errors, np.float64)
     return np.where(np.isnan(errors), np.nan, errors <= threshold)
+
+
+def curve_parts(errors: ArrayLike, threshold: float) -> FloatArray:
+    """What each joint adds to the area under the curve of PCK over thresholds from 0 to ``threshold``.
+
+    The area is that of the published scripts: by the trapezoidal rule through thresholds 0.01 apart, divided by the
+    largest one. It is the mean of these parts, as PCK is the mean of `correct_joints`.
+
+    Args:
+        errors: (N, K) normalized errors; NaN stays NaN.
+        threshold: upper end of the curve.
+    """
+    errors = np.asarray(errors, np.float64)
+    steps = round(threshold / _STEP)
+    # compared with the same decimals as a person would write, so that an error of 0.07 is within 0.07
+    first = np.searchsorted(np.round(np.arange(steps + 1) * _STEP, 10), np.nan_to_num(errors, nan=np.inf))
+    areas = np.concatenate([[1.0], 1 - (np.arange(1, steps + 1) - 0.5) / steps, [0.0]])
+    return np.where(np.isnan(errors), np.nan, areas[first])
+
+
+def share(parts: ArrayLike) -> Estimate:
+    """The mean of (N, K) numbers of joints over a data set, and its interval over people; NaN does not count.
+
+    Raises:
+        InputError: nothing counts.
+    """
+    return bootstrap(_sums(parts), lambda drawn: _ratio(drawn))
+
+
+def joint_shares(parts: ArrayLike) -> FloatArray:
+    """(N, K) numbers of joints to the (K,) mean of each joint; NaN for one that is never labelled."""
+    parts = np.asarray(parts, np.float64)
+    known = ~np.isnan(parts)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, parts, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def paired_share_difference(parts: ArrayLike, reference: ArrayLike) -> Estimate:
+    """`share` of some numbers minus that of a reference on the same joints, paired by person.
+
+    Raises:
+        InputError: the joints are not the same ones, or none counts.
+    """
+    ours, theirs = np.asarray(parts, np.float64), np.asarray(reference, np.float64)
+    if ours.shape != theirs.shape or (np.isnan(ours) != np.isnan(theirs)).any():
+        raise InputError("joints of different people cannot be paired; expected the same people in order")
+    return bootstrap(_sums(ours - theirs), lambda drawn: _ratio(drawn))
+
+
+def _sums(parts: ArrayLike) -> FloatArray:
+    """(M, 2) sum and count of the numbers of each person who has any."""
+    parts = np.asarray(parts, np.float64)
+    known = ~np.isnan(parts)
+    rows = np.stack([np.where(known, parts, 0).sum(axis=1), known.sum(axis=1)], axis=1)
+    return np.asarray(rows[rows[:, 1] > 0], np.float64)
+
+
+def _ratio(drawn: FloatArray) -> FloatArray:
+    sums = drawn.sum(axis=1)
+    return np.asarray(sums[:, 0] / sums[:, 1])

@@ -120,7 +120,7 @@ class LandmarkTask(Task):
         errors, close = normalized_errors(np.stack(found), np.stack(true), self._skeleton), closeness(self._skeleton)
         if close is not None:
             share = np.nanmean(correct_joints(errors, close.threshold))
-            return {close.key: round(100 * float(share), 4)}
+            return {f"{close.key}_percent": round(100 * float(share), 4)}
         return {"nme_percent": round(100 * float(np.nanmean(errors)), 4)}
 
     def choose_min_score(self, session: Session) -> float:
