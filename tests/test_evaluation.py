@@ -7,15 +7,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from bodies import write_lspet
 from numpy.typing import NDArray
 
+from cunet_deploy import metrics
 from cunet_deploy.data.examples import Example, PhotoCache
+from cunet_deploy.data.lsp import read_lsp
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation import Evaluation, compare, evaluate
+from cunet_deploy.evaluation.gallery import worst_objects, worst_sheet
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, encode, input_to_map
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.skeletons import IBUG68
+from cunet_deploy.skeletons import IBUG68, LSP14, MPII16, map_landmarks
 
 MANIFEST = Manifest(
     "toy", IBUG68, CropRule(128, 1.4), 4, Decoder(), 8, 8, 0.3, "none", ("drawn",), 17, "test", "0" * 64
@@ -148,7 +152,7 @@ def test_a_network_that_returns_nan_is_reported_rather_than_scored(examples: lis
 
 def at(examples: list[Example], moved: float) -> Evaluation:
     points = np.stack([example.points for example in examples]) + np.array([moved, 0])
-    return Evaluation(MANIFEST, "toy", tuple(examples), points)
+    return Evaluation(MANIFEST, "toy", tuple(examples), points, np.ones(points.shape[:2]))
 
 
 def test_a_model_that_is_twice_as_wrong_is_100_percent_worse(examples: list[Example]) -> None:
@@ -166,7 +170,7 @@ def test_models_are_compared_on_the_same_objects_only(examples: list[Example]) -
 def test_models_of_different_landmarks_are_not_compared(examples: list[Example]) -> None:
     ours = at(examples, 1)
     mirrored = replace(IBUG68, name="mirrored", landmarks=IBUG68.landmarks[::-1])
-    theirs = Evaluation(replace(MANIFEST, skeleton=mirrored), "toy", ours.examples, ours.points)
+    theirs = replace(ours, manifest=replace(MANIFEST, skeleton=mirrored))
     with pytest.raises(InputError, match="different landmarks"):
         compare(ours, theirs)
 
@@ -176,3 +180,101 @@ def test_a_report_has_its_units_in_the_keys(examples: list[Example]) -> None:
     assert table["objects"] == 3
     for key in ("nme_outer_eye_percent", "nme_pupil_percent", "nme_box_percent", "auc_outer_eye_percent"):
         assert set(table[key]) == {"value", "ci95_low", "ci95_high"}
+
+
+POSE = replace(MANIFEST, skeleton=LSP14, crop=CropRule(128, 1.25))
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> list[Example]:
+    """Four people, each with two joints that are not labelled."""
+    labels = write_lspet(tmp_path / "lspet", 4, unlabelled=2)
+    examples = read_lsp(tmp_path / "lspet")
+    assert all(np.isnan(points).any(axis=1).sum() == 2 for points in labels)
+    return examples
+
+
+def moved_joints(people: list[Example], joint: int, shift: float) -> Evaluation:
+    """All joints right but one of the first person, which is off by ``shift`` torsos."""
+    points = np.nan_to_num(np.stack([example.points for example in people]))
+    length = metrics.normalizer_lengths(people[0].points[None], LSP14)[0]
+    points[0, joint, 0] += shift * length
+    return Evaluation(POSE, "toy", tuple(people), points, np.ones(points.shape[:2]))
+
+
+def test_bodies_are_measured_by_the_share_of_correct_joints(people: list[Example]) -> None:
+    joint = int(np.flatnonzero(np.isfinite(people[0].points).all(axis=1))[0])
+    evaluation = moved_joints(people, joint, 0.15)
+    values = {measure.key: measure.estimate.value for measure in evaluation.measures()}
+    assert values["pck_20_percent"] == 100
+    assert values["pck_10_percent"] == pytest.approx(100 * 47 / 48)
+    assert values["auc_pck_20_percent"] == pytest.approx(100 * (47 + 5.5 / 20) / 48)
+    assert "nme_torso_percent" not in values
+    assert evaluation.landmark_key == "landmarks_pck_20_percent"
+    far = moved_joints(people, joint, 0.3)
+    labelled = sum(np.isfinite(example.points[joint]).all() for example in people)
+    assert far.landmarks_percent()[LSP14.landmarks[joint]] == pytest.approx(100 * (1 - 1 / labelled))
+
+
+def test_what_eight_bits_cost_is_said_in_points_of_pck(people: list[Example]) -> None:
+    joint = int(np.flatnonzero(np.isfinite(people[0].points).all(axis=1))[0])
+    (lost,) = compare(moved_joints(people, joint, 0.3), moved_joints(people, joint, 0.1))
+    assert (lost.key, lost.unit) == ("pck_20_lost_percent_points", "points")
+    assert lost.estimate.value == pytest.approx(100 / 48)
+    assert lost.estimate.low == 0
+
+
+def test_a_labelled_head_is_the_unit_of_pckh(people: list[Example]) -> None:
+    heads = [Example(e.image, map_landmarks(e.points, LSP14, MPII16), e.photo, sizes={"head": 40.0}) for e in people]
+    points = np.nan_to_num(np.stack([example.points for example in heads]))
+    wrist = MPII16.landmarks.index("left_wrist")
+    for row in points:
+        row[wrist, 0] += 30  # more than half of 40
+        row[MPII16.landmarks.index("right_ankle"), 0] += 19
+    manifest = replace(POSE, skeleton=MPII16)
+    evaluation = Evaluation(manifest, "toy", tuple(heads), points, np.ones(points.shape[:2]))
+    assert evaluation.landmarks_percent()["left_wrist"] == 0
+    assert evaluation.landmarks_percent()["right_ankle"] == 100
+
+
+def test_average_precision_is_measured_where_areas_are_known(people: list[Example]) -> None:
+    with_areas = tuple(replace(example, sizes={"area": 5000.0}) for example in people)
+    evaluation = replace(moved_joints(people, 0, 0), examples=with_areas)
+    values = {measure.key: measure.estimate.value for measure in evaluation.measures()}
+    assert values["oks_ap_percent"] == pytest.approx(100)
+    assert values["oks_ar_percent"] == pytest.approx(100)
+    assert "oks_ap_percent" not in {measure.key for measure in moved_joints(people, 0, 0).measures()}
+
+
+def test_the_flip_test_of_a_symmetric_network_changes_nothing(people: list[Example]) -> None:
+    @dataclass
+    class Symmetric(KnowingNetwork):
+        """Answers for the mirror image of a crop with the mirrored maps."""
+
+        def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            if not self.seen or len(self.seen) % 2 == 0:
+                self.maps = super().run(images)
+                return self.maps
+            np.testing.assert_array_equal(images, self.seen[-1][:, :, ::-1])
+            self.seen.append(images[:0])
+            return self.maps[:, LSP14.flip_order, :, ::-1]
+
+    once = evaluate(KnowingNetwork(people, manifest=POSE), people, PhotoCache())
+    both = evaluate(Symmetric(people, manifest=POSE), people, PhotoCache(), flip_test=True)
+    np.testing.assert_allclose(both.points, once.points, atol=1e-5)
+    assert both.to_dict()["flip_test"] is True
+
+
+def test_the_worst_come_first_in_the_gallery(people: list[Example]) -> None:
+    joint = int(np.flatnonzero(np.isfinite(people[2].points).all(axis=1))[0])
+    evaluation = moved_joints(people, joint, 0)
+    evaluation.points[2, joint] += 500  # far outside the photo
+    evaluation.points[1] += 2
+    assert worst_objects(evaluation, 2) == [2, 1]
+    sheet = worst_sheet(evaluation, PhotoCache(), 3)
+    assert sheet.shape == (256, 3 * 256, 3)
+
+
+def test_of_faces_the_largest_mean_errors_are_the_worst(examples: list[Example]) -> None:
+    evaluation = evaluate(KnowingNetwork(examples, moved=(3, 4)), examples, PhotoCache())
+    assert worst_objects(evaluation, 3) == [0, 1, 2]  # the same shift is most of the smallest face

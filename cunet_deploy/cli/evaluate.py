@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import cv2
 from rich.table import Table
 
+from cunet_deploy._files import atomic_path
 from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.cli._options import (
     backend_options,
@@ -26,6 +29,7 @@ from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation import Evaluation, Measure, compare, evaluate, open_model
 from cunet_deploy.evaluation.boxes import BoxEvaluation, compare_boxes, evaluate_boxes
+from cunet_deploy.evaluation.gallery import worst_sheet
 from cunet_deploy.runtime.sessions.base import Session
 
 __all__ = ["command"]
@@ -45,7 +49,19 @@ AnyEvaluation = Evaluation | BoxEvaluation
     metavar="SHARE",
     help="Only the photos that training with validation_fraction = SHARE holds back.",
 )
-@click.option("--per-landmark", is_flag=True, help="Show the mean error of each landmark too.")
+@click.option("--per-landmark", is_flag=True, help="Show the error of each landmark too; of bodies the correct share.")
+@click.option("--flip-test", is_flag=True, help="Average the maps of each crop and its mirror image: twice the work.")
+@click.option(
+    "--worst", type=click.IntRange(1), metavar="N", help="Draw the N objects with the largest errors into -o."
+)
+@click.option(
+    "-o",
+    "--out",
+    "sheet",
+    metavar="SHEET.png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Picture for --worst: labels blue, found landmarks yellow.",
+)
 @backend_options
 @threads_option
 @json_option
@@ -58,6 +74,9 @@ def command(
     skip_bad: bool,
     held_back: float | None,
     per_landmark: bool,
+    flip_test: bool,
+    worst: int | None,
+    sheet: Path | None,
     backend: str | None,
     trust: bool,
     threads: int | None,
@@ -76,10 +95,13 @@ def command(
     \b
     Example:
       cunet-deploy evaluate face68-s 300w/helen/testset --against runs/s/float.pt --json report.json
+      cunet-deploy evaluate pose lspet#test:clean --flip-test --worst 24 -o sheet.png
     """
+    if (worst is None) != (sheet is None) or (sheet is not None and sheet.suffix.lower() not in (".png", ".jpg")):
+        raise InputError("--worst N and -o SHEET.png go together: give both, or neither")
     bad: list[str] | None = [] if skip_bad else None
     photos, models = PhotoCache(1 << 30), [model] if against is None else [model, against]
-    with json_report(json_path, overwrite=overwrite) as write:
+    with json_report(json_path, overwrite=overwrite) as write, _sheet(sheet, overwrite=overwrite) as draw:
         if not model.endswith(".pt"):
             backend = resolve_backend(model, backend, threads)
         evaluations = [
@@ -88,7 +110,7 @@ def command(
                 name,
                 dataset,
                 photos,
-                batch_size,
+                partial(evaluate, batch_size=batch_size, flip_test=flip_test, bad=bad),
                 held_back,
                 bad,
             )
@@ -98,6 +120,7 @@ def command(
         for message in skipped:
             click.echo(f"skipped: {message}", err=True)
         differences = _compare(*evaluations) if against is not None else []
+        draw(evaluations[0], photos, worst or 0)
         write(_report(models, dataset, evaluations, differences, skipped, per_landmark))
     _print_measures(models, evaluations, len(skipped))
     if differences:
@@ -119,7 +142,7 @@ def _evaluate(
     model: str,
     dataset: Path,
     photos: PhotoCache,
-    batch_size: int,
+    measured: Callable[..., Evaluation],
     held_back: float | None,
     bad: list[str] | None,
 ) -> AnyEvaluation:
@@ -131,9 +154,26 @@ def _evaluate(
                 return evaluate_boxes(session, boxed, photos, bad=bad, advance=advance)
         examples = _held_back(read_examples(dataset, session.manifest.skeleton, bad=bad), held_back, dataset)
         with advancing(progress(), model, len(examples)) as advance:
-            return evaluate(session, examples, photos, batch_size=batch_size, bad=bad, advance=advance)
+            return measured(session, examples, photos, advance=advance)
     finally:
         session.close()
+
+
+@contextlib.contextmanager
+def _sheet(path: Path | None, *, overwrite: bool) -> Iterator[Callable[[AnyEvaluation, PhotoCache, int], None]]:
+    """Give a function that draws the worst objects into ``path``; it does nothing when there is none."""
+    if path is None:
+        yield lambda evaluation, photos, count: None
+        return
+    with atomic_path(path, overwrite=overwrite) as temporary:
+
+        def draw(evaluation: AnyEvaluation, photos: PhotoCache, count: int) -> None:
+            if not isinstance(evaluation, Evaluation):
+                raise InputError("--worst draws landmarks, and this model finds boxes; leave it out")
+            picture = worst_sheet(evaluation, photos, count)
+            temporary.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
+
+        yield draw
 
 
 def _held_back(items: Sequence[Labelled], share: float | None, dataset: Path) -> Sequence[Labelled]:
@@ -159,7 +199,7 @@ def _report(
         tables.append({"model": model, **evaluation.to_dict()})
         if per_landmark and isinstance(evaluation, Evaluation):
             errors = evaluation.landmarks_percent()
-            tables[-1][f"landmarks_{evaluation.normalizer}_percent"] = {
+            tables[-1][evaluation.landmark_key] = {
                 name: None if error != error else round(error, 4) for name, error in errors.items()
             }
     report: dict[str, Any] = {"dataset": str(dataset), "skipped": list(skipped), **tables[0]}
@@ -171,8 +211,12 @@ def _report(
 
 def _sentence(models: Sequence[str], differences: Sequence[Measure]) -> str:
     """What the difference means: ``s.onnx costs 0.03 ± 0.02 points of NME against float.pt (+0.9 ± 0.6 %), paired``."""
+    lost = differences[0].estimate
+    if differences[0].title.startswith("PCK"):
+        verb, name = "costs" if lost.value >= 0 else "gains", differences[0].title.removesuffix(" lost")
+        much = f"{abs(lost.value):.2f} ± {lost.margin:.2f} points of {name}"
+        return f"{models[0]} {verb} {much} against {models[1]}, paired over the same people"
     if len(differences) == 1:
-        lost = differences[0].estimate
         much = f"{lost.value:+.2f} ± {lost.margin:.2f} points"
         return f"{models[0]} misses {much} of the boxes against {models[1]}, paired over the same photos"
     points, relative = (measure.estimate for measure in differences)
@@ -197,7 +241,9 @@ def _print_measures(models: Sequence[str], evaluations: Sequence[AnyEvaluation],
 
 
 def _print_landmarks(evaluation: Evaluation) -> None:
-    table = Table(title=f"mean error of each landmark, % of {evaluation.normalizer}", title_justify="left")
+    close = evaluation.closeness
+    what = f"{close.title} of each joint, %" if close else f"mean error of each landmark, % of {evaluation.normalizer}"
+    table = Table(title=what, title_justify="left")
     table.add_column("landmark")
     table.add_column("%", justify="right")
     for name, error in evaluation.landmarks_percent().items():

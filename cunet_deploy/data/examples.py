@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -27,16 +27,23 @@ class Example:
         points: (K, 2) landmarks, x then y, 0-based pixels; NaN where a landmark is not labelled.
         photo: identifies the photo, which may hold several objects; splits keep a photo together.
         others: (M, 4) xyxy boxes of the objects in the photo, labelled or not, as far as its folder lists them.
+        given: (4,) xyxy box that came with the labels, in place of the tight one around them.
+        sizes: what else came with the labels: "head", the length in pixels that stands in for the skeleton's normalizer
+            of that name; "area" of the object in square pixels.
     """
 
     image: Path
     points: NDArray[np.float64]
     photo: str
     others: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    given: NDArray[np.float64] | None = None
+    sizes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def box(self) -> NDArray[np.float64]:
-        """(4,) tight xyxy box around the labelled landmarks."""
+        """(4,) xyxy box: the given one, else the tight one around the labelled landmarks."""
+        if self.given is not None:
+            return self.given
         return landmark_boxes(self.points[np.isfinite(self.points).all(axis=1)])
 
 

@@ -1,3 +1,4 @@
-from cunet_deploy.evaluation.landmarks import Evaluation, Measure, compare, evaluate, open_model
+from cunet_deploy.evaluation.landmarks import Evaluation, compare, evaluate, open_model
+from cunet_deploy.evaluation.measure import Measure
 
 __all__ = ["Evaluation", "Measure", "compare", "evaluate", "open_model"]

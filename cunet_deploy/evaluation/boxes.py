@@ -13,7 +13,7 @@ from cunet_deploy import metrics
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.errors import InputError
-from cunet_deploy.evaluation.landmarks import Measure
+from cunet_deploy.evaluation.measure import Measure
 from cunet_deploy.geometry import whole_image
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.metrics.boxes import OVERLAP, Matches, average_precision, match_boxes, precision, recall

@@ -20,32 +20,16 @@ from cunet_deploy import metrics
 from cunet_deploy._optional import require
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.evaluation.bodies import body_measures, joints_lost, joints_percent, similarity_measures
+from cunet_deploy.evaluation.measure import Measure
 from cunet_deploy.geometry import Crop
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.metrics import Estimate
-from cunet_deploy.parity import locate_in_crops
 from cunet_deploy.runtime.preprocess import sample
 from cunet_deploy.runtime.sessions import open_session
 from cunet_deploy.runtime.sessions.base import Session
 
-__all__ = ["Evaluation", "Measure", "compare", "evaluate", "open_model"]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One line of a report.
-
-    Attributes:
-        key: name with its unit, as JSON stores it.
-        title: name for people.
-        unit: "%" or "points" (percentage points).
-        estimate: in that unit.
-    """
-
-    key: str
-    title: str
-    unit: str
-    estimate: Estimate
+__all__ = ["Evaluation", "compare", "evaluate", "open_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +41,16 @@ class Evaluation:
         backend: what ran it.
         examples: the N objects.
         points: (N, K, 2) predictions in pixels of each photo.
+        scores: (N, K) in [0, 1].
+        flip_test: whether the maps are the mean of those of the crop and of its mirror image.
     """
 
     manifest: Manifest
     backend: str
     examples: tuple[Example, ...]
     points: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    flip_test: bool = False
 
     @cached_property
     def truth(self) -> NDArray[np.float64]:
@@ -74,16 +62,36 @@ class Evaluation:
         """The skeleton's default normalizer, which area, failures and landmarks are measured with."""
         return metrics.normalizer_names(self.manifest.skeleton)[0]
 
+    @property
+    def closeness(self) -> metrics.Closeness | None:
+        """When a joint is correct, where the landmarks are those of a body."""
+        return metrics.closeness(self.manifest.skeleton)
+
+    @property
+    def landmark_key(self) -> str:
+        """What `landmarks_percent` holds, as JSON calls it."""
+        return f"landmarks_{self.closeness.key if self.closeness else self.normalizer}_percent"
+
     def errors(self, normalizer: str | None = None) -> NDArray[np.float64]:
         """(N, K) normalized errors, by default with `normalizer`."""
-        return metrics.normalized_errors(self.points, self.truth, self.manifest.skeleton, normalizer or self.normalizer)
+        name = normalizer or self.normalizer
+        labelled = [example.sizes.get(name, np.nan) for example in self.examples]
+        return metrics.normalized_errors(self.points, self.truth, self.manifest.skeleton, name, labelled)
 
     def nme(self, normalizer: str | None = None) -> NDArray[np.float64]:
         """(N,) normalized mean error of each object; NaN where its normalizer is not labelled."""
         return metrics.object_errors(self.errors(normalizer))
 
     def measures(self) -> list[Measure]:
-        """The metrics of the task, in percent, with intervals: NME by every normalizer, area, failure rate."""
+        """The metrics of the task, in percent, with intervals.
+
+        Of bodies the share of correct joints, and average precision where areas are known; else NME by every
+        normalizer, area and failure rate.
+        """
+        if self.closeness is not None:
+            skeleton = self.manifest.skeleton
+            precision = similarity_measures(skeleton, self.examples, self.points, self.scores)
+            return [*body_measures(skeleton, self.errors), *precision]
         found = [
             Measure(f"nme_{name}_percent", f"NME, {_spoken(name)}", "%", _percent(self.nme(name)))
             for name in metrics.normalizer_names(self.manifest.skeleton)
@@ -96,19 +104,25 @@ class Evaluation:
         return found
 
     def landmarks_percent(self) -> dict[str, float]:
-        """Mean error of each landmark by name, in percent of `normalizer`; NaN for one that is never labelled."""
-        errors = metrics.landmark_errors(self.errors()) * 100
-        return dict(zip(self.manifest.skeleton.landmarks, (float(error) for error in errors), strict=True))
+        """Mean error of each landmark by name, in percent of `normalizer`; NaN for one that is never labelled.
+
+        Of bodies the share of correct joints.
+        """
+        close, errors = self.closeness, self.errors()
+        each = metrics.landmark_errors(errors) * 100 if close is None else joints_percent(errors, close)
+        return dict(zip(self.manifest.skeleton.landmarks, (float(value) for value in each), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON stores them."""
+        limit = {} if self.closeness else {"threshold_percent": metrics.THRESHOLD * 100}
         return {
             "name": self.manifest.name,
             "weight_bits": self.manifest.weight_bits,
             "activation_bits": self.manifest.activation_bits,
             "backend": self.backend,
             "objects": len(self.examples),
-            "threshold_percent": metrics.THRESHOLD * 100,
+            **limit,
+            **({"flip_test": True} if self.flip_test else {}),
             "interval": f"95 % percentile bootstrap over objects, {metrics.RESAMPLES} resamples",
             **{measure.key: measure.estimate.to_dict() for measure in self.measures()},
         }
@@ -141,6 +155,7 @@ def evaluate(
     photos: PhotoCache,
     *,
     batch_size: int = 16,
+    flip_test: bool = False,
     bad: list[str] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -151,6 +166,7 @@ def evaluate(
         examples: the objects.
         photos: reads and keeps the photos; share it to evaluate several models.
         batch_size: crops a run.
+        flip_test: look at the mirror image of each crop too and average the maps; takes twice as long.
         bad: where to note photos that cannot be read; ``None`` makes the first one an error.
         advance: called with the number of objects done since the last call.
 
@@ -164,6 +180,7 @@ def evaluate(
     rule, wanted = session.manifest.crop, len(session.manifest.skeleton)
     used: list[Example] = []
     points: list[NDArray[np.float64]] = []
+    scores: list[NDArray[np.float64]] = []
     for start in range(0, len(examples), batch_size):
         part = examples[start : start + batch_size]
         crops: list[Crop] = []
@@ -182,24 +199,36 @@ def evaluate(
             crops.append(rule.crop(example.box))
             images.append(sample(photo, crops[-1]))
         if crops:
-            points.append(_predict(session, np.stack(images), crops))
+            found = _predict(session, np.stack(images), crops, flip_test)
+            points.append(found[0])
+            scores.append(found[1])
         if advance is not None:
             advance(len(part))
     if not used:
         raise InputError("no photo could be read; nothing to evaluate")
-    return Evaluation(session.manifest, session.backend, tuple(used), np.concatenate(points))
+    places, certain = np.concatenate(points), np.concatenate(scores)
+    return Evaluation(session.manifest, session.backend, tuple(used), places, certain, flip_test)
 
 
-def _predict(session: Session, images: NDArray[np.uint8], crops: Sequence[Crop]) -> NDArray[np.float64]:
-    """(B, K, 2) landmarks in the photos that (B, S, S, 3) crops were taken from."""
-    inputs, maps = locate_in_crops(session, images, len(images))
+def _predict(
+    session: Session, images: NDArray[np.uint8], crops: Sequence[Crop], flip_test: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(B, K, 2) landmarks in the photos that (B, S, S, 3) crops were taken from, and their (B, K) scores."""
+    maps = session.run(images)
+    if flip_test:
+        mirrored = session.run(np.ascontiguousarray(images[:, :, ::-1]))
+        maps = np.asarray((maps + mirrored[:, session.manifest.skeleton.flip_order, :, ::-1]) / 2, maps.dtype)
     if not np.isfinite(maps).all():
         raise CunetError(f"{session.manifest.name}: the network returned numbers that are not finite; train it again")
-    return np.stack([crop.to_image(points) for crop, points in zip(crops, inputs, strict=True)])
+    inputs, scores = session.manifest.read(maps)
+    points = np.stack([crop.to_image(own) for crop, own in zip(crops, inputs, strict=True)])
+    return points, np.asarray(scores, np.float64)
 
 
 def compare(evaluation: Evaluation, reference: Evaluation) -> list[Measure]:
-    """How much worse a model is than a reference on the same objects, paired: NME by the default normalizer.
+    """How much worse a model is than a reference on the same objects, paired.
+
+    Of bodies the share of correct joints that is lost; else the difference of the NME by the default normalizer.
 
     Raises:
         InputError: they were not evaluated on the same objects, or have other landmarks.
@@ -211,7 +240,10 @@ def compare(evaluation: Evaluation, reference: Evaluation) -> list[Measure]:
         )
     if [_identity(example) for example in evaluation.examples] != [_identity(e) for e in reference.examples]:
         raise InputError("the two models were evaluated on different objects; use the same data set for both")
-    name = evaluation.normalizer
+    name, close = evaluation.normalizer, evaluation.closeness
+    if close is not None:
+        skeleton = evaluation.manifest.skeleton
+        return [joints_lost(skeleton, close, evaluation.errors(name), reference.errors(name))]
     ours, theirs = evaluation.nme(name), reference.nme(name)
     difference, relative = metrics.paired_difference(ours, theirs), metrics.paired_relative_difference(ours, theirs)
     return [

@@ -21,6 +21,7 @@ from cunet_deploy.metrics.oks import OKS_THRESHOLDS, PeopleInImage, object_simil
 from cunet_deploy.metrics.pose import (
     Closeness,
     closeness,
+    closenesses,
     correct_joints,
     counted_joints,
     curve_parts,
@@ -41,6 +42,7 @@ __all__ = [
     "bootstrap",
     "bootstrap_mean",
     "closeness",
+    "closenesses",
     "correct_joints",
     "counted_joints",
     "curve_parts",

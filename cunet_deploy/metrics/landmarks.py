@@ -76,7 +76,11 @@ def normalizer_lengths(truth: ArrayLike, skeleton: Skeleton, normalizer: str | N
 
 
 def normalized_errors(
-    prediction: ArrayLike, truth: ArrayLike, skeleton: Skeleton, normalizer: str | None = None
+    prediction: ArrayLike,
+    truth: ArrayLike,
+    skeleton: Skeleton,
+    normalizer: str | None = None,
+    lengths: ArrayLike | None = None,
 ) -> FloatArray:
     """Distance of every landmark from its label, in units of the object's normalizer.
 
@@ -85,6 +89,7 @@ def normalized_errors(
         truth: (N, K, 2) pixels; NaN where a landmark is not labelled.
         skeleton: of the landmarks.
         normalizer: one of `normalizer_names`; ``None`` is the first of them.
+        lengths: (N,) lengths in pixels that were labelled, in place of the normalizer; NaN where one was not.
 
     Returns:
         (N, K) errors; NaN where the landmark is not labelled or the object's normalizer is unknown.
@@ -95,11 +100,13 @@ def normalized_errors(
     points, labels = _checked(prediction, skeleton, "prediction"), _checked(truth, skeleton, "truth")
     if len(points) != len(labels):
         raise InputError(f"{len(points)} predicted and {len(labels)} true objects; expected as many of each, in order")
-    lengths = normalizer_lengths(labels, skeleton, normalizer)
+    units = normalizer_lengths(labels, skeleton, normalizer)
+    if lengths is not None:
+        units = np.where(np.isfinite(lengths), lengths, units)
     found = np.asarray(np.isfinite(points).all(axis=2))
     distances = np.linalg.norm(np.where(found[..., None], points, 0) - labels, axis=2)
     distances = np.where(found | np.isnan(distances), distances, np.inf)
-    return np.asarray(distances / lengths[:, None])
+    return np.asarray(distances / units[:, None])
 
 
 def object_errors(errors: ArrayLike) -> FloatArray:

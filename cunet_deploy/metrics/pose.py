@@ -23,6 +23,7 @@ from cunet_deploy.skeletons import Skeleton
 __all__ = [
     "Closeness",
     "closeness",
+    "closenesses",
     "correct_joints",
     "counted_joints",
     "curve_parts",
@@ -70,6 +71,11 @@ _STEP = 0.01
 def closeness(skeleton: Skeleton) -> Closeness | None:
     """When a joint of a body skeleton is correct, by its default normalizer; ``None`` for what is no body."""
     return _OF_NORMALIZER.get(next(iter(skeleton.normalizers), ""))
+
+
+def closenesses(skeleton: Skeleton) -> list[Closeness]:
+    """When a joint is correct, by each normalizer that has a usual threshold; none for what is no body."""
+    return [_OF_NORMALIZER[name] for name in skeleton.normalizers if name in _OF_NORMALIZER]
 
 
 def counted_joints(skeleton: Skeleton) -> NDArray[np.bool_]:

@@ -1,0 +1,82 @@
+"""A picture of what a model finds hardest."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy import metrics
+from cunet_deploy.data.examples import PhotoCache
+from cunet_deploy.evaluation.landmarks import Evaluation
+from cunet_deploy.geometry import CropRule
+from cunet_deploy.runtime.preprocess import sample
+
+__all__ = ["worst_objects", "worst_sheet"]
+
+_SIDE, _COLUMNS = 256, 6
+_FOUND, _TRUE = (0, 200, 255), (255, 160, 60)  # BGR; told apart with any colour vision
+_SHADOW = (32, 32, 32)
+
+
+def worst_objects(evaluation: Evaluation, count: int) -> list[int]:
+    """Indices of the objects with the largest errors, the worst first; those without a normalizer are left out.
+
+    Of bodies those with the smallest share of correct joints; of equals the larger mean error comes first.
+    """
+    errors, close = evaluation.errors(), evaluation.closeness
+    mean = metrics.object_errors(errors)
+    rank = mean if close is None else -metrics.object_errors(metrics.correct_joints(errors, close.threshold))
+    order = np.lexsort((-mean, -rank))
+    return [int(index) for index in order if not np.isnan(mean[index])][:count]
+
+
+def worst_sheet(evaluation: Evaluation, photos: PhotoCache, count: int) -> NDArray[np.uint8]:
+    """The worst objects in a grid, the worst first: labels (blue) under what was found (yellow), and the error.
+
+    Args:
+        evaluation: what was found.
+        photos: reads them.
+        count: how many objects.
+
+    Returns:
+        (H, W, 3) BGR uint8.
+    """
+    chosen = worst_objects(evaluation, count)
+    tiles = [_tile(evaluation, photos, index) for index in chosen]
+    columns = min(_COLUMNS, max(len(tiles), 1))
+    while not tiles or len(tiles) % columns:
+        tiles.append(np.zeros((_SIDE, _SIDE, 3), np.uint8))
+    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    return np.asarray(np.vstack(rows), np.uint8)
+
+
+def _tile(evaluation: Evaluation, photos: PhotoCache, index: int) -> NDArray[np.uint8]:
+    example, close = evaluation.examples[index], evaluation.closeness
+    # wider than the model's own crop: a landmark that was found far away shall be seen
+    crop = CropRule(_SIDE, 1.2 * evaluation.manifest.crop.padding).crop(example.box)
+    tile = sample(photos[example.image], crop)
+    for points, colour in ((example.points, _TRUE), (evaluation.points[index], _FOUND)):
+        places = crop.to_input(points)
+        known = np.asarray(np.isfinite(places).all(axis=1))
+        whole = np.where(known[:, None], places, 0).clip(-9999, 9999).round().astype(int)
+        for a, b in evaluation.manifest.skeleton.edges:
+            if known[a] and known[b]:
+                cv2.line(tile, _pair(whole[a]), _pair(whole[b]), colour, 1, cv2.LINE_AA)
+        for place in whole[known]:
+            cv2.circle(tile, _pair(place), 2, colour, -1, cv2.LINE_AA)
+    errors = evaluation.errors()[index]
+    if close is None:
+        text = f"{100 * float(np.nanmean(errors)):.1f} %"
+    else:
+        correct = metrics.correct_joints(errors, close.threshold)
+        text = f"{int(np.nansum(correct))} of {int((~np.isnan(correct)).sum())}"
+    for colour, width in ((_SHADOW, 3), ((255, 255, 255), 1)):
+        cv2.putText(
+            tile, f"{example.image.stem} {text}", (4, _SIDE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, width, 16
+        )
+    return tile
+
+
+def _pair(point: NDArray[np.intp]) -> tuple[int, int]:
+    return int(point[0]), int(point[1])
