@@ -295,6 +295,7 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         checkpoint=checkpoint.checksum,
         reduced_range=not is_float and _has_reduced_range(checkpoint),
         boxes=_box_code(config) if config.finds_boxes else None,
+        detector=config.detector,
     )
 
 

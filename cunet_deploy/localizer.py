@@ -12,17 +12,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.detect import Detector, open_detector
+from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import DEPTH, Frame, ImageFiles, Picture, open_source, read_ahead
+from cunet_deploy.runtime.cuts import CutDetector
+from cunet_deploy.runtime.finder import Finder
 from cunet_deploy.runtime.locate import check_boxes, locate
 from cunet_deploy.runtime.preprocess import as_bgr
 from cunet_deploy.runtime.search import Search, plausible
 from cunet_deploy.runtime.sessions import Session, open_session
+from cunet_deploy.runtime.smooth import Smoother, Smoothing, smooth_clip
 from cunet_deploy.runtime.track import Cadence, Tracker
-from cunet_deploy.zoo import DEFAULT_MODEL
+from cunet_deploy.zoo import DEFAULT_MODEL, default_detector
 
-__all__ = ["Frame", "Localizer"]
+__all__ = ["FULL", "Frame", "Localizer"]
+
+FULL = "full"
+"""What `Localizer` calls the search of whole frames, without a detector."""
 
 
 class Localizer:
@@ -49,8 +56,10 @@ class Localizer:
         Args:
             engine: a bundle folder, an ``.onnx`` or ``.engine`` file, the name of a released model, or an open session.
             threads: how many the network may use; ``None`` leaves it to the runtime.
-            detector: where to look when no boxes are given: ``"boxes:FILE"``, ``"yunet:FILE"``, ``"onnx:FILE"`` or an
-                object. ``None`` or ``"full"`` searches whole frames for one large object.
+            detector: where to look when no boxes are given: the name or file of a model that finds boxes,
+                ``"boxes:FILE"``, ``"yunet:FILE"``, ``"onnx:FILE"``, or an object; ``"full"`` searches whole frames for
+                one large object. ``None``: the model that the manifest names, or that is usual for its landmarks;
+                without any, the search.
             backend: what shall run the network, one of `cunet_deploy.runtime.sessions.BACKENDS`, or ``"auto"``: what is
                 fastest on this machine, measured once and remembered; ``None``: TensorRT for engines, ONNX Runtime on
                 the CPU for the rest.
@@ -66,8 +75,29 @@ class Localizer:
             if isinstance(engine, (str, Path))
             else engine
         )
-        chosen = open_detector(detector) if isinstance(detector, str) and detector != "full" else detector
-        self._detector: Detector = Search(self._session) if chosen is None or isinstance(chosen, str) else chosen
+        self._finder: Finder | None = None  # ours to close
+        try:
+            self._detector = self._open_detector(detector)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_detector(self, wanted: str | Detector | None) -> Detector:
+        spec, manifest = wanted, self._session.manifest
+        if manifest.boxes is not None:
+            name = manifest.name
+            raise InputError(f"{name} finds boxes, not landmarks; give it as detector, beside a model of landmarks")
+        if spec is None:
+            spec = manifest.detector or default_detector(manifest.skeleton.name) or FULL
+        if not isinstance(spec, str):
+            return spec
+        if spec == FULL:
+            return Search(self._session)
+        if ":" in spec and not Path(spec).exists():
+            return open_detector(spec)
+        # One thread: two pools that spin would take each other's processors, and the network is small.
+        self._finder = Finder(open_session(spec, threads=1))
+        return self._finder
 
     @property
     def manifest(self) -> Manifest:
@@ -101,7 +131,11 @@ class Localizer:
         return self._find(bgr, 0, "")
 
     def stream(
-        self, source: str | Path | Iterable[Picture | NDArray[np.uint8]], *, follow: bool | None = None
+        self,
+        source: str | Path | Iterable[Picture | NDArray[np.uint8]],
+        *,
+        follow: bool | None = None,
+        smooth: bool | Smoothing | None = None,
     ) -> Generator[Frame, None, None]:
         """Localize in each frame of a source; in video, boxes follow from the landmarks of the frame before.
 
@@ -111,6 +145,9 @@ class Localizer:
         Args:
             source: a video, an image, a folder or pattern of images, or successive frames.
             follow: whether successive frames show the same scene; ``None``: unless the source is image files.
+            smooth: whether landmarks of an object that is followed are steadied over time, or how much; ``None``: where
+                objects are followed. See `cunet_deploy.runtime.smooth`; ``Smoothing(both_ways=True)`` reads the source
+                twice, and yields its first frame when all have been localized.
 
         Yields:
             Every frame, also those without an object.
@@ -122,13 +159,18 @@ class Localizer:
         opened = open_source(source) if isinstance(source, (str, Path)) else source
         if follow is None:
             follow = not isinstance(opened, ImageFiles)
+        if follow and isinstance(smooth, Smoothing) and smooth.both_ways:
+            yield from self._both_ways(opened, smooth)
+            return
         depth = 0 if isinstance(opened, ImageFiles) and opened.count == 1 else DEPTH
         with closing(read_ahead(_pictures(opened), depth)) as pictures:
-            yield from self._follow(pictures) if follow else self._each(pictures)
+            yield from self._follow(pictures, smooth) if follow else self._each(pictures)
 
     def close(self) -> None:
-        """Release the network; the localizer cannot be used afterwards."""
+        """Release the networks; the localizer cannot be used afterwards."""
         self._session.close()
+        if self._finder is not None:
+            self._finder.close()
 
     def __enter__(self) -> Localizer:
         return self
@@ -144,13 +186,36 @@ class Localizer:
             image = as_bgr(picture.image)
             yield _frame(picture, image, self._find(image, picture.index, picture.name), start)
 
-    def _follow(self, pictures: Iterator[Picture]) -> Generator[Frame, None, None]:
-        detector = self._detector
+    def _follow(self, pictures: Iterator[Picture], smooth: bool | Smoothing | None) -> Generator[Frame, None, None]:
+        detector, cuts = self._detector, CutDetector()
         tracker = Tracker(self.manifest.min_score, Cadence(detector.every, detector.retry, detector.exact))
+        smoother = None if smooth is False else Smoother(smooth if isinstance(smooth, Smoothing) else None)
         for picture in pictures:
             start = time.perf_counter()
             image = as_bgr(picture.image)
-            yield _frame(picture, image, self._track(tracker, image, picture), start)
+            if cuts.update(image):
+                tracker.cut()
+            found = self._track(tracker, image, picture)
+            steady = found if smoother is None else smoother.update(found, picture.time_ms)
+            yield _frame(picture, image, steady, start)
+
+    def _both_ways(
+        self, source: Iterable[Picture | NDArray[np.uint8]], smooth: Smoothing
+    ) -> Generator[Frame, None, None]:
+        """Localize in all frames, then read them again and yield them with landmarks that know what came after."""
+        if isinstance(source, Iterator):
+            raise InputError("smoothing both ways reads the source twice: give a file or a list, not an iterator")
+        found: list[Landmarks] = []
+        times: list[tuple[float, float]] = []  # of the frame, and that it took
+        with closing(read_ahead(_pictures(source), DEPTH)) as pictures:
+            for frame in self._follow(pictures, smooth=False):
+                found.append(frame.landmarks)
+                times.append((frame.time_ms, frame.seconds))
+        steady = smooth_clip(found, [time_ms for time_ms, _ in times], smooth)
+        with closing(read_ahead(_pictures(source), DEPTH)) as pictures:
+            for picture, landmarks, (_, seconds) in zip(pictures, steady, times, strict=False):
+                image = as_bgr(picture.image)
+                yield Frame(picture.index, picture.time_ms, image, landmarks, picture.name, seconds)
 
     def _track(self, tracker: Tracker, image: NDArray[np.uint8], picture: Picture) -> Landmarks:
         def detect() -> NDArray[np.float64]:

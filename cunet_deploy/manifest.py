@@ -48,6 +48,8 @@ class Manifest:
         opset: ONNX operator set.
         producer: package and version that wrote the file.
         checkpoint: SHA-256 of the weights that the model was made from.
+        detector: name of the released model, or path of the file, that finds its objects; empty: what is usual for the
+            skeleton.
         boxes: how boxes are read from the maps; ``None``: the maps are those of landmarks.
         reduced_range: no weight of its convolutions needs more than 7 bits; see `cunet_deploy.cpu.may_saturate`.
     """
@@ -68,6 +70,7 @@ class Manifest:
     format: int = field(default=FORMAT)
     reduced_range: bool = False
     boxes: BoxCode | None = None
+    detector: str = ""
 
     @property
     def map_size(self) -> int:
@@ -95,6 +98,8 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON stores them."""
         table = {item.name: getattr(self, item.name) for item in fields(self)}
+        if not self.detector:
+            del table["detector"]
         if self.boxes is None:
             del table["boxes"]
         else:
@@ -155,6 +160,7 @@ class Manifest:
                 format=int(table["format"]),
                 reduced_range=bool(table.get("reduced_range", False)),
                 boxes=BoxCode.from_dict(table["boxes"]) if "boxes" in table else None,
+                detector=str(table.get("detector", "")),
             )
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise ArtifactError(

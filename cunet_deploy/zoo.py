@@ -6,9 +6,12 @@ from pathlib import Path
 
 from cunet_deploy.errors import InputError
 
-__all__ = ["DEFAULT_MODEL", "find_model", "released_models"]
+__all__ = ["DEFAULT_MODEL", "default_detector", "find_model", "released_models"]
 
 DEFAULT_MODEL = "face68-s"
+
+_DETECTORS = {"ibug68": "face-detect-s"}
+"""Which released model finds what a skeleton belongs to, for models whose manifest names none."""
 
 _PACKAGE = Path(__file__).resolve().parent
 _ROOTS = (_PACKAGE / "_models", _PACKAGE.parent / "models")
@@ -18,6 +21,12 @@ _ROOTS = (_PACKAGE / "_models", _PACKAGE.parent / "models")
 def released_models() -> list[str]:
     """Names of the released models that are here, sorted."""
     return sorted({path.parent.name for root in _ROOTS for path in root.glob("*/model.onnx")})
+
+
+def default_detector(skeleton: str) -> str | None:
+    """The released model that finds the objects of a skeleton; ``None`` where there is none here."""
+    name = _DETECTORS.get(skeleton)
+    return name if name in released_models() else None
 
 
 def find_model(name: str) -> Path:

@@ -22,6 +22,7 @@ from cunet_deploy.zoo import DEFAULT_MODEL
 if TYPE_CHECKING:
     from cunet_deploy.localizer import Localizer
     from cunet_deploy.media import Frame, ImageFiles, Outputs, VideoFile
+    from cunet_deploy.runtime.smooth import Smoothing
 
 __all__ = ["command"]
 
@@ -34,10 +35,16 @@ __all__ = ["command"]
 )
 @click.option(
     "--detector",
-    default="full",
+    metavar="NAME|PATH|full|boxes:FILE|yunet:FILE|onnx:FILE",
+    help="Where to look: a model that finds boxes, a search of whole frames for one large object, given boxes, "
+    "OpenCV's YuNet, or any ONNX detector.  [default: what the model names, face-detect-s for faces]",
+)
+@click.option(
+    "--smooth",
+    type=click.Choice(["one-euro", "both-ways", "off"]),
+    default="one-euro",
     show_default=True,
-    metavar="full|boxes:FILE|yunet:FILE|onnx:FILE",
-    help="Where to look: search whole frames for one large object, given boxes, OpenCV's YuNet, or any ONNX detector.",
+    help="Steady landmarks in video: as frames come, or forwards and backwards over the whole file, without lag.",
 )
 @click.option("--no-draw", is_flag=True, help="Write landmarks only, no annotated picture or video.")
 @backend_options
@@ -52,7 +59,8 @@ def command(
     source: str,
     model: str,
     out: Path | None,
-    detector: str,
+    detector: str | None,
+    smooth: str,
     no_draw: bool,
     backend: str | None,
     trust: bool,
@@ -78,17 +86,20 @@ def command(
     from cunet_deploy.cpu import available_cpus
     from cunet_deploy.localizer import Localizer
     from cunet_deploy.media import Outputs, open_source, plan_outputs
+    from cunet_deploy.runtime.smooth import Smoothing
 
     # more threads than that do not speed up small networks, and take the processors from decoding and encoding
     threads = threads or min(max(available_cpus() // 2, 1), 4)
     cv2.setNumThreads(threads)
     opened = open_source(source)
-    plan = plan_outputs(opened, out, draw=not no_draw, read=(Path(model), Path(detector.partition(":")[2] or detector)))
+    read = [Path(model)] if detector is None else [Path(model), Path(detector.partition(":")[2] or detector)]
+    plan = plan_outputs(opened, out, draw=not no_draw, read=tuple(read))
+    steady = Smoothing(both_ways=True) if smooth == "both-ways" else smooth == "one-euro"
     backend = resolve_backend(model, backend, threads)
     with Localizer(model, threads=threads, detector=detector, backend=backend, trust=trust) as localizer:
         outputs = Outputs(plan, localizer.manifest.skeleton, opened.fps, named=not opened.moving, overwrite=overwrite)
         tally = _Tally()
-        failure = _run(localizer, opened, outputs, tally)
+        failure = _run(localizer, opened, outputs, tally, steady)
     click.echo(tally.line(source, outputs, plan.files))
     if failure is not None:
         raise failure
@@ -138,7 +149,11 @@ class _Tally:
 
 
 def _run(
-    localizer: Localizer, source: ImageFiles | VideoFile, outputs: Outputs, tally: _Tally
+    localizer: Localizer,
+    source: ImageFiles | VideoFile,
+    outputs: Outputs,
+    tally: _Tally,
+    smooth: bool | Smoothing,
 ) -> CunetError | KeyboardInterrupt | None:
     """Localize and write until the source ends, breaks off, or Ctrl-C; then what is done so far is kept.
 
@@ -152,7 +167,7 @@ def _run(
     with _interrupt_flag() as interrupted:  # around all: Ctrl-C while the files are finished must not lose them
         with outputs, progress("{task.fields[fps]:.0f} fps") as bar:
             task = bar.add_task("infer", total=source.count, fps=0.0)
-            frames = localizer.stream(source, follow=source.moving)
+            frames = localizer.stream(source, follow=source.moving, smooth=smooth)
             depth = 0 if not source.moving and source.count == 1 else DEPTH  # threads are not worth it for one image
             with closing(frames), WriteBehind(outputs.write, depth) as writer:
                 while not interrupted.is_set():

@@ -24,11 +24,15 @@ __all__ = ["Config", "load_bits", "load_config", "parse_config"]
 
 @dataclass(frozen=True)
 class Config:
-    """A training run: what is trained, on what, how."""
+    """A training run: what is trained, on what, how.
+
+    ``detector`` names the model that finds the objects of this one; empty: what is usual for the skeleton.
+    """
 
     name: str
     skeleton: str
     data: DataConfig
+    detector: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     crop: CropConfig = field(default_factory=CropConfig)
     heatmap: HeatmapConfig = field(default_factory=HeatmapConfig)

@@ -183,16 +183,18 @@ class DataConfig:
     Attributes:
         train: folders below ``--data`` to train on; ``FOLDER#NAME`` is a part of one (see `cunet_deploy.data.readers`).
         validation_fraction: share of the photos of ``train`` that is held back to show progress.
-        layout: how the folders are laid out; "300w" is NAME.jpg beside NAME.pts, "lsp" is the ``joints.mat`` of Leeds
-            Sports Pose or its extended set beside ``images``; for networks that find boxes "faces": photos and a
-            ``faces.json`` of all boxes in them (see `cunet_deploy.data.faces`).
+        layout: how the folders are laid out; each is described in a module of `cunet_deploy.data`: "300w" is NAME.jpg
+            beside NAME.pts (`ibug`), "lsp" the ``joints.mat`` of Leeds Sports Pose or its extended set (`lsp`), "mpii"
+            the release of MPII Human Pose or its conversions to JSON (`mpii`), "coco" COCO keypoints (`coco`), "points"
+            your own ``points.csv`` (`points`); for networks that find boxes "faces": photos and a ``faces.json`` of all
+            boxes in them (`faces`).
         background: further folders below ``--data`` whose photos show what is not to be found; with "faces" only.
         licence: what the data allows; written into checkpoint, bundle and card.
     """
 
     train: tuple[str, ...] = ()
     validation_fraction: float = 0.05
-    layout: Literal["300w", "lsp", "faces"] = "300w"
+    layout: Literal["300w", "lsp", "mpii", "coco", "points", "faces"] = "300w"
     background: tuple[str, ...] = ()
     licence: str = "unknown"
 

@@ -7,22 +7,29 @@ from numpy.typing import NDArray
 
 from cunet_deploy.boxmaps import BoxCode, distinct
 from cunet_deploy.errors import InputError
-from cunet_deploy.geometry import Crop, whole_image
+from cunet_deploy.geometry import Crop, box_iou, whole_image
 from cunet_deploy.runtime.preprocess import sample
 from cunet_deploy.runtime.sessions.base import Session
 
 __all__ = ["Finder"]
 
 _TILE = 0.6
-"""Side of the four tiles that a single picture is also looked at in, as a share of its longer side."""
+"""Side of the four tiles in which small objects are looked for, as a share of the picture's longer side."""
 _LARGE = 0.5
 """Boxes that take more than this share of a tile's side are left to the look at the whole picture."""
+_SMALL = 32.0
+"""What is followed and smaller than this, in pixels of the network's input, is looked for in its tile: the look at the
+whole frame may not see it."""
+_MOST_TILES = 2
+_HELD, _SAME = 0.5, 0.3
+"""What is followed may have this share of the least score where a box overlaps it by that much."""
 
 
 class Finder:
     """See `cunet_deploy.detect.base.Detector`.
 
-    In video, one look at the whole frame; small objects in single pictures are also looked for in four tiles.
+    It looks at the whole picture, and for small objects at four tiles of it: in single pictures at all of them, in video
+    at one after the other.
     """
 
     every = 15
@@ -56,7 +63,7 @@ class Finder:
             boxes: (N, 4) xyxy pixels of the image, best first.
             scores: (N,) in [0, 1].
         """
-        return self._look(image, [whole_image(image.shape[1], image.shape[0], self._session.manifest.crop.size)])
+        return self._look(image, [whole_image(image.shape[1], image.shape[0], self._session.manifest.crop.size)], 1.0)
 
     def detect(
         self, image: NDArray[np.uint8], index: int = 0, name: str = "", known: NDArray[np.float64] | None = None
@@ -64,16 +71,27 @@ class Finder:
         """Find objects; see `cunet_deploy.detect.base.Detector.detect`."""
         size = self._session.manifest.crop.size
         whole = whole_image(image.shape[1], image.shape[0], size)
-        tiles = _tiles(image.shape[1], image.shape[0], size) if known is None and whole.scale < _TILE else []
-        boxes, scores = self._look(image, [whole, *tiles])
-        return self._code.tight(boxes), scores
+        tiles = _tiles(image.shape[1], image.shape[0], size) if whole.scale < 1 else []
+        if known is not None and tiles:
+            turn = index // (self.every if len(known) else self.retry) % len(tiles)
+            small = known[(known[:, 2:] - known[:, :2]).max(axis=1, initial=0) * whole.scale < _SMALL]
+            chosen = {turn, *(_nearest(box, tiles) for box in small[:_MOST_TILES])}
+            tiles = [tiles[place] for place in sorted(chosen)]
+        boxes, scores = self._look(image, [whole, *tiles], _HELD if known is not None and len(known) else 1.0)
+        boxes = self._code.tight(boxes)
+        good = scores >= self._session.manifest.min_score
+        if known is not None and len(known):
+            good |= box_iou(boxes, known).max(axis=1, initial=0) >= _SAME
+        return boxes[good], scores[good]
 
-    def _look(self, image: NDArray[np.uint8], crops: list[Crop]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Boxes in pieces of an image, the first of them whole."""
+    def _look(
+        self, image: NDArray[np.uint8], crops: list[Crop], share: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Boxes in pieces of an image, the first of them whole, down to a share of the least score."""
         manifest, found, scores = self._session.manifest, [], []
         maps = self._session.run(np.stack([sample(image, crop) for crop in crops]))
         for crop, one in zip(crops, maps, strict=True):
-            boxes, heights = self._code.decode(one, manifest.stride, manifest.min_score)
+            boxes, heights = self._code.decode(one, manifest.stride, share * manifest.min_score)
             if crop is not crops[0]:
                 small = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < _LARGE * crop.size
                 # what the edge of a tile cuts is whole in a neighbour or in the whole picture
@@ -93,3 +111,9 @@ def _tiles(width: int, height: int, size: int) -> list[Crop]:
     columns = sorted({min(side, width) / 2, width - min(side, width) / 2})
     rows = sorted({min(side, height) / 2, height - min(side, height) / 2})
     return [Crop((x - 0.5, y - 0.5), side, size) for y in rows for x in columns]
+
+
+def _nearest(box: NDArray[np.float64], tiles: list[Crop]) -> int:
+    """The tile in whose middle a box is most."""
+    middle = (box[:2] + box[2:]) / 2
+    return int(np.argmin([np.abs(middle - tile.center).max() for tile in tiles]))

@@ -26,6 +26,11 @@ _UNSEEN = 2
 """Looks of a detector in a row that a followed object may be missing from: the network alone can mistake background."""
 _PATIENCE = 5
 """Frames for which a lost object is still looked for where it was."""
+_MEMORY = 30
+"""Frames for which one that was given up gets its number back when it is detected where it was last."""
+_FALLEN = 0.75
+"""Share of its usual confidence from which an object is looked for again: it is about to be lost."""
+_USUAL = 0.9
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Track:
         missed: frames since it was last found.
         given: the box is an exact detection of this frame.
         unseen: looks of the detector in a row that did not see it.
+        usual: its mean score over the last frames.
+        falling: its score is far below that.
     """
 
     identity: int
@@ -60,6 +67,8 @@ class Track:
     missed: int = 0
     given: bool = False
     unseen: int = 0
+    usual: float = 0.0
+    falling: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,17 +80,28 @@ class Plan:
 
 
 class Tracker:
-    """State of one video. Not for several threads; make one for each video."""
+    """State of one video. Not for several threads; make one for each video.
 
-    def __init__(self, min_score: float, cadence: Cadence) -> None:
+    Example:
+        >>> tracker = Tracker(min_score=0.3)
+        >>> for image in video:
+        ...     boxes = my_detector(image) if tracker.wants_detection() else None
+        ...     plan = tracker.plan(boxes)
+        ...     points, scores = my_localizer(image, plan.boxes)  # (N, K, 2), (N, K)
+        ...     kept, ids = tracker.update(plan, points, scores)
+        ...     points = points[kept]  # those to believe, with their numbers
+    """
+
+    def __init__(self, min_score: float, cadence: Cadence | None = None) -> None:
         """Start without objects.
 
         Args:
             min_score: mean landmark score from which an object counts as found.
-            cadence: how often to look for new ones.
+            cadence: how often to look for new ones; ``None``: the defaults.
         """
         self._min_score = min_score
-        self._cadence = cadence
+        self._cadence = cadence or Cadence()
+        self._gone: tuple[Track, ...] = ()
         self._tracks: tuple[Track, ...] = ()
         self._next_identity = 0
         self._since_look: int | None = None
@@ -92,10 +112,19 @@ class Tracker:
             return True
         every, retry = self._cadence.every, self._cadence.retry
         found = any(track.missed == 0 for track in self._tracks)
-        lost = any(track.missed > 0 for track in self._tracks)
+        lost = any(track.missed > 0 or track.falling for track in self._tracks)
         if found and (every == 0 or not lost):
             return 0 < every <= self._since_look
         return self._since_look >= retry
+
+    def cut(self) -> None:
+        """Another shot begins with this frame: nothing that was followed is there any more."""
+        self._tracks, self._gone, self._since_look = (), (), None
+
+    def pace(self, every: int) -> None:
+        """Look for objects every so many frames from now on while all are found, for a video that must keep up."""
+        if self._cadence.every:
+            self._cadence = replace(self._cadence, every=every)
 
     def boxes(self) -> FloatArray:
         """(N, 4) where the objects that are followed should be in this frame."""
@@ -161,6 +190,8 @@ class Tracker:
             key=lambda i: (plan.tracks[i].identity < 0, plan.tracks[i].identity, -float(confidence[i])),
         )
         following: list[Track] = []
+        gone = [replace(track, unseen=track.unseen + 1) for track in self._gone if track.unseen < _MEMORY]
+        gone += [replace(t, unseen=0) for t in self._tracks if t.identity not in {p.identity for p in plan.tracks}]
         results: list[tuple[int, int]] = []
         for index in order:
             track = plan.tracks[index]
@@ -170,17 +201,32 @@ class Tracker:
             if not (believed or track.given):
                 if track.identity >= 0 and track.missed < _PATIENCE:
                     following.append(replace(track, missed=track.missed + 1, given=False))
+                elif track.identity >= 0:
+                    gone.append(replace(track, unseen=0))
                 continue
-            identity = track.identity if track.identity >= 0 else self._take_identity()
+            identity = track.identity if track.identity >= 0 else self._identity_at(boxes[index], gone)
             results.append((identity, index))
-            box = boxes[index] if believed else track.box
-            following.append(Track(identity, box, 0 if believed else track.missed + 1, unseen=track.unseen))
-        self._tracks = tuple(following)
+            box, score = boxes[index] if believed else track.box, float(confidence[index])
+            following.append(
+                Track(
+                    identity,
+                    box,
+                    0 if believed else track.missed + 1,
+                    unseen=track.unseen,
+                    usual=_USUAL * track.usual + (1 - _USUAL) * score if track.usual else score,
+                    falling=score < _FALLEN * track.usual,
+                )
+            )
+        self._tracks, self._gone = tuple(following), tuple(gone)
         results.sort()
         kept = np.array([index for _, index in results], np.intp)
         return kept, np.array([identity for identity, _ in results], np.int64)
 
-    def _take_identity(self) -> int:
+    def _identity_at(self, box: FloatArray, gone: list[Track]) -> int:
+        """The number of what was given up here a moment ago, which is taken off the list, or the next one."""
+        overlaps = box_iou(box[None], np.array([track.box for track in gone]).reshape(-1, 4))[0]
+        if len(gone) and overlaps.max() >= _SAME_OBJECT:
+            return gone.pop(int(overlaps.argmax())).identity
         self._next_identity += 1
         return self._next_identity - 1
 

@@ -1,0 +1,178 @@
+"""Steady landmarks: filters over time, per object, with the real times of the frames.
+
+`OneEuro` is the filter of Casiez, Roussel and Vogel (CHI 2012): a low pass whose cutoff rises with speed, so that what
+stands still is steady and what moves lags little. Speeds are counted in sizes of the object, so that one setting fits
+near and far. `smooth_track` looks at the frames after as well as before and has no lag; it needs the whole clip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.landmarks import Landmarks
+
+__all__ = ["OneEuro", "Smoother", "Smoothing", "smooth_clip", "smooth_track"]
+
+FloatArray = NDArray[np.float64]
+
+_SPEED_CUTOFF = 1.0
+"""Cutoff in Hz of the low pass on the speed, as the authors have it."""
+_GAP_MS = 500.0
+"""After a longer time without an object its filter starts anew."""
+_STEP_MS = 1000 / 30
+"""Assumed where two frames have the same time."""
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """How strong the filter is.
+
+    Attributes:
+        min_cutoff: cutoff in Hz of what stands still; lower is steadier.
+        beta: by how many Hz the cutoff rises where a landmark moves by one size of its object a second; higher lags
+            less.
+        both_ways: for files: filter the whole clip forwards and backwards, which has no lag; see `smooth_clip`.
+    """
+
+    min_cutoff: float = 1.2
+    beta: float = 12.0
+    both_ways: bool = False
+
+    def __post_init__(self) -> None:
+        if not (0 < self.min_cutoff < math.inf and 0 <= self.beta < math.inf):
+            raise InputError(f"smoothing: min_cutoff above 0 and beta of 0 or more expected, got {self}")
+
+
+class OneEuro:
+    """The filter of one object. Not for several threads.
+
+    Example:
+        >>> steady = OneEuro()
+        >>> for time_ms, points in measurements:  # (K, 2) pixels
+        ...     points = steady.update(points, time_ms)
+    """
+
+    def __init__(self, smoothing: Smoothing | None = None, *, size: float | None = None) -> None:
+        """Start without a past.
+
+        Args:
+            smoothing: how strong; ``None``: the defaults.
+            size: of the object in the units of its points, constant; ``None``: the diagonal of the points' own box.
+        """
+        self._smoothing = smoothing or Smoothing()
+        self._size = size
+        self._value: FloatArray | None = None
+        self._speed: FloatArray = np.zeros(0)
+        self._time_ms = 0.0
+
+    def update(self, points: ArrayLike, time_ms: float) -> FloatArray:
+        """Take a measurement and return the steady points.
+
+        Args:
+            points: (K, D) of any unit, always of the same shape.
+            time_ms: when; never before the last.
+
+        Raises:
+            InputError: the shape changed, a number is not finite, or time runs backwards.
+        """
+        value = np.asarray(points, np.float64)
+        if value.ndim != 2 or not np.isfinite(value).all():
+            raise InputError(f"a filter takes finite points of shape (K, D), got shape {value.shape}")
+        if self._value is None:
+            self._value, self._speed, self._time_ms = value, np.zeros(len(value)), time_ms
+            return value.copy()
+        if value.shape != self._value.shape or time_ms < self._time_ms:
+            raise InputError(
+                f"a filter follows one object in time: {value.shape} at {time_ms:g} ms came after "
+                f"{self._value.shape} at {self._time_ms:g} ms; make a new one"
+            )
+        seconds = (time_ms - self._time_ms or _STEP_MS) / 1000
+        size = self._size or float(np.linalg.norm(np.ptp(value, axis=0))) or 1.0
+        speed = np.linalg.norm(value - self._value, axis=1) / (seconds * size)
+        self._speed = self._speed + _share(_SPEED_CUTOFF, seconds) * (speed - self._speed)
+        cutoff = self._smoothing.min_cutoff + self._smoothing.beta * self._speed
+        self._value = self._value + _share(cutoff, seconds)[:, None] * (value - self._value)
+        self._time_ms = time_ms
+        return self._value.copy()
+
+
+class Smoother:
+    """Filters for all objects of a video, told apart by their numbers. Not for several threads."""
+
+    def __init__(self, smoothing: Smoothing | None = None) -> None:
+        """Start without objects; ``smoothing`` is as for `OneEuro`."""
+        self._smoothing = smoothing or Smoothing()
+        self._filters: dict[int, tuple[OneEuro, float]] = {}
+
+    def update(self, landmarks: Landmarks, time_ms: float) -> Landmarks:
+        """The landmarks of a frame, steady; scores, boxes and numbers stay."""
+        points = landmarks.points.copy()
+        for index, identity in enumerate(landmarks.ids.tolist()):
+            known, last = self._filters.get(identity, (None, 0.0))
+            if known is None or not 0 <= time_ms - last <= _GAP_MS:
+                known = OneEuro(self._smoothing)
+            points[index] = known.update(landmarks.points[index], time_ms)
+            self._filters[identity] = (known, time_ms)
+        # objects that have left would pile up in a video without end
+        self._filters = {i: item for i, item in self._filters.items() if 0 <= time_ms - item[1] <= _GAP_MS}
+        return replace(landmarks, points=points)
+
+
+def smooth_track(points: ArrayLike, times_ms: ArrayLike, smoothing: Smoothing | None = None) -> FloatArray:
+    """One object's landmarks through a whole clip, filtered forwards and backwards: steady and without lag.
+
+    The mean of a forward and a backward pass; what one is late, the other is early.
+
+    Args:
+        points: (T, K, 2).
+        times_ms: (T,) rising.
+        smoothing: as for `OneEuro`.
+    """
+    values, times = np.asarray(points, np.float64), np.asarray(times_ms, np.float64)
+    if values.ndim != 3 or times.shape != (len(values),):
+        raise InputError(f"a track has (T, K, 2) points and (T,) times, got {values.shape} and {times.shape}")
+    forward, backward = OneEuro(smoothing), OneEuro(smoothing)
+    there = [forward.update(value, time) for value, time in zip(values, times, strict=True)]
+    back = [backward.update(value, times[-1] - time) for value, time in zip(values[::-1], times[::-1], strict=True)]
+    return np.asarray((np.array(there) + np.array(back[::-1])) / 2).reshape(values.shape)
+
+
+def smooth_clip(
+    frames: Sequence[Landmarks], times_ms: Sequence[float], smoothing: Smoothing | None = None
+) -> list[Landmarks]:
+    """All objects of a clip through `smooth_track`; where one is away for long, its track starts anew.
+
+    Args:
+        frames: landmarks of successive frames.
+        times_ms: of each frame, rising.
+        smoothing: as for `OneEuro`.
+    """
+    smooth = [frame.points.copy() for frame in frames]
+    runs: dict[int, list[tuple[int, int]]] = {}  # frame and row of the current run of each object
+
+    def finish(run: list[tuple[int, int]]) -> None:
+        track = smooth_track([frames[t].points[row] for t, row in run], [times_ms[t] for t, _ in run], smoothing)
+        for (t, row), points in zip(run, track, strict=True):
+            smooth[t][row] = points
+
+    for t, frame in enumerate(frames):
+        for row, identity in enumerate(frame.ids.tolist()):
+            run = runs.setdefault(identity, [])
+            if run and not 0 <= times_ms[t] - times_ms[run[-1][0]] <= _GAP_MS:
+                finish(run)
+                run.clear()
+            run.append((t, row))
+    for run in runs.values():
+        finish(run)
+    return [replace(frame, points=points) for frame, points in zip(frames, smooth, strict=True)]
+
+
+def _share(cutoff: float | FloatArray, seconds: float) -> FloatArray:
+    """What a low pass of this cutoff in Hz takes of a new value."""
+    return np.asarray(1 / (1 + 1 / (2 * math.pi * np.asarray(cutoff, np.float64) * seconds)))
