@@ -78,3 +78,80 @@ def write_lsp(folder: Path, count: int, seed: int = 0) -> np.ndarray:
         people.append(points)
     scipy.io.savemat(folder / "joints.mat", {"joints": joints})
     return np.stack(people)
+
+
+def structs(rows: list[dict[str, object]], fields: tuple[str, ...]) -> np.ndarray:
+    """A Matlab array of structs as `scipy.io.savemat` takes it; a field that a row lacks is empty."""
+    table = np.empty((1, len(rows)), dtype=[(name, object) for name in fields])
+    for index, row in enumerate(rows):
+        for name in fields:
+            table[0, index][name] = row.get(name, np.zeros((0, 0)))
+    return table
+
+
+def mpii_person(
+    points: np.ndarray, *, hidden: tuple[int, ...] = (), missing: tuple[int, ...] = ()
+) -> dict[str, object]:
+    """An ``annorect`` of (16, 2) 0-based joints, with centre, scale and head box."""
+    joints = [
+        {"x": x + 1, "y": y + 1, "id": index, "is_visible": 0 if index in hidden else 1}
+        for index, (x, y) in enumerate(points)
+        if index not in missing
+    ]
+    center = points.mean(axis=0) + 1
+    head = (
+        np.concatenate([points[8:10].min(axis=0) - np.array([3, 0]), points[8:10].max(axis=0) + np.array([4, 0])]) + 1
+    )
+    return {
+        **dict(zip(("x1", "y1", "x2", "y2"), head.tolist(), strict=True)),
+        "annopoints": structs([{"point": structs(joints, ("x", "y", "id", "is_visible"))}], ("point",)),
+        "scale": float(np.ptp(points[:, 1])) / 200,
+        "objpos": structs([{"x": center[0], "y": center[1]}], ("x", "y")),
+    }
+
+
+def write_mpii_mat(folder: Path, photos: list[tuple[str, list[dict[str, object]]]]) -> Path:
+    """A folder like MPII's: the release as Matlab writes it, and a photo for each name."""
+    (folder / "images").mkdir(parents=True)
+    fields = ("x1", "y1", "x2", "y2", "annopoints", "scale", "objpos")
+    entries: list[dict[str, object]] = []
+    for name, people in photos:
+        cv2.imwrite(str(folder / "images" / name), np.full((240, 320, 3), 90, np.uint8))
+        entry: dict[str, object] = {"image": structs([{"name": name}], ("name",))}
+        if people:
+            entry["annorect"] = structs(people, fields)
+        entries.append(entry)
+    release = {
+        "annolist": structs(entries, ("image", "annorect")),
+        "img_train": np.array([[int(bool(people)) for _, people in photos]]),
+        "version": "12",
+    }
+    scipy.io.savemat(folder / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": release})
+    return folder
+
+
+COCO_NAMES = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow"),
+    *("right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle"),
+    "right_ankle",
+)
+
+
+def write_coco(folder: Path, part: str, annotations: list[dict[str, object]], names: tuple[str, ...]) -> Path:
+    """A folder like COCO's with one file of keypoints, and a photo for each ``image_id``."""
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    (folder / part).mkdir(exist_ok=True)
+    images = []
+    for identity in sorted({int(str(row["image_id"])) for row in annotations}):
+        name = f"{identity:012d}.jpg"
+        cv2.imwrite(str(folder / part / name), np.full((240, 320, 3), 90, np.uint8))
+        images.append({"id": identity, "file_name": name, "height": 240, "width": 320})
+    table = {
+        "info": {"description": "made up"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person", "supercategory": "person", "keypoints": names, "skeleton": []}],
+    }
+    (folder / "annotations" / f"person_keypoints_{part}.json").write_text(json.dumps(table))
+    (folder / "annotations" / f"captions_{part}.json").write_text(json.dumps({"info": {}, "annotations": []}))
+    return folder
