@@ -36,7 +36,6 @@ from cunet_deploy.quantize.formats import format_of, weight_formats
 from cunet_deploy.quantize.groups import activation_groups
 from cunet_deploy.quantize.network import QuantizedCUNet
 from cunet_deploy.quantize.reference import run_integer
-from cunet_deploy.skeletons import get_skeleton
 
 __all__ = [
     "Checkpoint",
@@ -76,7 +75,7 @@ class Checkpoint:
     @property
     def graph(self) -> Graph:
         """The network at inference, with the last head only."""
-        return build_graph(self.config.model, len(get_skeleton(self.config.skeleton)))
+        return build_graph(self.config.model, len(self.config.landmarks))
 
     @property
     def checksum(self) -> str:
@@ -120,14 +119,14 @@ class Checkpoint:
             raise InputError(f"--unets {count}: the supervised U-Nets of this checkpoint are {choices}")
         cut = replace(model, num_unets=count, order=min(model.order, count - 1), num_losses=1)
         config = replace(self.config, model=cut)
-        graph = build_graph(cut, len(get_skeleton(config.skeleton)))
+        graph = build_graph(cut, len(config.landmarks))
         wanted = (
-            build_network(cut, len(get_skeleton(config.skeleton))).state_dict()
+            build_network(cut, len(config.landmarks)).state_dict()
             if self.kind == "float"
             else QuantizedCUNet(graph, config.quant, self.zero_points).state_dict()
         )
         # Tensors that only meet behind the cut share a scale in the whole network and have one each in the first part.
-        whole = activation_groups(build_graph(model, len(get_skeleton(config.skeleton)), all_heads=True)).of
+        whole = activation_groups(build_graph(model, len(config.landmarks), all_heads=True)).of
         sources = {name: _source(name, self.state, whole) for name in wanted}
         if any(source not in self.state for source in sources.values()):
             raise InputError(
@@ -271,7 +270,7 @@ def _check_fit(checkpoint: Checkpoint) -> None:
 
 def float_model(checkpoint: Checkpoint) -> nn.Module:
     """The network of a float checkpoint, in evaluation mode."""
-    model = build_network(checkpoint.config.model, len(get_skeleton(checkpoint.config.skeleton)))
+    model = build_network(checkpoint.config.model, len(checkpoint.config.landmarks))
     model.load_state_dict(checkpoint.state)
     return model.eval()
 
@@ -281,7 +280,7 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
     config, is_float = checkpoint.config, checkpoint.kind == "float"
     return Manifest(
         name=config.name,
-        skeleton=get_skeleton(config.skeleton),
+        skeleton=config.landmarks,
         crop=CropRule(config.crop.size, config.crop.padding),
         stride=config.model.stride,
         decoder=Decoder(config.heatmap.radius),

@@ -29,7 +29,6 @@ from cunet_deploy.model.cunet import CUNet, initialize
 from cunet_deploy.model.networks import build_network
 from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.runtime.sessions import open_session
-from cunet_deploy.skeletons import get_skeleton
 from cunet_deploy.train import saved
 from cunet_deploy.train.memory import return_freed_memory, saved_activation_bytes
 
@@ -42,7 +41,7 @@ MIB = 2**20
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """Parameters and multiply-accumulates of a checkpoint's network, and its weight format."""
     config = checkpoint.config
-    network = build_network(config.model, len(get_skeleton(config.skeleton)))
+    network = build_network(config.model, len(config.landmarks))
     return {
         "parameters": _parameters(network),
         "macs": checkpoint.graph.macs(config.crop.size),

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cunet_deploy.cli._options import console, progress, threads_option
-from cunet_deploy.config import Config, load_bits, load_config
+from cunet_deploy.config import Config, load_bits, load_config, own_skeleton_file
 
 __all__ = ["command"]
 
@@ -82,7 +82,7 @@ def command(
     click.echo(f"{task.num_train} examples to train on, {task.num_held_back} held back", err=True)
     display = _Display(settings, quantized_only=origin is not None)
     trainer = Trainer(settings, task, folder, display.update, parent=origin, teacher=learnt_from)
-    folder.prepare(config.read_text(encoding="utf-8"), resume=resume)
+    folder.prepare(config.read_text(encoding="utf-8"), resume=resume, beside=own_skeleton_file(config))
     with folder.locked(), display:
         try:
             checkpoint = trainer.run(resume=resume)

@@ -1,4 +1,4 @@
-from cunet_deploy.config.run import Config, load_bits, load_config, parse_config
+from cunet_deploy.config.run import Config, load_bits, load_config, own_skeleton_file, parse_config
 from cunet_deploy.config.sections import AugmentConfig, BoxConfig, CropConfig, DataConfig, HeatmapConfig, ModelConfig
 from cunet_deploy.config.training import WEIGHT_FORMATS, QuantConfig, TrainConfig
 
@@ -15,5 +15,6 @@ __all__ = [
     "TrainConfig",
     "load_bits",
     "load_config",
+    "own_skeleton_file",
     "parse_config",
 ]

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cunet_deploy._toml import check as _check
 from cunet_deploy._toml import parse, read_toml
 from cunet_deploy.config.sections import AugmentConfig, BoxConfig, CropConfig, DataConfig, HeatmapConfig, ModelConfig
+from cunet_deploy.config.skeleton import read_skeleton
 from cunet_deploy.config.training import QuantConfig, TrainConfig
 from cunet_deploy.errors import ConfigError
-from cunet_deploy.skeletons import BOX
+from cunet_deploy.skeletons import BOX, Skeleton, get_skeleton
 
-__all__ = ["Config", "load_bits", "load_config", "parse_config"]
+__all__ = ["Config", "load_bits", "load_config", "own_skeleton_file", "parse_config"]
 
 
 @dataclass(frozen=True)
 class Config:
     """A training run: what is trained, on what, how.
 
-    ``detector`` names the model that finds the objects of this one; empty: what is usual for the skeleton.
+    ``skeleton`` is the name of a known one, or in a file the path of a TOML file, relative to it, that describes the
+    user's own (see `cunet_deploy.config.skeleton`); that is then in ``own_skeleton``. ``detector`` names the model that
+    finds the objects of this one; empty: what is usual for the skeleton.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     quant: QuantConfig = field(default_factory=QuantConfig)
+    own_skeleton: Skeleton | None = None
 
     def __post_init__(self) -> None:
         multiple = self.model.input_multiple
@@ -58,6 +62,15 @@ class Config:
         _check(not self.data.background or self.finds_boxes, '[data] background goes with layout = "faces" only')
 
     @property
+    def landmarks(self) -> Skeleton:
+        """What the network finds.
+
+        Raises:
+            InputError: no skeleton has that name.
+        """
+        return self.own_skeleton or get_skeleton(self.skeleton)
+
+    @property
     def finds_boxes(self) -> bool:
         """Whether the network finds objects in whole images, and not landmarks in crops."""
         return self.skeleton == BOX.name
@@ -65,7 +78,8 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Nested tables of plain values, as in the TOML file."""
         table: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))  # tuples become lists
-        return table
+        del table["own_skeleton"]
+        return table if self.own_skeleton is None else {**table, "own_skeleton": self.own_skeleton.to_dict()}
 
 
 def load_config(path: str | Path) -> Config:
@@ -75,10 +89,24 @@ def load_config(path: str | Path) -> Config:
         ConfigError: the file is missing, is not TOML, or has an unknown key, a wrong type or a value out of range.
     """
     table = read_toml(path)
+    own = own_skeleton_file(path, table)
+    if own is not None:
+        skeleton = read_skeleton(own)
+        table = {**table, "skeleton": skeleton.name, "own_skeleton": skeleton.to_dict()}
     try:
         return parse_config(table)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def own_skeleton_file(path: str | Path, table: dict[str, Any] | None = None) -> Path | None:
+    """The file of the user's own landmark set that a configuration names; ``None`` where it has a known one.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+    """
+    name = (read_toml(path) if table is None else table).get("skeleton")
+    return Path(path).parent / name if isinstance(name, str) and name.endswith(".toml") else None
 
 
 def load_bits(path: str | Path, quant: QuantConfig) -> QuantConfig:
@@ -102,4 +130,8 @@ def load_bits(path: str | Path, quant: QuantConfig) -> QuantConfig:
 
 def parse_config(table: dict[str, Any]) -> Config:
     """A `Config` from nested tables; the inverse of `Config.to_dict`."""
-    return parse(Config, table, "")
+    own = table.get("own_skeleton")
+    if own is None:
+        return parse(Config, table, "")
+    rest = {key: value for key, value in table.items() if key != "own_skeleton"}
+    return replace(parse(Config, rest, ""), own_skeleton=Skeleton.from_dict(own))

@@ -61,11 +61,20 @@ class RunFolder:
         if not resume and self.path.exists() and any(self.path.iterdir()):
             raise InputError(f"{self.path}: is not empty; add --resume to go on with that run or choose another -o")
 
-    def prepare(self, config_text: str, *, resume: bool) -> None:
-        """`check`, then make the folder and write the configuration; on resuming nothing is written."""
+    def prepare(self, config_text: str, *, resume: bool, beside: Path | None = None) -> None:
+        """`check`, then make the folder and write the configuration; on resuming nothing is written.
+
+        Args:
+            config_text: of the configuration.
+            resume: go on with the run that is there.
+            beside: a file that the configuration names; it is copied.
+        """
         self.check(resume=resume)
-        if not resume:
-            write_text_atomic(self.path / "config.toml", config_text, overwrite=True)
+        if resume:
+            return
+        write_text_atomic(self.path / "config.toml", config_text, overwrite=True)
+        if beside is not None:
+            write_text_atomic(self.path / beside.name, beside.read_text(encoding="utf-8"), overwrite=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -20,7 +20,6 @@ from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.metrics import closeness, correct_joints, normalized_errors
 from cunet_deploy.runtime.sessions.base import Session
-from cunet_deploy.skeletons import get_skeleton
 from cunet_deploy.train.loss import Targets, make_targets, total_loss
 from cunet_deploy.train.pictures import contact_sheet
 from cunet_deploy.train.task import Predict, Task
@@ -44,7 +43,7 @@ class LandmarkTask(Task):
         self.photos = photos
         self.train, self.validation = split_by_photo(examples, config.data.validation_fraction)
         self._config = config
-        self._skeleton = get_skeleton(config.skeleton)
+        self._skeleton = config.landmarks
         self._rule = CropRule(config.crop.size, config.crop.padding)
         self._augmenter = Augmenter(config.augment, self._rule, self._skeleton)
 
@@ -63,7 +62,7 @@ class LandmarkTask(Task):
         layout = config.data.layout
         if layout == "faces":
             raise InputError('[data] layout "faces" has boxes and no landmarks; use skeleton = "box"')
-        skeleton, photos = get_skeleton(config.skeleton), PhotoCache()
+        skeleton, photos = config.landmarks, PhotoCache()
         found = [example for name in config.data.train for example in read_examples(data / name, skeleton, layout, bad)]
         readable = photos.check((example.image for example in found), bad)
         return cls(config, [example for example in found if example.image in readable], photos)

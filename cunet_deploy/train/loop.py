@@ -36,7 +36,6 @@ from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.quantize.network import QuantizedCUNet
-from cunet_deploy.skeletons import get_skeleton
 from cunet_deploy.train.average import Average
 from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.memory import return_freed_memory
@@ -88,7 +87,7 @@ class Trainer:
         self.task = task
         self.folder = folder
         self.progress = progress
-        self.maps = len(get_skeleton(config.skeleton))
+        self.maps = len(config.landmarks)
         if parent is not None:
             if teacher is not None and not config.quant.distill > 0:
                 raise InputError(

@@ -30,7 +30,7 @@ class Teacher:
         mine = checkpoint.config
         if checkpoint.kind != "float":
             raise InputError("the teacher is quantized; name a float checkpoint (float.pt)")
-        if (mine.skeleton, mine.crop, mine.model.stride) != (config.skeleton, config.crop, config.model.stride):
+        if (mine.landmarks, mine.crop, mine.model.stride) != (config.landmarks, config.crop, config.model.stride):
             raise InputError(
                 f"the teacher {mine.name!r} has other landmarks, crops or heatmaps than this configuration; "
                 "skeleton and [crop] must be the same"
