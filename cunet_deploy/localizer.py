@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -15,7 +16,7 @@ from cunet_deploy.detect import Detector, open_detector
 from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import DEPTH, Frame, ImageFiles, Picture, open_source, read_ahead
+from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
 from cunet_deploy.runtime.cuts import CutDetector
 from cunet_deploy.runtime.finder import Finder
 from cunet_deploy.runtime.locate import check_boxes, locate
@@ -136,25 +137,29 @@ class Localizer:
         *,
         follow: bool | None = None,
         smooth: bool | Smoothing | None = None,
+        stop: threading.Event | None = None,
     ) -> Generator[Frame, None, None]:
         """Localize in each frame of a source; in video, boxes follow from the landmarks of the frame before.
 
         The next frames are read in a thread meanwhile, a few at most, unless the source is a single image. The thread
-        ends with the generator; close it to stop early. The image of a frame that came is yours to draw into.
+        ends with the generator; close it to stop early. The image of a frame that came is yours to draw into. Frames
+        of a camera or stream that come faster than they are localized are left out; ``index`` counts them.
 
         Args:
-            source: a video, an image, a folder or pattern of images, or successive frames.
+            source: what `cunet_deploy.media.open_source` takes or gives, or successive frames.
             follow: whether successive frames show the same scene; ``None``: unless the source is image files.
             smooth: whether landmarks of an object that is followed are steadied over time, or how much; ``None``: where
                 objects are followed. See `cunet_deploy.runtime.smooth`; ``Smoothing(both_ways=True)`` reads the source
                 twice, and yields its first frame when all have been localized.
+            stop: when it is set, by a signal handler or another thread, the stream ends before the next frame, even
+                while the source stalls.
 
         Yields:
             Every frame, also those without an object.
 
         Raises:
             InputError: there is no such file, or it cannot be read.
-            CunetError: a video breaks off; its frames until there came before.
+            CunetError: a video breaks off, or a camera or stream is lost; its frames until there came before.
         """
         opened = open_source(source) if isinstance(source, (str, Path)) else source
         if follow is None:
@@ -162,8 +167,9 @@ class Localizer:
         if follow and isinstance(smooth, Smoothing) and smooth.both_ways:
             yield from self._both_ways(opened, smooth)
             return
-        depth = 0 if isinstance(opened, ImageFiles) and opened.count == 1 else DEPTH
-        with closing(read_ahead(_pictures(opened), depth)) as pictures:
+        live = isinstance(opened, LiveSource)
+        depth = 0 if isinstance(opened, ImageFiles) and opened.count == 1 else LIVE_DEPTH if live else DEPTH
+        with closing(read_ahead(_pictures(opened), depth, drop_old=live, stop=stop)) as pictures:
             yield from self._follow(pictures, smooth) if follow else self._each(pictures)
 
     def close(self) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from cunet_deploy.media.frames import Frame, Picture
+from cunet_deploy.media.frames import Frame, FrameSize, Picture
 from cunet_deploy.media.images import read_image
+from cunet_deploy.media.live import LiveSource
 from cunet_deploy.media.outputs import OutputPlan, Outputs, plan_outputs
-from cunet_deploy.media.pipeline import DEPTH, WriteBehind, read_ahead
+from cunet_deploy.media.pipeline import DEPTH, LIVE_DEPTH, WriteBehind, read_ahead
 from cunet_deploy.media.sources import ImageFiles, VideoFile, open_source
 
 __all__ = [
     "DEPTH",
+    "LIVE_DEPTH",
     "Frame",
+    "FrameSize",
     "ImageFiles",
+    "LiveSource",
     "OutputPlan",
     "Outputs",
     "Picture",

@@ -1,15 +1,51 @@
-"""One frame, before and after localization."""
+"""One frame, before and after localization, and the size of frames."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
 
-__all__ = ["Frame", "Picture"]
+__all__ = ["Frame", "FrameSize", "Picture"]
+
+
+@dataclass(frozen=True)
+class FrameSize:
+    """Size and rate of frames.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        fps: frames per second; ``None``: not said.
+    """
+
+    width: int
+    height: int
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 < self.width <= 1 << 16 and 0 < self.height <= 1 << 16):
+            raise InputError(f"frames of {self.width}x{self.height} cannot be; give sides from 1 to 65536")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise InputError(f"{self.fps:g} frames per second cannot be; give a rate above 0 and up to 1000")
+
+    @classmethod
+    def parse(cls, text: str) -> FrameSize:
+        """Read ``WIDTHxHEIGHT`` or ``WIDTHxHEIGHT@FPS``.
+
+        Raises:
+            InputError: it is written otherwise, or out of range.
+        """
+        match = re.fullmatch(r"(\d{1,6})x(\d{1,6})(?:@(\d{1,6}(?:\.\d+)?))?", text.strip())
+        if match is None:
+            raise InputError(f"{text!r} is no frame size; write WIDTHxHEIGHT or WIDTHxHEIGHT@FPS, such as 640x480@30")
+        width, height, fps = match.groups()
+        return cls(int(width), int(height), None if fps is None else float(fps))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,10 +3,14 @@
 OpenCV and ONNX Runtime let other threads run while they work, so threads are enough. Between two stages wait at most
 ``depth`` items: a slow stage holds back the ones before it, and memory does not grow with the length of a video. With
 ``depth`` 0 there is no thread and everything happens in turn, which is quicker to start for a single item.
+
+A camera cannot be held back. What it gives is read as it comes, and when the network is slower the oldest items that
+wait are dropped: results are late by a frame or two, never more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
@@ -14,12 +18,20 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
-__all__ = ["DEPTH", "WriteBehind", "read_ahead"]
+__all__ = ["DEPTH", "LIVE_DEPTH", "WriteBehind", "read_ahead"]
 
 T = TypeVar("T")
 
 DEPTH = 4
 """Items between two stages: enough to go on while a frame is searched, which takes several times as long as others."""
+
+
+LIVE_DEPTH = 2
+"""Items of a live source that wait: so a frame that takes a little longer than others costs none."""
+
+_POLL_SECONDS = 0.05
+_JOIN_SECONDS = 1.0
+"""A thread that reads from something that stalls cannot be ended; it is left behind after that long."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +44,26 @@ class _End:
     error: BaseException | None = None
 
 
-def read_ahead(items: Iterable[T], depth: int = DEPTH) -> Generator[T, None, None]:
+def read_ahead(
+    items: Iterable[T], depth: int = DEPTH, *, drop_old: bool = False, stop: threading.Event | None = None
+) -> Generator[T, None, None]:
     """The same items in the same order, with up to ``depth`` taken in advance by a thread; 0: without a thread.
 
     Beside those, the thread has one item in hand. An error of ``items`` is raised here, after the items before it. The
-    thread ends with this iterator, also when it is closed early.
+    thread ends with this iterator, also when it is closed early; one that is stuck in ``items`` then is left behind.
+
+    Args:
+        items: what is read.
+        depth: how many may wait.
+        drop_old: where ``depth`` wait and another comes, drop the one that waits longest instead of holding back the
+            thread: for what comes when it wants to.
+        stop: when it is set, the iterator ends before the next item, even while ``items`` stalls.
     """
     if not depth:
-        yield from items
+        for item in items:
+            if stop is not None and stop.is_set():
+                return
+            yield item
         return
     ready: queue.Queue[_Item[T] | _End] = queue.Queue(depth)
     stopped = threading.Event()
@@ -47,6 +71,9 @@ def read_ahead(items: Iterable[T], depth: int = DEPTH) -> Generator[T, None, Non
     def work() -> None:
         try:
             for item in items:
+                if drop_old and ready.full():
+                    with contextlib.suppress(queue.Empty):  # this thread alone adds: there is room afterwards
+                        ready.get_nowait()
                 ready.put(_Item(item))
                 if stopped.is_set():
                     return
@@ -58,17 +85,25 @@ def read_ahead(items: Iterable[T], depth: int = DEPTH) -> Generator[T, None, Non
     thread = threading.Thread(target=work, name="read-ahead", daemon=True)
     thread.start()
     try:
-        while True:
-            entry = ready.get()
-            if isinstance(entry, _End):
-                if entry.error is not None:
-                    raise entry.error
-                return
+        while not isinstance(entry := _take(ready, stop), _End):
             yield entry.value
+            del entry  # not kept alive while waiting for the next one
+        if entry.error is not None:
+            raise entry.error
     finally:
         stopped.set()
         _drain(ready)  # the thread may wait for room: once more at most, then it sees that it shall stop
-        thread.join()
+        thread.join(_JOIN_SECONDS)
+
+
+def _take(ready: queue.Queue[_Item[T] | _End], stop: threading.Event | None) -> _Item[T] | _End:
+    """The next entry, or an end as soon as ``stop`` is set."""
+    if stop is None:
+        return ready.get()
+    while not stop.is_set():
+        with contextlib.suppress(queue.Empty):
+            return ready.get(timeout=_POLL_SECONDS)
+    return _End()
 
 
 class WriteBehind(Generic[T]):
