@@ -14,7 +14,7 @@ from cunet_deploy.bench.frames import Frames
 from cunet_deploy.bench.latency import Scene, Work, drawn_picture
 from cunet_deploy.detect import open_detector
 from cunet_deploy.errors import InputError
-from cunet_deploy.media import ImageFiles, open_source
+from cunet_deploy.media import ImageFiles, open_files
 from cunet_deploy.runtime.sessions import model_file, open_session
 from cunet_deploy.runtime.sessions.base import Session
 
@@ -94,13 +94,13 @@ class Input:
         if batch != 1:
             raise InputError("with --input the objects of a frame make one call; leave --batch out, or the input")
         detector = None if self.detector == "full" else open_detector(self.detector)
-        return Frames(open_source(self.source), detector)
+        return Frames(open_files(self.source), detector)
 
     def describe(self) -> str:
         """What is measured, in one sentence."""
         if self.source is None:
             return "measured: crops from a drawn picture of 1280x720 with a known box: crop, network, decode"
-        source = open_source(self.source)
+        source = open_files(self.source)
         count = "" if source.count is None else f"{source.count} "
         photos = isinstance(source, ImageFiles)
         kind = ("photo" if source.count == 1 else "photos") if photos else "frames of a clip"

@@ -21,7 +21,7 @@ from cunet_deploy.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from cunet_deploy.localizer import Localizer
-    from cunet_deploy.media import Frame, ImageFiles, Outputs, VideoFile
+    from cunet_deploy.media import Frame, Outputs, Source
     from cunet_deploy.runtime.smooth import Smoothing
 
 __all__ = ["command"]
@@ -150,7 +150,7 @@ class _Tally:
 
 def _run(
     localizer: Localizer,
-    source: ImageFiles | VideoFile,
+    source: Source,
     outputs: Outputs,
     tally: _Tally,
     smooth: bool | Smoothing,

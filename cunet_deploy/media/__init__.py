@@ -7,7 +7,7 @@ from cunet_deploy.media.images import read_image
 from cunet_deploy.media.live import LiveSource
 from cunet_deploy.media.outputs import OutputPlan, Outputs, plan_outputs
 from cunet_deploy.media.pipeline import DEPTH, LIVE_DEPTH, WriteBehind, read_ahead
-from cunet_deploy.media.sources import ImageFiles, VideoFile, open_source
+from cunet_deploy.media.sources import ImageFiles, Source, VideoFile, open_files, open_source
 
 __all__ = [
     "DEPTH",
@@ -19,8 +19,10 @@ __all__ = [
     "OutputPlan",
     "Outputs",
     "Picture",
+    "Source",
     "VideoFile",
     "WriteBehind",
+    "open_files",
     "open_source",
     "plan_outputs",
     "read_ahead",

@@ -54,6 +54,7 @@ class LiveSource:
         name: what messages call it; without a password.
         stem: what result files are called after.
         fps: what it announces, else 30.
+        announced: how many frames it says that it has: then it is a file; else 0.
         reconnected: how many times it was lost and came back.
     """
 
@@ -99,6 +100,7 @@ class LiveSource:
             raise CunetError(f"{name}: cannot be opened; {advice}")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = float(fps) if 0 < fps <= 1000 else _USUAL_FPS
+        self.announced = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
 
     def __iter__(self) -> Iterator[Picture]:
         capture, self._capture = self._capture, None

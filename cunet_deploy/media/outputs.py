@@ -18,7 +18,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media.frames import Frame
 from cunet_deploy.media.images import IMAGE_SUFFIXES
 from cunet_deploy.media.records import csv_header, csv_lines, json_lines
-from cunet_deploy.media.sources import ImageFiles, VideoFile
+from cunet_deploy.media.sources import ImageFiles, Source
 from cunet_deploy.media.video import WRITABLE_SUFFIXES, VideoWriter
 from cunet_deploy.skeletons import Skeleton
 
@@ -49,7 +49,7 @@ class OutputPlan:
 
 
 def plan_outputs(
-    source: ImageFiles | VideoFile, out: str | Path | None, *, draw: bool = True, read: tuple[Path, ...] = ()
+    source: Source, out: str | Path | None, *, draw: bool = True, read: tuple[Path, ...] = ()
 ) -> OutputPlan:
     """Name the result files.
 
@@ -72,8 +72,7 @@ def plan_outputs(
         plan = _folder_plan(source, path, draw=draw)
     else:
         plan = _file_plan(source, path, draw=draw)
-    originals = source.paths if isinstance(source, ImageFiles) else (source.path,)
-    taken = {original.resolve() for original in (*originals, *read)} & {file.resolve() for file in plan.files}
+    taken = {original.resolve() for original in (*source.originals, *read)} & {file.resolve() for file in plan.files}
     if taken:
         raise InputError(f"{min(taken)}: is read and would be replaced; choose another output with -o")
     return plan
@@ -91,17 +90,16 @@ def _folder_plan(source: ImageFiles, out: Path | None, *, draw: bool) -> OutputP
     return OutputPlan(folder / "landmarks.jsonl", folder / "landmarks.csv", images=images)
 
 
-def _file_plan(source: ImageFiles | VideoFile, out: Path | None, *, draw: bool) -> OutputPlan:
-    video = isinstance(source, VideoFile)
-    original = source.path if isinstance(source, VideoFile) else source.paths[0]
+def _file_plan(source: Source, out: Path | None, *, draw: bool) -> OutputPlan:
+    video = source.moving
     suffix = ".mp4" if video else ".png"
     if out is None or out.is_dir():
-        out = (out or Path()) / f"{original.stem}.landmarks{suffix}"
+        out = (out or Path()) / f"{source.stem}.landmarks{suffix}"
     accepted = WRITABLE_SUFFIXES if video else IMAGE_SUFFIXES
     if out.suffix.lower() not in accepted:
         what = "a video" if video else "an image"
         raise InputError(
-            f"{out}: {original} is {what}; the output may end in {', '.join((*accepted, '.jsonl', '.csv'))}"
+            f"{out}: the source is {what}; the output may end in {', '.join((*accepted, '.jsonl', '.csv'))}"
         )
     records = OutputPlan(out.with_suffix(".jsonl"), out.with_suffix(".csv"))
     if not draw:

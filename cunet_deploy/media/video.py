@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.media.live import shown_url, url_capture
 
 __all__ = ["VIDEO_SUFFIXES", "WRITABLE_SUFFIXES", "Video", "VideoWriter"]
 
@@ -27,7 +28,9 @@ _SLACK_FRAMES = 2
 _DEFAULT_FPS = 25.0
 
 
-def _capture(path: Path) -> Any:
+def _capture(path: Path | str, timeout: float = 0) -> Any:
+    if isinstance(path, str):
+        return url_capture(path, timeout)
     # FFmpeg's own remarks on damaged files go straight to stderr; what is wrong is said once, by us
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # decoding runs beside the network: on every core it would take turns with it, and both would be slower
@@ -39,22 +42,23 @@ def _capture(path: Path) -> Any:
 class Video:
     """A video file that is being read: iterate once over ``(time_ms, (H, W, 3) BGR)``. Use it in ``with``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str, timeout: float = 10.0) -> None:
         """Open a video.
+
+        Args:
+            path: a file, or a URL as text.
+            timeout: seconds to wait for the server of a URL.
 
         Raises:
             InputError: it is missing, empty or not a video.
         """
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-        if size == 0:
-            raise InputError(f"{path}: is empty; copy or record it again")
+        if isinstance(path, Path):
+            _check_file(path)
         self._path = path
-        self._capture = _capture(path)
+        self._name = shown_url(path) if isinstance(path, str) else str(path)
+        self._capture = _capture(path, timeout)
         if not self._capture.isOpened():
-            raise InputError(f"{path}: is cut off, damaged or not a video that OpenCV reads; copy it again")
+            raise InputError(f"{self._name}: is cut off, damaged or not a video that OpenCV reads; copy it again")
         announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.count = int(announced) if announced > 0 else None
         fps = self._capture.get(cv2.CAP_PROP_FPS)
@@ -77,13 +81,13 @@ class Video:
             read += 1
             yield time_ms, np.asarray(image, np.uint8)
         if not read:
-            raise InputError(f"{self._path}: holds no frame that can be decoded; copy or record it again")
+            raise InputError(f"{self._name}: holds no frame that can be decoded; copy or record it again")
         if self._broken_off(read, time_ms):
             announced = f" of {self.count}" if self.count and self.count > read else ""
-            raise CunetError(f"{self._path}: breaks off after frame {read}{announced}; copy or record it again")
+            raise CunetError(f"{self._name}: breaks off after frame {read}{announced}; copy or record it again")
 
     def _broken_off(self, read: int, time_ms: float) -> bool:
-        if self._path.suffix.lower() == ".gif":
+        if isinstance(self._path, Path) and self._path.suffix.lower() == ".gif":
             return not _gif_is_whole(self._path)
         if self.count is None or read >= self.count - _SLACK_FRAMES:
             return False
@@ -97,6 +101,15 @@ class Video:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._capture.release()
+
+
+def _check_file(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    if size == 0:
+        raise InputError(f"{path}: is empty; copy or record it again")
 
 
 def _gif_is_whole(path: Path) -> bool:

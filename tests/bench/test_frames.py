@@ -16,7 +16,7 @@ from cunet_deploy.detect import GivenBoxes
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import open_source
+from cunet_deploy.media import open_files
 from cunet_deploy.runtime.sessions.base import Decoding
 from cunet_deploy.skeletons import IBUG68
 
@@ -83,7 +83,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def timed(source: Path, clock: Clock, detector: Detector | GivenBoxes | None, **options: int | bool) -> Timing:
-    work = Frames(open_source(source), detector)
+    work = Frames(open_files(source), detector)
     candidate = Candidate("toy", lambda: Network(clock), work)
     (timing,) = measure_latency([candidate], work, clock=clock, **options)  # type: ignore[arg-type]
     return timing
@@ -103,7 +103,7 @@ def test_each_photo_is_searched_and_its_time_goes_to_the_right_stage(photos: Pat
 
 
 def test_in_a_clip_the_detector_looks_now_and_then_and_each_pass_starts_anew() -> None:
-    clock, source = Clock(), open_source(CLIP)
+    clock, source = Clock(), open_files(CLIP)
     detector = Detector(clock)
     assert source.count == 100
     timed(CLIP, clock, detector, rounds=53, calls=2)
@@ -150,7 +150,7 @@ def test_reading_is_timed(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_graph_that_finds_landmarks_is_run_as_infer_runs_it(photos: Path, whole: bool) -> None:
     clock = Clock()
     picture = Scene.centred(np.zeros((80, 200, 3), np.uint8))
-    work: Work = Frames(open_source(photos), Detector(clock)) if whole else picture
+    work: Work = Frames(open_files(photos), Detector(clock)) if whole else picture
     candidate = Candidate("toy", lambda: DecodingNetwork(clock), work)
     (timing,) = measure_latency([candidate], work, rounds=1, calls=3, clock=clock)
     assert timing.network_ms_per_crop() == pytest.approx(20)

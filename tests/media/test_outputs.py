@@ -78,12 +78,12 @@ def test_a_record_file_can_be_written_alone(clip: VideoFile, tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", ["out.png", "out", "out.txt"])
 def test_a_video_does_not_go_into_another_kind_of_file(clip: VideoFile, tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"is a video; the output may end in \.mp4"):
+    with pytest.raises(InputError, match=r"the source is a video; the output may end in \.mp4"):
         plan_outputs(clip, tmp_path / name)
 
 
 def test_images_do_not_go_into_another_kind_of_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is an image; the output may end in"):
+    with pytest.raises(InputError, match="the source is an image; the output may end in"):
         plan_outputs(_images(tmp_path, "a.jpg", single=True), tmp_path / "out.mp4")
     with pytest.raises(InputError, match="-o DIR"):
         plan_outputs(_images(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out.png")

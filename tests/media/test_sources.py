@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from dots import scene
+from mp4_boxes import set_durations, turn
 
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.media import ImageFiles, VideoFile, open_source
+from cunet_deploy.media import FrameSize, ImageFiles, VideoFile, open_source
 from cunet_deploy.media.video import VideoWriter
 
 
@@ -64,6 +70,127 @@ def test_a_video_gives_frames_with_times_and_can_be_read_twice(tmp_path: Path) -
         assert [p.index for p in pictures] == list(range(20))
         np.testing.assert_allclose([p.time_ms for p in pictures], np.arange(20) * 100, atol=1)
         assert pictures[0].image.shape == (120, 160, 3)
+
+
+def test_a_video_from_a_phone_held_upright_is_turned(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 5)
+    plain = next(iter(open_source(path))).image
+    turn(path)
+    picture = next(iter(open_source(path)))
+    assert picture.image.shape == (160, 120, 3)
+    assert np.abs(picture.image.astype(int) - np.rot90(plain, -1)).mean() < 3
+
+
+def test_frames_of_uneven_length_have_their_real_times(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 12, 20)
+    durations = [1, 1, 4, 1, 2, 2, 1, 1, 6, 1, 1, 1]
+    set_durations(path, durations)
+    pictures = list(open_source(path))
+    expected = np.concatenate([[0], np.cumsum(durations)[:-1]]) * 50
+    np.testing.assert_allclose([picture.time_ms for picture in pictures], expected, atol=1)
+
+
+def test_frames_of_odd_sizes_are_read(tmp_path: Path) -> None:
+    source = open_source(_write_gif(tmp_path / "clip.gif", 3, 17))
+    assert [picture.image.shape for picture in source] == [(17, 17, 3)] * 3
+
+
+def test_a_video_on_a_web_server_is_read_to_its_end(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4", 20, 10)
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        source = open_source(f"http://127.0.0.1:{server.server_port}/clip.mp4")
+        assert (source.live, source.moving, source.count, source.fps, source.stem) == (False, True, 20, 10, "clip")
+        assert [picture.index for picture in source] == list(range(20))
+        with pytest.raises(CunetError, match=r"/no\.mp4: cannot be opened"):
+            open_source(f"http://127.0.0.1:{server.server_port}/no.mp4", timeout=2)
+        server.shutdown()
+
+
+class Stdin:
+    """What a program that was started with a pipe has as standard input."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+
+@pytest.fixture
+def piped(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
+    reading, writing = os.pipe()
+
+    def write(data: bytes) -> None:
+        os.write(writing, data)
+        os.close(writing)
+
+    monkeypatch.setattr("sys.stdin", Stdin(reading))
+    yield write
+    os.close(reading)
+
+
+def test_raw_frames_come_from_stdin(piped: Callable[[bytes], None]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 9, 13, 3), np.uint8)
+    piped(images.tobytes())
+    source = open_source("-", size=FrameSize(13, 9, 20))
+    assert (source.live, source.moving, source.count, source.fps, source.stem) == (False, True, None, 20, "stdin")
+    pictures = list(source)
+    assert [picture.time_ms for picture in pictures] == [0, 50, 100, 150, 200]
+    np.testing.assert_array_equal([picture.image for picture in pictures], images)
+    assert pictures[0].image.flags.writeable
+
+
+def test_a_pipe_that_breaks_off_gives_its_whole_frames(piped: Callable[[bytes], None]) -> None:
+    piped(bytes(2 * 9 * 13 * 3 + 5))
+    seen = []
+    with pytest.raises(CunetError, match="within frame 3, at byte 5 of 351"):
+        for picture in open_source("-", size=FrameSize(13, 9)):
+            seen.append(picture.index)
+    assert seen == [0, 1]
+
+
+def test_an_empty_pipe_and_a_pipe_without_a_size_are_refused(piped: Callable[[bytes], None]) -> None:
+    with pytest.raises(InputError, match="give it with --size"):
+        open_source("-")
+    piped(b"")
+    with pytest.raises(InputError, match="stdin: ended after 0 bytes"):
+        list(open_source("-", size=FrameSize(13, 9)))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")
+def test_a_terminal_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    main, terminal = os.openpty()
+    try:
+        monkeypatch.setattr("sys.stdin", Stdin(terminal))
+        with pytest.raises(InputError, match="stdin is a terminal"):
+            open_source("-", size=FrameSize(13, 9))
+    finally:
+        os.close(main)
+        os.close(terminal)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("640x480", FrameSize(640, 480)), ("1x1@0.5", FrameSize(1, 1, 0.5)), (" 1920x1080@59.94 ", (1920, 1080, 59.94))],
+)
+def test_a_frame_size_is_written_with_an_x(text: str, expected: FrameSize | tuple[int, int, float]) -> None:
+    assert FrameSize.parse(text) == (expected if isinstance(expected, FrameSize) else FrameSize(*expected))
+
+
+@pytest.mark.parametrize("text", ["", "640", "640x", "640x480@", "640 x 480", "0x480", "640x480@0", "99999x9", "-1x5"])
+def test_what_is_no_frame_size_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"640x480@30|cannot be"):
+        FrameSize.parse(text)
+
+
+def test_a_file_url_is_a_file(folder: Path) -> None:
+    assert [picture.name for picture in open_source(f"file://{folder / 'b.png'}")] == ["b.png"]
 
 
 def test_an_animated_gif_is_a_video(tmp_path: Path) -> None:
@@ -131,9 +258,9 @@ def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         open_source(name)
 
 
-def _write_gif(path: Path, count: int) -> Path:
+def _write_gif(path: Path, count: int, size: int = 16) -> Path:
     """Written by hand: not every OpenCV writes animations."""
-    size, pixels = 16, 16 * 16
+    pixels = size * size
     table = bytes(value for grey in range(128) for value in (grey * 2,) * 3)
     data = b"GIF89a" + size.to_bytes(2, "little") * 2 + bytes([0xF6, 0, 0]) + table
     for index in range(count):
