@@ -24,6 +24,7 @@ from typing import Any
 
 import click
 import cv2
+from reports import replace_between
 
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.bench.hardware import describe_machine, describe_versions
@@ -37,7 +38,7 @@ from cunet_deploy.runtime.sessions import open_session
 
 WEIGHTS = {"1": "binary", "ternary": "ternary"}
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- released models: begin -->", "<!-- released models: end -->"
+MARK = "released models"
 CALLS = 10
 
 HEADER = """\
@@ -235,7 +236,8 @@ def update_tables(models: Path, *, write: bool) -> list[Path]:
 
     With ``write`` they are brought up to date, and none is left.
     """
-    folders = sorted((file.parent for file in models.glob("*/numbers.json")), key=_place)
+    measured = [file for file in models.glob("*/numbers.json") if "task" not in json.loads(file.read_text("utf-8"))]
+    folders = sorted((file.parent for file in measured), key=_place)
     documents = {models.parent / "README.md": folders} | {folder / "README.md": [folder] for folder in folders}
     return [path for path, shown in documents.items() if not _update(path, shown, write=write)]
 
@@ -247,23 +249,9 @@ def _place(folder: Path) -> tuple[int, str, int]:
 
 
 def _update(path: Path, folders: list[Path], *, write: bool) -> bool:
-    """Bring the table between a document's markers up to date if ``write`` is set; say whether it is current now.
-
-    Raises:
-        InputError: the document is missing or has no such markers, or no model was measured.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: is missing; every released model needs its card")
-    text = path.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise InputError(f"{path}: has no lines {BEGIN!r} and {END!r}; put them where the table belongs")
+    """Bring the table between a document's markers up to date if ``write`` is set; say whether it is current now."""
     table = table_of([json.loads((folder / "numbers.json").read_text(encoding="utf-8")) for folder in folders])
-    wanted = f"{head}{BEGIN}\n{table}{END}{tail}"
-    if wanted != text and write:
-        write_text_atomic(path, wanted, overwrite=True)
-    return wanted == text or write
+    return replace_between(path, MARK, table, write=write)
 
 
 if __name__ == "__main__":

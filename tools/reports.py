@@ -9,8 +9,9 @@ from typing import Any
 
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.bench.hardware import describe_machine, describe_versions
+from cunet_deploy.errors import InputError
 
-__all__ = ["signed", "write_report"]
+__all__ = ["replace_between", "signed", "write_report"]
 
 
 def signed(report: dict[str, Any], *packages: str) -> dict[str, Any]:
@@ -23,3 +24,32 @@ def write_report(path: Path | None, report: dict[str, Any]) -> None:
     """Write a report as JSON, in place of an earlier one; nowhere where ``path`` is ``None``."""
     if path is not None:
         write_text_atomic(path, json.dumps(report, indent=1, allow_nan=False) + "\n", overwrite=True)
+
+
+def replace_between(path: Path, mark: str, text: str, *, write: bool) -> bool:
+    """Bring what stands between the lines ``<!-- mark: begin -->`` and ``<!-- mark: end -->`` of a document up to date.
+
+    Args:
+        path: the document.
+        mark: name of the part.
+        text: what should stand there, with a line break at its end.
+        write: change it; else only look.
+
+    Returns:
+        Whether it is current now.
+
+    Raises:
+        InputError: the document is missing or has no such lines.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: is missing; every released model needs its card")
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    old = path.read_text(encoding="utf-8")
+    head, found, rest = old.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        raise InputError(f"{path}: has no lines {begin!r} and {end!r}; put them where the table belongs")
+    wanted = f"{head}{begin}\n{text}{end}{tail}"
+    if wanted != old and write:
+        write_text_atomic(path, wanted, overwrite=True)
+    return wanted == old or write

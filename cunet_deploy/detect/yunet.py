@@ -64,12 +64,12 @@ class YuNet:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Find faces; see `cunet_deploy.detect.base.Detector.detect`."""
         for side in (_FULL_SIDE,) if known is None else (_QUICK_SIDE, _FULL_SIDE):
-            boxes, scores = self._look(image, side)
+            boxes, scores = self.look(image, side)
             if len(boxes) or (known is not None and len(known)):
                 break
         return boxes, scores
 
-    def _look(self, image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def look(self, image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Faces in an image whose longer side is shrunk to ``side``, best first."""
         height, width = image.shape[:2]
         factor = max(max(height, width) / side, 1.0)

@@ -28,8 +28,8 @@ _HELD, _SAME = 0.5, 0.3
 class Finder:
     """See `cunet_deploy.detect.base.Detector`.
 
-    It looks at the whole picture, and for small objects at four tiles of it: in single pictures at all of them, in video
-    at one after the other.
+    It looks at the whole picture, and for small objects at four tiles of it: in single pictures at all of them, in
+    video at one after the other.
     """
 
     every = 15

@@ -36,7 +36,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, script: ModuleType) -> Pa
     save_checkpoint(parent, root / "models" / "tiny" / "float.pt")
     save_checkpoint(small, root / "models" / "tiny" / "checkpoint.pt")
     for document in (root / "README.md", root / "models" / "tiny" / "README.md"):
-        document.write_text(f"# Title\n\n{script.BEGIN}\nold\n{script.END}\n\nmore\n")
+        document.write_text("# Title\n\n<!-- released models: begin -->\nold\n<!-- released models: end -->\n\nmore\n")
     paths = ["--data", faces, "--models", root / "models"]
     arguments = ["tiny", *map(str, paths), "--title", "drawn", "--rounds", "3"]
     result = CliRunner().invoke(script.main, arguments)
@@ -71,7 +71,7 @@ def test_a_model_of_fewer_bits_is_timed_against_its_8_bit_twin(
     small = quantized_checkpoint(parent, QuantConfig(weight_bits=1), root / "faces")
     export_checkpoint(small, binary)
     save_checkpoint(small, binary / "checkpoint.pt")
-    (binary / "README.md").write_text(f"{script.BEGIN}\n{script.END}\n")
+    (binary / "README.md").write_text("<!-- released models: begin -->\n<!-- released models: end -->\n")
     arguments = ["tiny-binary", "--float", tiny / "float.pt", "--data", root / "faces", "--models", root / "models"]
     result = CliRunner().invoke(script.main, [str(item) for item in (*arguments, "--rounds", 3, "--readme")])
     assert result.exit_code == 0, result.output
@@ -99,7 +99,7 @@ def test_readme_and_cards_are_brought_up_to_date_and_then_stay(
     for document in documents:
         text = document.read_text()
         assert text.startswith("# Title\n")
-        assert text.endswith(f"{script.END}\n\nmore\n")
+        assert text.endswith("<!-- released models: end -->\n\nmore\n")
         assert "| `tiny` | 8 bit |" in text
         assert "old" not in text
     assert run("--check") == 0
@@ -112,7 +112,7 @@ def test_a_readme_without_markers_says_which_are_missing(measured: Path, script:
     (root / "README.md").write_text("no markers")
     result = CliRunner().invoke(script.main, ["--readme", "--models", str(root / "models")])
     assert result.exit_code == 2
-    assert script.BEGIN in result.stderr
+    assert "<!-- released models: begin -->" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["tiny"]], ids=["nothing", "no data"])

@@ -1,0 +1,198 @@
+r"""Measure a released detector, and write the figures where they are quoted.
+
+    python tools/measure_detector.py face-detect-s --test 300w/helen/testset --held-back 300w/afw=0.1 \
+        --frames clips/asl_eat.mkv --yunet face_detection_yunet.onnx
+    python tools/measure_detector.py --tables
+
+The first form writes ``models/NAME/numbers.json``: recall, precision and average precision of the float parent and of
+the released ``model.onnx`` on photos that training did not see, and the time that a look at a frame takes, in turns
+with OpenCV's YuNet at two input sizes. ``--tables`` writes the table of the card from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from reports import replace_between, signed, write_report
+
+from cunet_deploy.data.examples import PhotoCache, split_by_photo
+from cunet_deploy.data.faces import BoxedPhoto, read_boxed
+from cunet_deploy.detect.yunet import YuNet
+from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.evaluation import open_model
+from cunet_deploy.evaluation.boxes import evaluate_boxes
+from cunet_deploy.media import open_source
+from cunet_deploy.metrics import bootstrap
+from cunet_deploy.runtime.finder import Finder
+from cunet_deploy.runtime.sessions import open_session
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = "detector"
+SIZE = (640, 480)
+YUNET_SIDES = (320, 640)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Photos with a faces.json.")
+@click.option("--held-back", multiple=True, metavar="DIR=SHARE", help="The part of a training folder held back.")
+@click.option("--frames", type=click.Path(path_type=Path), help="A clip of 640x480 to time on.")
+@click.option("--yunet", type=click.Path(path_type=Path), help="YuNet's ONNX file, timed in turns.")
+@click.option("--rounds", type=click.IntRange(1), default=40, show_default=True)
+@click.option("--tables", is_flag=True, help="Write the tables of the cards.")
+def main(
+    name: str | None,
+    tests: tuple[Path, ...],
+    held_back: tuple[str, ...],
+    frames: Path | None,
+    yunet: Path | None,
+    rounds: int,
+    tables: bool,
+) -> None:
+    """Measure the released detector NAME, or bring the tables of the cards up to date."""
+    try:
+        if name is not None:
+            if frames is None or not (tests or held_back):
+                raise InputError("--frames, and photos by --test or --held-back, are needed to measure a detector")
+            photos = _photos(tests, held_back)
+            numbers = measure(ROOT / "models" / name, photos, frames, yunet, rounds)
+            write_report(ROOT / "models" / name / "numbers.json", numbers)
+            click.echo(table_of(numbers), nl=False)
+        if tables:
+            update_cards(ROOT / "models", write=True)
+    except CunetError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _photos(tests: tuple[Path, ...], held_back: tuple[str, ...]) -> dict[str, list[BoxedPhoto]]:
+    photos = {"/".join(folder.parts[-2:]): read_boxed(folder) for folder in tests}
+    for item in held_back:
+        folder, _, share = item.rpartition("=")
+        kept = split_by_photo(read_boxed(Path(folder)), float(share))[1]
+        photos[f"{float(share):.0%} of {'/'.join(Path(folder).parts[-2:])}"] = kept
+    return photos
+
+
+def measure(
+    folder: Path, photos: dict[str, list[BoxedPhoto]], frames: Path, yunet: Path | None, rounds: int
+) -> dict[str, Any]:
+    """The content of ``numbers.json``."""
+    cv2.setNumThreads(1)
+    cache, everything = PhotoCache(1 << 30), [photo for some in photos.values() for photo in some]
+    accuracy: dict[str, Any] = {"dataset": " and ".join(photos)}
+    for kind, file in (("float", folder / "float.pt"), ("released", folder / "model.onnx")):
+        session = open_model(str(file))
+        accuracy[kind] = evaluate_boxes(session, everything, cache).to_dict()
+        if kind == "released":
+            accuracy["parts"] = {name: evaluate_boxes(session, some, cache).to_dict() for name, some in photos.items()}
+        session.close()
+    model = (folder / "model.onnx").read_bytes()
+    report = {
+        "model": folder.name,
+        "task": "boxes",
+        "accuracy": accuracy,
+        "latency": _latency(folder, frames, yunet, rounds),
+        "file": {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()},
+    }
+    return signed(report, "torch", "onnx")
+
+
+def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dict[str, Any]:
+    """A look at a frame, from pixels to boxes, of ours and of YuNet, in turns on one thread."""
+    images = [np.ascontiguousarray(picture.image) for picture in open_source(frames)][::4]
+    if (images[0].shape[1], images[0].shape[0]) != SIZE:
+        raise InputError(f"{frames}: frames of {images[0].shape[1]}x{images[0].shape[0]}; expected 640x480")
+    session = open_session(folder / "model.onnx", threads=1)
+    finder = Finder(session)
+    looks: dict[str, Callable[[NDArray[np.uint8]], Any]] = {folder.name: finder.find}
+    if yunet is not None:
+        looks |= {f"YuNet at {side} px": partial(YuNet(yunet).look, side=side) for side in YUNET_SIDES}
+    times: dict[str, list[list[float]]] = {name: [] for name in looks}
+    for turn in range(rounds + 1):
+        for name, look in looks.items():
+            taken = []
+            for image in images[:8]:
+                start = time.perf_counter()
+                look(image)
+                taken.append((time.perf_counter() - start) * 1000)
+            if turn:  # the first warms up
+                times[name].append(taken)
+    session.close()
+    ours = np.array(times[folder.name])
+    table: dict[str, Any] = {"threads": 1, "frame": list(SIZE), "rounds": rounds}
+    for name, rows in times.items():
+        values = np.array(rows)
+        pair = np.stack([ours, values], axis=1)
+        ratio = bootstrap(pair, _quotient)
+        table[name] = {
+            "look_p50_ms": round(float(np.median(values)), 3),
+            "look_p95_ms": round(float(np.percentile(values, 95)), 3),
+            "ratio_of_ours_to_it": ratio.to_dict(),
+        }
+    return table
+
+
+def _quotient(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ratio of the medians of (R, N, 2, C) times of ours and another's."""
+    medians = np.median(drawn, axis=(1, 3))
+    return np.asarray(medians[:, 0] / medians[:, 1])
+
+
+def table_of(numbers: dict[str, Any]) -> str:
+    """The Markdown tables of a card."""
+    accuracy, latency = numbers["accuracy"], numbers["latency"]
+    rows = {"float": accuracy["float"], "8 bit, released": accuracy["released"]}
+    rows |= {f"8 bit, {name}": part for name, part in accuracy["parts"].items()}
+    text = "| | photos | faces | recall | precision | AP at 0.5 |\n" + "|---" * 6 + "|\n"
+    for name, row in rows.items():
+        cells = [name, str(row["photos"]), str(row["boxes"])]
+        cells += [_percent(row[f"{key}_percent"]) for key in ("recall", "precision", "ap")]
+        text += f"| {' | '.join(cells)} |\n"
+    text += "\n| detector | a look at 640x480, p50 | p95 | ours / it |\n" + "|---" * 4 + "|\n"
+    for name, row in latency.items():
+        if isinstance(row, dict):
+            ratio = row["ratio_of_ours_to_it"]
+            text += f"| {name} | {row['look_p50_ms']:.2f} ms | {row['look_p95_ms']:.2f} ms "
+            text += f"| {ratio['value']:.2f} ({ratio['ci95_low']:.2f} to {ratio['ci95_high']:.2f}) |\n"
+    released, machine = accuracy["released"], numbers["machine"]
+    notes = (
+        f"On {accuracy['dataset']}: boxes with a label score of at least {released['least_label_score']:g}",
+        f"and a side of at least {released['least_side_px']:g} px of the network's input; found at a score of",
+        f"{released['min_score']:g}, right at an intersection over union of {released['overlap']:g}.",
+        "Intervals are 95 % bootstrap intervals over photos. One thread of",
+        f"{machine['processor']}, ONNX Runtime {numbers['versions']['onnxruntime']}, all looks in turns.",
+        "Written by `tools/measure_detector.py`.",
+    )
+    return f"{text}\n{' '.join(notes)}\n"
+
+
+def _percent(estimate: dict[str, float]) -> str:
+    return f"{estimate['value']:.1f} % ({estimate['ci95_low']:.1f} to {estimate['ci95_high']:.1f})"
+
+
+def update_cards(models: Path, *, write: bool) -> list[Path]:
+    """The cards of measured detectors whose table is not current; none is left with ``write``."""
+    stale = []
+    for file in sorted(models.glob("*/numbers.json")):
+        numbers = json.loads(file.read_text(encoding="utf-8"))
+        if numbers.get("task") == "boxes":
+            card = file.with_name("README.md")
+            if not replace_between(card, MARK, table_of(numbers), write=write):
+                stale.append(card)
+    return stale
+
+
+if __name__ == "__main__":
+    main()
