@@ -2,21 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["draw_into", "draw_landmarks"]
+__all__ = ["PARTS", "Style", "draw_into", "draw_landmarks"]
 
-# Blue and yellow of Okabe and Ito's palette, BGR: told apart in every common kind of colour blindness, and both are
-# seen on skin. A dark rim keeps them apart from bright ground.
-_LINE = (233, 180, 86)
-_POINT = (66, 228, 240)
+PARTS = ("points", "lines", "ids", "scores", "box")
+"""What can be drawn."""
+
+# Lines and points of each number, BGR: colours of Okabe and Ito's palette, which are told apart in every common kind of
+# colour blindness, with a second one that differs in lightness. A dark rim keeps them apart from bright ground.
+_SKY, _YELLOW, _ORANGE, _GREEN = (233, 180, 86), (66, 228, 240), (0, 159, 230), (115, 158, 0)
+_RED, _PURPLE, _BLUE, _WHITE = (0, 94, 213), (167, 121, 204), (178, 114, 0), (245, 245, 245)
+_PALETTE = (
+    (_SKY, _YELLOW),
+    (_ORANGE, _WHITE),
+    (_GREEN, _WHITE),
+    (_PURPLE, _YELLOW),
+    (_RED, _WHITE),
+    (_BLUE, _YELLOW),
+    (_YELLOW, _WHITE),
+)
 _RIM = (32, 32, 32)
 _FRACTION_BITS = 4
 _LIMIT = 1 << 20
+_LETTERS = 22.0
+"""Height of the letters of OpenCV's font at scale 1, in pixels."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """What is drawn of each object.
+
+    Attributes:
+        points: a dot at each landmark.
+        lines: contours, or limbs: the skeleton's edges.
+        ids: the object's number; ``None``: where there are several.
+        scores: the mean score of its landmarks.
+        box: where it was looked for.
+    """
+
+    points: bool = True
+    lines: bool = True
+    ids: bool | None = None
+    scores: bool = False
+    box: bool = False
+
+    @classmethod
+    def of(cls, parts: Iterable[str]) -> Style:
+        """Only these of `PARTS`.
+
+        Raises:
+            InputError: one is not known, or there is none.
+        """
+        chosen = [part.strip() for part in parts]
+        unknown = [part for part in chosen if part not in PARTS]
+        if unknown or not chosen:
+            raise InputError(f"{', '.join(unknown) or 'nothing'} cannot be drawn; choose from {', '.join(PARTS)}")
+        return cls(**{part: part in chosen for part in PARTS})
 
 
 def draw_landmarks(
@@ -36,35 +86,65 @@ def draw_into(
     points: NDArray[np.floating],
     ids: NDArray[np.integer],
     skeleton: Skeleton,
+    *,
+    scores: NDArray[np.floating] | None = None,
+    boxes: NDArray[np.floating] | None = None,
+    style: Style | None = None,
 ) -> None:
-    """Draw the landmarks of N objects: contours along the skeleton's edges, points on top.
+    """Draw the landmarks of N objects: contours along the skeleton's edges, points on top. A number keeps its colour.
 
     Args:
         canvas: (H, W, 3) uint8 BGR, writable and contiguous; it is changed.
         points: (N, K, 2) pixels of the image.
-        ids: (N,) numbers, written beside the objects where there are several.
+        ids: (N,) numbers.
         skeleton: of the K landmarks.
+        scores: (N, K) of the landmarks, which ``style.scores`` needs.
+        boxes: (N, 4) xyxy, which ``style.box`` needs.
+        style: what to draw; ``None``: points and lines, and numbers where there are several objects.
     """
+    shown = style or Style()
     edges = np.array(skeleton.edges, np.intp).reshape(-1, 2)
-    for landmarks, identity in zip(points, ids, strict=True):
+    for index, (landmarks, identity) in enumerate(zip(points, ids, strict=True)):
+        line_colour, point_colour = _PALETTE[int(identity) % len(_PALETTE)]
         extent = float(np.ptp(landmarks, axis=0).max())
         line = max(round(extent / 160), 1)
         rim = line + (2 if extent > 100 else 1)
+        if shown.box and boxes is not None:
+            _draw_box(canvas, boxes[index], line, rim, line_colour)
         fixed = np.round(landmarks.clip(-_LIMIT, _LIMIT) * 2**_FRACTION_BITS).astype(np.int32)
-        lines = list(fixed[edges])
-        cv2.polylines(canvas, lines, False, _RIM, rim, cv2.LINE_AA, _FRACTION_BITS)
-        cv2.polylines(canvas, lines, False, _LINE, line, cv2.LINE_AA, _FRACTION_BITS)
-        # a line of no length is a dot; one call for all of them, not one each, lets other threads run meanwhile
-        dots, dot = list(np.stack([fixed, fixed], axis=1)), max(round(extent / 60), 1)
-        kind = cv2.LINE_AA if dot > 1 else cv2.LINE_8  # an anti-aliased line of no length and width 1 is nothing
-        cv2.polylines(canvas, dots, False, _POINT, dot, kind, _FRACTION_BITS)
-        if len(points) > 1:
-            _write_number(canvas, str(int(identity)), landmarks, extent)
+        if shown.lines:
+            lines = list(fixed[edges])
+            cv2.polylines(canvas, lines, False, _RIM, rim, cv2.LINE_AA, _FRACTION_BITS)
+            cv2.polylines(canvas, lines, False, line_colour, line, cv2.LINE_AA, _FRACTION_BITS)
+        if shown.points:
+            # a line of no length is a dot; one call for all of them, not one each, lets other threads run meanwhile
+            dots, dot = list(np.stack([fixed, fixed], axis=1)), max(round(extent / 60), 1)
+            kind = cv2.LINE_AA if dot > 1 else cv2.LINE_8  # an anti-aliased line of no length and width 1 is nothing
+            cv2.polylines(canvas, dots, False, point_colour, dot, kind, _FRACTION_BITS)
+        words = [str(int(identity))] if shown.ids or (shown.ids is None and len(points) > 1) else []
+        if shown.scores and scores is not None:
+            words.append(f"{float(scores[index].mean()):.2f}")
+        if words:
+            _write(canvas, " ".join(words), landmarks, point_colour)
 
 
-def _write_number(canvas: NDArray[np.uint8], text: str, landmarks: NDArray[np.floating], extent: float) -> None:
+def _draw_box(
+    canvas: NDArray[np.uint8], box: NDArray[np.floating], line: int, rim: int, colour: tuple[int, int, int]
+) -> None:
+    x0, y0, x1, y1 = (round(float(value)) for value in box.clip(-_LIMIT, _LIMIT))
+    cv2.rectangle(canvas, (x0, y0), (x1, y1), _RIM, rim)
+    cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, line)
+
+
+def _write(canvas: NDArray[np.uint8], text: str, landmarks: NDArray[np.floating], colour: tuple[int, int, int]) -> None:
+    """Write above an object, within the image, in letters that are read when the whole image is looked at."""
+    height, width = canvas.shape[:2]
+    letters = max(min(height, width) / 40, 9.0)
+    scale, thick = letters / _LETTERS, max(round(letters / 12), 1)
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    (wide, high), below = cv2.getTextSize(text, font, scale, thick)
     left, top = landmarks.min(axis=0).clip(0, _LIMIT)
-    scale = max(extent / 240, 0.4)
-    place = (int(left), int(max(top - 4, 12)))
-    for colour, width in ((_RIM, 3), (_POINT, 1)):
-        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
+    x = max(min(int(left), width - wide - thick), thick)
+    y = min(max(int(top) - round(letters / 2), high + thick), height - below)
+    for tint, stroke in ((_RIM, 3 * thick), (colour, thick)):
+        cv2.putText(canvas, text, (x, y), font, scale, tint, stroke, cv2.LINE_AA)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.errors import InputError
+from cunet_deploy.errors import InputError, MissingDependencyError
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["Landmarks"]
+__all__ = ["Landmarks", "coco_category"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,65 @@ class Landmarks:
         ]
         return {"objects": objects, "names": list(self.skeleton.landmarks)}
 
+    def to_numpy(self) -> NDArray[np.float32]:
+        """(N, K, 3) x, y and score of each landmark."""
+        return np.concatenate([self.points, self.scores[:, :, None]], axis=2, dtype=np.float32)
+
+    def to_coco(self, image_id: int = 0, first_id: int = 1, category_id: int = 1) -> list[dict[str, Any]]:
+        """Annotations as in a COCO keypoints file, one for each object.
+
+        Every landmark is given as visible (``v`` = 2), with its score in ``"keypoint_scores"``. Coordinates are those
+        of `points`; ``"bbox"`` is x, y, width, height, and ``"track_id"`` the object's number.
+
+        Args:
+            image_id: of the image.
+            first_id: of the first annotation; those after it count up. COCO's own tools take 0 for none.
+            category_id: of the kind of object, see `coco_category`.
+        """
+        flat = np.concatenate([self.points, np.full((*self.scores.shape, 1), 2.0)], axis=2)
+        sizes = self.boxes[:, 2:] - self.boxes[:, :2]
+        rows = zip(
+            self.ids.tolist(),
+            flat.reshape(len(self), 3 * len(self.skeleton)).astype(np.float64).round(2).tolist(),
+            np.concatenate([self.boxes[:, :2], sizes], axis=1).astype(np.float64).round(2).tolist(),
+            sizes.prod(axis=1).astype(np.float64).round(2).tolist(),
+            self.confidence.astype(np.float64).round(3).tolist(),
+            self.scores.astype(np.float64).round(3).tolist(),
+            strict=True,
+        )
+        return [
+            {
+                "id": number,
+                "image_id": image_id,
+                "category_id": category_id,
+                "track_id": identity,
+                "num_keypoints": len(self.skeleton),
+                "keypoints": keypoints,
+                "bbox": box,
+                "area": area,
+                "iscrowd": 0,
+                "score": score,
+                "keypoint_scores": scores,
+            }
+            for number, (identity, keypoints, box, area, score, scores) in enumerate(rows, first_id)
+        ]
+
+    def to_supervision(self) -> Any:
+        """A ``supervision.KeyPoints``, with the objects' numbers as ``data["track_id"]``.
+
+        Raises:
+            MissingDependencyError: supervision is not installed.
+        """
+        try:
+            kind: Any = importlib.import_module("supervision").KeyPoints
+        except ImportError as error:
+            raise MissingDependencyError("supervision is not installed; run: pip install supervision") from error
+        # the field had the shorter name until 0.27, where that came to mean the whole object's
+        named = "keypoint_confidence" in getattr(kind, "__dataclass_fields__", {})
+        confidence = {"keypoint_confidence" if named else "confidence": self.scores}
+        classes = np.zeros(len(self), np.int64)
+        return kind(xy=self.points, class_id=classes, data={"track_id": self.ids}, **confidence)
+
     def plot(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A copy of the image with the landmarks and their contours drawn into it.
 
@@ -88,3 +148,14 @@ class Landmarks:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise InputError("plot draws into a uint8 image of shape (H, W, 3) BGR; convert the image first")
         return draw_landmarks(image, self.points, self.ids, self.skeleton)
+
+
+def coco_category(skeleton: Skeleton, category_id: int = 1) -> dict[str, Any]:
+    """The entry of ``"categories"`` that names the landmarks and edges; COCO counts those from 1."""
+    return {
+        "id": category_id,
+        "name": skeleton.name,
+        "supercategory": "",
+        "keypoints": list(skeleton.landmarks),
+        "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
+    }

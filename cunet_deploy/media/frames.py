@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.landmarks import Landmarks, coco_category
 
 __all__ = ["Frame", "FrameSize", "Picture"]
 
@@ -84,3 +85,28 @@ class Frame:
     landmarks: Landmarks
     name: str = ""
     seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists: ``frame``, ``time_ms``, ``file`` of image files, and what `Landmarks.to_dict` has."""
+        file = {"file": self.name} if self.name else {}
+        return {"frame": self.index, **file, "time_ms": round(self.time_ms, 3), **self.landmarks.to_dict()}
+
+    def to_coco_image(self) -> dict[str, Any]:
+        """The entry of ``"images"`` in a COCO file; its ``id``, that annotations refer to, is the frame's number."""
+        height, width = self.image.shape[:2]
+        name = self.name or f"frame_{self.index:06d}"
+        return {
+            "id": self.index,
+            "file_name": name,
+            "width": width,
+            "height": height,
+            "time_ms": round(self.time_ms, 3),
+        }
+
+    def to_coco(self) -> dict[str, Any]:
+        """A whole COCO keypoints file of this frame: ``images``, ``annotations`` and ``categories``."""
+        return {
+            "images": [self.to_coco_image()],
+            "annotations": self.landmarks.to_coco(self.index),
+            "categories": [coco_category(self.landmarks.skeleton)],
+        }
