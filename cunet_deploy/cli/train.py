@@ -52,12 +52,14 @@ def command(
 
     Leaves float.pt and quantized.pt in the run folder, metrics.jsonl, curves.png and validation.png. Ctrl-C leaves a
     usable checkpoint; --resume goes on to exactly the weights that an unbroken run would have had, given the same
-    machine, libraries and --threads.
+    machine, libraries and --threads. Under torchrun, several processes share each batch: the same run but for the
+    order of sums, and either can resume the other.
 
     \b
     Example:
       cunet-deploy train models/face68-s/config.toml --data data/300w -o runs/s
       cunet-deploy train four_bit.toml --from runs/s/float.pt --data data/300w -o runs/s4
+      torchrun --nproc-per-node 2 -m cunet_deploy train config.toml --data data/300w -o runs/s
     """
     from cunet_deploy._optional import require
 
@@ -65,6 +67,7 @@ def command(
     from cunet_deploy.checkpoint import load_checkpoint
     from cunet_deploy.train.folder import RunFolder
     from cunet_deploy.train.loop import Trainer
+    from cunet_deploy.train.processes import joined
     from cunet_deploy.train.tasks import load_task
 
     if threads is not None:
@@ -72,24 +75,34 @@ def command(
     settings, folder = load_config(config), RunFolder(run)
     if bits is not None:
         settings = replace(settings, quant=load_bits(bits, settings.quant))
-    folder.check(resume=resume)
-    origin = None if parent is None else load_checkpoint(parent)
-    learnt_from = None if teacher is None else load_checkpoint(teacher)
-    bad: list[str] = []
-    task = load_task(settings, data, bad if skip_bad else None)
-    for line in bad:
-        click.echo(f"skipped: {line}", err=True)
-    click.echo(f"{task.num_train} examples to train on, {task.num_held_back} held back", err=True)
-    display = _Display(settings, quantized_only=origin is not None)
-    trainer = Trainer(settings, task, folder, display.update, parent=origin, teacher=learnt_from)
-    folder.prepare(config.read_text(encoding="utf-8"), resume=resume, beside=own_skeleton_file(config))
-    with folder.locked(), display:
-        try:
-            checkpoint = trainer.run(resume=resume)
-        except KeyboardInterrupt:
-            console().print(f"stopped; the weights so far are in {run}; go on with --resume")
-            raise
-    click.echo(checkpoint)
+    with joined() as processes:
+        if processes.first:
+            folder.check(resume=resume)
+        origin = None if parent is None else load_checkpoint(parent)
+        learnt_from = None if teacher is None else load_checkpoint(teacher)
+        bad: list[str] = []
+        task = load_task(settings, data, bad if skip_bad else None)
+        display = _Display(settings, quantized_only=origin is not None)
+        progress = display.update if processes.first else _quiet
+        trainer = Trainer(settings, task, folder, progress, parent=origin, teacher=learnt_from, processes=processes)
+        if not processes.first:
+            trainer.run(resume=resume)
+            return
+        for line in bad:
+            click.echo(f"skipped: {line}", err=True)
+        click.echo(f"{task.num_train} examples to train on, {task.num_held_back} held back", err=True)
+        folder.prepare(config.read_text(encoding="utf-8"), resume=resume, beside=own_skeleton_file(config))
+        with folder.locked(), display:
+            try:
+                checkpoint = trainer.run(resume=resume)
+            except KeyboardInterrupt:
+                console().print(f"stopped; the weights so far are in {run}; go on with --resume")
+                raise
+        click.echo(checkpoint)
+
+
+def _quiet(row: Mapping[str, Any]) -> None:
+    """What the other processes report: nothing."""
 
 
 class _Display:

@@ -14,7 +14,27 @@ from cunet_deploy.geometry import CropRule
 from cunet_deploy.media import read_ahead
 from cunet_deploy.runtime.preprocess import sample
 
-__all__ = ["Batch", "count_batches", "plain_batches", "training_batches"]
+__all__ = ["WHOLE", "Batch", "Part", "count_batches", "plain_batches", "training_batches"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one of several processes has of each batch.
+
+    Attributes:
+        index: of the process, from 0.
+        count: of the processes.
+    """
+
+    index: int
+    count: int
+
+    def of(self, chunk: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The part of the examples of a batch; parts differ by one example at most."""
+        return np.array_split(chunk, self.count)[self.index]
+
+
+WHOLE = Part(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +51,14 @@ class Batch:
 
 
 def training_batches(
-    examples: Sequence[Example], augmenter: Augmenter, photos: PhotoCache, *, size: int, seed: int, epoch: int
+    examples: Sequence[Example],
+    augmenter: Augmenter,
+    photos: PhotoCache,
+    *,
+    size: int,
+    seed: int,
+    epoch: int,
+    part: Part = WHOLE,
 ) -> Iterator[Batch]:
     """One epoch of augmented crops in random order, prepared by a thread that stays two batches ahead.
 
@@ -39,7 +66,7 @@ def training_batches(
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(examples))
     starts = range(0, size * count_batches(len(order), size), size)
-    chunks = [order[start : start + size] for start in starts]
+    chunks = [part.of(order[start : start + size]) for start in starts]
 
     def make(chunk: NDArray[np.intp]) -> Batch:
         drawn = [

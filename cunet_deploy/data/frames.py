@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.config import AugmentConfig, BoxConfig
 from cunet_deploy.data.augment import Colours
-from cunet_deploy.data.batches import count_batches
+from cunet_deploy.data.batches import WHOLE, Part, count_batches
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.geometry import Crop, whole_image
@@ -136,7 +136,9 @@ class FrameDrawer:
         return _labelled(photo, sample(pixels, crop), crop, self.boxes)
 
 
-def frame_batches(drawer: FrameDrawer, *, size: int, seed: int, epoch: int) -> Iterator[list[LabelledFrame]]:
+def frame_batches(
+    drawer: FrameDrawer, *, size: int, seed: int, epoch: int, part: Part = WHOLE
+) -> Iterator[list[LabelledFrame]]:
     """One epoch of drawn images in random order, each photo once, prepared by a thread that stays two batches ahead."""
     order = np.random.default_rng([seed, epoch]).permutation(len(drawer.photos))
     starts = range(0, size * count_batches(len(order), size), size)
@@ -144,7 +146,7 @@ def frame_batches(drawer: FrameDrawer, *, size: int, seed: int, epoch: int) -> I
     def make(chunk: NDArray[np.intp]) -> list[LabelledFrame]:
         return [drawer.draw(int(index), np.random.default_rng([seed, epoch, int(index)])) for index in chunk]
 
-    return read_ahead((make(order[start : start + size]) for start in starts), depth=2)
+    return read_ahead((make(part.of(order[start : start + size])) for start in starts), depth=2)
 
 
 def _labelled(photo: BoxedPhoto, image: NDArray[np.uint8], crop: Crop, config: BoxConfig) -> LabelledFrame:

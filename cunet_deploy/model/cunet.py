@@ -10,7 +10,7 @@ residual additions, only concatenations. Shapes in comments are for channels C, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -31,6 +31,7 @@ __all__ = [
     "Stem",
     "initialize",
     "set_efficient",
+    "set_summing",
 ]
 
 
@@ -38,16 +39,40 @@ MIN_FACTOR = 1e-2
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalization whose running statistics can be held while a checkpointed block is recomputed."""
+    """Batch normalization whose running statistics can be held while a checkpointed block is recomputed.
+
+    With `summing`, which adds a tensor up over all processes that train together, the statistics are those of the whole
+    batch, of which this process has a part.
+    """
 
     hold_statistics = False
+    summing: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W), normalized."""
         momentum = 0.0 if self.hold_statistics else (self.momentum or 0.0)
+        if self.training and self.summing is not None:
+            return self._of_whole_batch(x, self.summing, momentum)
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum, self.eps
         )
+
+    def _of_whole_batch(self, x: Tensor, summing: Callable[[Tensor], Tensor], momentum: float) -> Tensor:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        # around a mean that all processes know, so that one sum of squares is exact enough
+        around = self.running_mean.clone()
+        apart = x.float() - around[:, None, None]
+        size = apart.new_tensor([x.numel() / x.shape[1]])
+        sums = summing(torch.cat([apart.sum(dim=(0, 2, 3)), apart.square().sum(dim=(0, 2, 3)), size]))
+        count = sums[-1].detach()
+        shift, squares = (sums[:-1] / count).chunk(2)
+        variance = (squares - shift.square()).clamp(min=0)
+        with torch.no_grad():
+            self.running_mean.lerp_(around + shift, momentum)
+            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), momentum)
+        factor = self.weight * torch.rsqrt(variance + self.eps)
+        return ((apart - shift[:, None, None]) * factor[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 class CatConv(nn.Module):
@@ -277,6 +302,13 @@ def set_efficient(model: nn.Module, on: bool) -> None:
     for module in model.modules():
         if isinstance(module, CatConv):
             module.efficient = on and module.conv.kernel_size == (1, 1)
+
+
+def set_summing(model: nn.Module, summing: Callable[[Tensor], Tensor]) -> None:
+    """Give every batch normalization a function that adds a tensor up over processes; see `BatchNorm`."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.summing = summing
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:

@@ -98,6 +98,7 @@ class QuantizedCUNet(nn.Module):
         self._formats = weight_formats(graph.nodes, config)
         self._heatmap_groups = _heatmap_groups(graph, self.groups)
         self._noise: torch.Generator | None = None
+        self.processes = 1
         channels = {graph.input: 3} | {node.output: node.channels for node in graph.nodes}
         for node in graph.nodes:
             if node.op == "conv":
@@ -314,6 +315,7 @@ class QuantizedCUNet(nn.Module):
 
     def _damped(self, tensor: str, count: int) -> Tensor:
         scale, _ = self.activation_qparams(tensor)
+        count *= self.processes  # of the whole batch, of which this process has a part
         return damp_gradient(scale, count, 255 if tensor == self.graph.input else self.activation_max(tensor))
 
     def _damped_weight_scale(self, node: Node) -> Tensor:

@@ -16,11 +16,13 @@ from torch import Tensor
 from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.boxmaps import BoxCode
 from cunet_deploy.config import Config
+from cunet_deploy.data.batches import WHOLE, Part
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto, read_backgrounds, read_boxed
 from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, frame_batches, whole_frame
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
 from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.train.loss import Mean, alone
 from cunet_deploy.train.pictures import FOUND, TRUE
 from cunet_deploy.train.task import Predict, Task
 
@@ -80,10 +82,10 @@ class BoxTask(Task):
             digest.update(photo.image.name.encode() + photo.boxes.tobytes() + photo.scores.tobytes())
         return digest.hexdigest()
 
-    def batches(self, epoch: int) -> Iterator[tuple[NDArray[np.uint8], BoxTensors]]:
+    def batches(self, epoch: int, part: Part = WHOLE) -> Iterator[tuple[NDArray[np.uint8], BoxTensors]]:
         """See `Task`."""
         train = self._config.train
-        for frames in frame_batches(self._drawer, size=train.batch_size, seed=train.seed, epoch=epoch):
+        for frames in frame_batches(self._drawer, size=train.batch_size, seed=train.seed, epoch=epoch, part=part):
             yield np.stack([frame.image for frame in frames]), self._targets(frames)
 
     def _targets(self, frames: Sequence[LabelledFrame]) -> BoxTensors:
@@ -105,19 +107,20 @@ class BoxTask(Task):
         for start in range(0, len(images), _BATCH):
             yield np.stack(images[start : start + _BATCH])
 
-    def loss(self, heatmaps: Sequence[Tensor], targets: BoxTensors) -> Tensor:
+    def loss(self, heatmaps: Sequence[Tensor], targets: BoxTensors, mean: Mean = alone) -> Tensor:
         """Mean over the supervised U-Nets of the errors of the maps.
 
         The squared error of the first map, near boxes with more weight, and where boxes are the distance of the sides.
         """
         settings, foreground = self._config.boxes, self._config.heatmap.foreground_weight
         truth, known = targets.maps[:, 0], targets.center * (1 + foreground * targets.maps[:, 0])
+        places, boxes = mean(targets.center.sum()).clamp(min=1), mean(targets.sides.sum()).clamp(min=1)
         losses = []
         for maps in heatmaps:
             found = maps.float()
-            center = (known * (found[:, 0] - truth).square()).sum() / targets.center.sum().clamp(min=1)
+            center = (known * (found[:, 0] - truth).square()).sum() / places
             away = (found[:, 1:] - targets.maps[:, 1:]).abs().sum(dim=1)
-            sides = (targets.sides * away).sum() / targets.sides.sum().clamp(min=1)
+            sides = (targets.sides * away).sum() / boxes
             losses.append(center + settings.side_weight * sides)
         return torch.stack(losses).mean()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cunet_deploy.config import Config
 from cunet_deploy.data.augment import Augmenter
-from cunet_deploy.data.batches import plain_batches, training_batches
+from cunet_deploy.data.batches import WHOLE, Part, plain_batches, training_batches
 from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
@@ -20,7 +20,7 @@ from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.metrics import closeness, correct_joints, normalized_errors
 from cunet_deploy.runtime.sessions.base import Session
-from cunet_deploy.train.loss import Targets, make_targets, total_loss
+from cunet_deploy.train.loss import Mean, Targets, alone, make_targets, total_loss
 from cunet_deploy.train.pictures import contact_sheet
 from cunet_deploy.train.task import Predict, Task
 from cunet_deploy.train.threshold import choose_min_score
@@ -85,11 +85,11 @@ class LandmarkTask(Task):
             digest.update(example.image.name.encode() + example.points.tobytes())
         return digest.hexdigest()
 
-    def batches(self, epoch: int) -> Iterator[tuple[NDArray[np.uint8], Targets]]:
+    def batches(self, epoch: int, part: Part = WHOLE) -> Iterator[tuple[NDArray[np.uint8], Targets]]:
         """See `Task`."""
         train = self._config.train
         drawn = training_batches(
-            self.train, self._augmenter, self.photos, size=train.batch_size, seed=train.seed, epoch=epoch
+            self.train, self._augmenter, self.photos, size=train.batch_size, seed=train.seed, epoch=epoch, part=part
         )
         for batch in drawn:
             yield batch.images, make_targets(batch.points, self._config)
@@ -100,9 +100,9 @@ class LandmarkTask(Task):
         for batch in plain_batches(few, self._rule, self.photos, size=self._config.train.batch_size):
             yield batch.images
 
-    def loss(self, heatmaps: Sequence[Tensor], targets: Targets) -> Tensor:
+    def loss(self, heatmaps: Sequence[Tensor], targets: Targets, mean: Mean = alone) -> Tensor:
         """See `cunet_deploy.train.loss`."""
-        return total_loss(heatmaps, targets, self._config)
+        return total_loss(heatmaps, targets, self._config, mean)
 
     def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
         """Of the held-back examples, in percent: of bodies the share of correct joints, else the mean error."""

@@ -41,6 +41,7 @@ from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.memory import return_freed_memory
 from cunet_deploy.train.phase import Phase, format_of_epoch
 from cunet_deploy.train.pictures import save_curves
+from cunet_deploy.train.processes import Processes
 from cunet_deploy.train.saved import eight_bit
 from cunet_deploy.train.schedule import cosine, one_cycle
 from cunet_deploy.train.task import Task
@@ -54,6 +55,7 @@ Progress = Callable[[Mapping[str, Any]], None]
 Network = TypeVar("Network", bound=nn.Module)
 
 CLIP_NORM = 1.0
+ALONE = Processes()
 
 
 class Trainer:
@@ -68,6 +70,7 @@ class Trainer:
             where the configuration has fewer.
         teacher: float checkpoint whose heatmaps the float phase learns from, by the weight ``[train] distill``; with a
             parent, the quantized phase, by the weight ``[quant] distill``, which else learns from the parent.
+        processes: those that train together.
 
     Raises:
         InputError: the parent or the teacher does not fit the configuration.
@@ -82,7 +85,10 @@ class Trainer:
         *,
         parent: Checkpoint | None = None,
         teacher: Checkpoint | None = None,
+        processes: Processes = ALONE,
     ) -> None:
+        processes.check(config.train.batch_size)
+        self.processes = processes
         self.config = config
         self.task = task
         self.folder = folder
@@ -115,7 +121,8 @@ class Trainer:
             self._check_origin(state["origin"])
         rows = [*state["rows"]] if state else []
         if self.parent is not None and state is None:
-            save_checkpoint(self.parent, self.folder.checkpoint("float"), overwrite=True)
+            if self.processes.first:
+                save_checkpoint(self.parent, self.folder.checkpoint("float"), overwrite=True)
             phase = self._quantized_phase(float_model(self.parent))
         else:
             phase = self._float_phase()
@@ -130,7 +137,9 @@ class Trainer:
             self._fit(phase, rows)
             if phase.kind == "quantized" and self.config.quant.correct_bias:
                 self._correct_biases(phase)
-            self._set_min_score(phase)
+            if self.processes.first:
+                self._set_min_score(phase)
+            self.processes.wait()
             if phase.kind == "quantized" or self.config.quant.epochs == 0:
                 return self.folder.checkpoint(phase.kind)
             phase = self._quantized_phase(phase.average.network)
@@ -141,6 +150,7 @@ class Trainer:
         initialize(model, torch.Generator().manual_seed(train.seed))
         set_efficient(model, train.memory_efficient)
         network = _channels_last(model)
+        self.processes.prepare(network)
         weights = [value for value in network.parameters() if value.ndim > 1]
         others = [value for value in network.parameters() if value.ndim <= 1]
         groups = [{"params": weights, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -163,6 +173,7 @@ class Trainer:
         else:
             network = QuantizedCUNet(graph, quant, zero_points or {})
         network = _channels_last(network)
+        self.processes.prepare(network)
         trained = [value for value in network.parameters() if value.requires_grad]
         return Phase(
             "quantized",
@@ -193,17 +204,24 @@ class Trainer:
                 phase.epoch += 1
                 row: dict[str, Any] = {"phase": phase.kind, "epoch": phase.epoch, "loss": loss}
                 last = phase.epoch == phase.epochs
-                if self.task.num_held_back and (last or phase.epoch % self.config.train.validate_every == 0):
+                if (
+                    self.processes.first
+                    and self.task.num_held_back
+                    and (last or phase.epoch % self.config.train.validate_every == 0)
+                ):
                     row.update(self._validate(phase.average.network))
                 row["seconds"] = round(time.monotonic() - start, 2)
                 rows.append(row)
                 self._save(phase, rows)
                 self.progress({**row, "epochs": phase.epochs, "event": "epoch"})
         except KeyboardInterrupt:
-            if not self.folder.checkpoint(phase.kind).is_file():  # else the last whole epoch's stays
+            if (
+                self.processes.first and not self.folder.checkpoint(phase.kind).is_file()
+            ):  # else the last whole epoch's stays
                 self._save_checkpoint(phase)
             raise
-        save_curves(rows, self.folder.path / "curves.png")
+        if self.processes.first:
+            save_curves(rows, self.folder.path / "curves.png")
 
     def _epoch(self, phase: Phase) -> float:
         config, losses = self.config.train, []
@@ -212,7 +230,7 @@ class Trainer:
         drawn = phase.epoch + (config.epochs if phase.kind == "quantized" else 0)
         teacher, distill = self._prepare_epoch(phase)
         low_precision = config.precision == "bfloat16" and phase.kind == "float"
-        for step, (pictures, targets) in enumerate(self.task.batches(drawn)):
+        for step, (pictures, targets) in enumerate(self.task.batches(drawn, self.processes.part)):
             rate = phase.schedule((phase.epoch * steps + step) / (phase.epochs * steps))
             for group in phase.optimizer.param_groups:
                 group["lr"] = rate
@@ -220,11 +238,15 @@ class Trainer:
             saving = eight_bit(phase.network) if config.saved_bits == 8 else nullcontext()
             with torch.autocast("cpu", torch.bfloat16, enabled=low_precision), saving:
                 heatmaps = phase.network(images)
-            loss = self.task.loss(heatmaps, targets)
+            loss = self.task.loss(heatmaps, targets, self.processes.mean)
             if teacher is not None:
-                loss = loss + distill * teacher.loss(heatmaps, images, self.config.heatmap.foreground_weight)
+                size = torch.tensor(float(len(images)))
+                loss = loss + distill * (size / self.processes.mean(size)) * teacher.loss(
+                    heatmaps, images, self.config.heatmap.foreground_weight
+                )
             phase.optimizer.zero_grad()
             loss.backward()
+            self.processes.average_gradients(phase.network)
             if isinstance(phase.network, QuantizedCUNet):
                 phase.network.round_gradients()
             norm = torch.nn.utils.clip_grad_norm_(phase.network.parameters(), CLIP_NORM)
@@ -237,7 +259,7 @@ class Trainer:
             if isinstance(phase.network, CUNet) and self.config.model.passes > 1:
                 phase.network.keep_positive()
             phase.average.update(phase.network)
-            losses.append(float(loss.detach()))
+            losses.append(float(self.processes.mean(loss.detach())))
             self.progress({"event": "step", "step": step + 1, "steps": steps, "loss": losses[-1]})
         return float(np.mean(losses))
 
@@ -270,11 +292,15 @@ class Trainer:
         return self.task.validate(predict, self.folder.path / "validation.png")
 
     def _save(self, phase: Phase, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._save_checkpoint(phase)
-        self._save_state(phase, rows)
-        self.folder.write_rows(list(rows))
+        if self.processes.first:
+            self._save_checkpoint(phase)
+            self._save_state(phase, rows)
+            self.folder.write_rows(list(rows))
+        self.processes.wait()
 
     def _save_state(self, phase: Phase, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not self.processes.first:
+            return
         zero_points = phase.network.zero_points if isinstance(phase.network, QuantizedCUNet) else {}
         table = {"config": self.config.to_dict(), "origin": self.origin, "rows": list(rows)}
         self.folder.save_state({**table, "phase": phase.state(), "zero_points": zero_points})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,10 @@ from torch import Tensor
 from cunet_deploy.config import Config
 from cunet_deploy.heatmaps import encode, input_to_map
 
-__all__ = ["Targets", "heatmap_loss", "landmark_loss", "make_targets", "soft_points", "total_loss"]
+__all__ = ["Mean", "Targets", "alone", "heatmap_loss", "landmark_loss", "make_targets", "soft_points", "total_loss"]
+
+Mean = Callable[[Tensor], Tensor]
+"""The mean of a count over the processes that train together."""
 
 WINDOW = 3.0
 """Standard deviation, in map cells, of the window in which `landmark_loss` looks for the landmark."""
@@ -50,7 +53,12 @@ def make_targets(points: NDArray[np.float64], config: Config) -> Targets:
     )
 
 
-def heatmap_loss(heatmaps: Tensor, targets: Targets, foreground_weight: float) -> Tensor:
+def alone(count: Tensor) -> Tensor:
+    """The mean of a count over the processes that train together, of one that trains alone."""
+    return count
+
+
+def heatmap_loss(heatmaps: Tensor, targets: Targets, foreground_weight: float, mean: Mean = alone) -> Tensor:
     """Mean of (1 + w target) (prediction - target)^2 over the cells of the known landmarks.
 
     Heatmaps are nearly empty; without the weight the all-zero map is a plateau on which training stays for epochs.
@@ -59,9 +67,10 @@ def heatmap_loss(heatmaps: Tensor, targets: Targets, foreground_weight: float) -
         heatmaps: (B, K, H, W).
         targets: of the batch.
         foreground_weight: w.
+        mean: of a count over the processes that train together.
     """
     weight = (1 + foreground_weight * targets.maps) * targets.known[:, :, None, None]
-    count = targets.known.sum().clamp(min=1) * heatmaps.shape[-1] * heatmaps.shape[-2]
+    count = mean(targets.known.sum()).clamp(min=1) * heatmaps.shape[-1] * heatmaps.shape[-2]
     return (weight * (heatmaps.float() - targets.maps).square()).sum() / count
 
 
@@ -84,7 +93,7 @@ def soft_points(heatmaps: Tensor, around: Tensor) -> Tensor:
     return torch.stack([x, y], dim=-1)
 
 
-def landmark_loss(heatmaps: Tensor, targets: Targets) -> Tensor:
+def landmark_loss(heatmaps: Tensor, targets: Targets, mean: Mean = alone) -> Tensor:
     """Smooth L1 distance, in map cells, between the centroids of prediction and target.
 
     The squared error of a map hardly notices a peak that is a tenth of a cell off; this does. Both centroids are taken
@@ -93,15 +102,15 @@ def landmark_loss(heatmaps: Tensor, targets: Targets) -> Tensor:
     error = F.smooth_l1_loss(
         soft_points(heatmaps, targets.points), soft_points(targets.maps, targets.points), reduction="none", beta=0.1
     )
-    return (error.sum(-1) * targets.present).sum() / targets.present.sum().clamp(min=1)
+    return (error.sum(-1) * targets.present).sum() / mean(targets.present.sum()).clamp(min=1)
 
 
-def total_loss(heatmaps: Sequence[Tensor], targets: Targets, config: Config) -> Tensor:
+def total_loss(heatmaps: Sequence[Tensor], targets: Targets, config: Config, mean: Mean = alone) -> Tensor:
     """Mean over the supervised U-Nets of the heatmap loss and the weighted landmark loss."""
     losses = []
     for maps in heatmaps:
-        loss = heatmap_loss(maps, targets, config.heatmap.foreground_weight)
+        loss = heatmap_loss(maps, targets, config.heatmap.foreground_weight, mean)
         if config.train.coordinate_weight > 0:
-            loss = loss + config.train.coordinate_weight * landmark_loss(maps, targets)
+            loss = loss + config.train.coordinate_weight * landmark_loss(maps, targets, mean)
         losses.append(loss)
     return torch.stack(losses).mean()

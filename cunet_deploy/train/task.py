@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cunet_deploy.data.batches import WHOLE, Part
 from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.train.loss import Mean, alone
 
 __all__ = ["Predict", "Task"]
 
@@ -38,16 +40,23 @@ class Task(ABC):
         """SHA-256 of the names and labels of the examples: other data has another one."""
 
     @abstractmethod
-    def batches(self, epoch: int) -> Iterator[tuple[NDArray[np.uint8], Any]]:
-        """One epoch of (B, S, S, 3) images and their targets; the same for the same epoch, whatever came before."""
+    def batches(self, epoch: int, part: Part = WHOLE) -> Iterator[tuple[NDArray[np.uint8], Any]]:
+        """One epoch of (B, S, S, 3) images and their targets; the same for the same epoch, whatever came before.
+
+        Of each batch only ``part``, where several processes train together.
+        """
 
     @abstractmethod
     def calibration(self, count: int) -> Iterator[NDArray[np.uint8]]:
         """Batches of about ``count`` training images as they are met in use."""
 
     @abstractmethod
-    def loss(self, heatmaps: Sequence[Tensor], targets: Any) -> Tensor:
-        """What is minimized, of (B, P, H, W) maps for each supervised U-Net."""
+    def loss(self, heatmaps: Sequence[Tensor], targets: Any, mean: Mean = alone) -> Tensor:
+        """What is minimized, of (B, P, H, W) maps for each supervised U-Net.
+
+        Sums over a part of a batch are divided by ``mean`` of their counts, so that the mean of the losses of all
+        processes is the loss of the whole batch.
+        """
 
     @abstractmethod
     def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:

@@ -78,7 +78,7 @@ def fitting_parent(parent: Checkpoint, config: Config) -> Checkpoint:
     ):
         first = parent.first_unets(wanted.num_unets)
         parent = replace(first, config=replace(first.config, model=wanted))
-    for name in ("skeleton", "model", "crop", "heatmap"):
+    for name in ("skeleton", "own_skeleton", "model", "crop", "heatmap"):
         mine, theirs = getattr(config, name), getattr(parent.config, name)
         if mine != theirs:
             raise InputError(
