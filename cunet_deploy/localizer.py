@@ -97,7 +97,14 @@ class Localizer:
         if ":" in spec and not Path(spec).exists():
             return open_detector(spec)
         # One thread: two pools that spin would take each other's processors, and the network is small.
-        self._finder = Finder(open_session(spec, threads=1))
+        try:
+            session = open_session(spec, threads=1)
+        except InputError as error:
+            raise InputError(
+                f"detector {spec!r} is not known ({error}); expected {FULL}, a model that finds boxes, boxes:FILE, "
+                "yunet:FILE or onnx:FILE"
+            ) from error
+        self._finder = Finder(session)
         return self._finder
 
     @property

@@ -15,6 +15,7 @@ import cunet_deploy
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import DEPTH, Frame, Picture, WriteBehind
+from cunet_deploy.runtime.smooth import Smoothing
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def test_several_threads_get_what_one_gets(localizer: Localizer) -> None:
 
 def test_in_a_stream_boxes_follow_the_landmarks(localizer: Localizer) -> None:
     frames = moving()
-    results = list(localizer.stream([image for image, _ in frames]))
+    results = list(localizer.stream([image for image, _ in frames], smooth=False))
     assert [frame.index for frame in results] == list(range(30))
     for frame, (image, points) in zip(results, frames, strict=True):
         assert frame.image is image
@@ -255,7 +256,7 @@ def test_a_slow_writer_bounds_the_frames_in_memory(localizer: Localizer) -> None
 
 
 def test_a_bad_detector_is_refused(dots_model: Path) -> None:
-    with pytest.raises(InputError, match="expected full, boxes:FILE"):
+    with pytest.raises(InputError, match="expected full, a model that finds boxes, boxes:FILE"):
         Localizer(dots_model, detector="haar")
 
 
@@ -264,3 +265,43 @@ def test_a_closed_localizer_says_so(dots_model: Path) -> None:
         pass
     with pytest.raises(CunetError, match="closed"):
         localizer.predict(scene()[0], box())
+
+
+def test_a_face_model_looks_with_the_released_detector_unless_told_otherwise(astronaut: Path) -> None:
+    image = cv2.imread(str(astronaut))
+    assert image is not None
+    small = np.full((720, 1280, 3), 90, np.uint8)
+    small[400:660, 900:1160] = cv2.resize(image, (260, 260), interpolation=cv2.INTER_AREA)
+    with Localizer("face68-xs", threads=1) as ours, Localizer("face68-xs", threads=1, detector="full") as searching:
+        found = ours.predict(small)
+        assert len(found) == 1
+        assert ((found.points[0] > (900, 400)) & (found.points[0] < (1160, 660))).all()
+        assert len(searching.predict(small)) == 0  # it looks for one large object
+
+
+def test_landmarks_of_a_stream_are_steadied_unless_told_otherwise(localizer: Localizer) -> None:
+    rng = np.random.default_rng(0)
+    still = [np.asarray((scene()[0] + rng.normal(0, 12, scene()[0].shape)).clip(0, 255), np.uint8) for _ in range(40)]
+
+    def jitter(smooth: bool | Smoothing) -> float:
+        frames = list(localizer.stream(still, smooth=smooth))
+        points = np.array([frame.landmarks.points[0] for frame in frames])
+        return float(np.abs(np.diff(points[10:], axis=0)).mean())
+
+    plain = jitter(False)
+    assert plain > 0
+    assert jitter(True) < 0.5 * plain
+    assert jitter(Smoothing(both_ways=True)) < 0.5 * plain
+
+
+def test_smoothing_both_ways_needs_a_source_that_can_be_read_again(localizer: Localizer) -> None:
+    with pytest.raises(InputError, match="reads the source twice"):
+        list(localizer.stream(iter([scene()[0]]), smooth=Smoothing(both_ways=True)))
+
+
+def test_nothing_is_smeared_over_a_cut(localizer: Localizer) -> None:
+    first, (image, points) = scene((100, 100), 36)[0], scene((150, 120), 36)
+    other = np.where(image == 128, 40, image).astype(np.uint8)  # another room
+    frames = list(localizer.stream([first] * 5 + [other] * 5))
+    assert [frame.landmarks.ids.tolist() for frame in frames] == [[0]] * 5 + [[1]] * 5
+    assert np.abs(frames[5].landmarks.points[0] - points).max() < 0.8

@@ -89,7 +89,7 @@ class PhotoCache:
         return readable
 
 
-class OfPhoto(Protocol):
+class _OfPhoto(Protocol):
     """What is in a photo."""
 
     @property
@@ -98,7 +98,7 @@ class OfPhoto(Protocol):
         ...
 
 
-Labelled = TypeVar("Labelled", bound=OfPhoto)
+Labelled = TypeVar("Labelled", bound=_OfPhoto)
 
 
 def split_by_photo(examples: Sequence[Labelled], fraction: float) -> tuple[list[Labelled], list[Labelled]]:

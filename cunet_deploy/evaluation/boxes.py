@@ -86,7 +86,8 @@ class BoxEvaluation:
             "least_label_score": MIN_LABEL,
             "least_side_px": MIN_SIDE,
             "interval": f"95 % percentile bootstrap over photos, {metrics.RESAMPLES} resamples ({_RESAMPLES} of AP)",
-            **{measure.key: measure.estimate.to_dict() for measure in self.measures()},
+            # a number of nothing, such as the precision where nothing was found, is left out
+            **{m.key: m.estimate.to_dict() for m in self.measures() if not np.isnan(m.estimate.value)},
         }
 
 

@@ -158,3 +158,40 @@ def test_results_come_in_order_of_their_numbers() -> None:
     plan = tracker.plan(_boxes(THERE, HERE))
     _, identities = tracker.update(plan, *world.localize(plan.boxes))
     assert identities.tolist() == [0, 1]
+
+
+def test_after_a_cut_everything_is_new_and_is_looked_for_at_once() -> None:
+    world, tracker = World(HERE), Tracker(0.5)
+    first = world.step(tracker)
+    tracker.cut()
+    assert tracker.wants_detection()
+    assert set(world.step(tracker)).isdisjoint(first)
+
+
+def test_an_object_that_comes_back_where_it_was_gets_its_number_back() -> None:
+    world, tracker = World(HERE), Tracker(0.5, Cadence(every=5, retry=2))
+    world.step(tracker)
+    objects, world.objects = world.objects, []
+    for _ in range(15):  # longer than a lost object is looked for
+        assert not world.step(tracker)
+    world.objects = objects
+    found = [world.step(tracker) for _ in range(3)]
+    assert {number for frame in found for number in frame} == {0}
+
+
+def test_an_object_whose_score_falls_is_looked_for_before_it_is_lost() -> None:
+    tracker = Tracker(0.3, Cadence(every=1000, retry=1))
+    points = _points(HERE)[None]
+    for score in [0.9] * 10 + [0.5]:
+        plan = tracker.plan(_boxes(HERE) if tracker.wants_detection() else None)
+        kept, _ = tracker.update(plan, points, np.full((1, 5), score))
+        assert len(kept) == 1
+    assert tracker.wants_detection()
+
+
+def test_how_often_to_look_can_be_set_on_the_way() -> None:
+    world, tracker = World(HERE), Tracker(0.5, Cadence(every=10))
+    tracker.pace(3)
+    for _ in range(9):
+        world.step(tracker)
+    assert world.looks == 3
