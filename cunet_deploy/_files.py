@@ -15,11 +15,12 @@ from pathlib import Path
 
 from cunet_deploy.errors import CunetError, InputError
 
-__all__ = ["atomic_path", "write_bytes_atomic", "write_text_atomic"]
+__all__ = ["atomic_path", "unwritable", "write_bytes_atomic", "write_text_atomic"]
 
 _CANNOT_WRITE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+    errno.EFBIG: "the file is too large for this file system, or for a limit; choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "permission denied; choose a folder that you may write to",
     errno.EPERM: "permission denied; choose a folder that you may write to",
@@ -53,7 +54,7 @@ def atomic_path(final: str | Path, *, overwrite: bool) -> Iterator[Path]:
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{final}: {target.parent} is not a folder; choose another path") from error
     except OSError as error:
-        raise _unwritable(final, error) from error
+        raise unwritable(final, error) from error
     try:
         yield temporary
         _sync(temporary)
@@ -62,7 +63,7 @@ def atomic_path(final: str | Path, *, overwrite: bool) -> Iterator[Path]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
         if full or error.filename in (temporary, str(temporary)):
-            raise _unwritable(final, error) from error
+            raise unwritable(final, error) from error
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -84,7 +85,7 @@ def _check_target(final: str | Path, target: Path, *, overwrite: bool) -> None:
     try:
         exists = target.exists()
     except OSError as error:  # a folder on the way cannot be entered, or a name is too long
-        raise _unwritable(final, error) from error
+        raise unwritable(final, error) from error
     if not exists:
         return
     if target.is_dir():
@@ -101,6 +102,7 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _unwritable(final: str | Path, error: OSError) -> CunetError:
+def unwritable(final: str | Path, error: OSError) -> CunetError:
+    """The error to raise where a file cannot be written; it says why."""
     reason = _CANNOT_WRITE.get(error.errno or 0, error.strerror or str(error))
     return CunetError(f"{final}: cannot be written: {reason}")

@@ -1,121 +1,63 @@
-"""Result files of one source: what they are called, and writing them so that they are complete or not there."""
+"""Writing the result files of one source so that they are complete or not there."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from cunet_deploy._files import atomic_path, write_bytes_atomic
-from cunet_deploy.drawing import draw_into
+from cunet_deploy._files import atomic_path, unwritable, write_bytes_atomic
+from cunet_deploy.drawing import Style, draw_into
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.media.annotations import CocoFile, PtsFiles
+from cunet_deploy.media.encode import Timeline
 from cunet_deploy.media.frames import Frame
-from cunet_deploy.media.images import IMAGE_SUFFIXES
+from cunet_deploy.media.linefile import LineFile
+from cunet_deploy.media.plan import OutputPlan
 from cunet_deploy.media.records import csv_header, csv_lines, json_lines
-from cunet_deploy.media.sources import ImageFiles, Source
-from cunet_deploy.media.video import WRITABLE_SUFFIXES, VideoWriter
+from cunet_deploy.media.video import FrameWriter, open_writer
+from cunet_deploy.media.window import Window
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["OutputPlan", "Outputs", "plan_outputs"]
+__all__ = ["Outputs"]
 
-
-@dataclass(frozen=True)
-class OutputPlan:
-    """Which files to write.
-
-    Attributes:
-        jsonl: JSON Lines, or ``None``.
-        csv: CSV, or ``None``.
-        video: annotated video, or ``None``.
-        images: annotated image for each image file's path, in its order; empty for video or without drawing.
-    """
-
-    jsonl: Path | None
-    csv: Path | None
-    video: Path | None = None
-    images: tuple[Path, ...] = ()
-
-    @property
-    def files(self) -> list[Path]:
-        """All of them, pictures first."""
-        single = [path for path in (self.video, self.jsonl, self.csv) if path is not None]
-        return [*self.images, *single]
-
-
-def plan_outputs(
-    source: Source, out: str | Path | None, *, draw: bool = True, read: tuple[Path, ...] = ()
-) -> OutputPlan:
-    """Name the result files.
-
-    Args:
-        source: what is localized in.
-        out: for a video ``out.mp4``, for an image ``out.png``: ``.jsonl`` and ``.csv`` go beside it; for several
-            images, a folder; ``out.jsonl`` or ``out.csv`` writes that file alone; ``None`` takes names after the
-            source, in the current folder.
-        draw: whether to write annotated pictures.
-        read: further files that are read and must not be replaced.
-
-    Raises:
-        InputError: the suffix does not fit the source, or a result would replace a file that is read.
-    """
-    path = None if out is None else Path(out)
-    if path is not None and path.suffix.lower() in (".jsonl", ".csv"):
-        alone = path.suffix.lower()
-        plan = OutputPlan(path if alone == ".jsonl" else None, path if alone == ".csv" else None)
-    elif isinstance(source, ImageFiles) and not source.single:
-        plan = _folder_plan(source, path, draw=draw)
-    else:
-        plan = _file_plan(source, path, draw=draw)
-    taken = {original.resolve() for original in (*source.originals, *read)} & {file.resolve() for file in plan.files}
-    if taken:
-        raise InputError(f"{min(taken)}: is read and would be replaced; choose another output with -o")
-    return plan
-
-
-def _folder_plan(source: ImageFiles, out: Path | None, *, draw: bool) -> OutputPlan:
-    folder = Path("landmarks") if out is None else out
-    if (folder.exists() and not folder.is_dir()) or folder.suffix.lower() in (*IMAGE_SUFFIXES, *WRITABLE_SUFFIXES):
-        raise InputError(f"{folder}: several images are written to a folder; give one with -o DIR")
-    names = [path.name for path in source.paths]
-    repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    if repeated:
-        raise InputError(f"two images are called {min(repeated)}; localize in one folder at a time")
-    images = tuple(folder / name for name in names) if draw else ()
-    return OutputPlan(folder / "landmarks.jsonl", folder / "landmarks.csv", images=images)
-
-
-def _file_plan(source: Source, out: Path | None, *, draw: bool) -> OutputPlan:
-    video = source.moving
-    suffix = ".mp4" if video else ".png"
-    if out is None or out.is_dir():
-        out = (out or Path()) / f"{source.stem}.landmarks{suffix}"
-    accepted = WRITABLE_SUFFIXES if video else IMAGE_SUFFIXES
-    if out.suffix.lower() not in accepted:
-        what = "a video" if video else "an image"
-        raise InputError(
-            f"{out}: the source is {what}; the output may end in {', '.join((*accepted, '.jsonl', '.csv'))}"
-        )
-    records = OutputPlan(out.with_suffix(".jsonl"), out.with_suffix(".csv"))
-    if not draw:
-        return records
-    return OutputPlan(records.jsonl, records.csv, out if video else None, () if video else (out,))
+_LEAST_FREE_BYTES = 16 << 20
+"""On the disk, while a video is written: what is needed to finish it so that it plays."""
 
 
 class Outputs:
     """Writes the files of a plan. In ``with``: they get their names at the end, unless an error leaves the block.
 
+    When writing fails, because the disk is full, the files can still be finished: leave the block without an error, and
+    each holds what was written until then. A video that would not play is left out.
+
     Attributes:
+        frames: written so far.
         draw_seconds: time spent drawing so far.
         write_seconds: time spent encoding and writing so far.
+        closed: whether the window was closed by its user.
     """
 
-    def __init__(self, plan: OutputPlan, skeleton: Skeleton, fps: float, *, named: bool, overwrite: bool) -> None:
+    def __init__(
+        self,
+        plan: OutputPlan,
+        skeleton: Skeleton,
+        fps: float,
+        *,
+        named: bool,
+        overwrite: bool,
+        live: bool = False,
+        style: Style | None = None,
+        audio: Path | None = None,
+        window: Window | None = None,
+    ) -> None:
         """Check the files, without creating any.
 
         Args:
@@ -124,33 +66,40 @@ class Outputs:
             fps: of the annotated video.
             named: whether frames come from image files, whose names are written.
             overwrite: whether to replace files that exist.
+            live: whether frames of the video may be left out where they come faster than ``fps``.
+            style: what is drawn.
+            audio: a video whose sound is copied where there is an ffmpeg program.
+            window: shows the annotated frames; then `write` has to be called in the main thread.
 
         Raises:
             InputError: a file exists and ``overwrite`` is false.
         """
-        self._plan, self._skeleton, self._fps = plan, skeleton, fps
-        self._named, self._overwrite = named, overwrite
-        for path in plan.files:
-            if path.exists() and not overwrite:
-                raise InputError(f"{path}: exists already; use --overwrite to replace it, or choose another name")
-        self._stack = ExitStack()
-        self._jsonl: TextIO | None = None
-        self._csv: TextIO | None = None
-        self._video_path: Path | None = None
-        self._video: VideoWriter | None = None
+        self._plan, self._skeleton, self._overwrite = plan, skeleton, overwrite
+        self._named, self._style, self._window = named, style, window
+        there = None if overwrite else plan.in_the_way()
+        if there is not None:
+            raise InputError(f"{there}: exists already; use --overwrite to replace it, or choose another name")
+        self._files: list[AbstractContextManager[object]] = []
+        self._jsonl = None if plan.jsonl is None else LineFile(plan.jsonl, overwrite=overwrite)
+        self._csv = None if plan.csv is None else LineFile(plan.csv, overwrite=overwrite)
+        self._coco = None if plan.coco is None else CocoFile(plan.coco, skeleton, overwrite=overwrite)
+        self._pts = None if plan.pts is None else PtsFiles(plan.pts, overwrite=overwrite)
+        self._video = None if plan.video is None else _VideoFile(plan.video, fps, live, audio, overwrite=overwrite)
+        self._looked = 0.0
+        self.frames = 0
         self.draw_seconds = 0.0
         self.write_seconds = 0.0
+        self.closed = False
 
     def __enter__(self) -> Outputs:
         with ExitStack() as stack:  # closes what is open when a later file cannot be opened
-            if self._plan.jsonl is not None:
-                self._jsonl = self._open_text(stack, self._plan.jsonl)
-            if self._plan.csv is not None:
-                self._csv = self._open_text(stack, self._plan.csv)
+            for file in (self._jsonl, self._csv, self._coco, self._video):
+                if file is not None:
+                    stack.enter_context(file)
+                    self._files.append(file)
+            if self._csv is not None:
                 self._csv.write(csv_header(self._skeleton, named=self._named))
-            if self._plan.video is not None:
-                self._video_path = stack.enter_context(atomic_path(self._plan.video, overwrite=self._overwrite))
-            self._stack = stack.pop_all()
+            stack.pop_all()
         return self
 
     def write(self, frame: Frame) -> None:
@@ -160,46 +109,146 @@ class Outputs:
             CunetError: a file cannot be written.
         """
         start = time.perf_counter()
+        try:
+            self._write_records(frame)
+            wrote = time.perf_counter()
+            self.write_seconds += wrote - start
+            if self._plan.draws or self._window is not None:
+                image = self._drawn(frame)
+                drew = time.perf_counter()
+                self.draw_seconds += drew - wrote
+                self._write_picture(frame, image)
+                self.write_seconds += time.perf_counter() - drew
+        except BrokenPipeError:  # nobody reads standard output any more
+            raise
+        except OSError as error:
+            raise unwritable(error.filename or self._plan.files[-1], error) from error
+        self.frames += 1
+
+    def _write_records(self, frame: Frame) -> None:
         if self._jsonl is not None:
             self._jsonl.write(json_lines(frame))
         if self._csv is not None:
             self._csv.write(csv_lines(frame))
-        wrote = time.perf_counter()
-        self.write_seconds += wrote - start
-        if self._video_path is None and not self._plan.images:
-            return
+        if self._coco is not None:
+            self._coco.write(frame)
+        if self._pts is not None:
+            self._pts.write(frame)
+        if self._plan.stdout:
+            sys.stdout.buffer.write(json_lines(frame).encode("utf-8"))
+            sys.stdout.buffer.flush()
+
+    def _drawn(self, frame: Frame) -> NDArray[np.uint8]:
         found = frame.landmarks
         image = np.require(frame.image, requirements=["C", "W"])  # a copy only of what cannot be drawn into
-        draw_into(image, found.points, found.ids, found.skeleton)
-        drew = time.perf_counter()
-        self.draw_seconds += drew - wrote
-        if self._video_path is not None:
-            if self._video is None:
-                size = (image.shape[1], image.shape[0])
-                self._video = VideoWriter(self._video_path, self._fps, size, name=self._plan.video)
-            self._video.write(image)
-        else:
-            path = self._plan.images[frame.index]
-            good, data = cv2.imencode(path.suffix, image)
-            if not good:
-                raise CunetError(f"{path}: OpenCV cannot write this kind of image; choose .png or .jpg")
-            write_bytes_atomic(path, data.tobytes(), overwrite=self._overwrite)
-        self.write_seconds += time.perf_counter() - drew
+        draw_into(
+            image,
+            found.points,
+            found.ids,
+            found.skeleton,
+            scores=found.scores,
+            boxes=found.boxes,
+            style=self._style,
+        )
+        return image
+
+    def _write_picture(self, frame: Frame, image: NDArray[np.uint8]) -> None:
+        if self._window is not None and not self._window.show(image):
+            self.closed = True
+        path = self._plan.numbered
+        if self._video is not None:
+            self._check_room(self._video.path)
+            self._video.write(image, frame.time_ms)
+        elif path is not None:
+            self._write_image(path.with_name(path.name % frame.index), image)
+        elif self._plan.images:
+            self._write_image(self._plan.images[frame.index], image)
+
+    def _write_image(self, path: Path, image: NDArray[np.uint8]) -> None:
+        good, data = cv2.imencode(path.suffix, image)
+        if not good:
+            raise CunetError(f"{path}: OpenCV cannot write this kind of image; choose .png or .jpg")
+        write_bytes_atomic(path, data.tobytes(), overwrite=self._overwrite)
+
+    def _check_room(self, path: Path) -> None:
+        """Once a second: stop while what was written can still be finished."""
+        now = time.monotonic()
+        if now - self._looked < 1:
+            return
+        self._looked = now
+        free = shutil.disk_usage(path.resolve().parent).free
+        if free < _LEAST_FREE_BYTES:
+            raise CunetError(
+                f"{path}: the disk is full but for {free >> 20} MiB, which finish what was written; free some space or "
+                "choose another folder"
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if self._video is not None:
-                start = time.perf_counter()
-                self._video.close()
-                self.write_seconds += time.perf_counter() - start
-        except CunetError as failure:
-            if error is None:  # otherwise what went wrong first says more
-                self._stack.__exit__(type(failure), failure, failure.__traceback__)
-                raise
-        self._stack.__exit__(kind, error, trace)
+        late: BaseException | None = None
+        start = time.perf_counter()
+        while self._files:
+            file = self._files.pop()
+            try:
+                file.__exit__(kind, error, trace)
+            except CunetError as failure:
+                late = late or failure  # the others are finished all the same
+            except BaseException as failure:  # noqa: BLE001  such as Ctrl-C; raised below
+                late = failure
+                kind, error, trace = type(failure), failure, failure.__traceback__
+        self.write_seconds += time.perf_counter() - start
+        # otherwise what went wrong first says more, unless this says it better
+        if late is not None and (error is None or error in (late, late.__cause__)):
+            raise late
 
-    def _open_text(self, stack: ExitStack, path: Path) -> TextIO:
-        temporary = stack.enter_context(atomic_path(path, overwrite=self._overwrite))
-        return stack.enter_context(temporary.open("w", encoding="utf-8", newline="\n"))
+
+class _VideoFile:
+    """An annotated video that has its name when it is finished."""
+
+    def __init__(self, path: Path, fps: float, live: bool, audio: Path | None, *, overwrite: bool) -> None:
+        self.path = path
+        self._fps, self._audio, self._overwrite = fps, audio, overwrite
+        self._timeline = Timeline(fps, live=live)
+        self._writer: FrameWriter | None = None
+        self._last: NDArray[np.uint8] | None = None
+
+    def write(self, image: NDArray[np.uint8], time_ms: float) -> None:
+        """Append a frame where it belongs in time."""
+        again, once = self._timeline.add(time_ms)
+        if self._writer is None:
+            size = (image.shape[1], image.shape[0])
+            self._writer = open_writer(self._temporary, self._fps, size, name=self.path, audio=self._audio)
+        for _ in range(again):
+            self._writer.write(image if self._last is None else self._last)
+        if once:
+            self._writer.write(image)
+        self._last = image
+
+    def __enter__(self) -> _VideoFile:
+        self._atomic = atomic_path(self.path, overwrite=self._overwrite)
+        self._temporary = self._atomic.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        writer, failure, playable = self._writer, error, False
+        if writer is not None and error is not None:
+            writer.abort()
+        elif writer is not None:
+            try:
+                writer.close()
+            except BaseException as caught:  # noqa: BLE001  raised below, when it is decided what becomes of the file
+                failure = caught
+            playable = writer.playable
+        if error is None and playable and (failure is None or isinstance(failure, CunetError)):
+            self._atomic.__exit__(None, None, None)
+        else:
+            self._drop(failure or InputError("no frame was written"))
+        if failure is not None and failure is not error:
+            raise failure
+
+    def _drop(self, reason: BaseException) -> None:
+        """Remove the temporary file."""
+        self._atomic.__exit__(type(reason), reason, reason.__traceback__)

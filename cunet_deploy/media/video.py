@@ -6,22 +6,24 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.media.encode import FfmpegWriter, find_ffmpeg, fitted
 from cunet_deploy.media.live import shown_url, url_capture
 
-__all__ = ["VIDEO_SUFFIXES", "WRITABLE_SUFFIXES", "Video", "VideoWriter"]
+__all__ = ["VIDEO_SUFFIXES", "WRITABLE_SUFFIXES", "FrameWriter", "Video", "VideoWriter", "open_writer"]
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif")
 
 # What the OpenCV wheels can encode everywhere; they carry no H.264 encoder. VLC, mpv and QuickTime play mp4v.
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 WRITABLE_SUFFIXES = tuple(_CODECS)
+_H264 = (".mp4", ".m4v", ".mov", ".mkv")
 
 _SLACK_FRAMES = 2
 """Headers of whole files are off by this much: a container may announce frames that nothing shows."""
@@ -119,8 +121,47 @@ def _gif_is_whole(path: Path) -> bool:
         return file.read().rstrip(b"\0").endswith(b";")
 
 
+class FrameWriter(Protocol):
+    """Writes frames into a video file."""
+
+    @property
+    def playable(self) -> bool:
+        """After `close`, also when that raises: whether the file holds something that plays."""
+
+    def write(self, image: NDArray[np.uint8]) -> None:
+        """Append a (H, W, 3) BGR frame; one of another size is fitted into the first one's."""
+
+    def close(self) -> None:
+        """Finish the file; raises `CunetError` when it is not whole."""
+
+    def abort(self) -> None:
+        """Stop writing; the file is of no use."""
+
+
+def open_writer(
+    path: Path, fps: float, size: tuple[int, int], *, name: Path | None = None, audio: Path | None = None
+) -> FrameWriter:
+    """Start a video file: H.264 where there is an ffmpeg program, else what OpenCV can encode.
+
+    Args:
+        path: its suffix chooses the format, see `WRITABLE_SUFFIXES`.
+        fps: frames per second.
+        size: (width, height).
+        name: what errors call it, when ``path`` is a temporary one.
+        audio: a video whose sound is copied where there is an ffmpeg program.
+
+    Raises:
+        InputError: the suffix is not one that can be written.
+        CunetError: the file cannot be written.
+    """
+    ffmpeg = find_ffmpeg() if path.suffix.lower() in _H264 else None
+    if ffmpeg is None:
+        return VideoWriter(path, fps, size, name=name)
+    return FfmpegWriter(path, fps, size, name=name or path, ffmpeg=ffmpeg, audio=audio)
+
+
 class VideoWriter:
-    """Writes BGR frames of one size into a video file."""
+    """Writes BGR frames of one size into a video file, with OpenCV's own encoders. See `FrameWriter`."""
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int], *, name: Path | None = None) -> None:
         """Start a file.
@@ -143,17 +184,21 @@ class VideoWriter:
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         self._path, self._name, self._size = path, name or path, size
         self._frames = 0
+        self.playable = False
         fourcc: Any = cv2.VideoWriter.fourcc(*codec)
-        self._writer = cv2.VideoWriter(str(path), fourcc, fps, size)
+        self._odd = (size[0] % 2, size[1] % 2)  # OpenCV would cut off a column or row: one is added instead
+        self._writer = cv2.VideoWriter(str(path), fourcc, fps, (size[0] + self._odd[0], size[1] + self._odd[1]))
         if not self._writer.isOpened():
             raise CunetError(
                 f"{self._name}: OpenCV cannot write {codec} video of {size[0]}x{size[1]} here; try another suffix"
             )
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Append a frame; one of another size is scaled to the first one's."""
-        if (image.shape[1], image.shape[0]) != self._size:
-            image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), np.uint8)
+        """Append a frame; one of another size is fitted into the first one's."""
+        image = fitted(image, self._size)
+        if any(self._odd):
+            right, below = self._odd
+            image = np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
         self._writer.write(image)
         self._frames += 1
 
@@ -167,5 +212,10 @@ class VideoWriter:
         check = _capture(self._path)
         written = int(check.get(cv2.CAP_PROP_FRAME_COUNT)) if check.isOpened() else 0
         check.release()
+        self.playable = written > 0
         if written < self._frames - _SLACK_FRAMES:
             raise CunetError(f"{self._name}: only {written} of {self._frames} frames were written; is the disk full?")
+
+    def abort(self) -> None:
+        """Stop writing; the file is of no use."""
+        self._writer.release()
