@@ -28,6 +28,10 @@ class TrainConfig:
             `cunet_deploy.train.saved`.
         coordinate_weight: weight of the landmark error term; see `cunet_deploy.train.loss`.
         distill: weight of the squared distance to the heatmaps of the network that ``train --teacher`` names.
+        robust: for labels with mistakes: how much less, from 0 to 1, a label counts that the network itself is sure is
+            elsewhere; see `cunet_deploy.train.loss.trust`.
+        unlabelled: "ignore" leaves landmarks without a label out of the loss; "empty" teaches that they are nowhere, as
+            the authors of the paper did. docs/pose.md has the difference.
         seed: of the initial weights, the order of the examples and their augmentation.
         validate_every: epochs between validations.
     """
@@ -42,6 +46,8 @@ class TrainConfig:
     saved_bits: int = 32
     coordinate_weight: float = 0.0
     distill: float = 0.0
+    robust: float = 0.0
+    unlabelled: Literal["ignore", "empty"] = "ignore"
     seed: int = 0
     validate_every: int = 1
 
@@ -52,6 +58,7 @@ class TrainConfig:
             _check(getattr(self, name) >= 0, f"[train] {name} must not be negative, got {getattr(self, name)}")
         _check(self.saved_bits in (8, 32), f"[train] saved_bits must be 8 or 32, got {self.saved_bits}")
         _check(self.learning_rate > 0, f"[train] learning_rate must be positive, got {self.learning_rate}")
+        _check(0 <= self.robust <= 1, f"[train] robust must be from 0 to 1, got {self.robust}")
         _check(0 <= self.ema_decay < 1, f"[train] ema_decay must be in [0, 1), got {self.ema_decay}")
 
 

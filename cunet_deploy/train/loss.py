@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,17 @@ from torch import Tensor
 from cunet_deploy.config import Config
 from cunet_deploy.heatmaps import encode, input_to_map
 
-__all__ = ["Mean", "Targets", "alone", "heatmap_loss", "landmark_loss", "make_targets", "soft_points", "total_loss"]
+__all__ = [
+    "Mean",
+    "Targets",
+    "alone",
+    "heatmap_loss",
+    "landmark_loss",
+    "make_targets",
+    "soft_points",
+    "total_loss",
+    "trust",
+]
 
 Mean = Callable[[Tensor], Tensor]
 """The mean of a count over the processes that train together."""
@@ -29,7 +39,8 @@ class Targets:
 
     Attributes:
         maps: (B, K, H, W) Gaussians.
-        known: (B, K) 1.0 where a landmark is labelled or known to be absent: the others do not count.
+        known: (B, K) 1.0 where a landmark is labelled or known to be absent: the others do not count. Between 0 and 1
+            where a label counts less.
         points: (B, K, 2) map coordinates, 0 where there is no point to find.
         present: (B, K) 1.0 where a labelled landmark lies inside the map.
     """
@@ -45,9 +56,10 @@ def make_targets(points: NDArray[np.float64], config: Config) -> Targets:
     size = config.crop.size // config.model.stride
     cells = input_to_map(points, config.model.stride)
     present = np.all(np.isfinite(cells) & (cells > 0) & (cells < size - 1), axis=-1)
+    known = ~np.isnan(points).any(axis=-1) | (config.train.unlabelled == "empty")
     return Targets(
         maps=torch.from_numpy(encode(cells, size, config.heatmap.sigma)),
-        known=torch.from_numpy(~np.isnan(points).any(axis=-1)).float(),
+        known=torch.from_numpy(known).float(),
         points=torch.from_numpy(np.where(np.expand_dims(present, -1), cells, 0)).float(),
         present=torch.from_numpy(present).float(),
     )
@@ -105,8 +117,32 @@ def landmark_loss(heatmaps: Tensor, targets: Targets, mean: Mean = alone) -> Ten
     return (error.sum(-1) * targets.present).sum() / mean(targets.present.sum()).clamp(min=1)
 
 
+def trust(heatmaps: Tensor, targets: Targets, robust: float) -> Tensor:
+    """How much each label counts: less where the network sees the landmark elsewhere, the surer it is the less.
+
+    Labels of crowd workers put a joint on the wrong side, or on somebody else. A network that has learnt from many
+    people tells such a label by a high peak of its own that is far from it, while a landmark that is merely hard gives
+    a low peak.
+
+    Args:
+        heatmaps: (B, K, H, W) of the network as it is.
+        targets: of the batch.
+        robust: by how much a label counts less at a peak of 1.
+
+    Returns:
+        (B, K) in [0, 1]; 1 where the peak is near the label, or where there is nothing to find.
+    """
+    maps = heatmaps.detach().float()
+    peaks, places = maps.flatten(2).max(dim=2)
+    found = torch.stack([places % maps.shape[-1], places // maps.shape[-1]], dim=-1)
+    elsewhere = (found - targets.points).norm(dim=-1) > WINDOW
+    return 1 - robust * peaks.clamp(0, 1) * elsewhere * targets.present
+
+
 def total_loss(heatmaps: Sequence[Tensor], targets: Targets, config: Config, mean: Mean = alone) -> Tensor:
     """Mean over the supervised U-Nets of the heatmap loss and the weighted landmark loss."""
+    if config.train.robust > 0:
+        targets = replace(targets, known=targets.known * trust(heatmaps[-1], targets, config.train.robust))
     losses = []
     for maps in heatmaps:
         loss = heatmap_loss(maps, targets, config.heatmap.foreground_weight, mean)

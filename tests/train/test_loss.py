@@ -8,7 +8,7 @@ import torch
 from drawn import tiny_config
 
 from cunet_deploy.heatmaps import map_to_input
-from cunet_deploy.train.loss import heatmap_loss, landmark_loss, make_targets, total_loss
+from cunet_deploy.train.loss import heatmap_loss, landmark_loss, make_targets, total_loss, trust
 
 CONFIG = tiny_config(crop={"size": 64}, train={"coordinate_weight": 0.01})
 
@@ -40,6 +40,29 @@ def test_unlabelled_landmarks_do_not_count_and_absent_ones_do() -> None:
     total_loss([wrong + 0.5], targets, CONFIG).backward()
     assert wrong.grad is not None
     assert wrong.grad[0].abs().sum(dim=(1, 2)).gt(0).tolist() == [False, True, True]
+
+
+def test_unlabelled_landmarks_are_taught_to_be_nowhere_when_asked_for() -> None:
+    config = tiny_config(crop={"size": 64}, train={"coordinate_weight": 0.01, "unlabelled": "empty"})
+    targets = make_targets(np.array([[(np.nan, np.nan), (20.0, 20.0)]]), config)
+    assert targets.known.tolist() == [[1, 1]]
+    assert targets.present.tolist() == [[0, 1]]
+    assert not targets.maps[0, 0].any()
+
+
+def test_a_label_counts_less_where_the_network_is_sure_of_another_place() -> None:
+    nan = (np.nan, np.nan)
+    targets = make_targets(points((5.0, 5.0), (5.0, 5.0), (5.0, 5.0), nan), CONFIG)
+    maps = torch.zeros(1, 4, 16, 16)
+    maps[0, 0, 12, 12] = 0.8  # sure, and elsewhere
+    maps[0, 1, 6, 6] = 0.8  # about there
+    maps[0, 2, 12, 12] = 0.1  # elsewhere, and not sure
+    maps[0, 3, 12, 12] = 0.8
+    assert trust(maps, targets, 0.5)[0].tolist() == pytest.approx([0.6, 1, 0.95, 1])
+    robust = tiny_config(crop={"size": 64}, train={"robust": 0.5})
+    plain = tiny_config(crop={"size": 64})
+    assert total_loss([maps], targets, robust) < total_loss([maps], targets, plain)
+    assert total_loss([targets.maps], targets, robust).item() == 0
 
 
 def test_the_landmark_loss_grows_with_the_shift_of_the_peak() -> None:
