@@ -106,6 +106,46 @@ def test_pckh_leaves_pelvis_and_thorax_out_of_the_mean() -> None:
     assert metrics.counted_joints(LSP14).all()
 
 
+def evaluate_of_hrnet(prediction: FloatArray, truth: FloatArray, heads: FloatArray) -> dict[float, float]:
+    """The mean of ``MPIIDataset.evaluate`` (HRNet, lib/dataset/mpii.py) at some thresholds, by its steps.
+
+    What it prints as Mean@0.1 is at 0.11: it takes the twelfth of the thresholds 0, 0.01, 0.02 and so on.
+    """
+    visible = np.isfinite(truth).all(axis=2).T  # (16, N), as there
+    sizes = 0.6 * np.linalg.norm(heads[:, 1] - heads[:, 0], axis=1)
+    errors = np.nan_to_num(np.linalg.norm(prediction - truth, axis=2).T / sizes) * visible
+    count = np.ma.array(visible.sum(axis=1), mask=False)
+    count.mask[6:8] = True
+    ratio = count / count.sum()
+    found = {}
+    for threshold in (0.5, 0.11, 0.1):
+        joints = ((errors <= threshold) * visible).sum(axis=1) / visible.sum(axis=1)
+        found[threshold] = float((joints * ratio).sum())
+    return found
+
+
+def test_pckh_is_that_of_the_published_script() -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.uniform(0, 300, (50, 16, 2))
+    prediction = truth + rng.normal(0, 1, truth.shape) * rng.choice([2.0, 10.0, 30.0], (50, 1, 1))
+    truth[rng.random((50, 16)) < 0.2] = NAN
+    heads = np.cumsum(rng.uniform(20, 60, (50, 2, 2)), axis=1)
+    lengths = 0.6 * np.linalg.norm(heads[:, 1] - heads[:, 0], axis=1)
+    errors = metrics.normalized_errors(prediction, truth, MPII16, "head", lengths)
+    counted = np.where(metrics.counted_joints(MPII16), errors, np.nan)
+    published = evaluate_of_hrnet(prediction, truth, heads)
+    for threshold, value in published.items():
+        assert metrics.share(metrics.correct_joints(counted, threshold)).value == pytest.approx(value), threshold
+    assert published[0.11] != published[0.1]
+
+
+def test_a_length_that_was_not_labelled_is_the_skeletons() -> None:
+    truth = np.zeros((2, 16, 2))
+    truth[:, 9] = (0, 10)
+    errors = metrics.normalized_errors(truth + 5.0, truth, MPII16, "head", [20.0, NAN])
+    assert errors[:, 0].tolist() == pytest.approx([np.sqrt(50) / 20, np.sqrt(50) / 10])
+
+
 def test_what_is_measured_hangs_on_the_default_normalizer() -> None:
     (lsp, mpii) = (metrics.closeness(skeleton) for skeleton in (LSP14, MPII16))
     assert lsp is not None

@@ -5,6 +5,7 @@ A joint is *correct* when it lies within a share of a length of the same person 
 of the labelled joints of a whole data set that are correct; joints without a label, and people without that length, do
 not count. It is what the published scripts compute: ``eval_pck.m`` for LSP, where everybody has all joints, and
 ``evaluate`` of the MPII data set in HRNet (``lib/dataset/mpii.py``), which leaves pelvis and thorax out of the mean.
+(The "Mean@0.1" that it prints is at 0.11; here 0.1 is 0.1.)
 
 Intervals come from drawing people, not joints: the joints of a person succeed and fail together.
 """
