@@ -1,5 +1,7 @@
 """Landmark localization for edge devices: `Localizer` finds landmarks, `Landmarks` is what it returns.
 
+`Tracker` follows objects and `OneEuro` steadies landmarks, with any other detector and network, too.
+
 Importing this package loads no numpy and nothing larger; what a name needs is loaded when the name is first used.
 """
 
@@ -21,6 +23,8 @@ from cunet_deploy.errors import (
 if TYPE_CHECKING:
     from cunet_deploy.landmarks import Landmarks
     from cunet_deploy.localizer import Localizer
+    from cunet_deploy.runtime.smooth import OneEuro
+    from cunet_deploy.runtime.track import Tracker
 
 __version__ = "0.1.0"
 
@@ -32,12 +36,19 @@ __all__ = [
     "Landmarks",
     "Localizer",
     "MissingDependencyError",
+    "OneEuro",
+    "Tracker",
     "UntrustedError",
     "VerificationError",
     "__version__",
 ]
 
-_LAZY = {"Landmarks": "cunet_deploy.landmarks", "Localizer": "cunet_deploy.localizer"}
+_LAZY = {
+    "Landmarks": "cunet_deploy.landmarks",
+    "Localizer": "cunet_deploy.localizer",
+    "OneEuro": "cunet_deploy.runtime.smooth",
+    "Tracker": "cunet_deploy.runtime.track",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -60,7 +60,8 @@ class Crop:
     def to_image(self, points: ArrayLike) -> FloatArray:
         """Map (..., 2) points of the network's input back to the image."""
         matrix = self.matrix()
-        return (np.asarray(points, np.float64) - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+        turned = (np.asarray(points, np.float64) - matrix[:, 2]) / self.scale**2
+        return turned @ matrix[:, :2]  # a rotation times the scale: its transpose, but for the scale, undoes it
 
 
 @dataclass(frozen=True)

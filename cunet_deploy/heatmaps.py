@@ -6,6 +6,7 @@ Coordinates are pixels of the map, x then y, with (0, 0) at the centre of the to
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,29 +88,41 @@ def decode(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32Array, 
     lead, (height, width), radius = maps.shape[:-2], maps.shape[-2:], decoder.radius
     if min(height, width) < 2 * radius + 1:
         raise InputError(f"maps of {height} x {width} cells are smaller than the decoder's window, {2 * radius + 1}")
+    # Dozens of calls on small arrays: what each of them costs, after a network has taken the caches, is what counts.
     flat = np.ascontiguousarray(maps, np.float32).reshape(-1, height * width)
     first = np.arange(len(flat)) * (height * width)  # where each map begins in one long row
     highest = flat.argmax(axis=1)
-    rows, columns = np.divmod(highest, width)
+    peak = np.stack(np.divmod(highest, width)[::-1])  # (2, N) columns and rows
     scores = flat.ravel()[first + highest]
 
     # The window stays inside the map; at the border the highest cell is not in its middle.
-    y = np.minimum(np.maximum(rows, radius), height - 1 - radius)  # several times faster than clip on small arrays
-    x = np.minimum(np.maximum(columns, radius), width - 1 - radius)
-    reach = np.arange(-radius, radius + 1)
-    offsets = (reach[:, None] * width + reach).ravel()
-    window = flat.ravel()[(first + y * width + x)[:, None] + offsets].reshape(-1, len(reach), len(reach))
-    window = np.maximum(window, 0)
+    corner = np.minimum(np.maximum(peak, radius), _last_middles(height, width, radius)) - radius
+    offsets = _window(width, radius)
+    window = flat.ravel()[(first + corner[1] * width + corner[0])[:, None] + offsets]
+    window = np.maximum(window, 0).reshape(-1, 2 * radius + 1, 2 * radius + 1)
 
     profiles = np.concatenate([window.sum(axis=1), window.sum(axis=2)])
-    peak, start = np.concatenate([columns, rows]), np.concatenate([x, y]) - radius
+    start, peak = corner.ravel(), peak.ravel()
     middle = np.minimum(np.maximum(peak - start, 1), 2 * radius - 1)
     found = start + middle + _top_of_log_parabola(profiles, middle)
     found = np.minimum(np.maximum(found, peak - 0.5), peak + 0.5)  # where the highest cell says it must be
-    points = np.stack([found[: len(flat)], found[len(flat) :]], axis=-1).astype(np.float32)
+    points = found.reshape(2, -1).T.astype(np.float32)
     if len(scores) and scores.min() <= 0:
         points[scores <= 0] = ((width - 1) / 2, (height - 1) / 2)
     return points.reshape(*lead, 2), np.minimum(np.maximum(scores, 0), 1).reshape(lead)
+
+
+@functools.lru_cache(maxsize=8)
+def _last_middles(height: int, width: int, radius: int) -> NDArray[np.intp]:
+    """(2, 1) column and row of the last cell that can be the middle of a window."""
+    return np.array([[width - 1 - radius], [height - 1 - radius]])
+
+
+@functools.lru_cache(maxsize=8)
+def _window(width: int, radius: int) -> NDArray[np.intp]:
+    """(W * W,) offsets of the cells of a window from its corner, in one long row of maps of this width."""
+    reach = np.arange(2 * radius + 1)
+    return np.asarray((reach[:, None] * width + reach).ravel())
 
 
 def _top_of_log_parabola(profiles: Float32Array, middle: NDArray[np.intp]) -> Float32Array:

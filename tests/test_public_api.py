@@ -25,6 +25,8 @@ def test_the_package_exports_the_localizer_its_result_and_the_errors() -> None:
         "Landmarks",
         "Localizer",
         "MissingDependencyError",
+        "OneEuro",
+        "Tracker",
         "UntrustedError",
         "VerificationError",
         "__version__",

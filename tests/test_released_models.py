@@ -10,23 +10,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tool_scripts import load_tool
 
 from cunet_deploy.checkpoint import load_checkpoint
 from cunet_deploy.data.examples import PhotoCache
+from cunet_deploy.data.faces import read_boxed
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.evaluation import evaluate
+from cunet_deploy.evaluation.boxes import evaluate_boxes
 from cunet_deploy.export.writer import write_model
 from cunet_deploy.runtime.sessions import open_session
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = sorted(path.parent for path in (ROOT / "models").glob("*/config.toml"))
+MODELS = sorted(path.parent for path in (ROOT / "models").glob("*/model.onnx"))
+DETECTORS = [path for path in MODELS if path.name.startswith("face-detect")]
+LANDMARKS = [path for path in MODELS if path not in DETECTORS]
 TEST_FACES = "300w/helen/testset"
 
 each_model = pytest.mark.parametrize("model", MODELS, ids=lambda path: path.name)
 
 
 def test_the_default_models_are_released() -> None:
-    assert {"face68-s", "face68-m"} <= {model.name for model in MODELS}
+    assert {"face68-s", "face68-m", "face-detect-s"} <= {model.name for model in MODELS}
 
 
 @each_model
@@ -64,7 +69,20 @@ def test_quoted_numbers_are_current() -> None:
     assert result.returncode == 0, result.stderr
 
 
-@each_model
+def test_quoted_numbers_of_detectors_are_current() -> None:
+    assert load_tool("measure_detector").update_cards(ROOT / "models", write=False) == []
+
+
+@pytest.mark.parametrize("model", DETECTORS, ids=lambda path: path.name)
+def test_a_detector_finds_what_the_numbers_say(model: Path, data_dir: Path) -> None:
+    recorded = json.loads((model / "numbers.json").read_text())["accuracy"]["parts"]["helen/testset"]
+    found = evaluate_boxes(open_session(model), read_boxed(data_dir / TEST_FACES), PhotoCache())
+    measured = {measure.key: measure.estimate.value for measure in found.measures()}
+    for key in ("recall_percent", "precision_percent"):
+        assert measured[key] == pytest.approx(recorded[key]["value"], abs=0.5)  # one of 243 faces
+
+
+@pytest.mark.parametrize("model", LANDMARKS, ids=lambda path: path.name)
 def test_the_accuracy_is_the_one_in_the_numbers(model: Path, data_dir: Path) -> None:
     recorded = json.loads((model / "numbers.json").read_text())["accuracy"]
     session = open_session(model)

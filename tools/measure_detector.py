@@ -104,6 +104,7 @@ def measure(
         "task": "boxes",
         "accuracy": accuracy,
         "latency": _latency(folder, frames, yunet, rounds),
+        "parity": json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["parity"],
         "file": {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()},
     }
     return signed(report, "torch", "onnx")

@@ -38,18 +38,17 @@ def command(json_path: Path | None, overwrite: bool) -> None:
         return
     table = Table()
     table.add_column("model")
-    for column in ("landmarks", "input", "bits", "MB", "NME %"):
+    for column in ("landmarks", "input", "bits", "MB", "accuracy"):
         table.add_column(column, justify="right")
     table.add_column("licence")
     for row in rows:
-        accuracy = row.get("nme_percent")
         table.add_row(
             f"{row['name']} (default)" if row["name"] == DEFAULT_MODEL else row["name"],
-            f"{row['landmarks']} ({row['skeleton']})",
+            "boxes" if row["task"] == "boxes" else f"{row['landmarks']} ({row['skeleton']})",
             f"{row['input_pixels']} px",
             str(row["weight_bits"]),
             f"{row['file_bytes'] / 1e6:.3f}",
-            "-" if accuracy is None else f"{accuracy['value']:.2f} ({row['nme_dataset']})",
+            _shown(row),
             row["licence"],
         )
     results().print(table)
@@ -63,6 +62,7 @@ def _describe(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "path": str(path),
+        "task": "landmarks" if manifest.boxes is None else "boxes",
         "skeleton": manifest.skeleton.name,
         "landmarks": len(manifest.skeleton),
         "input_pixels": manifest.crop.size,
@@ -74,12 +74,25 @@ def _describe(name: str) -> dict[str, Any]:
     }
 
 
+def _shown(row: dict[str, Any]) -> str:
+    """The main number of a model."""
+    if "nme_percent" in row:
+        return f"NME {row['nme_percent']['value']:.2f} % ({row['nme_dataset']})"
+    if "recall_percent" in row:
+        return f"recall {row['recall_percent']['value']:.1f} %, precision {row['precision_percent']['value']:.1f} %"
+    return "-"
+
+
 def _accuracy(path: Path) -> dict[str, Any]:
     """NME of the released file, with the data set, where a file of measured numbers stands beside it."""
     if not path.is_file():
         return {}
     try:
-        accuracy = json.loads(path.read_text(encoding="utf-8"))["accuracy"]
+        numbers = json.loads(path.read_text(encoding="utf-8"))
+        accuracy = numbers["accuracy"]
+        if numbers.get("task") == "boxes":
+            found = {key: accuracy["released"][key] for key in ("recall_percent", "precision_percent", "ap_percent")}
+            return {**found, "dataset": accuracy["dataset"]}
         normalizer = accuracy["normalizer"]
         return {
             "nme_percent": accuracy["released"][f"nme_{normalizer}_percent"],

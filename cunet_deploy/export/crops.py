@@ -15,7 +15,7 @@ from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.data.ibug import IMAGE_SUFFIXES
 from cunet_deploy.data.readers import find_layout, read_examples, split_name
 from cunet_deploy.errors import InputError
-from cunet_deploy.geometry import Crop, CropRule
+from cunet_deploy.geometry import Crop, CropRule, whole_image
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import read_image
 from cunet_deploy.pictures import drawn_faces
@@ -33,10 +33,12 @@ class Photos:
     Attributes:
         items: the labelled objects, or the pictures that show one object each.
         rule: how they are cropped.
+        whole: pictures are shown whole, as networks that find boxes are given them; else their middle squares.
     """
 
     items: tuple[Example, ...] | tuple[Path, ...]
     rule: CropRule
+    whole: bool = False
 
     def __len__(self) -> int:
         return len(self.items)
@@ -74,14 +76,16 @@ class Photos:
         examples = [item for item in part if isinstance(item, Example)]
         if examples:
             return np.concatenate([b.images for b in plain_batches(examples, self.rule, PhotoCache(0), size=32)])
-        return np.stack([_middle(read_image(item), self.rule) for item in part if isinstance(item, Path)])
+        paths = [item for item in part if isinstance(item, Path)]
+        return np.stack([_square(read_image(path), self.rule.size, whole=self.whole) for path in paths])
 
 
 def list_photos(folder: Path, manifest: Manifest, limit: int) -> Photos:
     """Up to ``limit`` objects of a folder, evenly spread over its files in order of name.
 
     A data set with labels, or a part of it (see `cunet_deploy.data.readers`), gives crops of the labelled boxes. In any
-    other folder each picture is taken as showing one object that fills it: its middle square is the crop.
+    other folder each picture is taken as showing one object that fills it: its middle square is the crop. A network
+    that finds boxes is given whole pictures of any folder.
 
     Raises:
         InputError: the folder is missing or holds no picture, or a label file cannot be read.
@@ -90,12 +94,13 @@ def list_photos(folder: Path, manifest: Manifest, limit: int) -> Photos:
     if not place.is_dir():
         raise InputError(f"{folder}: is not a folder; expected photos, with .pts files beside them or cropped already")
     rule = CropRule(manifest.crop.size, manifest.crop.padding)
-    if find_layout(place) is not None:
+    whole = manifest.boxes is not None
+    if find_layout(place) is not None and not whole:
         return Photos(tuple(_spread(read_examples(folder, manifest.skeleton), limit)), rule)
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise InputError(f"{folder}: holds no picture ({', '.join(IMAGE_SUFFIXES)})")
-    return Photos(tuple(_spread(paths, limit)), rule)
+    return Photos(tuple(_spread(paths, limit)), rule, whole)
 
 
 def crops_of_folder(folder: Path, manifest: Manifest, limit: int) -> NDArray[np.uint8]:
@@ -114,9 +119,11 @@ def _spread(items: list[T], limit: int) -> list[T]:
     return [items[index] for index in chosen]
 
 
-def _middle(image: NDArray[np.uint8], rule: CropRule) -> NDArray[np.uint8]:
+def _square(image: NDArray[np.uint8], size: int, *, whole: bool) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
-    return sample(image, Crop(((width - 1) / 2, (height - 1) / 2), float(min(height, width)), rule.size))
+    if whole:
+        return sample(image, whole_image(width, height, size))
+    return sample(image, Crop(((width - 1) / 2, (height - 1) / 2), float(min(height, width)), size))
 
 
 def drawn_crops(manifest: Manifest, count: int) -> NDArray[np.uint8]:
