@@ -172,7 +172,7 @@ class Localizer:
         if follow is None:
             follow = not isinstance(opened, ImageFiles)
         if follow and isinstance(smooth, Smoothing) and smooth.both_ways:
-            yield from self._both_ways(opened, smooth)
+            yield from self._both_ways(opened, smooth, stop)
             return
         live = isinstance(opened, LiveSource)
         depth = 0 if isinstance(opened, ImageFiles) and opened.count == 1 else LIVE_DEPTH if live else DEPTH
@@ -213,19 +213,19 @@ class Localizer:
             yield _frame(picture, image, steady, start)
 
     def _both_ways(
-        self, source: Iterable[Picture | NDArray[np.uint8]], smooth: Smoothing
+        self, source: Iterable[Picture | NDArray[np.uint8]], smooth: Smoothing, stop: threading.Event | None
     ) -> Generator[Frame, None, None]:
         """Localize in all frames, then read them again and yield them with landmarks that know what came after."""
         if isinstance(source, Iterator):
             raise InputError("smoothing both ways reads the source twice: give a file or a list, not an iterator")
         found: list[Landmarks] = []
         times: list[tuple[float, float]] = []  # of the frame, and that it took
-        with closing(read_ahead(_pictures(source), DEPTH)) as pictures:
+        with closing(read_ahead(_pictures(source), DEPTH, stop=stop)) as pictures:
             for frame in self._follow(pictures, smooth=False):
                 found.append(frame.landmarks)
                 times.append((frame.time_ms, frame.seconds))
         steady = smooth_clip(found, [time_ms for time_ms, _ in times], smooth)
-        with closing(read_ahead(_pictures(source), DEPTH)) as pictures:
+        with closing(read_ahead(_pictures(source), DEPTH, stop=stop)) as pictures:
             for picture, landmarks, (_, seconds) in zip(pictures, steady, times, strict=False):
                 image = as_bgr(picture.image)
                 yield Frame(picture.index, picture.time_ms, image, landmarks, picture.name, seconds)

@@ -246,15 +246,26 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, frame: int, error: Exception) -> No
     monkeypatch.setattr("cunet_deploy.media.outputs.json_lines", write)
 
 
-def test_a_full_disk_is_one_line_and_1_and_leaves_no_file(run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_full_disk_is_one_line_and_1_and_keeps_what_is_finished(
+    run, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
     threads = threading.active_count()
     fail_at(monkeypatch, 12, OSError(errno.ENOSPC, "No space left on device"))
     result = run(clip, "-o", "out.mp4")
     assert result.exit_code == 1
     assert "cannot be written: the disk is full" in result.stderr
     assert result.stderr.count("\n") == 1
-    assert names() == []
+    assert "12 written" in result.stdout
+    assert names() == ["out.csv", "out.jsonl", "out.mp4"]
+    assert [line["frame"] for line in lines("out.jsonl")] == list(range(12))
+    assert len(list(open_source("out.mp4"))) == 12
     assert threading.active_count() == threads
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_no_file(run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    fail_at(monkeypatch, 0, OSError(errno.ENOSPC, "No space left on device"))
+    assert run(clip, "-o", "out.mp4").exit_code == 1
+    assert names() == []
 
 
 def test_a_full_disk_keeps_the_pictures_that_are_finished(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -263,7 +274,8 @@ def test_a_full_disk_keeps_the_pictures_that_are_finished(run, tmp_path: Path, m
         cv2.imwrite(str(tmp_path / "in" / f"{index}.png"), scene(center(index))[0])
     fail_at(monkeypatch, 2, OSError(errno.ENOSPC, "No space left on device"))
     assert run(tmp_path / "in", "-o", "out").exit_code == 1
-    assert names("out") == ["0.png", "1.png"]
+    assert names("out") == ["0.png", "1.png", "landmarks.csv", "landmarks.jsonl"]
+    assert [line["file"] for line in lines("out/landmarks.jsonl")] == ["0.png", "1.png"]
 
 
 def send(number: signal.Signals) -> None:
