@@ -136,7 +136,8 @@ def trust(heatmaps: Tensor, targets: Targets, robust: float) -> Tensor:
     peaks, places = maps.flatten(2).max(dim=2)
     found = torch.stack([places % maps.shape[-1], places // maps.shape[-1]], dim=-1)
     elsewhere = (found - targets.points).norm(dim=-1) > WINDOW
-    return 1 - robust * peaks.clamp(0, 1) * elsewhere * targets.present
+    doubt: Tensor = robust * peaks.clamp(0, 1) * elsewhere * targets.present
+    return 1 - doubt
 
 
 def total_loss(heatmaps: Sequence[Tensor], targets: Targets, config: Config, mean: Mean = alone) -> Tensor:
