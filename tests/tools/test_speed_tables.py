@@ -1,0 +1,22 @@
+"""The document of speed is what the recorded reports say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tool_scripts import load_tool
+
+
+def test_the_document_is_current() -> None:
+    result = CliRunner().invoke(load_tool("speed_tables").main, ["--check"])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_document_that_is_not_current_is_said_so_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load_tool("speed_tables")
+    monkeypatch.setattr(script, "DOCUMENT", tmp_path / "speed.md")
+    assert CliRunner().invoke(script.main, ["--check"]).exit_code == 1
+    assert CliRunner().invoke(script.main, []).exit_code == 0
+    assert CliRunner().invoke(script.main, ["--check"]).exit_code == 0

@@ -1,0 +1,78 @@
+"""Write docs/speed.md from the reports in docs/speed: ``python tools/speed_tables.py`` (``--check`` only looks)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import bench_paper
+import bench_peers
+import click
+
+from cunet_deploy._files import write_text_atomic
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORTS, DOCUMENT = ROOT / "docs" / "speed", ROOT / "docs" / "speed.md"
+
+INTRODUCTION = """\
+# How fast it is, beside others
+
+Written by `python tools/speed_tables.py` from the reports in [docs/speed](speed), each of which holds the command that
+made it, machine and versions. In each table all take turns in one process, a few calls each, so that the ratios hold even
+where the clock of the machine changes. Everything ran on CPUs; nothing here was timed on a GPU.
+"""
+
+PEERS = {
+    "peers": ("Face models on the same crop and the same faces", "One thread, batch 1; NME on 200 HELEN faces."),
+    "frameworks": (
+        "face68-m in other frameworks, and large networks",
+        "One thread, batch 1; the large ones have random weights.",
+    ),
+}
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Exit with 1 when the document is not current.")
+def main(check: bool) -> None:
+    """Bring docs/speed.md up to date."""
+    wanted = document()
+    current = DOCUMENT.is_file() and DOCUMENT.read_text(encoding="utf-8") == wanted
+    if check and not current:
+        click.echo("docs/speed.md is not current; run: python tools/speed_tables.py", err=True)
+        sys.exit(1)
+    if not current:
+        write_text_atomic(DOCUMENT, wanted, overwrite=True)
+
+
+def document() -> str:
+    """The text, of the reports that there are."""
+    parts = [INTRODUCTION]
+    for name, (title, text) in PEERS.items():
+        report = _read(name)
+        parts.append(f"\n## {title}\n\n{text} {_origin(report)}\n\n{bench_peers.table(report['peers'])}")
+    for threads in (1, 2):
+        report = _read(f"paper-{threads}")
+        plural = "thread" if threads == 1 else "threads"
+        text = "CU-Net 2/128 with 68 landmarks at 256 px, random weights, against other quantizers."
+        table = bench_paper.table(report["networks"], report["pairs"])
+        parts.append(f"\n## The paper's size, {threads} {plural}\n\n{text} {_origin(report)}\n\n{table}")
+    return "".join(parts)
+
+
+def _read(name: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((REPORTS / f"{name}.json").read_text(encoding="utf-8"))
+    return report
+
+
+def _origin(report: dict[str, Any]) -> str:
+    machine, versions = report["machine"], report["versions"]
+    known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    missing = "; ".join(report.get("missing", []))
+    left_out = f" Left out: {missing}." if missing else ""
+    return f"On {machine['processor']}; {known}. `{report['command']}`.{left_out}"
+
+
+if __name__ == "__main__":
+    main()
