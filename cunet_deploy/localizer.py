@@ -33,6 +33,10 @@ FULL = "full"
 """What `Localizer` calls the search of whole frames, without a detector."""
 
 
+_BEHIND = 4
+"""How many times as rarely new objects are looked for while a camera drops frames."""
+
+
 class Localizer:
     """Finds landmarks. Several threads may use one `Localizer`.
 
@@ -203,8 +207,12 @@ class Localizer:
         detector, cuts = self._detector, CutDetector()
         tracker = Tracker(self.manifest.min_score, Cadence(detector.every, detector.retry, detector.exact))
         smoother = None if smooth is False else Smoother(smooth if isinstance(smooth, Smoothing) else None)
+        last = -1
         for picture in pictures:
             start = time.perf_counter()
+            # frames that a camera dropped say that time is short: then new objects are looked for less often
+            tracker.pace(_BEHIND * detector.every if picture.index > last + 1 else detector.every)
+            last = picture.index
             image = as_bgr(picture.image)
             if cuts.update(image):
                 tracker.cut()
@@ -216,8 +224,8 @@ class Localizer:
         self, source: Iterable[Picture | NDArray[np.uint8]], smooth: Smoothing, stop: threading.Event | None
     ) -> Generator[Frame, None, None]:
         """Localize in all frames, then read them again and yield them with landmarks that know what came after."""
-        if isinstance(source, Iterator):
-            raise InputError("smoothing both ways reads the source twice: give a file or a list, not an iterator")
+        if isinstance(source, (Iterator, LiveSource)):
+            raise InputError("smoothing both ways reads the source twice: give a file or a list, not a stream")
         found: list[Landmarks] = []
         times: list[tuple[float, float]] = []  # of the frame, and that it took
         with closing(read_ahead(_pictures(source), DEPTH, stop=stop)) as pictures:

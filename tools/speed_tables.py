@@ -20,8 +20,8 @@ INTRODUCTION = """\
 # How fast it is, beside others
 
 Written by `python tools/speed_tables.py` from the reports in [docs/speed](speed), each of which holds the command that
-made it, machine and versions. In each table all take turns in one process, a few calls each, so that the ratios hold even
-where the clock of the machine changes. Everything ran on CPUs; nothing here was timed on a GPU.
+made it, machine and versions. In each table all take turns in one process, a few calls each, so that the ratios hold
+even where the clock of the machine changes. Everything ran on CPUs; nothing here was timed on a GPU.
 """
 
 PEERS = {
