@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from bodies import write_lspet
 from click.testing import CliRunner, Result
 from drawn import tiny_config, write_faces
 
@@ -140,23 +138,6 @@ def test_the_worst_are_drawn_into_a_sheet(made: Path, faces: Path, tmp_path: Pat
         refused = run("evaluate", made / "int8", faces, *options)
         assert refused.exit_code == 2
         assert "go together" in refused.stderr
-
-
-def test_the_cost_of_a_body_model_is_said_in_points_of_pck(tmp_path: Path) -> None:
-    write_lspet(tmp_path / "lspet", 6)
-    config = replace(tiny_config(), skeleton="lsp14")
-    for name, seed in (("a.pt", 0), ("b.pt", 1)):
-        model = CUNet(config.model, 14)
-        initialize(model, torch.Generator().manual_seed(seed))
-        save_checkpoint(Checkpoint.of_float(config, model), tmp_path / name)
-    dataset = f"{tmp_path / 'lspet'}#train:clean"
-    result = run("evaluate", tmp_path / "a.pt", dataset, "--against", tmp_path / "b.pt", "--json", tmp_path / "r.json")
-    assert result.exit_code == 0, result.output
-    spoken = " ".join(result.stdout.split())
-    assert f"points of PCK@0.2 against {tmp_path / 'b.pt'}, paired over the same people" in spoken
-    table = json.loads((tmp_path / "r.json").read_text())
-    assert table["objects"] == 2
-    assert "pck_20_lost_percent_points" in table["difference"]
 
 
 def test_a_model_costs_nothing_against_itself(made: Path, faces: Path) -> None:
