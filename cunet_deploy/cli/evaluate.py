@@ -97,11 +97,9 @@ def command(
       cunet-deploy evaluate face68-s 300w/helen/testset --against runs/s/float.pt --json report.json
       cunet-deploy evaluate pose lspet#test:clean --flip-test --worst 24 -o sheet.png
     """
-    if (worst is None) != (sheet is None) or (sheet is not None and sheet.suffix.lower() not in (".png", ".jpg")):
-        raise InputError("--worst N and -o SHEET.png go together: give both, or neither")
     bad: list[str] | None = [] if skip_bad else None
     photos, models = PhotoCache(1 << 30), [model] if against is None else [model, against]
-    with json_report(json_path, overwrite=overwrite) as write, _sheet(sheet, overwrite=overwrite) as draw:
+    with json_report(json_path, overwrite=overwrite) as write, _sheet(sheet, worst, overwrite=overwrite) as draw:
         if not model.endswith(".pt"):
             backend = resolve_backend(model, backend, threads)
         evaluations = [
@@ -120,7 +118,7 @@ def command(
         for message in skipped:
             click.echo(f"skipped: {message}", err=True)
         differences = _compare(*evaluations) if against is not None else []
-        draw(evaluations[0], photos, worst or 0)
+        draw(evaluations[0], photos)
         write(_report(models, dataset, evaluations, differences, skipped, per_landmark))
     _print_measures(models, evaluations, len(skipped))
     if differences:
@@ -160,17 +158,21 @@ def _evaluate(
 
 
 @contextlib.contextmanager
-def _sheet(path: Path | None, *, overwrite: bool) -> Iterator[Callable[[AnyEvaluation, PhotoCache, int], None]]:
-    """Give a function that draws the worst objects into ``path``; it does nothing when there is none."""
-    if path is None:
-        yield lambda evaluation, photos, count: None
+def _sheet(
+    path: Path | None, worst: int | None, *, overwrite: bool
+) -> Iterator[Callable[[AnyEvaluation, PhotoCache], None]]:
+    """Give a function that draws the ``worst`` objects into ``path``; it does nothing when there is none."""
+    if (worst is None) != (path is None) or (path is not None and path.suffix.lower() not in (".png", ".jpg")):
+        raise InputError("--worst N and -o SHEET.png go together: give both, or neither")
+    if path is None or worst is None:
+        yield lambda evaluation, photos: None
         return
     with atomic_path(path, overwrite=overwrite) as temporary:
 
-        def draw(evaluation: AnyEvaluation, photos: PhotoCache, count: int) -> None:
+        def draw(evaluation: AnyEvaluation, photos: PhotoCache) -> None:
             if not isinstance(evaluation, Evaluation):
                 raise InputError("--worst draws landmarks, and this model finds boxes; leave it out")
-            picture = worst_sheet(evaluation, photos, count)
+            picture = worst_sheet(evaluation, photos, worst)
             temporary.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
 
         yield draw

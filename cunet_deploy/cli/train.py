@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,8 @@ def command(
         bad: list[str] = []
         task = load_task(settings, data, bad if skip_bad else None)
         display = _Display(settings, quantized_only=origin is not None)
-        progress = display.update if processes.first else _quiet
-        trainer = Trainer(settings, task, folder, progress, parent=origin, teacher=learnt_from, processes=processes)
+        update = display.update if processes.first else _quiet
+        trainer = Trainer(settings, task, folder, update, parent=origin, teacher=learnt_from, processes=processes)
         if not processes.first:
             trainer.run(resume=resume)
             return
@@ -92,13 +93,19 @@ def command(
             click.echo(f"skipped: {line}", err=True)
         click.echo(f"{task.num_train} examples to train on, {task.num_held_back} held back", err=True)
         folder.prepare(config.read_text(encoding="utf-8"), resume=resume, beside=own_skeleton_file(config))
-        with folder.locked(), display:
-            try:
-                checkpoint = trainer.run(resume=resume)
-            except KeyboardInterrupt:
-                console().print(f"stopped; the weights so far are in {run}; go on with --resume")
-                raise
+        with folder.locked(), display, _saying_where(run):
+            checkpoint = trainer.run(resume=resume)
         click.echo(checkpoint)
+
+
+@contextlib.contextmanager
+def _saying_where(run: Path) -> Iterator[None]:
+    """Say where the weights are when Ctrl-C stops the training."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console().print(f"stopped; the weights so far are in {run}; go on with --resume")
+        raise
 
 
 def _quiet(row: Mapping[str, Any]) -> None:
