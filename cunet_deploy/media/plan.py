@@ -157,7 +157,8 @@ def _file_plan(source: Source, out: Path | None, draw: bool, formats: tuple[str,
         what = "a video" if video else "an image"
         more = ("frames/%06d.png",) if video else ()
         others = ", ".join((*accepted, *more, ".jsonl", ".csv", ".json"))
-        raise InputError(f"{out}: the source is {what}; the output may end in {others}")
+        given = str(source.originals[0]) if source.originals else "the source"
+        raise InputError(f"{out}: {given} is {what}; the output may end in {others}")
     pts = out.with_name(f"{out.stem}_pts") if video else out.with_suffix(".pts")
     plan = _records(out.with_suffix(".jsonl"), pts, formats)
     if not draw:

@@ -380,7 +380,7 @@ def test_models_lists_what_is_released(made: Path, tmp_path: Path, monkeypatch: 
     (row,) = json.loads((tmp_path / "r.json").read_text())["models"]
     assert (row["name"], row["landmarks"], row["input_pixels"], row["weight_bits"]) == ("tiny", 68, 32, 8)
     assert row["licence"] == "drawn by the tests"
-    assert "3.00 (drawn)" in result.stdout
+    assert "NME 3.00 % (drawn)" in " ".join(result.stdout.split())
 
 
 def test_models_says_so_when_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
