@@ -87,7 +87,7 @@ class Tally:
             "write": outputs.write_seconds,
         }
         times = ", ".join(f"{name} {seconds / self.frames * 1000:.1f}" for name, seconds in stages.items())
-        names = [str(path) for path in files]
+        names = [str(path) for path in files if path.exists() or "%" in path.name]  # not a video that would not play
         shown = ", ".join(names or ["nothing"]) if len(names) <= 3 else f"{len(names)} files in {files[-1].parent}"
         fps = self.frames / max(self.read + self.localize, 1e-9)  # drawing and encoding run beside it
         all_fps = self.frames / max(self.elapsed, 1e-9)

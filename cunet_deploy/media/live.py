@@ -211,8 +211,8 @@ def _camera_advice(where: int | str) -> str:
         return "connect it, close other programs that use it, or allow this program to use cameras"
     path = Path(f"/dev/video{where}" if isinstance(where, int) else where)
     if not path.exists():
-        there = sorted(str(item) for item in Path("/dev").glob("video*"))
-        return f"{path} does not exist; connect it, or choose from {', '.join(there) or 'none: no camera is connected'}"
+        there = ", ".join(sorted(str(item) for item in Path("/dev").glob("video*")))
+        return f"{path} does not exist; " + (f"choose from {there}" if there else "no camera is connected: connect one")
     if not os.access(path, os.R_OK | os.W_OK):
         return f"{path} may not be read; add yourself to its group, often `sudo usermod -aG video $USER`"
     return "close other programs that use it, or choose another: a camera may have several devices, not all with images"
@@ -237,7 +237,7 @@ def open_url(url: str, *, timeout: float = 10.0, reconnect: float = 30.0) -> Liv
         lambda: url_capture(url, timeout),
         name=shown_url(url),
         stem=stem,
-        advice=f"nothing that can be read answered within {timeout:g} s: check address, user and network",
+        advice=f"no stream answered, within at most {timeout:g} s; check address, password and network",
         timeout=timeout,
         reconnect=reconnect,
     )

@@ -40,7 +40,7 @@ class RawFrames:
     live = False
     count: int | None = None
     originals: tuple[Path, ...] = ()
-    stem = "stdin"
+    name = stem = "stdin"
 
     def __init__(self, stream: _Bytes, size: FrameSize) -> None:
         """Take bytes.

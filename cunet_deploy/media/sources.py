@@ -13,7 +13,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.media.csi import open_csi
 from cunet_deploy.media.frames import FrameSize, Picture
 from cunet_deploy.media.images import IMAGE_SUFFIXES, read_image
-from cunet_deploy.media.live import open_camera, open_device, open_url
+from cunet_deploy.media.live import open_camera, open_device, open_url, shown_url
 from cunet_deploy.media.raw import open_stdin
 from cunet_deploy.media.video import VIDEO_SUFFIXES, Video
 
@@ -44,6 +44,10 @@ class Source(Protocol):
         """Frames per second; 0 for image files."""
 
     @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
     def stem(self) -> str:
         """What result files are called after."""
 
@@ -71,7 +75,7 @@ class ImageFiles:
         """
         self.paths = self.originals = tuple(paths)
         self.single = single
-        self.stem = paths[0].stem
+        self.name, self.stem = str(paths[0]), paths[0].stem
 
     @property
     def count(self) -> int | None:
@@ -95,7 +99,7 @@ class VideoFile:
         Raises:
             InputError: it is missing, empty or not a video.
         """
-        self.path, self.stem, self.originals = path, path.stem, (path,)
+        self.path, self.name, self.stem, self.originals = path, str(path), path.stem, (path,)
         with Video(path) as video:
             self.count: int | None = video.count
             self.fps: float = video.fps
@@ -124,7 +128,7 @@ class RemoteVideo:
             InputError: it cannot be opened.
         """
         self._url, self._timeout = url, timeout
-        self.stem = Path(urlsplit(url).path).stem or "video"
+        self.name, self.stem = shown_url(url), Path(urlsplit(url).path).stem or "video"
         with Video(url, timeout) as video:
             self.count: int | None = video.count
             self.fps: float = video.fps

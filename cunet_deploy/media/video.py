@@ -211,8 +211,8 @@ class VideoWriter:
         self._writer.release()
         check = _capture(self._path)
         written = int(check.get(cv2.CAP_PROP_FRAME_COUNT)) if check.isOpened() else 0
+        self.playable = bool(check.isOpened() and check.grab())
         check.release()
-        self.playable = written > 0
         if written < self._frames - _SLACK_FRAMES:
             raise CunetError(f"{self._name}: only {written} of {self._frames} frames were written; is the disk full?")
 

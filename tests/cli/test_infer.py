@@ -246,9 +246,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, frame: int, error: Exception) -> No
     monkeypatch.setattr("cunet_deploy.media.outputs.json_lines", write)
 
 
-def test_a_full_disk_is_one_line_and_1_and_keeps_what_is_finished(
-    run, clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+def test_a_full_disk_is_1_and_keeps_what_is_done(run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     threads = threading.active_count()
     fail_at(monkeypatch, 12, OSError(errno.ENOSPC, "No space left on device"))
     result = run(clip, "-o", "out.mp4")

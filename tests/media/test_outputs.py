@@ -3,7 +3,10 @@ from __future__ import annotations
 import csv
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +16,18 @@ from dots import DOTS, TEMPLATE
 from cunet_deploy.detect import GivenBoxes
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.landmarks import Landmarks
-from cunet_deploy.media import Frame, ImageFiles, OutputPlan, Outputs, VideoFile, open_source, plan_outputs, read_image
+from cunet_deploy.media import (
+    FORMATS,
+    Frame,
+    ImageFiles,
+    OutputPlan,
+    Outputs,
+    VideoFile,
+    open_source,
+    plan_outputs,
+    read_image,
+)
+from cunet_deploy.media.annotations import CocoFile
 from cunet_deploy.media.video import VideoWriter
 
 
@@ -76,14 +90,64 @@ def test_a_record_file_can_be_written_alone(clip: VideoFile, tmp_path: Path, nam
     assert plan_outputs(clip, tmp_path / name).files == [tmp_path / name]
 
 
+@pytest.mark.parametrize(("name", "field"), [("out.json", "coco"), ("OUT.CSV", "csv"), ("x.coco.json", "coco")])
+def test_the_suffix_chooses_the_kind_of_a_file_alone(clip: VideoFile, tmp_path: Path, name: str, field: str) -> None:
+    plan = plan_outputs(clip, tmp_path / name)
+    assert getattr(plan, field) == tmp_path / name
+    assert len(plan.files) == 1
+
+
+def test_formats_choose_the_files_beside_the_pictures(clip: VideoFile, tmp_path: Path) -> None:
+    plan = plan_outputs(clip, tmp_path / "out.mp4", formats=FORMATS)
+    assert [path.name for path in plan.files] == ["out.mp4", "out.jsonl", "out.csv", "out.coco.json", "out_pts"]
+    image = _images(tmp_path, "a.jpg", single=True)
+    plan = plan_outputs(image, tmp_path / "out.png", formats=("pts", "coco"), draw=False)
+    assert [path.name for path in plan.files] == ["out.coco.json", "out.pts"]
+    folder = plan_outputs(_images(tmp_path / "in", "a.jpg", "b.jpg"), tmp_path / "out", formats=("pts",))
+    assert folder.files == [tmp_path / "out" / "a.jpg", tmp_path / "out" / "b.jpg", tmp_path / "out"]
+    with pytest.raises(InputError, match="xml is not written; choose from jsonl, csv, coco, pts"):
+        plan_outputs(clip, tmp_path / "out.mp4", formats=("xml",))
+    with pytest.raises(InputError, match="leave out --format"):
+        plan_outputs(clip, tmp_path / "out.jsonl", formats=("csv",))
+
+
+def test_a_pts_file_is_of_one_image(clip: VideoFile, tmp_path: Path) -> None:
+    image = _images(tmp_path, "a.jpg", single=True)
+    assert plan_outputs(image, tmp_path / "out.pts").files == [tmp_path / "out.pts"]
+    for source in (clip, _images(tmp_path / "in", "a.jpg", "b.jpg")):
+        with pytest.raises(InputError, match="--format pts"):
+            plan_outputs(source, tmp_path / "out.pts")
+
+
+def test_nothing_and_standard_output_are_no_files(clip: VideoFile) -> None:
+    nothing, stdout = plan_outputs(clip, "none"), plan_outputs(clip, "-")
+    assert nothing.files == stdout.files == []
+    assert (nothing.stdout, stdout.stdout) == (False, True)
+    assert not nothing.draws
+
+
+def test_frames_of_a_video_become_numbered_images(clip: VideoFile, tmp_path: Path) -> None:
+    plan = plan_outputs(clip, tmp_path / "x" / "f%03d.png")
+    assert [path.name for path in plan.files] == ["f%03d.png", "landmarks.jsonl", "landmarks.csv"]
+    _write(plan, [_frame(0), _frame(1), _frame(7)])
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [
+        *("f000.png", "f001.png", "f007.png", "landmarks.csv", "landmarks.jsonl"),
+    ]
+    with pytest.raises(InputError, match=r"f000\.png: exists already"):
+        _write(plan, [_frame(0)])
+    for name in ("%.png", "%d%d.png", "%%.png"):
+        with pytest.raises(InputError, match=r"a name such as %06d\.png"):
+            plan_outputs(clip, tmp_path / name)
+
+
 @pytest.mark.parametrize("name", ["out.png", "out", "out.txt"])
 def test_a_video_does_not_go_into_another_kind_of_file(clip: VideoFile, tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"the source is a video; the output may end in \.mp4"):
+    with pytest.raises(InputError, match=r"clip\.avi is a video; the output may end in \.mp4"):
         plan_outputs(clip, tmp_path / name)
 
 
 def test_images_do_not_go_into_another_kind_of_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the source is an image; the output may end in"):
+    with pytest.raises(InputError, match=r"a\.jpg is an image; the output may end in"):
         plan_outputs(_images(tmp_path, "a.jpg", single=True), tmp_path / "out.mp4")
     with pytest.raises(InputError, match="-o DIR"):
         plan_outputs(_images(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out.png")
@@ -211,6 +275,94 @@ def test_a_video_that_lacks_frames_is_called_by_its_name(tmp_path: Path, monkeyp
     monkeypatch.setattr(VideoWriter, "_frames", property(lambda self: 50, lambda self, count: None), raising=False)
     with pytest.raises(CunetError, match=r"[/\\]out\.avi: only 3 of 50 frames"):
         _write(OutputPlan(None, None, video=tmp_path / "out.avi"), [_frame(index) for index in range(3)])
+
+
+def test_existing_pts_files_are_refused(clip: VideoFile, tmp_path: Path) -> None:
+    plan = plan_outputs(clip, tmp_path / "out.mp4", formats=("pts",), draw=False)
+    _write(plan, [_frame(0)])
+    with pytest.raises(InputError, match=r"frame_000000\.pts: exists already"):
+        _write(plan, [_frame(0)])
+    _write(plan, [_frame(0)], overwrite=True)
+
+
+def test_lines_go_to_standard_output_as_they_come(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with Outputs(OutputPlan(None, None, stdout=True), DOTS, 25, named=False, overwrite=False) as outputs:
+        outputs.write(_frame(0))
+        assert json.loads(capfdbinary.readouterr().out)["frame"] == 0
+        outputs.write(_frame(1))
+        assert json.loads(capfdbinary.readouterr().out)["frame"] == 1
+
+
+def test_a_video_has_the_length_of_what_was_seen(tmp_path: Path) -> None:
+    plan = OutputPlan(None, None, video=tmp_path / "out.avi")
+    with Outputs(plan, DOTS, 25, named=False, overwrite=False, live=True) as outputs:
+        for index, time_ms in enumerate((0.0, 5.0, 40.0, 200.0)):
+            outputs.write(replace(_frame(index), time_ms=time_ms))
+    assert len(list(open_source(tmp_path / "out.avi"))) == 6
+    assert outputs.frames == 4
+
+
+def test_a_disk_that_runs_full_is_noticed_while_the_video_can_be_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, now = [1 << 30], [0.0]
+    usage = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=free[0]))
+    monkeypatch.setattr("cunet_deploy.media.outputs.shutil", usage)
+    monkeypatch.setattr("cunet_deploy.media.outputs.time.monotonic", lambda: now[0])
+    plan = OutputPlan(tmp_path / "out.jsonl", None, video=tmp_path / "out.mp4")
+    with Outputs(plan, DOTS, 25, named=False, overwrite=False) as outputs:
+        for index in range(9):
+            now[0] += 0.5
+            outputs.write(_frame(index))
+        free[0] = 5 << 20
+        now[0] += 1
+        with pytest.raises(CunetError, match=r"out\.mp4: the disk is full but for 5 MiB"):
+            outputs.write(_frame(9))
+    assert len(list(open_source(tmp_path / "out.mp4"))) == 9
+
+
+def test_what_is_left_unfinished_by_one_file_does_not_spoil_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(self: CocoFile) -> None:
+        raise CunetError("out.coco.json: the disk is full")
+
+    monkeypatch.setattr(CocoFile, "_end", end)
+    plan = OutputPlan(tmp_path / "out.jsonl", tmp_path / "out.csv", tmp_path / "out.avi", coco=tmp_path / "c.json")
+    with pytest.raises(CunetError, match="the disk is full"):
+        _write(plan, [_frame(0)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.avi", "out.csv", "out.jsonl"]
+
+
+def test_ctrl_c_while_files_are_finished_leaves_none_that_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(self: VideoWriter) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoWriter, "close", close)
+    plan = OutputPlan(tmp_path / "out.jsonl", tmp_path / "out.csv", video=tmp_path / "out.avi")
+    with pytest.raises(KeyboardInterrupt):
+        _write(plan, [_frame(0)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_window_shows_every_frame_and_tells_when_it_is_closed() -> None:
+    class Shown:
+        def __init__(self) -> None:
+            self.images: list[np.ndarray] = []
+
+        def show(self, image: np.ndarray) -> bool:
+            self.images.append(image)
+            return len(self.images) < 2
+
+    window: Any = Shown()
+    with Outputs(OutputPlan(None, None), DOTS, 25, named=False, overwrite=False, window=window) as outputs:
+        outputs.write(_frame(0))
+        assert not outputs.closed
+        outputs.write(_frame(1))
+    assert outputs.closed
+    assert all((image != 90).any() for image in window.images)
 
 
 def test_an_unwritable_place_is_one_error(tmp_path: Path) -> None:
