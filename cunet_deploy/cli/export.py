@@ -148,7 +148,9 @@ def _photos(calibration: Path | None, images: Path | None, method: str | None, c
     """What biases are corrected on: the photos of ``--calibration``, else those of ``--parity``."""
     if calibration is None and (method or correct_bias):
         raise InputError("--method and --correct-bias change what --calibration gives; add it or leave them out")
-    photos = calibration if calibration is not None and calibration.is_dir() else images
+    from cunet_deploy.data.readers import is_data_set
+
+    photos = calibration if calibration is not None and is_data_set(calibration) else images
     if correct_bias and photos is None:
         raise InputError("--correct-bias needs photos, and a ranges file holds none; add --parity DIR")
     return photos

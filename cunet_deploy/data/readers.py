@@ -25,7 +25,7 @@ from cunet_deploy.data.points import read_points
 from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import LSP14, MPII16, Skeleton, map_landmarks
 
-__all__ = ["LAYOUTS", "Layout", "find_layout", "read_examples", "split_name"]
+__all__ = ["LAYOUTS", "Layout", "find_layout", "is_data_set", "read_examples", "split_name"]
 
 Layout = Literal["300w", "lsp", "mpii", "coco", "points"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -88,6 +88,11 @@ def find_layout(folder: Path) -> Layout | None:
         return "mpii"
     layouts: tuple[Layout, ...] = ("mpii", "coco")
     return next((layout for layout in layouts if _json_files(folder, layout)), None)
+
+
+def is_data_set(path: Path) -> bool:
+    """Whether a path names a folder, or a part of one."""
+    return split_name(path)[0].is_dir()
 
 
 def split_name(dataset: Path) -> tuple[Path, tuple[str, ...]]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from cunet_deploy._files import write_bytes_atomic, write_text_atomic
 from cunet_deploy.checkpoint import Checkpoint, TorchSession, make_manifest, normalize
 from cunet_deploy.config import QuantConfig
+from cunet_deploy.data.readers import is_data_set
 from cunet_deploy.errors import InputError, VerificationError
 from cunet_deploy.export.calibration import CALIBRATION_CROPS, calibrate_checkpoint
 from cunet_deploy.export.crops import crops_of_folder, drawn_crops, list_photos
@@ -152,7 +153,7 @@ def ranges_of(checkpoint: Checkpoint, calibration: Path, rule: RangeRule | None 
     Raises:
         InputError: it is neither, or a file and a rule, or was recorded for other weights.
     """
-    if calibration.is_dir():
+    if is_data_set(calibration):
         photos = list_photos(calibration, make_manifest(checkpoint), CALIBRATION_CROPS)
         return calibrate_checkpoint(checkpoint, photos, rule)
     ranges = read_ranges(calibration, checkpoint)

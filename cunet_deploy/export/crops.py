@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.data.ibug import IMAGE_SUFFIXES
-from cunet_deploy.data.readers import find_layout, read_examples, split_name
+from cunet_deploy.data.readers import find_layout, is_data_set, read_examples, split_name
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import Crop, CropRule, whole_image
 from cunet_deploy.manifest import Manifest
@@ -90,12 +90,11 @@ def list_photos(folder: Path, manifest: Manifest, limit: int) -> Photos:
     Raises:
         InputError: the folder is missing or holds no picture, or a label file cannot be read.
     """
-    place = split_name(folder)[0]
-    if not place.is_dir():
+    if not is_data_set(folder):
         raise InputError(f"{folder}: is not a folder; expected photos, with .pts files beside them or cropped already")
     rule = CropRule(manifest.crop.size, manifest.crop.padding)
     whole = manifest.boxes is not None
-    if find_layout(place) is not None and not whole:
+    if find_layout(split_name(folder)[0]) is not None and not whole:
         return Photos(tuple(_spread(read_examples(folder, manifest.skeleton), limit)), rule)
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
