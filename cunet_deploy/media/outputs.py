@@ -198,6 +198,8 @@ class Outputs:
                 late = failure
                 kind, error, trace = type(failure), failure, failure.__traceback__
         self.write_seconds += time.perf_counter() - start
+        if self._window is not None:
+            self._window.close()
         # otherwise what went wrong first says more, unless this says it better
         if late is not None and (error is None or error in (late, late.__cause__)):
             raise late

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -52,8 +53,9 @@ class Window:
         return key not in (_ESCAPE, ord("q")) and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
 
     def close(self) -> None:
-        """Close it."""
-        cv2.destroyWindow(self._title)
+        """Close it, if its user did not."""
+        with contextlib.suppress(cv2.error):
+            cv2.destroyWindow(self._title)
 
 
 def _headless() -> bool:

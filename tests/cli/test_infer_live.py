@@ -1,0 +1,378 @@
+"""``infer`` on what comes when it wants to, and on what breaks: as a program, with real streams, pipes and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from dots import scene
+from mjpeg import MjpegServer
+
+from cunet_deploy.cli import cli
+from cunet_deploy.media import open_source
+from cunet_deploy.media.video import VideoWriter
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 40.0
+"""Seconds that a test waits before it fails; no test takes that long."""
+
+
+def picture(number: int) -> np.ndarray:
+    return scene((120 + number % 40, 110), 36)[0]
+
+
+@pytest.fixture
+def server() -> Iterator[MjpegServer]:
+    with MjpegServer(picture, fps=40) as server:
+        yield server
+
+
+class Program:
+    """``infer`` in a process of its own, in an empty folder."""
+
+    def __init__(self, model: Path, folder: Path) -> None:
+        self._model, self.folder = model, folder
+
+    def start(self, source: str | Path, *options: str, **how: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "cunet_deploy", "infer", str(source), "--model", str(self._model)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUNET_FFMPEG": "off"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+        command += ["--threads", "1", *options]
+        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **pipes)
+
+    def run(self, source: str | Path, *options: str, **how: Any) -> subprocess.CompletedProcess[str]:
+        with self.start(source, *options, **how) as process:
+            stdout, stderr = process.communicate(timeout=LIMIT)
+        return subprocess.CompletedProcess([], process.returncode, stdout, stderr)
+
+    def wait_for_lines(self, process: subprocess.Popen[str]) -> None:
+        """Until the first results are on the disk."""
+        end = time.monotonic() + LIMIT
+        while not any(path.stat().st_size for path in self.folder.glob(".out.*.jsonl")):
+            assert time.monotonic() < end
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+
+    def lines(self, name: str = "out.jsonl") -> list[dict[str, Any]]:
+        text = (self.folder / name).read_text()
+        assert text.endswith("\n")
+        return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def program(dots_model: Path, tmp_path: Path) -> Program:
+    (tmp_path / "work").mkdir()
+    return Program(dots_model, tmp_path / "work")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    writer = VideoWriter(tmp_path / "clip.avi", 25, (320, 240))
+    for index in range(400):
+        writer.write(picture(index))
+    writer.close()
+    return tmp_path / "clip.avi"
+
+
+def test_a_stream_becomes_a_video_and_lines_with_real_times(program: Program, server: MjpegServer) -> None:
+    done = program.run(server.url, "-o", "out.mp4", "--frames", "30", "--progress", "json")
+    assert done.returncode == 0, done.stderr
+    assert "30 frames, 30 with landmarks" in done.stdout
+    assert "dropped" in done.stdout
+    found = program.lines()
+    assert len(found) == 30
+    times = [line["time_ms"] for line in found]
+    assert times == sorted(set(times))
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert list(last) == ["frames", "total", "fps", "objects", "dropped", "elapsed_s", "left_s", "done"]
+    assert (last["frames"], last["total"], last["objects"], last["done"]) == (30, 30, 1, True)
+    assert last["dropped"] == found[-1]["frame"] + 1 - 30
+    seconds = len(list(open_source(program.folder / "out.mp4"))) / 25
+    assert seconds == pytest.approx((times[-1] - times[0]) / 1000, abs=0.15)
+
+
+def test_a_stream_that_is_cut_comes_back_in_the_same_files(program: Program, server: MjpegServer) -> None:
+    with program.start(server.url, "-o", "out.jsonl", "--frames", "150", "--timeout", "5") as process:
+        program.wait_for_lines(process)
+        server.cut()
+        time.sleep(0.4)
+        server.start()
+        _, stderr = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, stderr
+    assert "no more frames; trying to open it again" in stderr
+    assert "is back after" in stderr
+    found = program.lines()
+    assert len(found) == 150
+    gap = max(np.diff([line["time_ms"] for line in found]))
+    assert 300 < gap < 10_000
+
+
+def test_a_stream_that_stays_away_keeps_what_was_done_and_is_1(program: Program, server: MjpegServer) -> None:
+    with program.start(server.url, "-o", "out.mp4", "--timeout", "2", "--reconnect", "1") as process:
+        program.wait_for_lines(process)
+        server.cut()
+        stdout, stderr = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    last = stderr.splitlines()[-1]
+    assert last.startswith("cunet-deploy: error: http://127.0.0.1")
+    assert "did not come back" in last
+    assert "Traceback" not in stderr
+    assert f"{len(program.lines())} frames" in stdout
+    assert len(list(open_source(program.folder / "out.mp4"))) > 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_is_enough_while_a_stream_stalls(
+    program: Program, server: MjpegServer, number: signal.Signals
+) -> None:
+    with program.start(server.url, "-o", "out.mp4", "--timeout", "300") as process:
+        program.wait_for_lines(process)
+        server.stall()
+        time.sleep(0.3)
+        begun = time.monotonic()
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=LIMIT)
+    assert time.monotonic() - begun < 15
+    assert process.returncode == 130, stderr
+    assert stderr == "cunet-deploy: interrupted\n"
+    assert f"{len(program.lines())} frames" in stdout
+    assert len(list(open_source(program.folder / "out.mp4"))) > 5
+
+
+def test_ctrl_c_is_heard_while_a_stream_is_opened(program: Program) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
+        with program.start(url, "-o", "out.mp4", "--timeout", "300") as process:
+            silent.settimeout(LIMIT)
+            connection, _ = silent.accept()
+            with contextlib.closing(connection):
+                time.sleep(0.2)
+                begun = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                _, stderr = process.communicate(timeout=LIMIT)
+    assert time.monotonic() - begun < 15
+    assert process.returncode == 130, stderr
+    assert stderr == "cunet-deploy: interrupted\n"
+    assert list(program.folder.iterdir()) == []
+
+
+def test_ctrl_c_is_heard_while_a_pipe_gives_nothing(program: Program) -> None:
+    frame = picture(0).tobytes()
+    with program.start("-", "--size", "320x240@25", "-o", "out.jsonl", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        for _ in range(5):
+            process.stdin.buffer.write(frame)  # type: ignore[attr-defined]
+        process.stdin.flush()
+        time.sleep(2.5)  # five frames are less than what is written at once
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=LIMIT) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == "cunet-deploy: interrupted\n"
+    assert len(program.lines()) == 5
+
+
+def test_raw_frames_from_a_pipe_are_localized(program: Program, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.write_bytes(b"".join(picture(index).tobytes() for index in range(12)))
+    with raw.open("rb") as file:
+        done = program.run("-", "--size", "320x240@20", "-o", "out.mp4", stdin=file)
+    assert done.returncode == 0, done.stderr
+    found = program.lines()
+    assert [line["time_ms"] for line in found] == [50.0 * index for index in range(12)]
+    assert all(line["landmarks"] for line in found)
+
+
+def test_a_pipe_that_nobody_reads_any_more_ends_quietly(program: Program, clip: Path) -> None:
+    with program.start(clip, "-o", "-") as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["frame"] == 0
+        process.stdout.close()
+        process.wait(timeout=LIMIT)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+    assert list(program.folder.iterdir()) == []
+
+
+def test_lines_on_standard_output_are_nothing_but_lines(program: Program, clip: Path) -> None:
+    done = program.run(clip, "-o", "-", "--frames", "7")
+    assert done.returncode == 0
+    assert [json.loads(line)["frame"] for line in done.stdout.splitlines()] == list(range(7))
+    assert "7 frames" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.avi"])
+def test_a_file_that_may_not_grow_keeps_the_records(program: Program, clip: Path, name: str) -> None:
+    import resource
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    done = program.run(clip, "-o", name, preexec_fn=limit)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "error: out." in done.stderr
+    found = program.lines()
+    assert 10 < len(found) <= 400
+    assert [line["frame"] for line in found] == list(range(len(found)))
+    video = program.folder / name
+    assert video.exists() == (name == "out.avi")  # an MP4 has its table at the end, and does not play without
+    if video.exists():
+        assert cv2.VideoCapture(str(video)).grab()
+    assert (name in done.stdout) == video.exists()
+    assert not list(program.folder.glob(".*"))
+
+
+@pytest.fixture
+def run(dots_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Runs ``infer`` in this process, in an empty folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def invoke(source: str | Path, *options: str) -> Result:
+        arguments = ["infer", str(source), "--model", str(dots_model), "--threads", "1", *options]
+        return CliRunner().invoke(cli, arguments, prog_name="cunet-deploy")
+
+    return invoke
+
+
+class Camera:
+    """A camera that is pulled out after some frames."""
+
+    def __init__(self, frames: int) -> None:
+        self.left = frames
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return self.left > 0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        time.sleep(0.01)
+        self.left -= 1
+        return (True, picture(self.left)) if self.left >= 0 else (False, None)
+
+    def get(self, prop: int) -> float:
+        return 30.0 if prop == cv2.CAP_PROP_FPS else 0.0
+
+    def set(self, prop: int, value: float) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_camera_that_is_pulled_out_keeps_what_was_done(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    camera = Camera(20)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: camera)
+    result = run("0", "-o", "out.jsonl", "--reconnect", "0.5", "--size", "320x240")
+    assert result.exit_code == 1
+    assert "camera 0: was lost after 20 frames and did not come back" in result.stderr
+    text = Path("out.jsonl").read_text()
+    assert text.endswith("\n")
+    assert text.count("\n") >= 1
+
+
+def test_a_camera_that_is_not_there_is_one_line_and_1(run) -> None:  # type: ignore[no-untyped-def]
+    result = run("93", "-o", "out.jsonl")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "camera 93: cannot be opened" in result.stderr
+    assert list(Path().iterdir()) == []
+
+
+def test_a_csi_camera_shows_its_pipeline_where_it_cannot_run(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda backend: False)
+    result = run("csi://0", "--size", "1920x1080@60")
+    assert result.exit_code == 5
+    assert "nvarguscamerasrc sensor-id=0" in result.stderr
+    assert "width=1920, height=1080, framerate=60000/1000" in result.stderr
+
+
+def test_all_kinds_of_results_are_written(run, clip: Path) -> None:  # type: ignore[no-untyped-def]
+    result = run(clip, "-o", "out.mp4", "--frames", "5", "--format", "jsonl, csv,coco,pts", "--draw", "box,ids,scores")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in Path().iterdir()) == [
+        *("out.coco.json", "out.csv", "out.jsonl", "out.mp4", "out_pts"),
+    ]
+    assert len(list(Path("out_pts").iterdir())) == 5
+    assert len(json.loads(Path("out.coco.json").read_text())["annotations"]) == 5
+
+
+def test_with_none_nothing_is_written(run, clip: Path) -> None:  # type: ignore[no-untyped-def]
+    result = run(clip, "-o", "none", "--frames", "5")
+    assert result.exit_code == 0
+    assert "5 frames" in result.stdout
+    assert result.stdout.endswith("wrote nothing\n")
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "xml"), "choose from jsonl, csv, coco, pts"),
+        (("--draw", "faces"), "choose from points, lines"),
+        (("--size", "640"), "640x480@30"),
+        (("-o", "out.csv", "--format", "csv"), "leave out --format"),
+        (("-o", "%.png"), "a name such as %06d.png"),
+    ],
+)
+def test_wrong_options_are_one_line_and_2(run, clip: Path, options: tuple[str, ...], message: str) -> None:  # type: ignore[no-untyped-def]
+    result = run(clip, *options)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert list(Path().iterdir()) == []
+
+
+def test_smoothing_both_ways_needs_a_file(run) -> None:  # type: ignore[no-untyped-def]
+    result = CliRunner().invoke(cli, ["infer", "-", "--size", "4x4", "--smooth", "both-ways"], input=b"")
+    assert result.exit_code == 2
+    assert "reads a file twice" in result.stderr
+
+
+def test_a_window_is_refused_where_opencv_has_none(run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI:      NONE")
+    result = run(clip, "--show")
+    assert result.exit_code == 5
+    assert "pip install opencv-python" in result.stderr
+    assert list(Path().iterdir()) == []
+
+
+def test_a_window_that_is_closed_ends_it_and_nothing_is_written(
+    run, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    shown = []
+
+    class Window:
+        def __init__(self, title: str) -> None:
+            pass
+
+        def show(self, image: np.ndarray) -> bool:
+            shown.append(image)
+            return len(shown) < 6
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("cunet_deploy.media.Window", Window)
+    result = run(clip, "--show")
+    assert result.exit_code == 0, result.output
+    assert len(shown) == 6
+    assert "6 frames" in result.stdout
+    assert list(Path().iterdir()) == []
