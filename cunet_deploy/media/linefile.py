@@ -19,8 +19,8 @@ _HELD_SECONDS = 1.0
 class LineFile:
     """Lines on their way to a file, which gets its name at the end. In ``with``: an error leaves no file.
 
-    Lines are held for a second at most as long as more come, and are written whole: the temporary file of a process that is killed ends on a
-    whole line too. When the disk is full, what was begun is cut off again.
+    Lines are held for a second at most as long as more come, and are written whole: the temporary file of a process
+    that is killed ends on a whole line too. When the disk is full, what was begun is cut off again.
     """
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:

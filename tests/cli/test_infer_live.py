@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from cunet_deploy.media.video import VideoWriter
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
 
 ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[..., Result]
 LIMIT = 40.0
 """Seconds that a test waits before it fails; no test takes that long."""
 
@@ -241,7 +242,7 @@ def test_a_file_that_may_not_grow_keeps_the_records(program: Program, clip: Path
 
 
 @pytest.fixture
-def run(dots_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def run(dots_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs ``infer`` in this process, in an empty folder."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -277,7 +278,7 @@ class Camera:
         pass
 
 
-def test_a_camera_that_is_pulled_out_keeps_what_was_done(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_camera_that_is_pulled_out_keeps_what_was_done(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     camera = Camera(20)
     monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: camera)
     result = run("0", "-o", "out.jsonl", "--reconnect", "0.5", "--size", "320x240")
@@ -288,7 +289,7 @@ def test_a_camera_that_is_pulled_out_keeps_what_was_done(run, monkeypatch: pytes
     assert text.count("\n") >= 1
 
 
-def test_a_camera_that_is_not_there_is_one_line_and_1(run) -> None:  # type: ignore[no-untyped-def]
+def test_a_camera_that_is_not_there_is_one_line_and_1(run: Run) -> None:
     result = run("93", "-o", "out.jsonl")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
@@ -296,7 +297,7 @@ def test_a_camera_that_is_not_there_is_one_line_and_1(run) -> None:  # type: ign
     assert list(Path().iterdir()) == []
 
 
-def test_a_csi_camera_shows_its_pipeline_where_it_cannot_run(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_csi_camera_shows_its_pipeline_where_it_cannot_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda backend: False)
     result = run("csi://0", "--size", "1920x1080@60")
     assert result.exit_code == 5
@@ -304,7 +305,7 @@ def test_a_csi_camera_shows_its_pipeline_where_it_cannot_run(run, monkeypatch: p
     assert "width=1920, height=1080, framerate=60000/1000" in result.stderr
 
 
-def test_all_kinds_of_results_are_written(run, clip: Path) -> None:  # type: ignore[no-untyped-def]
+def test_all_kinds_of_results_are_written(run: Run, clip: Path) -> None:
     result = run(clip, "-o", "out.mp4", "--frames", "5", "--format", "jsonl, csv,coco,pts", "--draw", "box,ids,scores")
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in Path().iterdir()) == [
@@ -314,7 +315,7 @@ def test_all_kinds_of_results_are_written(run, clip: Path) -> None:  # type: ign
     assert len(json.loads(Path("out.coco.json").read_text())["annotations"]) == 5
 
 
-def test_with_none_nothing_is_written(run, clip: Path) -> None:  # type: ignore[no-untyped-def]
+def test_with_none_nothing_is_written(run: Run, clip: Path) -> None:
     result = run(clip, "-o", "none", "--frames", "5")
     assert result.exit_code == 0
     assert "5 frames" in result.stdout
@@ -332,7 +333,7 @@ def test_with_none_nothing_is_written(run, clip: Path) -> None:  # type: ignore[
         (("-o", "%.png"), "a name such as %06d.png"),
     ],
 )
-def test_wrong_options_are_one_line_and_2(run, clip: Path, options: tuple[str, ...], message: str) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_options_are_one_line_and_2(run: Run, clip: Path, options: tuple[str, ...], message: str) -> None:
     result = run(clip, *options)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
@@ -340,13 +341,13 @@ def test_wrong_options_are_one_line_and_2(run, clip: Path, options: tuple[str, .
     assert list(Path().iterdir()) == []
 
 
-def test_smoothing_both_ways_needs_a_file(run) -> None:  # type: ignore[no-untyped-def]
+def test_smoothing_both_ways_needs_a_file(run: Run) -> None:
     result = CliRunner().invoke(cli, ["infer", "-", "--size", "4x4", "--smooth", "both-ways"], input=b"")
     assert result.exit_code == 2
     assert "reads a file twice" in result.stderr
 
 
-def test_a_window_is_refused_where_opencv_has_none(run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_window_is_refused_where_opencv_has_none(run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI:      NONE")
     result = run(clip, "--show")
     assert result.exit_code == 5
@@ -355,8 +356,8 @@ def test_a_window_is_refused_where_opencv_has_none(run, clip: Path, monkeypatch:
 
 
 def test_a_window_that_is_closed_ends_it_and_nothing_is_written(
-    run, clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+    run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = []
 
     class Window:
