@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-__all__ = ["set_durations", "turn"]
+__all__ = ["cut_start", "set_durations", "turn"]
 
 _PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts")
 
@@ -15,6 +15,16 @@ def turn(path: Path) -> None:
     data = bytearray(path.read_bytes())
     place = data.index(b"tkhd") + 4 + 40  # version, times, number, duration, layer, volume come before the matrix
     data[place : place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+def cut_start(path: Path, frames: int, total: int) -> None:
+    """Show all but the first frames, which stay in the file: a cut without encoding anew."""
+    data = bytearray(path.read_bytes())
+    place, unit = data.index(b"elst") + 12, data.index(b"stts") + 16
+    duration = struct.unpack_from(">I", data, place)[0]
+    step = struct.unpack_from(">I", data, unit)[0]
+    struct.pack_into(">Ii", data, place, duration * (total - frames) // total, frames * step)
     path.write_bytes(data)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media.encode import FfmpegWriter, find_ffmpeg, fitted
 from cunet_deploy.media.live import shown_url, url_capture
+from cunet_deploy.media.mp4 import MP4_SUFFIXES, shown_seconds
 
 __all__ = ["VIDEO_SUFFIXES", "WRITABLE_SUFFIXES", "FrameWriter", "Video", "VideoWriter", "open_writer"]
 
@@ -57,6 +58,7 @@ class Video:
         if isinstance(path, Path):
             _check_file(path)
         self._path = path
+        self._suffix = Path(path).suffix.lower()
         self._name = shown_url(path) if isinstance(path, str) else str(path)
         self._capture = _capture(path, timeout)
         if not self._capture.isOpened():
@@ -89,10 +91,14 @@ class Video:
             raise CunetError(f"{self._name}: breaks off after frame {read}{announced}; copy or record it again")
 
     def _broken_off(self, read: int, time_ms: float) -> bool:
-        if isinstance(self._path, Path) and self._path.suffix.lower() == ".gif":
+        if isinstance(self._path, Path) and self._suffix == ".gif":
             return not _gif_is_whole(self._path)
         if self.count is None or read >= self.count - _SLACK_FRAMES:
             return False
+        # in a clip that was cut without encoding it anew, not all frames that it has are shown
+        shown = shown_seconds(self._path) if isinstance(self._path, Path) and self._suffix in MP4_SUFFIXES else None
+        if shown is not None:
+            return time_ms < shown * 1000 - (1 + _SLACK_FRAMES) * 1000 / self.fps
         # with frames of uneven length the announced count is only duration times rate: then the time tells
         return time_ms < (self.count - 1 - _SLACK_FRAMES) * 1000 / self.fps
 

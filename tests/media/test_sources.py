@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -11,10 +12,11 @@ import cv2
 import numpy as np
 import pytest
 from dots import scene
-from mp4_boxes import set_durations, turn
+from mp4_boxes import cut_start, set_durations, turn
 
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media import FrameSize, ImageFiles, VideoFile, open_source
+from cunet_deploy.media.mp4 import shown_seconds
 from cunet_deploy.media.video import VideoWriter
 
 
@@ -88,6 +90,54 @@ def test_frames_of_uneven_length_have_their_real_times(tmp_path: Path) -> None:
     pictures = list(open_source(path))
     expected = np.concatenate([[0], np.cumsum(durations)[:-1]]) * 50
     np.testing.assert_allclose([picture.time_ms for picture in pictures], expected, atol=1)
+
+
+def test_a_clip_that_was_cut_without_encoding_it_anew_is_whole(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 40, 20)
+    cut_start(path, 12, 40)
+    assert shown_seconds(path) == pytest.approx(1.4, abs=0.01)
+    pictures = list(open_source(path))
+    assert 28 <= len(pictures) <= 30
+    assert pictures[0].time_ms == 0
+
+
+def test_a_cut_clip_that_breaks_off_is_still_noticed(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 60, 20)
+    cut_start(path, 10, 60)
+    data = path.read_bytes()
+    middle, end = len(data) // 2, data.rfind(b"moov") - 4
+    path.write_bytes(data[:middle] + bytes(end - middle) + data[end:])
+    with pytest.raises(CunetError, match="breaks off after frame"):
+        list(open_source(path))
+
+
+@pytest.mark.parametrize("name", [b"moov", b"mvhd", b"trak", b"elst", b"hdlr"])
+def test_damaged_tables_tell_no_length_or_the_right_one(tmp_path: Path, name: bytes) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 5)
+    data = path.read_bytes()
+    for size in (0, 3, 12, 0xFFFFFFFF):
+        place = data.index(name) - 4
+        path.write_bytes(data[:place] + size.to_bytes(4, "big") + data[place + 4 :])
+        assert shown_seconds(path) in (None, 0.2)
+    path.write_bytes(data[: data.index(name) + 2])
+    assert shown_seconds(path) is None
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_damage_within_a_video_is_no_crash(tmp_path: Path, suffix: str) -> None:
+    path = write_clip(tmp_path / f"clip{suffix}", 60)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        data = bytearray(whole)
+        for place in rng.integers(2000, len(data) * 3 // 4, 40):
+            data[place] ^= 0xFF
+        path.write_bytes(data)
+        seen = []
+        with contextlib.suppress(CunetError):
+            for picture in open_source(path):
+                seen.append(picture.index)
+        assert seen == list(range(len(seen)))
 
 
 def test_frames_of_odd_sizes_are_read(tmp_path: Path) -> None:
