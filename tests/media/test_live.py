@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from clocks import Clock
 from mjpeg import MjpegServer
+from rtsp import RtspServer
 
 from cunet_deploy.errors import CunetError, InputError, MissingDependencyError
 from cunet_deploy.media import FrameSize, LiveSource, open_source, read_ahead
@@ -312,3 +313,21 @@ def test_a_stalled_stream_can_be_stopped_at_once(server: MjpegServer) -> None:
     assert len(list(pictures)) < 60
     assert time.monotonic() - begun < 5
     server.cut()  # and the thread that was left behind ends
+
+
+def test_an_rtsp_stream_is_read_cut_and_comes_back() -> None:
+    with RtspServer(numbered) as server:
+        source = open_source(server.url, timeout=5, reconnect=20)
+        assert isinstance(source, LiveSource)
+        assert (source.live, source.stem) == (True, "cam")
+        pictures = iter(source)
+        first = [next(pictures) for _ in range(20)]
+        assert first[0].image.shape == (48, 64, 3)
+        numbers = [number_of(picture.image) for picture in first]
+        assert numbers == list(range(numbers[0], numbers[0] + 20))
+        server.cut()
+        threading.Timer(0.4, server.start).start()
+        while source.reconnected == 0:
+            last = next(pictures)
+        assert last.index >= 20
+        assert last.time_ms > first[-1].time_ms + 300
