@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from types import TracebackType
 
@@ -180,7 +180,8 @@ class Localizer:
             return
         live = isinstance(opened, LiveSource)
         depth = 0 if isinstance(opened, ImageFiles) and opened.count == 1 else LIVE_DEPTH if live else DEPTH
-        with closing(read_ahead(_pictures(opened), depth, drop_old=live, stop=stop)) as pictures:
+        ours = closing(opened) if isinstance(opened, LiveSource) and opened is not source else nullcontext()
+        with closing(read_ahead(_pictures(opened), depth, drop_old=live, stop=stop)) as pictures, ours:
             yield from self._follow(pictures, smooth) if follow else self._each(pictures)
 
     def close(self) -> None:

@@ -377,3 +377,23 @@ def test_a_window_that_is_closed_ends_it_and_nothing_is_written(
     assert len(shown) == 6
     assert "6 frames" in result.stdout
     assert list(Path().iterdir()) == []
+
+
+def test_frames_that_change_size_are_localized_and_fitted_into_the_video(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Turning(Camera):
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            good, image = super().read()
+            sizes = ((240, 320), (480, 640), (321, 241))
+            shown = sizes[self.left // 5 % 3]
+            return good, None if image is None else scene((shown[1] / 2, shown[0] / 2), shown[0] / 7, shown)[0]
+
+    camera, real = Turning(30), cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda where, *more: camera if where == 0 else real(where, *more))
+    result = run("0", "-o", "out.avi", "--reconnect", "0")
+    assert "was lost after 30 frames; check it" in result.stderr
+    found = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert len(found) > 10
+    assert sum(bool(line["landmarks"]) for line in found) > 0.8 * len(found)
+    assert len({picture.image.shape for picture in open_source("out.avi")}) == 1

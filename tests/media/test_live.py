@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,6 +17,7 @@ from mjpeg import MjpegServer
 from rtsp import RtspServer
 
 from cunet_deploy.errors import CunetError, InputError, MissingDependencyError
+from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import FrameSize, LiveSource, open_source, read_ahead
 from cunet_deploy.media.csi import csi_pipeline
 from cunet_deploy.media.live import shown_url
@@ -305,13 +307,16 @@ def test_a_stream_that_stays_away_is_given_up(server: MjpegServer) -> None:
 
 def test_a_stalled_stream_can_be_stopped_at_once(server: MjpegServer) -> None:
     stop = threading.Event()
-    pictures = read_ahead(open_source(server.url, timeout=30), 2, drop_old=True, stop=stop)
+    source = open_source(server.url, timeout=30)
+    assert isinstance(source, LiveSource)
+    pictures = read_ahead(source, 2, drop_old=True, stop=stop)
     next(pictures)
     server.stall()
     threading.Timer(0.3, stop.set).start()
     begun = time.monotonic()
     assert len(list(pictures)) < 60
     assert time.monotonic() - begun < 5
+    source.close()
     server.cut()  # and the thread that was left behind ends
 
 
@@ -331,3 +336,19 @@ def test_an_rtsp_stream_is_read_cut_and_comes_back() -> None:
             last = next(pictures)
         assert last.index >= 20
         assert last.time_ms > first[-1].time_ms + 300
+
+
+def test_a_stream_that_was_opened_by_its_url_is_closed_with_the_generator(
+    server: MjpegServer, dots_model: Path
+) -> None:
+    threads = threading.active_count()
+    with Localizer(dots_model, threads=1) as localizer, closing(localizer.stream(server.url)) as frames:
+        first, second = next(frames), next(frames)
+        assert 0 <= first.time_ms < second.time_ms
+        server.cut()  # the thread now tries to open it again, for half a minute
+        time.sleep(0.2)
+    end = time.monotonic() + 10
+    while any(thread.name == "read-ahead" for thread in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert threading.active_count() <= threads
