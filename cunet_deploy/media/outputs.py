@@ -122,7 +122,7 @@ class Outputs:
         except BrokenPipeError:  # nobody reads standard output any more
             raise
         except OSError as error:
-            raise unwritable(error.filename or self._plan.files[-1], error) from error
+            raise unwritable(error.filename or [Path("standard output"), *self._plan.files][-1], error) from error
         self.frames += 1
 
     def _write_records(self, frame: Frame) -> None:
