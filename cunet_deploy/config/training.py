@@ -31,7 +31,7 @@ class TrainConfig:
         robust: for labels with mistakes: how much less, from 0 to 1, a label counts that the network itself is sure is
             elsewhere; see `cunet_deploy.train.loss.trust`.
         unlabelled: "ignore" leaves landmarks without a label out of the loss; "empty" teaches that they are nowhere, as
-            the authors of the paper did. docs/pose.md has the difference.
+            the authors of the paper did.
         seed: of the initial weights, the order of the examples and their augmentation.
         validate_every: epochs between validations.
     """
