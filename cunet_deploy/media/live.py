@@ -253,21 +253,34 @@ def url_capture(url: str, timeout: float) -> Any:
 
 
 def _beside(function: Callable[[], Capture | None], limit: float) -> Capture | None:
-    """What a function returns; it runs in a thread, so that Ctrl-C is heard meanwhile. ``None`` after ``limit`` s."""
+    """What a function returns; it runs in a thread, so that Ctrl-C is heard meanwhile.
+
+    ``None`` after ``limit`` seconds; what is opened later is released again.
+    """
     result: list[Capture | None] = []
     failure: list[BaseException] = []
+    handing_over, given_up = threading.Lock(), threading.Event()
 
     def work() -> None:
         try:
-            result.append(function())
+            opened = function()
+            with handing_over:
+                if not given_up.is_set():
+                    result.append(opened)
+                elif opened is not None:
+                    opened.release()  # nobody waits for it any more, and it would keep the camera
         except BaseException as error:  # noqa: BLE001  raised below
             failure.append(error)
 
     thread = threading.Thread(target=work, name="connect", daemon=True)
     thread.start()
     end = time.monotonic() + limit
-    while thread.is_alive() and time.monotonic() < end:
-        thread.join(0.1)
+    try:
+        while thread.is_alive() and time.monotonic() < end:
+            thread.join(0.1)
+    finally:
+        with handing_over:
+            given_up.set()
     if failure:
         raise failure[0]
     return result[0] if result else None

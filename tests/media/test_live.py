@@ -20,7 +20,7 @@ from cunet_deploy.errors import CunetError, InputError, MissingDependencyError
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import FrameSize, LiveSource, open_source, read_ahead
 from cunet_deploy.media.csi import csi_pipeline
-from cunet_deploy.media.live import shown_url
+from cunet_deploy.media.live import _beside, shown_url
 
 IMAGE = np.full((12, 16, 3), 90, np.uint8)
 
@@ -352,3 +352,32 @@ def test_a_stream_that_was_opened_by_its_url_is_closed_with_the_generator(
         assert time.monotonic() < end
         time.sleep(0.01)
     assert threading.active_count() <= threads
+
+
+class Slow:
+    """A capture that takes long to open."""
+
+    def __init__(self) -> None:
+        self.go, self.released = threading.Event(), threading.Event()
+
+    def open(self) -> Any:
+        self.go.wait(10)
+        return self
+
+    def release(self) -> None:
+        self.released.set()
+
+
+def test_a_camera_that_opens_too_late_is_released_again() -> None:
+    slow = Slow()
+    assert _beside(slow.open, 0.05) is None
+    slow.go.set()
+    assert slow.released.wait(10)
+
+
+def test_a_camera_that_opens_in_time_is_kept() -> None:
+    quick = Slow()
+    quick.go.set()
+    kept: Any = _beside(quick.open, 10)
+    assert kept is quick
+    assert not quick.released.is_set()
