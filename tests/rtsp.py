@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import socketserver
 import struct
-import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 import cv2
 import numpy as np
+from loopback import PictureServer
 
 __all__ = ["RtspServer"]
 
@@ -21,25 +19,17 @@ _CLOCK = 90_000
 _PAYLOAD = 1200
 
 
-class RtspServer:
-    """Serves ``picture(number)``, with sides that 16 divides, at ``url``. Use it in ``with``.
-
-    Attributes:
-        sent: pictures so far, over all connections.
-    """
+class RtspServer(PictureServer):
+    """See `PictureServer`; 16 must divide the sides of the pictures."""
 
     def __init__(self, picture: Callable[[int], np.ndarray], fps: float = 40) -> None:
-        self.picture, self.fps, self.sent = picture, fps, 0
-        self._port = 0
-        self._server: socketserver.ThreadingTCPServer | None = None
-        self._open: list[socket.socket] = []
+        super().__init__(picture, fps)
 
     @property
     def url(self) -> str:
         return f"rtsp://127.0.0.1:{self._port}/cam"
 
-    def start(self) -> None:
-        """Listen, at the port of before where there was one."""
+    def _listen(self, port: int) -> socketserver.ThreadingTCPServer:
         outer = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -52,20 +42,7 @@ class RtspServer:
             daemon_threads = True
             allow_reuse_address = True
 
-        self._server = Server(("127.0.0.1", self._port), Handler)
-        self._port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def cut(self) -> None:
-        """Close all connections and do not listen."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
-        for connection in self._open:
-            with contextlib.suppress(OSError):  # closed by the other side
-                connection.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
+        return Server(("127.0.0.1", port), Handler)
 
     def _talk(self, handler: socketserver.StreamRequestHandler) -> None:
         while line := handler.rfile.readline():
@@ -92,15 +69,6 @@ class RtspServer:
                 sequence += 1
             self.sent += 1
             time.sleep(max(begun + (self.sent - first) / self.fps - time.monotonic(), 0))
-
-    def __enter__(self) -> RtspServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.cut()
 
 
 def _packets(image: np.ndarray) -> list[tuple[bytes, bool]]:
