@@ -13,11 +13,20 @@ from cunet_deploy.errors import InputError
 
 __all__ = ["replace_between", "signed", "write_report"]
 
+_ROOT = Path(__file__).resolve().parent.parent
+
 
 def signed(report: dict[str, Any], *packages: str) -> dict[str, Any]:
     """A report with the command of this process, the machine, and the versions of libraries and further packages."""
-    command = f"python tools/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:])
+    command = f"python tools/{Path(sys.argv[0]).name} " + " ".join(_shown(argument) for argument in sys.argv[1:])
     return {"command": command, **report, "machine": describe_machine(), "versions": describe_versions(*packages)}
+
+
+def _shown(argument: str) -> str:
+    """An argument as others can use it: a path outside the repository keeps the end that names its data."""
+    path = Path(argument).resolve()
+    outside = "/" in argument and not path.is_relative_to(_ROOT)
+    return "/".join(path.parts[-2:]) if outside else argument
 
 
 def write_report(path: Path | None, report: dict[str, Any]) -> None:
