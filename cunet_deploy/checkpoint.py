@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from cunet_deploy import __version__
 from cunet_deploy._files import atomic_path
-from cunet_deploy.boxmaps import BoxCode
 from cunet_deploy.config import Config, QuantConfig, parse_config
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, UntrustedError
 from cunet_deploy.geometry import CropRule
@@ -293,20 +292,8 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         producer=f"cunet-deploy {__version__}",
         checkpoint=checkpoint.checksum,
         reduced_range=not is_float and _has_reduced_range(checkpoint),
-        boxes=_box_code(config) if config.finds_boxes else None,
+        boxes=config.boxes.code if config.finds_boxes else None,
         detector=config.detector,
-    )
-
-
-def _box_code(config: Config) -> BoxCode:
-    boxes = config.boxes
-    return BoxCode(
-        boxes.smallest,
-        boxes.octaves,
-        boxes.spread,
-        tight_down=boxes.tight_down,
-        tight_width=boxes.tight_width,
-        tight_height=boxes.tight_height,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from cunet_deploy._toml import check as _check
+from cunet_deploy.boxmaps import BoxCode
 
 __all__ = ["AugmentConfig", "BoxConfig", "CropConfig", "DataConfig", "HeatmapConfig", "ModelConfig"]
 
@@ -161,6 +162,12 @@ class BoxConfig:
     drawn_to: float = 200.0
     mosaic: float = 0.5
     max_tiles: int = 3
+
+    @property
+    def code(self) -> BoxCode:
+        """How boxes are written into maps and read from them."""
+        shared = {item.name: getattr(self, item.name) for item in fields(BoxCode) if hasattr(self, item.name)}
+        return BoxCode(**shared)
 
     def __post_init__(self) -> None:
         for name in ("smallest", "octaves", "spread", "tight_width", "tight_height"):

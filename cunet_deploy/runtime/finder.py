@@ -72,16 +72,17 @@ class Finder:
         size = self._session.manifest.crop.size
         whole = whole_image(image.shape[1], image.shape[0], size)
         tiles = _tiles(image.shape[1], image.shape[0], size) if whole.scale < 1 else []
+        followed = known if known is not None and len(known) else None
         if known is not None and tiles:
-            turn = index // (self.every if len(known) else self.retry) % len(tiles)
+            turn = index // (self.retry if followed is None else self.every) % len(tiles)
             small = known[(known[:, 2:] - known[:, :2]).max(axis=1, initial=0) * whole.scale < _SMALL]
             chosen = {turn, *(_nearest(box, tiles) for box in small[:_MOST_TILES])}
             tiles = [tiles[place] for place in sorted(chosen)]
-        boxes, scores = self._look(image, [whole, *tiles], _HELD if known is not None and len(known) else 1.0)
+        boxes, scores = self._look(image, [whole, *tiles], 1.0 if followed is None else _HELD)
         boxes = self._code.tight(boxes)
         good = scores >= self._session.manifest.min_score
-        if known is not None and len(known):
-            good |= box_iou(boxes, known).max(axis=1, initial=0) >= _SAME
+        if followed is not None:
+            good |= box_iou(boxes, followed).max(axis=1, initial=0) >= _SAME
         return boxes[good], scores[good]
 
     def _look(

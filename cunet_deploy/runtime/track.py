@@ -31,6 +31,7 @@ _MEMORY = 30
 _FALLEN = 0.75
 """Share of its usual confidence from which an object is looked for again: it is about to be lost."""
 _USUAL = 0.9
+"""What the usual confidence keeps of itself from frame to frame."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Tracker:
 
     def pace(self, every: int) -> None:
         """Look for objects every so many frames from now on while all are found, for a video that must keep up."""
-        if self._cadence.every:
+        if self._cadence.every not in (0, every):
             self._cadence = replace(self._cadence, every=every)
 
     def boxes(self) -> FloatArray:

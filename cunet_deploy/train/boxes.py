@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cunet_deploy._files import write_bytes_atomic
-from cunet_deploy.boxmaps import BoxCode
 from cunet_deploy.config import Config
 from cunet_deploy.data.batches import WHOLE, Part
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
@@ -27,6 +26,9 @@ from cunet_deploy.train.pictures import FOUND, TRUE
 from cunet_deploy.train.task import Predict, Task
 
 __all__ = ["BoxTask", "BoxTensors"]
+
+Boxes = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""(N, 4) boxes and (N,) scores."""
 
 _LOW = 0.05
 """Boxes are looked for down to this score when scores are compared."""
@@ -49,7 +51,7 @@ class BoxTask(Task):
         self, config: Config, photos: Sequence[BoxedPhoto], backgrounds: Sequence[BoxedPhoto], cache: PhotoCache
     ) -> None:
         self._config, self._cache = config, cache
-        self._code = BoxCode(config.boxes.smallest, config.boxes.octaves, config.boxes.spread)
+        self._code = config.boxes.code
         self._train, self._held_back = split_by_photo(photos, config.data.validation_fraction)
         self._backgrounds = backgrounds
         self._drawer = FrameDrawer(self._train, backgrounds, cache, config.crop.size, config.boxes, config.augment)
@@ -126,9 +128,7 @@ class BoxTask(Task):
 
     def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
         """Average precision on the held-back photos, shown whole; recall and precision at the best threshold."""
-        frames = self._whole(self._held_back)
-        found = self._find(predict, frames)
-        matches = [_match(frame, *boxes) for frame, boxes in zip(frames, found, strict=True)]
+        frames, found, matches = self._look(predict, self._held_back)
         threshold = best_threshold(matches)
         _draw_sheet(frames[:_SHEET], found[:_SHEET], threshold, sheet)
         return {
@@ -139,34 +139,26 @@ class BoxTask(Task):
 
     def choose_min_score(self, session: Session) -> float:
         """The score with the best harmonic mean of precision and recall on whole photos."""
-        frames = self._whole(self._held_back or self._train)
-        found = self._find(session.run, frames)
-        matches = [_match(frame, *boxes) for frame, boxes in zip(frames, found, strict=True)]
+        _, _, matches = self._look(session.run, self._held_back or self._train)
         return round(float(np.clip(best_threshold(matches), 0.05, 0.95)), 2)
 
-    def _whole(self, photos: Sequence[BoxedPhoto]) -> list[LabelledFrame]:
-        return [
-            whole_frame(photo, self._cache[photo.image], self._config.crop.size, self._config.boxes) for photo in photos
-        ]
-
-    def _find(
-        self, predict: Predict, frames: Sequence[LabelledFrame]
-    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        stride = self._config.model.stride
-        found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    def _look(
+        self, predict: Predict, photos: Sequence[BoxedPhoto]
+    ) -> tuple[list[LabelledFrame], list[Boxes], list[Matches]]:
+        """Whole photos, the boxes and scores that are found in each, and what these are worth."""
+        size, stride, settings = self._config.crop.size, self._config.model.stride, self._config.boxes
+        frames = [whole_frame(photo, self._cache[photo.image], size, settings) for photo in photos]
+        found: list[Boxes] = []
         for start in range(0, len(frames), _BATCH):
             maps = predict(np.stack([frame.image for frame in frames[start : start + _BATCH]]))
             found.extend(self._code.decode(one, stride, _LOW) for one in maps)
-        return found
-
-
-def _match(frame: LabelledFrame, boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> Matches:
-    return match_boxes(boxes, scores, frame.boxes, frame.ignored)
+        matches = [match_boxes(*boxes, frame.boxes, frame.ignored) for frame, boxes in zip(frames, found, strict=True)]
+        return frames, found, matches
 
 
 def _draw_sheet(
     frames: Sequence[LabelledFrame],
-    found: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    found: Sequence[Boxes],
     threshold: float,
     path: Path,
 ) -> None:
