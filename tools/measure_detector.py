@@ -183,16 +183,24 @@ def _percent(estimate: dict[str, float]) -> str:
     return f"{estimate['value']:.1f} % ({estimate['ci95_low']:.1f} to {estimate['ci95_high']:.1f})"
 
 
+def sentence_of(numbers: dict[str, Any]) -> str:
+    """What README.md says of a detector."""
+    name, released = numbers["model"], numbers["accuracy"]["released"]
+    size, found, right = numbers["file"]["bytes"], released["recall_percent"], released["precision_percent"]
+    return (
+        f"[`{name}`](models/{name}/README.md) ({size / 1e6:.2f} MB) finds the faces: {_percent(found)} of "
+        f"{released['boxes']} faces in\nphotos it was not trained on, and {_percent(right)} of what it finds is one, "
+        "against the boxes of\nOpenCV's YuNet.\n"
+    )
+
+
 def update_cards(models: Path, *, write: bool) -> list[Path]:
-    """The cards of measured detectors whose table is not current; none is left with ``write``."""
-    stale = []
-    for file in sorted(models.glob("*/numbers.json")):
-        numbers = json.loads(file.read_text(encoding="utf-8"))
-        if numbers.get("task") == "boxes":
-            card = file.with_name("README.md")
-            if not replace_between(card, MARK, table_of(numbers), write=write):
-                stale.append(card)
-    return stale
+    """The documents that quote measured detectors and are not current; none is left with ``write``."""
+    tables = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(models.glob("*/numbers.json"))]
+    detectors = [numbers for numbers in tables if numbers.get("task") == "boxes"]
+    wanted = {models / numbers["model"] / "README.md": table_of(numbers) for numbers in detectors}
+    wanted[models.parent / "README.md"] = "\n".join(map(sentence_of, detectors))
+    return [path for path, text in wanted.items() if not replace_between(path, MARK, text, write=write)]
 
 
 if __name__ == "__main__":
