@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from tool_scripts import load_tool
@@ -41,3 +43,11 @@ def test_a_drawn_clip_shows_the_picture_where_the_camera_says() -> None:
     assert len(pictures) == script.FRAMES
     assert pictures[30].time_ms == 1000
     assert pictures[0].image.shape == (script.HEIGHT, script.WIDTH, 3)
+
+
+def test_the_tables_of_the_cards_are_current() -> None:
+    reports = sorted((script.ROOT / "models").glob("*/video.json"))
+    assert len(reports) >= 3
+    for file in reports:
+        text = script.card_of(json.loads(file.read_text(encoding="utf-8")))
+        assert script.replace_between(file.with_name("README.md"), script.MARK, text, write=False), file
