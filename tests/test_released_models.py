@@ -14,7 +14,7 @@ from tool_scripts import load_tool
 
 from cunet_deploy.checkpoint import load_checkpoint
 from cunet_deploy.data.examples import PhotoCache
-from cunet_deploy.data.faces import read_boxed
+from cunet_deploy.data.faces import read_faces
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.evaluation import evaluate
 from cunet_deploy.evaluation.boxes import evaluate_boxes
@@ -76,7 +76,7 @@ def test_quoted_numbers_of_detectors_are_current() -> None:
 @pytest.mark.parametrize("model", DETECTORS, ids=lambda path: path.name)
 def test_a_detector_finds_what_the_numbers_say(model: Path, data_dir: Path) -> None:
     recorded = json.loads((model / "numbers.json").read_text())["accuracy"]["parts"]["helen/testset"]
-    found = evaluate_boxes(open_session(model), read_boxed(data_dir / TEST_FACES), PhotoCache())
+    found = evaluate_boxes(open_session(model), read_faces(data_dir / TEST_FACES), PhotoCache())
     measured = {measure.key: measure.estimate.value for measure in found.measures()}
     for key in ("recall_percent", "precision_percent"):
         assert measured[key] == pytest.approx(recorded[key]["value"], abs=0.5)  # one of 243 faces

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from reports import replace_between, signed, write_report
 
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
-from cunet_deploy.data.faces import BoxedPhoto, read_boxed
+from cunet_deploy.data.faces import BoxedPhoto, read_faces
 from cunet_deploy.detect.yunet import YuNet
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation import open_model
@@ -77,10 +77,10 @@ def main(
 
 
 def _photos(tests: tuple[Path, ...], held_back: tuple[str, ...]) -> dict[str, list[BoxedPhoto]]:
-    photos = {"/".join(folder.parts[-2:]): read_boxed(folder) for folder in tests}
+    photos = {"/".join(folder.parts[-2:]): read_faces(folder) for folder in tests}
     for item in held_back:
         folder, _, share = item.rpartition("=")
-        kept = split_by_photo(read_boxed(Path(folder)), float(share))[1]
+        kept = split_by_photo(read_faces(Path(folder)), float(share))[1]
         photos[f"{float(share):.0%} of {'/'.join(Path(folder).parts[-2:])}"] = kept
     return photos
 

@@ -23,8 +23,8 @@ from cunet_deploy.cli._options import (
     threads_option,
 )
 from cunet_deploy.cli._report import advancing, interval, json_report, results
+from cunet_deploy.data.boxes import read_boxes
 from cunet_deploy.data.examples import Labelled, PhotoCache, split_by_photo
-from cunet_deploy.data.faces import read_boxed
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation import Evaluation, Measure, compare, evaluate, open_model
@@ -90,7 +90,8 @@ def command(
     DATASET is a folder of labelled photos: of the 300-W layout (NAME.jpg beside NAME.pts) or of Leeds Sports Pose
     (joints.mat beside images). FOLDER#test is the part that its splits.json calls test, FOLDER#test:clean what is in
     both parts. Each object is cropped around its tight landmark box by the model's own rule. For a model that finds
-    boxes it is a folder of photos with a faces.json of all boxes in them, and whole photos are looked at.
+    boxes it is a folder of photos with a faces.json of all boxes in them, or labelled landmarks whose tight boxes are
+    taken, and whole photos are looked at.
 
     \b
     Example:
@@ -147,7 +148,7 @@ def _evaluate(
     session = opened()
     try:
         if session.manifest.boxes is not None:
-            boxed = _held_back(read_boxed(dataset, bad), held_back, dataset)
+            boxed = _held_back(read_boxes(dataset, bad=bad), held_back, dataset)
             with advancing(progress(), model, len(boxed)) as advance:
                 return evaluate_boxes(session, boxed, photos, bad=bad, advance=advance)
         examples = _held_back(read_examples(dataset, session.manifest.skeleton, bad=bad), held_back, dataset)

@@ -56,10 +56,14 @@ class Config:
             "[train] memory_efficient computes concatenations again, and an hourglass has none; leave it out",
         )
         _check(
-            self.finds_boxes == (self.data.layout == "faces"),
-            'skeleton = "box" and [data] layout = "faces" go together; set both, or neither',
+            self.finds_boxes or self.data.layout != "faces",
+            '[data] layout = "faces" has boxes and no landmarks; set skeleton = "box" with it',
         )
-        _check(not self.data.background or self.finds_boxes, '[data] background goes with layout = "faces" only')
+        _check(
+            not (self.finds_boxes and self.data.layout == "points"),
+            '[data] layout = "points" has points of your own; for skeleton = "box" list boxes with layout = "faces"',
+        )
+        _check(not self.data.background or self.finds_boxes, '[data] background goes with skeleton = "box" only')
 
     @property
     def landmarks(self) -> Skeleton:

@@ -147,6 +147,7 @@ class BoxConfig:
         drawn_to: largest side.
         mosaic: share of the examples that are put together from several photos.
         max_tiles: most photos on a side of such a mosaic.
+        beside: show of a background photo only the largest part beside what is unknown in it.
     """
 
     smallest: float = 8.0
@@ -162,6 +163,7 @@ class BoxConfig:
     drawn_to: float = 200.0
     mosaic: float = 0.5
     max_tiles: int = 3
+    beside: bool = False
 
     @property
     def code(self) -> BoxCode:
@@ -193,9 +195,10 @@ class DataConfig:
         layout: how the folders are laid out; each is described in a module of `cunet_deploy.data`: "300w" is NAME.jpg
             beside NAME.pts (`ibug`), "lsp" the ``joints.mat`` of Leeds Sports Pose or its extended set (`lsp`), "mpii"
             the release of MPII Human Pose or its conversions to JSON (`mpii`), "coco" COCO keypoints (`coco`), "points"
-            your own ``points.csv`` (`points`); for networks that find boxes "faces": photos and a ``faces.json`` of all
-            boxes in them (`faces`).
-        background: further folders below ``--data`` whose photos show what is not to be found; with "faces" only.
+            your own ``points.csv`` (`points`); for networks that find boxes also "faces": photos and a ``faces.json``
+            of all boxes in them (`faces`); of the other layouts these learn the tight boxes around the landmarks.
+        background: further folders below ``--data`` whose photos show what is not to be found (`boxes`); for networks
+            that find boxes only.
         licence: what the data allows; written into checkpoint, bundle and card.
     """
 

@@ -14,17 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.data.ibug import IMAGE_SUFFIXES
-from cunet_deploy.data.lsp import read_lsp
 from cunet_deploy.errors import InputError
 
-__all__ = ["FILE_NAME", "BoxedPhoto", "read_backgrounds", "read_boxed"]
+__all__ = ["FILE_NAME", "BoxedPhoto", "read_faces"]
 
 FILE_NAME = "faces.json"
-
-_NECK, _HEAD_TOP = 12, 13  # of the joints of Leeds Sports Pose
-_HEAD = 1.0
-"""Half the side of the square around a head, in lengths from neck to top: hair and chin are well inside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +28,7 @@ class BoxedPhoto:
     Attributes:
         image: path of the photo.
         boxes: (N, 4) xyxy, 0-based pixels.
-        scores: (N,) in [0, 1]; 0 where something may be that nobody labelled.
+        scores: (N,) in [0, 1], how sure the label is; 0 where something may be that nobody labelled.
         photo: identifies the photo; splits keep files of one photo together.
     """
 
@@ -49,7 +43,7 @@ class BoxedPhoto:
         return np.asarray((self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1, initial=0))
 
 
-def read_boxed(folder: Path, bad: list[str] | None = None) -> list[BoxedPhoto]:
+def read_faces(folder: Path, bad: list[str] | None = None) -> list[BoxedPhoto]:
     """Read a folder with a ``faces.json``, in order of file names.
 
     Args:
@@ -84,35 +78,3 @@ def read_boxed(folder: Path, bad: list[str] | None = None) -> list[BoxedPhoto]:
     if not photos:
         raise InputError(f"{path}: lists no photo; is it the right folder?")
     return photos
-
-
-def read_backgrounds(folder: Path) -> list[BoxedPhoto]:
-    """Photos of a folder that show what is not to be found, in order of file names.
-
-    Where the folder has body joints in the layout of Leeds Sports Pose, nothing is said about the squares around heads;
-    where it has a ``faces.json``, about the boxes in it.
-
-    Raises:
-        InputError: the folder is missing or holds no photo.
-    """
-    if (folder / "joints.mat").is_file():
-        return [
-            BoxedPhoto(example.image, _head(example.points), np.zeros(1), example.photo)
-            for example in read_lsp(folder)
-            if np.isfinite(example.points[[_NECK, _HEAD_TOP]]).all()  # else nobody knows where the head is
-        ]
-    if (folder / FILE_NAME).is_file():
-        return [BoxedPhoto(p.image, p.boxes, np.zeros(len(p.boxes)), p.photo) for p in read_boxed(folder)]
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is not a folder; expected photos without what is to be found")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise InputError(f"{folder}: holds no photo ({', '.join(IMAGE_SUFFIXES)})")
-    return [BoxedPhoto(path, np.zeros((0, 4)), np.zeros(0), path.stem) for path in paths]
-
-
-def _head(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(1, 4) square around neck and head top."""
-    neck, top = points[_NECK], points[_HEAD_TOP]
-    middle, half = (neck + top) / 2, _HEAD * float(np.linalg.norm(top - neck))
-    return np.concatenate([middle - half, middle + half])[None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ __all__ = ["FrameDrawer", "LabelledFrame", "frame_batches", "whole_frame"]
 _LEAST_SEEN = 0.5
 """An object of which less is in the image is neither learnt nor background."""
 _ANGLE = 10.0
+_MARGIN = 0.1
+"""What is beside an object begins at this share of its box's longer side from it."""
+_LEAST_PIECE = 32
+"""Smallest side, in pixels of the photo, of a part of it that is shown alone."""
 _ALONE = 0.25
 """Share of the single photos that are shown whole, as they are in use."""
 
@@ -113,6 +117,8 @@ class FrameDrawer:
     def _tile(self, photo: BoxedPhoto, side: int, rng: np.random.Generator, *, whole: bool) -> LabelledFrame:
         """A square piece of a photo, ``side`` pixels large in the image, or all of it."""
         pixels = self.cache[photo.image]
+        if self.boxes.beside and len(photo.boxes) and not photo.scores.any():
+            pixels, photo = _beside(pixels, photo)
         height, width = pixels.shape[:2]
         crop = whole_image(width, height, side)
         angle = float(np.clip(rng.normal(0, _ANGLE), -2 * _ANGLE, 2 * _ANGLE))
@@ -147,6 +153,18 @@ def frame_batches(
         return [drawer.draw(int(index), np.random.default_rng([seed, epoch, int(index)])) for index in chunk]
 
     return read_ahead((make(part.of(order[start : start + size])) for start in starts), depth=2)
+
+
+def _beside(pixels: NDArray[np.uint8], photo: BoxedPhoto) -> tuple[NDArray[np.uint8], BoxedPhoto]:
+    """The largest part of a photo above, below, left or right of all its boxes; all of it where that is too small."""
+    reach = _MARGIN * photo.longer.max()
+    x0, y0, x1, y1 = np.concatenate([photo.boxes[:, :2].min(axis=0) - reach, photo.boxes[:, 2:].max(axis=0) + reach])
+    left, top, right, bottom = (max(0, int(value)) for value in (x0, y0, x1, y1))
+    pieces = [pixels[:top], pixels[bottom:], pixels[:, :left], pixels[:, right:]]
+    largest = max(pieces, key=lambda piece: min(piece.shape[:2]))
+    if min(largest.shape[:2]) < _LEAST_PIECE:
+        return pixels, photo
+    return largest, replace(photo, boxes=np.zeros((0, 4)), scores=np.zeros(0))
 
 
 def _labelled(photo: BoxedPhoto, image: NDArray[np.uint8], crop: Crop, config: BoxConfig) -> LabelledFrame:

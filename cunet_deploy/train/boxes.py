@@ -16,8 +16,9 @@ from torch import Tensor
 from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.config import Config
 from cunet_deploy.data.batches import WHOLE, Part
+from cunet_deploy.data.boxes import read_backgrounds, read_boxes
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
-from cunet_deploy.data.faces import BoxedPhoto, read_backgrounds, read_boxed
+from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, frame_batches, whole_frame
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
 from cunet_deploy.runtime.sessions.base import Session
@@ -59,9 +60,9 @@ class BoxTask(Task):
     @classmethod
     def load(cls, config: Config, data: Path, bad: list[str] | None = None) -> BoxTask:
         """Read the folders of a configuration; see `cunet_deploy.train.tasks.load_task`."""
-        cache = PhotoCache()
-        photos = [photo for name in config.data.train for photo in read_boxed(data / name, bad)]
-        backgrounds = [photo for name in config.data.background for photo in read_backgrounds(data / name)]
+        cache, layout = PhotoCache(), config.data.layout
+        photos = [photo for name in config.data.train for photo in read_boxes(data / name, layout, bad)]
+        backgrounds = [photo for name in config.data.background for photo in read_backgrounds(data / name, layout)]
         readable = cache.check((photo.image for photo in (*photos, *backgrounds)), bad)
         found, empty = ([photo for photo in some if photo.image in readable] for some in (photos, backgrounds))
         return cls(config, found, empty, cache)

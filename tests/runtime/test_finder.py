@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from cunet_deploy.boxmaps import MAPS, BoxCode
-from cunet_deploy.config import parse_config
-from cunet_deploy.errors import ConfigError, InputError
+from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import CropRule, box_iou
 from cunet_deploy.heatmaps import Decoder
 from cunet_deploy.manifest import Manifest
@@ -105,8 +104,3 @@ def test_boxes_are_made_tight_as_the_manifest_says() -> None:
 def test_a_network_of_landmarks_is_refused() -> None:
     with pytest.raises(InputError, match="finds landmarks, not boxes"):
         Finder(Squares(replace(MANIFEST, boxes=None)))
-
-
-def test_a_configuration_of_boxes_needs_their_layout() -> None:
-    with pytest.raises(ConfigError, match="go together"):
-        parse_config({"name": "x", "skeleton": "box", "data": {"train": ["faces"]}})

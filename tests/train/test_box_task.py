@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from cunet_deploy.checkpoint import load_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.config import parse_config
+from cunet_deploy.data.boxes import read_backgrounds
 from cunet_deploy.data.examples import PhotoCache
-from cunet_deploy.data.faces import read_backgrounds, read_boxed
+from cunet_deploy.data.faces import read_faces
 from cunet_deploy.data.frames import FrameDrawer, whole_frame
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou
@@ -130,7 +131,7 @@ def test_checkpoints_of_boxes_load(run: Path) -> None:
 
 def test_drawn_images_are_the_same_for_the_same_seed_and_hold_their_boxes(data: Path) -> None:
     config = parse_config(TABLE)
-    photos, cache = read_boxed(data / "photos"), PhotoCache()
+    photos, cache = read_faces(data / "photos"), PhotoCache()
     drawer = FrameDrawer(photos, read_backgrounds(data / "empty"), cache, 96, config.boxes, config.augment)
     seen = 0
     for index in range(30):
@@ -147,7 +148,7 @@ def test_drawn_images_are_the_same_for_the_same_seed_and_hold_their_boxes(data: 
 
 
 def test_a_whole_photo_keeps_its_boxes(data: Path) -> None:
-    config, photo = parse_config(TABLE), read_boxed(data / "photos")[1]
+    config, photo = parse_config(TABLE), read_faces(data / "photos")[1]
     frame = whole_frame(photo, PhotoCache()[photo.image], 96, config.boxes)
     assert frame.image.shape == (96, 96, 3)
     # 160 pixels become 96
@@ -162,14 +163,14 @@ def test_a_whole_photo_keeps_its_boxes(data: Path) -> None:
 def test_a_bad_list_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "faces.json").write_text(text)
     with pytest.raises(InputError, match=message):
-        read_boxed(tmp_path)
+        read_faces(tmp_path)
 
 
 def test_a_missing_photo_is_named_or_noted(tmp_path: Path) -> None:
     (tmp_path / "faces.json").write_text('{"gone.png": [[1, 2, 3, 4, 1]]}')
     with pytest.raises(InputError, match=r"gone\.png: is missing"):
-        read_boxed(tmp_path)
+        read_faces(tmp_path)
     bad: list[str] = []
     with pytest.raises(InputError, match="lists no photo"):
-        read_boxed(tmp_path, bad)
+        read_faces(tmp_path, bad)
     assert len(bad) == 1

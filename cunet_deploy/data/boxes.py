@@ -1,0 +1,120 @@
+"""Photos with boxes, from lists of boxes or from labelled landmarks, and photos without what is to be found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.data.examples import Example
+from cunet_deploy.data.faces import FILE_NAME, BoxedPhoto, read_faces
+from cunet_deploy.data.ibug import IMAGE_SUFFIXES
+from cunet_deploy.data.lsp import read_lsp
+from cunet_deploy.data.readers import Layout, find_layout, read_examples, split_name
+from cunet_deploy.errors import InputError
+from cunet_deploy.geometry import landmark_boxes
+from cunet_deploy.skeletons import COCO17, IBUG68, LSP14, MPII16, Skeleton
+
+__all__ = ["read_backgrounds", "read_boxes"]
+
+_OWN: dict[Layout, Skeleton] = {"300w": IBUG68, "lsp": LSP14, "mpii": MPII16, "coco": COCO17}
+"""The landmarks that a layout itself has."""
+
+_NECK, _HEAD_TOP = 12, 13  # of the joints of Leeds Sports Pose
+_HEAD = 1.0
+"""Half the side of the square around a head, in lengths from neck to top: hair and chin are well inside."""
+_BODY = np.array([-3.0, -0.5, 4.0, 10.0])
+"""Where the body of a face may be: from the left top corner of the face's box, in its widths and heights."""
+
+
+def read_boxes(dataset: Path, layout: str | None = None, bad: list[str] | None = None) -> list[BoxedPhoto]:
+    """Photos with the boxes of all that is labelled in them.
+
+    Args:
+        dataset: a folder with a ``faces.json``, or labelled landmarks as `read_examples` takes them: then the boxes are
+            the tight ones around them, and the share of an object's landmarks that is labelled is its score.
+        layout: how the folder is laid out, "faces" for the first; ``None`` looks at what lies in it, a ``faces.json``
+            first.
+        bad: where to note files that cannot be used; ``None`` makes the first one an error.
+
+    Raises:
+        InputError: the folder is missing or holds something else, or a file in it is bad and ``bad`` is ``None``.
+    """
+    folder = split_name(dataset)[0]
+    if layout == "faces" or (layout is None and ((folder / FILE_NAME).is_file() or find_layout(folder) is None)):
+        return read_faces(dataset, bad)
+    names = {name: skeleton for name, skeleton in _OWN.items() if name == (layout or find_layout(folder))}
+    if not names:
+        raise InputError(f"{dataset}: boxes can be made of the landmarks of {', '.join(_OWN)} only; or list them")
+    [(chosen, skeleton)] = names.items()
+    return _by_photo(read_examples(dataset, skeleton, chosen, bad), _tight)
+
+
+def read_backgrounds(folder: Path, layout: str = "faces") -> list[BoxedPhoto]:
+    """Photos of a folder that show what is not to be found, in order of file names.
+
+    Nothing is said about parts of them, which have a score of 0. Where faces are to be found and the folder has body
+    joints in the layout of Leeds Sports Pose, that is the squares around heads. Where the folder has a ``faces.json``,
+    it is the boxes in it; and where something else than faces is to be found, the bodies that belong to them. Of other
+    labelled landmarks it is the boxes around them.
+
+    Args:
+        folder: holds the photos; perhaps with a part of it.
+        layout: of the photos of what is to be found; see `read_boxes`.
+
+    Raises:
+        InputError: the folder is missing or holds no photo.
+    """
+    if layout == "faces" and (folder / "joints.mat").is_file():
+        with_heads = [e for e in read_lsp(folder) if np.isfinite(e.points[[_NECK, _HEAD_TOP]]).all()]
+        return _by_photo(with_heads, lambda example: (_head(example.points), 0.0))
+    if (folder / FILE_NAME).is_file():
+        unknown: Callable[[NDArray[np.float64]], NDArray[np.float64]] = _keep if layout == "faces" else _bodies
+        return [replace(p, boxes=unknown(p.boxes), scores=np.zeros(len(p.boxes))) for p in read_faces(folder)]
+    if layout != "faces" and find_layout(split_name(folder)[0]) is not None:
+        return [replace(photo, scores=np.zeros(len(photo.boxes))) for photo in read_boxes(folder)]
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder; expected photos without what is to be found")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise InputError(f"{folder}: holds no photo ({', '.join(IMAGE_SUFFIXES)})")
+    return [BoxedPhoto(path, np.zeros((0, 4)), np.zeros(0), path.stem) for path in paths]
+
+
+def _by_photo(
+    examples: Sequence[Example], box: Callable[[Example], tuple[NDArray[np.float64], float]]
+) -> list[BoxedPhoto]:
+    """The objects of each photo together, in the order of the first of each."""
+    groups: dict[Path, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(example.image, []).append(example)
+    photos = []
+    for path, own in groups.items():
+        boxes, scores = zip(*(box(example) for example in own), strict=True)
+        photos.append(BoxedPhoto(path, np.array(boxes, np.float64), np.array(scores, np.float64), own[0].photo))
+    return photos
+
+
+def _tight(example: Example) -> tuple[NDArray[np.float64], float]:
+    known = np.isfinite(example.points).all(axis=1)
+    return landmark_boxes(example.points[known]), float(known.mean())
+
+
+def _head(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(4,) square around neck and head top."""
+    neck, top = points[_NECK], points[_HEAD_TOP]
+    middle, half = (neck + top) / 2, _HEAD * float(np.linalg.norm(top - neck))
+    return np.concatenate([middle - half, middle + half])
+
+
+def _keep(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return boxes
+
+
+def _bodies(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 4) boxes of faces to where their bodies may be."""
+    sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    return np.asarray(np.tile(boxes[:, :2], 2) + _BODY * sides)

@@ -1,0 +1,96 @@
+"""Boxes from labelled landmarks, and photos of what is not to be found."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from bodies import COCO_NAMES, write_coco, write_lspet
+
+from cunet_deploy.config import parse_config
+from cunet_deploy.data.boxes import read_backgrounds, read_boxes
+from cunet_deploy.data.examples import PhotoCache
+from cunet_deploy.data.frames import FrameDrawer
+from cunet_deploy.errors import ConfigError, InputError
+
+
+def test_boxes_are_tight_around_labelled_joints_and_scored_by_how_many_are(tmp_path: Path) -> None:
+    people = write_lspet(tmp_path / "lspet", 6, unlabelled=4)
+    photos = read_boxes(Path(f"{tmp_path}/lspet#test"))
+    assert [photo.image.name for photo in photos] == ["im00005.jpg", "im00006.jpg"]
+    for photo, points in zip(photos, people[4:], strict=True):
+        np.testing.assert_allclose(photo.boxes, [[*np.nanmin(points, axis=0), *np.nanmax(points, axis=0)]])
+        assert photo.scores.tolist() == [10 / 14]
+
+
+def test_objects_of_one_photo_come_together(tmp_path: Path) -> None:
+    folder, points = tmp_path / "coco", np.stack([np.arange(17) + 5, 2 * np.arange(17) + 7], axis=1)
+    people = [
+        {
+            "id": index,
+            "image_id": 1,
+            "category_id": 1,
+            "iscrowd": 0,
+            "area": 300,
+            "num_keypoints": 17,
+            "keypoints": np.insert(points + np.array([20 * index, 0]), 2, 2, axis=1).ravel().tolist(),
+            "bbox": [5 + 20 * index, 7, 17, 33],
+        }
+        for index in range(2)
+    ]
+    write_coco(folder, "val2017", people, COCO_NAMES)
+    (photo,) = read_boxes(folder)
+    np.testing.assert_allclose(photo.boxes, [[5, 7, 21, 39], [25, 7, 41, 39]])
+
+
+def test_a_folder_without_labels_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"faces\.json: is missing"):
+        read_boxes(tmp_path)
+    (tmp_path / "points.csv").write_text("image,a_x,a_y\n")
+    with pytest.raises(InputError, match="can be made of the landmarks of 300w, lsp, mpii, coco only"):
+        read_boxes(tmp_path)
+
+
+def test_below_a_face_there_may_be_a_body(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((50, 50, 3), np.uint8))
+    (tmp_path / "faces.json").write_text('{"a.png": [[100, 40, 10, 20, 0.9]]}')
+    (face,), (body,) = read_backgrounds(tmp_path), read_backgrounds(tmp_path, "lsp")
+    assert face.boxes.tolist() == [[100, 40, 110, 60]]
+    assert body.boxes.tolist() == [[70, 30, 140, 240]]
+    assert face.scores.tolist() == body.scores.tolist() == [0]
+
+
+def test_of_a_background_only_what_is_beside_its_object_is_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    picture = np.full((120, 200, 3), 200, np.uint8)
+    picture[:, :90] = (0, 0, 255)  # the object and its margin; the largest part beside it is grey
+    cv2.imwrite(str(folder / "a.png"), picture)
+    (folder / "faces.json").write_text('{"a.png": [[10, 10, 70, 100, 1]]}')
+    objects = Path(shutil.copytree(folder, tmp_path / "objects"))
+    settings = {"mosaic": 0.0, "beside": True, "min_side": 4.0}
+    table = {
+        "name": "x",
+        "skeleton": "box",
+        "data": {"train": ["objects"], "background": ["photos"], "layout": "faces"},
+        "boxes": settings,
+        "augment": {"negative": 1.0, "gain": 0.0, "brightness": 0.0, "blur": 0.0, "erase": 0.0},
+    }
+    config = parse_config(table)
+    drawer = FrameDrawer(read_boxes(objects), read_backgrounds(folder), PhotoCache(), 64, config.boxes, config.augment)
+    for seed in range(20):
+        frame = drawer.draw(0, np.random.default_rng(seed))
+        assert len(frame.boxes) == len(frame.ignored) == 0
+        assert not (frame.image[:, :, 2].astype(int) - frame.image[:, :, 0] > 100).any()
+
+
+def test_layouts_and_boxes_that_do_not_go_together_are_refused() -> None:
+    with pytest.raises(ConfigError, match='layout = "faces" has boxes and no landmarks'):
+        parse_config({"name": "x", "skeleton": "lsp14", "data": {"train": ["a"], "layout": "faces"}})
+    with pytest.raises(ConfigError, match='layout = "points" has points of your own'):
+        parse_config({"name": "x", "skeleton": "box", "data": {"train": ["a"], "layout": "points"}})
+    with pytest.raises(ConfigError, match='background goes with skeleton = "box" only'):
+        parse_config({"name": "x", "skeleton": "lsp14", "data": {"train": ["a"], "background": ["b"]}})
