@@ -88,6 +88,9 @@ class CropRule:
     def crop(self, box: ArrayLike, angle: float = 0.0) -> Crop:
         """The crop of a tight ``(x0, y0, x1, y1)`` box.
 
+        One that is not turned covers whole pixels of the image, at most half a pixel from where it would be: they are
+        sampled in less than half the time.
+
         Raises:
             InputError: the box is not finite or has no area.
         """
@@ -95,7 +98,13 @@ class CropRule:
         longer = max(x1 - x0, y1 - y0)
         if not (math.isfinite(longer) and x1 > x0 and y1 > y0):
             raise InputError(f"a box is x0 < x1, y0 < y1 in pixels, got [{x0:g}, {y0:g}, {x1:g}, {y1:g}]")
-        return Crop(((x0 + x1) / 2, (y0 + y1) / 2), longer * self.padding, self.size, angle)
+        x, y, side = (x0 + x1) / 2, (y0 + y1) / 2, longer * self.padding
+        if angle == 0:
+            side = max(1.0, float(round(side)))
+            half = (side - 1) / 2
+            # not round(), which goes to even numbers and so would depend on where in the image the box is
+            x, y = (math.floor(value - half + 0.5) + half for value in (x, y))
+        return Crop((x, y), side, self.size, angle)
 
 
 def whole_image(width: int, height: int, size: int) -> Crop:

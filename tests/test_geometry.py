@@ -72,10 +72,28 @@ def test_a_crop_rule_centres_the_box_and_pads_its_longer_side(
     box: tuple[float, float, float, float], padding: float
 ) -> None:
     x0, y0, x1, y1 = box
-    crop = CropRule(size=128, padding=padding).crop(box)
+    crop = CropRule(size=128, padding=padding).crop(box, angle=30)
     assert crop.center == pytest.approx(((x0 + x1) / 2, (y0 + y1) / 2))
     assert crop.side == pytest.approx(padding * max(x1 - x0, y1 - y0))
     assert crop.size == 128
+
+
+@given(boxes, st.floats(0.5, 3), st.integers(-50, 50))
+def test_a_crop_that_is_not_turned_shows_whole_pixels_wherever_it_is(
+    box: tuple[float, float, float, float], padding: float, shift: int
+) -> None:
+    rule = CropRule(size=128, padding=padding)
+    exact, crop = rule.crop(box, angle=1e-9), rule.crop(box)
+    assert crop.side >= 1
+    assert abs(crop.side - exact.side) <= 0.5 or crop.side == 1
+    corner = np.array(crop.center) - (crop.side - 1) / 2
+    np.testing.assert_array_equal(corner, corner.round())
+    assert np.abs(np.array(crop.center) - exact.center).max() <= 0.5
+    near = np.abs(np.array(exact.center) - (crop.side - 1) / 2 % 1 - 0.5) % 1  # of the next half, where rounding flips
+    if min(near.min(), 1 - near.max()) > 1e-6 and abs(exact.side % 1 - 0.5) > 1e-6:
+        moved = rule.crop(np.array(box) + shift)
+        assert moved.side == crop.side
+        np.testing.assert_array_equal(moved.center, np.array(crop.center) + shift)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ __all__ = ["BORDER", "as_bgr", "sample"]
 BORDER = 128
 """Grey level that stands for zero, in the normalization and outside the image."""
 
+_EXACT = 1e-6
+"""Pixels and shares below which a number is rounding."""
+
 UInt8Array = NDArray[np.uint8]
 
 
@@ -62,6 +65,13 @@ def sample(image: UInt8Array, crop: Crop) -> UInt8Array:
     factor = int(1 / crop.scale)
     if factor >= 2:
         image, matrix = _shrink(image, crop, factor)
+    square = _square(matrix, crop.size)
+    if square is not None:
+        part = _piece(image, *square)
+        # beyond the middle of its outermost pixels the piece is not mixed with its neighbours in the image
+        if len(part) == crop.size:
+            return part.copy()  # callers may write into what they get
+        return np.asarray(cv2.resize(part, (crop.size, crop.size), interpolation=cv2.INTER_LINEAR), np.uint8)
     return np.asarray(
         cv2.warpAffine(
             image,
@@ -73,6 +83,28 @@ def sample(image: UInt8Array, crop: Crop) -> UInt8Array:
         ),
         np.uint8,
     )
+
+
+def _square(matrix: NDArray[np.float64], size: int) -> tuple[int, int, int] | None:
+    """Left, top and side of the square of whole pixels that an input shows; ``None`` where it shows anything else."""
+    (a, b, x), (c, d, y) = matrix.tolist()
+    if b or c or abs(a - d) > _EXACT * a:
+        return None
+    exact = ((-0.5 - x) / a + 0.5, (-0.5 - y) / d + 0.5, size / a)
+    left, top, side = (round(value) for value in exact)
+    return (left, top, side) if all(abs(value - round(value)) < _EXACT for value in exact) else None
+
+
+def _piece(image: UInt8Array, left: int, top: int, side: int) -> UInt8Array:
+    """(side, side, 3) pixels of an image, perhaps its own, that may lie outside it."""
+    right, bottom = left + side, top + side
+    inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    if inside.shape[:2] == (side, side):
+        return inside
+    piece = np.full((side, side, 3), BORDER, np.uint8)
+    y, x = max(-top, 0), max(-left, 0)
+    piece[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+    return piece
 
 
 def _shrink(image: UInt8Array, crop: Crop, factor: int) -> tuple[UInt8Array, NDArray[np.float64]]:

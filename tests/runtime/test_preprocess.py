@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 import pytest
 
@@ -31,6 +34,28 @@ def test_every_pixel_shows_the_place_that_the_matrix_says(side: float, angle: fl
     error = (found[..., :2] - places / [WIDTH, HEIGHT] * 255)[inside]  # grey levels; one pixel is 1.6
     assert np.abs(error).max() < 1.6  # the image, its blocks and the crop are each rounded
     assert np.abs(error.mean(axis=0)).max() < 0.45  # blocks of two round halves up; half a pixel off would be 0.8
+
+
+@pytest.mark.parametrize("side", [30.0, 64.0, 90.0, 128.0, 200.0])
+@pytest.mark.parametrize("corner", [(10, 12), (-20, 100), (130, -1), (-300, 5), (140, 100)])
+def test_whole_pixels_are_sampled_as_turned_ones_are(side: float, corner: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    image = np.asarray(cv2.GaussianBlur(noise, (0, 0), 2), np.uint8)
+    half = (side - 1) / 2
+    straight = Crop((corner[0] + half, corner[1] + half), side, 64)
+    turned = Crop(straight.center, side, 64, 1e-7)
+    assert straight.matrix()[0, 1] == 0 != turned.matrix()[0, 1]
+    edge = math.ceil(64 / side / 2)  # half a pixel of the image, where this way repeats the outermost ones
+    inner = slice(edge, 64 - edge)
+    difference = np.abs(sample(image, straight).astype(int) - sample(image, turned))[inner, inner]
+    assert difference.max() <= 4  # OpenCV turns in steps of 1/32 pixel
+    assert difference.mean() < 0.5
+
+
+def test_what_is_sampled_is_not_the_image_itself() -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    sample(image, Crop((31.5, 31.5), 64, 64))[:] = 255
+    assert not image.any()
 
 
 def test_outside_the_image_is_the_grey_that_stands_for_zero() -> None:
