@@ -157,11 +157,13 @@ def run(pictures: Iterable[Picture], localizer: Localizer, fps: float, folder: P
         write(frames, localizer, fps, folder, draw)
 
 
-def write(frames: Iterable[Frame], localizer: Localizer, fps: float, folder: Path, draw: bool, **threads: int) -> None:
-    """Write what infer writes for a video."""
+def write(
+    frames: Iterable[Frame], localizer: Localizer, fps: float, folder: Path, draw: bool, depth: int | None = None
+) -> None:
+    """Write what infer writes for a video, in a thread for which ``depth`` frames may wait; ``None``: as infer does."""
     plan = OutputPlan(folder / "out.jsonl", folder / "out.csv", folder / "out.mp4" if draw else None)
     outputs = Outputs(plan, localizer.manifest.skeleton, fps, named=False, overwrite=True)
-    with outputs, WriteBehind(outputs.write, **threads) as writer:
+    with outputs, WriteBehind(outputs.write, plan.depth if depth is None else depth) as writer:
         for frame in frames:
             writer.put(frame)
 

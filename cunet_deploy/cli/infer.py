@@ -211,7 +211,7 @@ def _infer(asked: _Request) -> None:
         asked.model, threads=threads, detector=asked.detector, backend=backend, trust=asked.trust
     ) as localizer:
         outputs = _outputs(localizer, source, plan, asked)
-        failure = _run(localizer, source, outputs, tally, asked, steady)
+        failure = _run(localizer, source, outputs, plan, tally, asked, steady)
     click.echo(tally.line(asked.source, outputs, plan.files), err=plan.stdout)
     if failure is not None:
         raise failure
@@ -240,7 +240,13 @@ def _outputs(localizer: Localizer, source: Source, plan: OutputPlan, asked: _Req
 
 
 def _run(
-    localizer: Localizer, source: Source, outputs: Outputs, tally: Tally, asked: _Request, smooth: bool | Smoothing
+    localizer: Localizer,
+    source: Source,
+    outputs: Outputs,
+    plan: OutputPlan,
+    tally: Tally,
+    asked: _Request,
+    smooth: bool | Smoothing,
 ) -> CunetError | KeyboardInterrupt | None:
     """Localize and write until the source ends or is lost, writing fails, or Ctrl-C; then what is done so far is kept.
 
@@ -253,9 +259,9 @@ def _run(
             with outputs, watching(asked.progress, tally) as update:
                 frames = localizer.stream(source, follow=source.moving, smooth=smooth, stop=interrupted)
                 # threads are not worth it for one image, and a window belongs to the main thread
-                beside = not asked.show and (source.moving or source.count != 1)
+                depth = plan.depth if not asked.show and (source.moving or source.count != 1) else 0
                 try:
-                    _pump(frames, outputs, tally, update, lambda: interrupted.is_set() or outputs.closed, asked, beside)
+                    _pump(frames, outputs, tally, update, lambda: interrupted.is_set() or outputs.closed, asked, depth)
                 except CunetError as error:
                     if not outputs.frames:
                         raise
@@ -277,12 +283,12 @@ def _pump(
     update: Callable[[], None],
     ended: Callable[[], bool],
     asked: _Request,
-    beside: bool,
+    depth: int,
 ) -> None:
-    """Take frames and hand them to the outputs, in a thread where ``beside``."""
-    from cunet_deploy.media import DEPTH, WriteBehind
+    """Take frames and hand them to the outputs, in a thread for which ``depth`` may wait; 0: without."""
+    from cunet_deploy.media import WriteBehind
 
-    with closing(frames), WriteBehind(outputs.write, DEPTH if beside else 0) as writer:
+    with closing(frames), WriteBehind(outputs.write, depth) as writer:
         while not ended() and tally.frames != asked.frames:
             start = time.perf_counter()
             frame = next(frames, None)

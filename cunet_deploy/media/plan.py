@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.images import IMAGE_SUFFIXES
+from cunet_deploy.media.pipeline import DEPTH
 from cunet_deploy.media.sources import ImageFiles, Source
 from cunet_deploy.media.video import WRITABLE_SUFFIXES
 
@@ -53,6 +54,11 @@ class OutputPlan:
     def draws(self) -> bool:
         """Whether pictures are written."""
         return bool(self.video or self.images or self.numbered)
+
+    @property
+    def depth(self) -> int:
+        """Frames that may wait for a thread that writes these files; 0 where handing over takes longer than writing."""
+        return DEPTH if self.draws or self.pts or self.stdout else 0
 
     def in_the_way(self) -> Path | None:
         """One of the files that exists already."""

@@ -18,9 +18,9 @@ import pytest
 from click.testing import CliRunner, Result
 from dots import scene
 
-from cunet_deploy import localizer, media, zoo
+from cunet_deploy import localizer, zoo
 from cunet_deploy.cli import cli
-from cunet_deploy.media import Frame, Outputs, open_source
+from cunet_deploy.media import Frame, Outputs, open_source, plan
 from cunet_deploy.media.records import json_lines
 from cunet_deploy.media.video import VideoWriter
 
@@ -217,7 +217,7 @@ def forbid_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stages_beside_each_other_write_what_stages_in_turn_write(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     options = ("--model", zoo.DEFAULT_MODEL)
     assert run(DEMO, "-o", "beside.avi", *options).exit_code == 0
-    for module in (media, localizer):
+    for module in (plan, localizer):
         monkeypatch.setattr(module, "DEPTH", 0)
     forbid_threads(monkeypatch)
     assert run(DEMO, "-o", "turn.avi", *options).exit_code == 0
