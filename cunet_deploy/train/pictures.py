@@ -29,7 +29,7 @@ def metric_name(key: str) -> str:
 
 
 def save_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Loss and validation error by epoch, the quantized phase shaded."""
+    """Loss and what was measured on the held-back examples by epoch, the quantized phase shaded."""
     figures = require("matplotlib.figure", extra="train")
     figure = figures.Figure(figsize=(8, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -39,7 +39,8 @@ def save_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     key = main_metric(rows)
     measured = [(epoch, row[key]) for epoch, row in zip(epochs, rows, strict=True) if key in row]
     if measured:
-        right.semilogy(*zip(*measured, strict=True))
+        draw = right.semilogy if key.startswith("nme") else right.plot  # an error, which falls, or a share, which grows
+        draw(*zip(*measured, strict=True))
         right.set_title(f"last {measured[-1][1]:.2f} %", fontsize=9)
     right.set(xlabel="epoch", ylabel=f"validation {metric_name(key)} (%)")
     quantized = [epoch for epoch, row in zip(epochs, rows, strict=True) if row["phase"] == "quantized"]
