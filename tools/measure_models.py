@@ -1,15 +1,16 @@
 """Measure released models, and write the figures where they are quoted.
 
     python tools/measure_models.py face68-s --data 300w/helen/testset
+    python tools/measure_models.py pose14-s --data lspet#test --data lspet#test:clean --title "LSPET test part"
     python tools/measure_models.py --readme
     python tools/measure_models.py --check
 
-The first form writes ``models/NAME/numbers.json``: accuracy of the float parent, of the released quantized checkpoint
-and of the released ``model.onnx`` on the same faces, what quantizing cost (paired), latency of ``model.onnx`` against
-the float export in one interleaved run, file sizes, parity, machine and versions. A model of fewer bits is a twin of
-the 8-bit one that its float parent lies with (``--float models/face68-s/float.pt``), and is timed against that, too.
-``--readme`` writes the tables of README.md and of the models' cards from the ``numbers.json`` files; ``--check`` only
-says, with exit code 1, whether they are current.
+The first forms write ``models/NAME/numbers.json``: accuracy of the float parent, of the released quantized checkpoint
+and of the released ``model.onnx`` on the same objects, what quantizing cost (paired), latency of ``model.onnx`` against
+the float export in one interleaved run, file sizes, parity, machine and versions; of bodies also the flip test, and
+further parts of the data set. A model of fewer bits is a twin of the 8-bit one that its float parent lies with
+(``--float models/face68-s/float.pt``), and is timed against that, too. ``--readme`` writes the tables of README.md and
+of the models' cards from the ``numbers.json`` files; ``--check`` only says, with exit code 1, whether they are current.
 """
 
 from __future__ import annotations
@@ -24,27 +25,21 @@ from typing import Any
 
 import click
 import cv2
-from reports import replace_between
+from model_tables import table_of, update_tables
 
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.bench.latency import Candidate, Scene, drawn_picture, measure_latency, ratio
 from cunet_deploy.checkpoint import load_checkpoint
-from cunet_deploy.data.examples import Example, PhotoCache
-from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.data.examples import PhotoCache
+from cunet_deploy.data.readers import read_examples, split_name
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation import Evaluation, compare, evaluate, open_model
 from cunet_deploy.runtime.sessions import open_session
 
-WEIGHTS = {"1": "binary", "ternary": "ternary"}
 ROOT = Path(__file__).resolve().parent.parent
-MARK = "released models"
+TITLE = "HELEN subset"
 CALLS = 10
-
-HEADER = """\
-| model | weights | file | NME float | NME quantized | cost | float | quantized | quantized / float | / 8 bit |
-|---|---|---|---|---|---|---|---|---|---|
-"""
 
 
 @click.command()
@@ -55,8 +50,10 @@ HEADER = """\
     type=click.Path(path_type=Path),
     help="Float checkpoint that the model came from.  [default: models/NAME/float.pt]",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Test photos in the 300-W layout.")
-@click.option("--title", default="HELEN subset", show_default=True, help="What the data set is called.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), multiple=True, help="Test photos; further ones are parts of the first."
+)
+@click.option("--title", default=TITLE, show_default=True, help="What the data set is called.")
 @click.option("--rounds", type=click.IntRange(1), default=60, show_default=True, help="Of the latency measurement.")
 @click.option("--models", type=click.Path(path_type=Path), default=ROOT / "models", help="Folder of released models.")
 @click.option("--readme", is_flag=True, help="Write the tables of README.md and of the cards.")
@@ -64,7 +61,7 @@ HEADER = """\
 def main(
     name: str | None,
     parent: Path | None,
-    data: Path | None,
+    data: tuple[Path, ...],
     title: str,
     rounds: int,
     models: Path,
@@ -74,7 +71,7 @@ def main(
     """Measure the released model NAME, or bring the tables that quote measurements up to date."""
     try:
         if name is not None:
-            if data is None:
+            if not data:
                 raise InputError("--data is needed to measure a model")
             numbers = measure_model(models / name, parent or models / name / "float.pt", data, title, rounds)
             text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
@@ -92,11 +89,11 @@ def main(
         sys.exit(error.exit_code)
 
 
-def measure_model(folder: Path, parent: Path, data: Path, title: str, rounds: int) -> dict[str, Any]:
+def measure_model(folder: Path, parent: Path, data: tuple[Path, ...], title: str, rounds: int) -> dict[str, Any]:
     """The content of ``numbers.json``."""
     paths = {"float": parent, "quantized": folder / "checkpoint.pt", "released": folder / "model.onnx"}
     photos = PhotoCache(1 << 30)
-    evaluations = {kind: _evaluate(path, data, photos) for kind, path in paths.items()}
+    evaluations = {kind: _evaluate(path, data[0], photos) for kind, path in paths.items()}
     released, model = evaluations["released"], paths["released"].read_bytes()
     if evaluations["float"].manifest.crop != released.manifest.crop:
         raise InputError(f"{parent}: takes other crops than {folder.name}; is it the float parent of this model?")
@@ -104,12 +101,11 @@ def measure_model(folder: Path, parent: Path, data: Path, title: str, rounds: in
     latency, float_bytes = _latency(paths["released"], parent, twin, rounds)
     quant = load_checkpoint(paths["quantized"]).config.quant
     sidecar = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    place = "/".join(data.resolve().parts[-3:])
-    other = "" if twin is None else f" --float models/{parent.parent.name}/{parent.name}"
     return {
         "model": folder.name,
-        "command": f"python tools/measure_models.py {folder.name}{other} --data {place}",
+        "command": _command(folder.name, parent, data, title, twinned=twin is not None),
         "parent": parent.parent.name,
+        "landmarks": released.manifest.skeleton.name,
         "weights": quant.weights,
         "input_pixels": released.manifest.crop.size,
         "crop_padding": released.manifest.crop.padding,
@@ -117,11 +113,12 @@ def measure_model(folder: Path, parent: Path, data: Path, title: str, rounds: in
         "activation_bits": released.manifest.activation_bits,
         "accuracy": {
             "dataset": title,
-            "objects": len(released.examples),
+            "metric": _metric(released),
             "normalizer": released.normalizer,
+            **_of_part(paths, data[0], photos, evaluations),
             **{kind: _accuracy(evaluation) for kind, evaluation in evaluations.items()},
-            "released_minus_float": _differences(released, evaluations["float"]),
             "released_minus_quantized": _differences(released, evaluations["quantized"]),
+            **_parts(paths, data[1:], photos),
         },
         "latency": latency,
         "file": {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest(), "float_bytes": float_bytes},
@@ -131,13 +128,58 @@ def measure_model(folder: Path, parent: Path, data: Path, title: str, rounds: in
     }
 
 
-def _evaluate(path: Path, data: Path, photos: PhotoCache) -> Evaluation:
+def _command(name: str, parent: Path, data: tuple[Path, ...], title: str, *, twinned: bool) -> str:
+    """The command, without folders of one machine."""
+    words = [name, *(["--float", f"models/{parent.parent.name}/{parent.name}"] if twinned else [])]
+    for path in data:
+        words += ["--data", _shown(path)]
+    words += [] if title == TITLE else ["--title", json.dumps(title)]
+    return "python tools/measure_models.py " + " ".join(words)
+
+
+def _shown(path: Path) -> str:
+    """The end of a path that names the data; a part of a data set is a part of its folder's name."""
+    folder, parts = split_name(path)
+    name = "#" + ":".join(parts) if parts else ""
+    return "/".join(folder.resolve().parts[-1 if parts else -3 :]) + name
+
+
+def _metric(evaluation: Evaluation) -> str:
+    """The key of the number that stands for a model, without its unit."""
+    return f"nme_{evaluation.normalizer}" if evaluation.closeness is None else evaluation.closeness.key
+
+
+def _evaluate(path: Path, data: Path, photos: PhotoCache, *, flip_test: bool = False) -> Evaluation:
     session = open_model(str(path))
     try:
-        examples: list[Example] = read_300w(data, len(session.manifest.skeleton))
-        return evaluate(session, examples, photos)
+        return evaluate(session, read_examples(data, session.manifest.skeleton), photos, flip_test=flip_test)
     finally:
         session.close()
+
+
+def _of_part(
+    paths: dict[str, Path], data: Path, photos: PhotoCache, evaluations: dict[str, Evaluation]
+) -> dict[str, Any]:
+    """Of the released model on a data set: how many objects, what quantizing cost, and of bodies the flip test."""
+    released = evaluations["released"]
+    table: dict[str, Any] = {
+        "objects": len(released.examples),
+        "released_minus_float": _differences(released, evaluations["float"]),
+    }
+    if released.closeness is not None:
+        table["released_flip_test"] = _accuracy(_evaluate(paths["released"], data, photos, flip_test=True))
+        table["landmarks_percent"] = {name: round(value, 2) for name, value in released.landmarks_percent().items()}
+    return table
+
+
+def _parts(paths: dict[str, Path], data: tuple[Path, ...], photos: PhotoCache) -> dict[str, Any]:
+    """The same on further data sets, by name."""
+    parts: dict[str, Any] = {}
+    for path in data:
+        found = {kind: _evaluate(paths[kind], path, photos) for kind in ("float", "released")}
+        own = {kind: _accuracy(evaluation) for kind, evaluation in found.items()}
+        parts[_shown(path)] = {**_of_part(paths, path, photos, found), **own}
+    return {"parts": parts} if parts else {}
 
 
 def _accuracy(evaluation: Evaluation) -> dict[str, Any]:
@@ -179,79 +221,6 @@ def _latency(model: Path, parent: Path, twin: Path | None, rounds: int) -> tuple
             estimate = ratio(timed["released"], timed[kind], stage=stage)
             table[f"{name}_ratio_released_to_{kind}"] = estimate.to_dict()
     return table, size
-
-
-def table_of(all_numbers: list[dict[str, Any]]) -> str:
-    """The Markdown table of measured models, with what it was measured on below."""
-    if not all_numbers:
-        raise InputError(
-            "no model has a numbers.json yet; measure one: python tools/measure_models.py NAME --float ..."
-        )
-    text = HEADER + "".join(_row(numbers) for numbers in all_numbers)
-    notes = {_note(numbers): None for numbers in all_numbers}
-    return text + "\n" + "\n".join(notes) + "\n"
-
-
-def _row(numbers: dict[str, Any]) -> str:
-    accuracy, latency = numbers["accuracy"], numbers["latency"]
-    key = f"nme_{accuracy['normalizer']}"
-    cells = [
-        f"`{numbers['model']}`",
-        WEIGHTS.get(numbers["weights"], f"{numbers['weights']} bit"),
-        f"{numbers['file']['bytes'] / 1e6:.2f} MB",
-        _percent(accuracy["float"][f"{key}_percent"]),
-        _percent(accuracy["released"][f"{key}_percent"]),
-        _cost(accuracy["released_minus_float"][f"{key}_relative_difference_percent"]),
-        f"{latency['float']['network_p50_ms']:.2f} ms",
-        f"{latency['released']['network_p50_ms']:.2f} ms",
-        f"{latency['network_ratio_released_to_float']['value']:.2f}",
-        f"{latency['network_ratio_released_to_twin']['value']:.2f}" if "twin" in latency else "-",
-    ]
-    return f"| {' | '.join(cells)} |\n"
-
-
-def _percent(estimate: dict[str, float]) -> str:
-    return f"{estimate['value']:.2f} % ({estimate['ci95_low']:.2f} to {estimate['ci95_high']:.2f})"
-
-
-def _cost(estimate: dict[str, float]) -> str:
-    return f"{estimate['value']:+.1f} % ({estimate['ci95_low']:+.1f} to {estimate['ci95_high']:+.1f})"
-
-
-def _note(numbers: dict[str, Any]) -> str:
-    accuracy, machine = numbers["accuracy"], numbers["machine"]
-    normalizer, sets = accuracy["normalizer"].replace("_", " "), ", ".join(machine.get("instruction_sets", []))
-    return (
-        f"Crops of {numbers['input_pixels']} px. NME by {normalizer} on {accuracy['objects']} faces of the "
-        f"{accuracy['dataset']} with 95 % intervals; the cost is relative to float, paired. "
-        "Times are medians of the network alone, of one thread with batch 1 of ONNX Runtime "
-        f"{numbers['versions']['onnxruntime']} on "
-        f"{machine['processor']}{f', {sets}' if sets else ''}; all were timed in turns. Written by "
-        "`tools/measure_models.py`."
-    )
-
-
-def update_tables(models: Path, *, write: bool) -> list[Path]:
-    """The documents whose table is not current: README.md with all models and the card of each with its own.
-
-    With ``write`` they are brought up to date, and none is left.
-    """
-    measured = [file for file in models.glob("*/numbers.json") if "task" not in json.loads(file.read_text("utf-8"))]
-    folders = sorted((file.parent for file in measured), key=_place)
-    documents = {models.parent / "README.md": folders} | {folder / "README.md": [folder] for folder in folders}
-    return [path for path, shown in documents.items() if not _update(path, shown, write=write)]
-
-
-def _place(folder: Path) -> tuple[int, str, int]:
-    """Where a model stands in the table: families by the size of their float parent, in each the largest file first."""
-    numbers = json.loads((folder / "numbers.json").read_text(encoding="utf-8"))
-    return numbers["file"]["float_bytes"], numbers["parent"], -numbers["file"]["bytes"]
-
-
-def _update(path: Path, folders: list[Path], *, write: bool) -> bool:
-    """Bring the table between a document's markers up to date if ``write`` is set; say whether it is current now."""
-    table = table_of([json.loads((folder / "numbers.json").read_text(encoding="utf-8")) for folder in folders])
-    return replace_between(path, MARK, table, write=write)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from bodies import write_lspet
 from click.testing import CliRunner
 from drawn import tiny_config, write_faces
 from tool_scripts import load_tool
@@ -80,7 +82,7 @@ def test_a_model_of_fewer_bits_is_timed_against_its_8_bit_twin(
     assert "--float models/tiny/float.pt" in numbers["command"]
     assert numbers["latency"]["network_ratio_released_to_twin"]["value"] > 0
     lines = [line for line in (root / "README.md").read_text().splitlines() if line.startswith("| `tiny")]
-    assert [line.split("|")[2].strip() for line in lines] == ["8 bit", "binary"]
+    assert [line.split("|")[3].strip() for line in lines] == ["8 bit", "binary"]
     assert [line.split("|")[-2].strip() == "-" for line in lines] == [True, False]
 
 
@@ -100,11 +102,47 @@ def test_readme_and_cards_are_brought_up_to_date_and_then_stay(
         text = document.read_text()
         assert text.startswith("# Title\n")
         assert text.endswith("<!-- released models: end -->\n\nmore\n")
-        assert "| `tiny` | 8 bit |" in text
+        assert "| `tiny` | 68 points of a face | 8 bit |" in text
         assert "old" not in text
     assert run("--check") == 0
     assert run("--readme") == 0
     assert documents[0].read_text() == text
+
+
+def test_a_body_model_has_parts_and_the_flip_test(script: ModuleType, tmp_path: Path) -> None:
+    write_lspet(tmp_path / "lspet", 9)
+    config = replace(tiny_config(), skeleton="lsp14", name="tiny-pose")
+    model = CUNet(config.model, 14)
+    initialize(model, torch.Generator().manual_seed(0))
+    parent, folder = Checkpoint.of_float(config, model), tmp_path / "models" / "tiny-pose"
+    small = quantized_checkpoint(parent, QuantConfig(), tmp_path / "lspet")
+    export_checkpoint(small, folder)
+    save_checkpoint(parent, folder / "float.pt")
+    save_checkpoint(small, folder / "checkpoint.pt")
+    for document in (tmp_path / "README.md", folder / "README.md"):
+        document.write_text("<!-- released models: begin -->\n<!-- released models: end -->\n")
+    data = [f"{tmp_path}/lspet{part}" for part in ("", "#train:clean")]
+    arguments = ["tiny-pose", "--data", data[0], "--data", data[1], "--title", "drawn", "--rounds", "2", "--readme"]
+    result = CliRunner().invoke(script.main, [*arguments, "--models", str(tmp_path / "models")])
+    assert result.exit_code == 0, result.output
+    numbers = json.loads((folder / "numbers.json").read_text())
+    accuracy = numbers["accuracy"]
+    assert (numbers["landmarks"], accuracy["metric"], accuracy["objects"]) == ("lsp14", "pck_20", 9)
+    assert numbers["command"].endswith('lspet --data lspet#train:clean --title "drawn"')
+    part = accuracy["parts"]["lspet#train:clean"]
+    assert part["objects"] == 3
+    for table in (accuracy, part):
+        for kind in ("float", "released", "released_flip_test"):
+            assert 0 <= table[kind]["pck_20_percent"]["value"] <= 100
+        lost = table["released_minus_float"]["pck_20_lost_percent_points"]["value"]
+        values = [table[kind]["pck_20_percent"]["value"] for kind in ("float", "released")]
+        assert lost == pytest.approx(values[0] - values[1], abs=1e-3)
+    assert len(accuracy["landmarks_percent"]) == 14
+    card = (folder / "README.md").read_text()
+    assert "| `tiny-pose` | 14 joints of a body | 8 bit |" in card
+    assert "| all | 9 |" in card
+    assert "| clean | 3 |" in card
+    assert "| all | 9 |" not in (tmp_path / "README.md").read_text()
 
 
 def test_a_readme_without_markers_says_which_are_missing(measured: Path, script: ModuleType, tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""The tables of README.md and of the models' cards, from the models' ``numbers.json``; see measure_models.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from reports import replace_between
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.skeletons import get_skeleton
+
+__all__ = ["MARK", "table_of", "update_tables"]
+
+MARK = "released models"
+WEIGHTS = {"1": "binary", "ternary": "ternary"}
+FINDS = {"face": "points of a face", "body": "joints of a body"}
+
+HEADER = """\
+| model | finds | weights | file | float | quantized | cost | float, time | quantized | / float | / 8 bit |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
+PARTS_HEADER = """\
+| part | people | PCK@0.2 | with the flip test | quantizing costs |
+|---|---|---|---|---|
+"""
+
+
+def table_of(all_numbers: list[dict[str, Any]]) -> str:
+    """The Markdown table of measured models, with what it was measured on below."""
+    if not all_numbers:
+        raise InputError(
+            "no model has a numbers.json yet; measure one: python tools/measure_models.py NAME --float ..."
+        )
+    text = HEADER + "".join(_row(numbers) for numbers in all_numbers)
+    accuracies, machines = ({note(numbers): None for numbers in all_numbers} for note in (_measured, _timed))
+    return f"{text}\n{' '.join([*accuracies, *machines])} Written by `tools/measure_models.py`.\n"
+
+
+def _row(numbers: dict[str, Any]) -> str:
+    accuracy, latency = numbers["accuracy"], numbers["latency"]
+    cells = [
+        f"`{numbers['model']}`",
+        f"{len(get_skeleton(numbers['landmarks']))} {FINDS['face' if _of_face(numbers) else 'body']}",
+        WEIGHTS.get(numbers["weights"], f"{numbers['weights']} bit"),
+        f"{numbers['file']['bytes'] / 1e6:.2f} MB",
+        _accuracy(accuracy, "float"),
+        _accuracy(accuracy, "released"),
+        _cost(accuracy["metric"], accuracy["released_minus_float"]),
+        f"{latency['float']['network_p50_ms']:.2f} ms",
+        f"{latency['released']['network_p50_ms']:.2f} ms",
+        f"{latency['network_ratio_released_to_float']['value']:.2f}",
+        f"{latency['network_ratio_released_to_twin']['value']:.2f}" if "twin" in latency else "-",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _of_face(numbers: dict[str, Any]) -> bool:
+    return bool(numbers["accuracy"]["metric"].startswith("nme"))
+
+
+def _accuracy(accuracy: dict[str, Any], kind: str) -> str:
+    name = "NME" if accuracy["metric"].startswith("nme") else "PCK"
+    return f"{name} {_percent(accuracy[kind][accuracy['metric'] + '_percent'])}"
+
+
+def _percent(estimate: dict[str, float]) -> str:
+    digits = 2 if estimate["value"] < 10 else 1
+    low, high = (f"{estimate[key]:.{digits}f}" for key in ("ci95_low", "ci95_high"))
+    return f"{estimate['value']:.{digits}f} % ({low} to {high})"
+
+
+def _cost(metric: str, differences: dict[str, Any]) -> str:
+    """What quantizing costs: relative of errors, in points of shares; a gain is negative."""
+    if metric.startswith("nme"):
+        lost, unit = differences[f"{metric}_relative_difference_percent"], "%"
+    else:
+        lost, unit = differences[f"{metric}_lost_percent_points"], "points"
+    return f"{lost['value']:+.1f} {unit} ({lost['ci95_low']:+.1f} to {lost['ci95_high']:+.1f})"
+
+
+def _measured(numbers: dict[str, Any]) -> str:
+    accuracy = numbers["accuracy"]
+    normalizer, crops = accuracy["normalizer"].replace("_", " "), f"crops of {numbers['input_pixels']} px"
+    if _of_face(numbers):
+        return (
+            f"Faces: NME by {normalizer} on {accuracy['objects']} faces of the {accuracy['dataset']}, {crops}; "
+            "the cost is relative to float."
+        )
+    return (
+        f"Bodies: PCK@0.2 by {normalizer}, the share of joints that are right, on {accuracy['objects']} people of the "
+        f"{accuracy['dataset']}, {crops}, without the flip test; the cost is in points."
+    )
+
+
+def _timed(numbers: dict[str, Any]) -> str:
+    machine = numbers["machine"]
+    sets = ", ".join(machine.get("instruction_sets", []))
+    return (
+        "95 % intervals, costs are paired. Times are medians of the network alone, of one thread with batch 1 of ONNX "
+        f"Runtime {numbers['versions']['onnxruntime']} on {machine['processor']}{f', {sets}' if sets else ''}; all "
+        "were timed in turns."
+    )
+
+
+def _parts_of(numbers: dict[str, Any]) -> str:
+    """Of a body model: all people and parts of them, with and without the flip test."""
+    accuracy = numbers["accuracy"]
+    key = f"{accuracy['metric']}_percent"
+    text = PARTS_HEADER
+    for name, part in {"all": accuracy, **accuracy.get("parts", {})}.items():
+        cells = [
+            name.rpartition(":")[2],
+            str(part["objects"]),
+            _percent(part["released"][key]),
+            _percent(part["released_flip_test"][key]),
+            _cost(accuracy["metric"], part["released_minus_float"]),
+        ]
+        text += f"| {' | '.join(cells)} |\n"
+    return text
+
+
+def update_tables(models: Path, *, write: bool) -> list[Path]:
+    """The documents whose table is not current: README.md with all models and the card of each with its own.
+
+    With ``write`` they are brought up to date, and none is left.
+    """
+    tables = {file: json.loads(file.read_text(encoding="utf-8")) for file in models.glob("*/numbers.json")}
+    measured = {file.parent: numbers for file, numbers in tables.items() if "task" not in numbers}  # no detectors
+    folders = sorted(measured, key=lambda folder: _place(measured[folder]))
+    documents = {models.parent / "README.md": folders} | {folder / "README.md": [folder] for folder in folders}
+    stale = []
+    for path, shown in documents.items():
+        text = table_of([measured[folder] for folder in shown])
+        if path.parent in measured and not _of_face(measured[path.parent]):
+            text += f"\n{_parts_of(measured[path.parent])}"
+        if not replace_between(path, MARK, text, write=write):
+            stale.append(path)
+    return stale
+
+
+def _place(numbers: dict[str, Any]) -> tuple[bool, int, str, int]:
+    """Where a model stands: faces first, families by the size of their float parent, in each the largest file first."""
+    size = numbers["file"]
+    return not _of_face(numbers), size["float_bytes"], numbers["parent"], -size["bytes"]
