@@ -1,0 +1,46 @@
+"""The table of ways to treat labels: its rows differ in what they say only, and the page holds what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tool_scripts import load_tool
+
+from cunet_deploy.config import parse_config
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return load_tool("labels")
+
+
+def test_rows_differ_from_the_first_in_what_they_name_only(script: ModuleType) -> None:
+    first = parse_config(script.config_of("base"))
+    for name, (_, changes) in script.ROWS.items():
+        config = parse_config(script.config_of(name))
+        changed = {item.name for item in fields(config) if getattr(config, item.name) != getattr(first, item.name)}
+        assert changed == set(changes) | ({"name"} if name != "base" else set())
+
+
+def test_gains_have_the_sign_that_people_expect(script: ModuleType) -> None:
+    def part(value: float, lost: float) -> dict[str, Any]:
+        measured = {"value": value, "ci95_low": value - 1, "ci95_high": value + 1}
+        return {
+            "pck_20_percent": measured,
+            "lost_percent_points": {"value": lost, "ci95_low": lost - 0.5, "ci95_high": lost + 1},
+        }
+
+    rows = [
+        {"name": "base", **{name: part(40.0, 0.0) for name in script.PARTS}},
+        {"name": "twice", **{name: part(42.0, -2.0) for name in script.PARTS}},
+    ]
+    lines = script.table_of({"rows": rows}).splitlines()
+    assert "| 40.0 % (39.0 to 41.0) | - |" in lines[2]
+    assert "| 42.0 % (41.0 to 43.0) | +2.0 (+1.0 to +2.5) |" in lines[3]
+
+
+def test_the_page_holds_what_was_measured(script: ModuleType) -> None:
+    assert script.update(write=False)
