@@ -84,7 +84,9 @@ def test_quoted_numbers_of_detectors_are_current() -> None:
 @pytest.mark.parametrize("model", DETECTORS, ids=lambda path: path.name)
 def test_a_detector_finds_what_the_numbers_say(model: Path, data_dir: Path) -> None:
     path = measured_on(model, data_dir)
-    recorded = json.loads((model / "numbers.json").read_text())["accuracy"]["parts"]["/".join(path.parts[-2:])]
+    recorded = json.loads((model / "numbers.json").read_text())["accuracy"]["parts"][
+        load_tool("measure_detector").name_of(path)
+    ]
     found = evaluate_boxes(open_session(model), read_boxes(path), PhotoCache())
     measured = {measure.key: measure.estimate.value for measure in found.measures()}
     for key in ("recall_percent", "precision_percent"):

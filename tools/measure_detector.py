@@ -2,11 +2,13 @@ r"""Measure a released detector, and write the figures where they are quoted.
 
     python tools/measure_detector.py face-detect-s --test 300w/helen/testset --held-back 300w/afw=0.1 \
         --frames clips/asl_eat.mkv --yunet face_detection_yunet.onnx
+    python tools/measure_detector.py person-detect-s --objects people --test lspet#test --frames clips/asl_eat.mkv
     python tools/measure_detector.py --tables
 
-The first form writes ``models/NAME/numbers.json``: recall, precision and average precision of the float parent and of
+The first forms write ``models/NAME/numbers.json``: recall, precision and average precision of the float parent and of
 the released ``model.onnx`` on photos that training did not see, and the time that a look at a frame takes, in turns
-with OpenCV's YuNet at two input sizes. ``--tables`` writes the table of the card from it.
+with OpenCV's YuNet at two input sizes where its file is given. ``--tables`` writes the table of the card from it, and
+what README.md says.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 from reports import replace_between, signed, write_report
 
+from cunet_deploy.data.boxes import read_boxes
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
-from cunet_deploy.data.faces import BoxedPhoto, read_faces
+from cunet_deploy.data.faces import BoxedPhoto
+from cunet_deploy.data.readers import split_name
 from cunet_deploy.detect.yunet import YuNet
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation import open_model
@@ -41,14 +45,17 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = "detector"
 SIZE = (640, 480)
 YUNET_SIDES = (320, 640)
+LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "the tight boxes\naround labelled joints"}
+"""What is found, and what it is held against."""
 
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Photos with a faces.json.")
+@click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Photos with boxes or landmarks.")
 @click.option("--held-back", multiple=True, metavar="DIR=SHARE", help="The part of a training folder held back.")
 @click.option("--frames", type=click.Path(path_type=Path), help="A clip of 640x480 to time on.")
 @click.option("--yunet", type=click.Path(path_type=Path), help="YuNet's ONNX file, timed in turns.")
+@click.option("--objects", type=click.Choice(list(LABELS)), default="faces", show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=40, show_default=True)
 @click.option("--tables", is_flag=True, help="Write the tables of the cards.")
 def main(
@@ -57,6 +64,7 @@ def main(
     held_back: tuple[str, ...],
     frames: Path | None,
     yunet: Path | None,
+    objects: str,
     rounds: int,
     tables: bool,
 ) -> None:
@@ -66,7 +74,7 @@ def main(
             if frames is None or not (tests or held_back):
                 raise InputError("--frames, and photos by --test or --held-back, are needed to measure a detector")
             photos = _photos(tests, held_back)
-            numbers = measure(ROOT / "models" / name, photos, frames, yunet, rounds)
+            numbers = {"objects": objects, **measure(ROOT / "models" / name, photos, frames, yunet, rounds)}
             write_report(ROOT / "models" / name / "numbers.json", numbers)
             click.echo(table_of(numbers), nl=False)
         if tables:
@@ -77,12 +85,17 @@ def main(
 
 
 def _photos(tests: tuple[Path, ...], held_back: tuple[str, ...]) -> dict[str, list[BoxedPhoto]]:
-    photos = {"/".join(folder.parts[-2:]): read_faces(folder) for folder in tests}
+    photos = {name_of(folder): read_boxes(folder) for folder in tests}
     for item in held_back:
         folder, _, share = item.rpartition("=")
-        kept = split_by_photo(read_faces(Path(folder)), float(share))[1]
+        kept = split_by_photo(read_boxes(Path(folder)), float(share))[1]
         photos[f"{float(share):.0%} of {'/'.join(Path(folder).parts[-2:])}"] = kept
     return photos
+
+
+def name_of(dataset: Path) -> str:
+    """What a data set is called, wherever it lies."""
+    return dataset.name if split_name(dataset)[1] else "/".join(dataset.parts[-2:])
 
 
 def measure(
@@ -156,7 +169,7 @@ def table_of(numbers: dict[str, Any]) -> str:
     accuracy, latency = numbers["accuracy"], numbers["latency"]
     rows = {"float": accuracy["float"], "8 bit, released": accuracy["released"]}
     rows |= {f"8 bit, {name}": part for name, part in accuracy["parts"].items()}
-    text = "| | photos | faces | recall | precision | AP at 0.5 |\n" + "|---" * 6 + "|\n"
+    text = f"| | photos | {_objects(numbers)} | recall | precision | AP at 0.5 |\n" + "|---" * 6 + "|\n"
     for name, row in rows.items():
         cells = [name, str(row["photos"]), str(row["boxes"])]
         cells += [_percent(row[f"{key}_percent"]) for key in ("recall", "precision", "ap")]
@@ -185,13 +198,17 @@ def _percent(estimate: dict[str, float]) -> str:
 
 def sentence_of(numbers: dict[str, Any]) -> str:
     """What README.md says of a detector."""
-    name, released = numbers["model"], numbers["accuracy"]["released"]
+    name, released, objects = numbers["model"], numbers["accuracy"]["released"], _objects(numbers)
     size, found, right = numbers["file"]["bytes"], released["recall_percent"], released["precision_percent"]
     return (
-        f"[`{name}`](models/{name}/README.md) ({size / 1e6:.2f} MB) finds the faces: {_percent(found)} of "
-        f"{released['boxes']} faces in\nphotos it was not trained on, and {_percent(right)} of what it finds is one, "
-        "against the boxes of\nOpenCV's YuNet.\n"
+        f"[`{name}`](models/{name}/README.md) ({size / 1e6:.2f} MB) finds the {objects}: {_percent(found)} of "
+        f"{released['boxes']} {objects} in\nphotos it was not trained on, and {_percent(right)} of what it finds is "
+        f"one, against {LABELS[objects]}.\n"
     )
+
+
+def _objects(numbers: dict[str, Any]) -> str:
+    return str(numbers.get("objects", "faces"))
 
 
 def update_cards(models: Path, *, write: bool) -> list[Path]:
