@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
-from cunet_deploy.cli._options import json_option, overwrite_option
-from cunet_deploy.cli._report import json_report, results
+from cunet_deploy.bench.hardware import describe_machine, describe_versions
+from cunet_deploy.bench.latency import Candidate, Scene, drawn_picture, measure_latency
+from cunet_deploy.cli._options import json_option, overwrite_option, progress
+from cunet_deploy.cli._report import advancing, json_report, results
 from cunet_deploy.errors import ArtifactError
 from cunet_deploy.runtime.sessions import open_session
 from cunet_deploy.zoo import DEFAULT_MODEL, find_model, released_models
@@ -18,19 +21,30 @@ from cunet_deploy.zoo import DEFAULT_MODEL, find_model, released_models
 __all__ = ["command"]
 
 
+_ROUNDS, _CALLS = 8, 5
+
+
 @click.command("models")
+@click.option("--measure", is_flag=True, help="Time the network of each on this machine, with one thread, in turns.")
 @json_option
 @overwrite_option
-def command(json_path: Path | None, overwrite: bool) -> None:
+def command(measure: bool, json_path: Path | None, overwrite: bool) -> None:
     """List the released models that come with this installation.
+
+    Accuracy was measured when a model was released, on the data set that is named with it: NME is the mean error, less
+    is better; PCK the share of body joints that are right; recall and precision are of detectors.
 
     \b
     Example:
-      cunet-deploy models --json models.json
+      cunet-deploy models --measure --json models.json
     """
     with json_report(json_path, overwrite=overwrite) as write:
         rows = [_describe(name) for name in released_models()]
-        write({"models": rows})
+        if measure and rows:
+            for row, network_ms in zip(rows, _time([row["path"] for row in rows]), strict=True):
+                row["network_p50_ms"] = network_ms
+        here = {"machine": describe_machine(), "versions": describe_versions()} if measure else {}
+        write({"models": rows, **here})
     if not rows:
         results().print(
             "no released models in this installation; reinstall it: pip install --force-reinstall cunet-deploy"
@@ -38,7 +52,7 @@ def command(json_path: Path | None, overwrite: bool) -> None:
         return
     table = Table()
     table.add_column("model")
-    for column in ("landmarks", "input", "bits", "MB", "accuracy"):
+    for column in ("finds", "input", "bits", "MB", *(["ms here"] if measure else []), "accuracy"):
         table.add_column(column, justify="right")
     table.add_column("licence")
     for row in rows:
@@ -48,10 +62,21 @@ def command(json_path: Path | None, overwrite: bool) -> None:
             f"{row['input_pixels']} px",
             str(row["weight_bits"]),
             f"{row['file_bytes'] / 1e6:.3f}",
+            *([f"{row['network_p50_ms']:.2f}"] if measure else []),
             _shown(row),
             row["licence"],
         )
     results().print(table)
+
+
+def _time(paths: list[str]) -> list[float]:
+    """Median ms of the network of each model for one crop, with one thread."""
+    candidates = [Candidate(path, partial(open_session, Path(path), threads=1)) for path in paths]
+    with advancing(progress(), "timing", len(paths) * _ROUNDS) as advance:
+        timings = measure_latency(
+            candidates, Scene.centred(drawn_picture()), rounds=_ROUNDS, calls=_CALLS, advance=advance
+        )
+    return [round(timing.medians_ms()["network"], 4) for timing in timings]
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -78,13 +103,15 @@ def _shown(row: dict[str, Any]) -> str:
     """The main number of a model."""
     if "nme_percent" in row:
         return f"NME {row['nme_percent']['value']:.2f} % ({row['nme_dataset']})"
+    if "pck_percent" in row:
+        return f"PCK@{row['pck_threshold']:g} {row['pck_percent']['value']:.1f} % ({row['pck_dataset']})"
     if "recall_percent" in row:
         return f"recall {row['recall_percent']['value']:.1f} %, precision {row['precision_percent']['value']:.1f} %"
     return "-"
 
 
 def _accuracy(path: Path) -> dict[str, Any]:
-    """NME of the released file, with the data set, where a file of measured numbers stands beside it."""
+    """The main numbers of the released file, with the data set, where a file of measured numbers stands beside it."""
     if not path.is_file():
         return {}
     try:
@@ -93,7 +120,14 @@ def _accuracy(path: Path) -> dict[str, Any]:
         if numbers.get("task") == "boxes":
             found = {key: accuracy["released"][key] for key in ("recall_percent", "precision_percent", "ap_percent")}
             return {**found, "dataset": accuracy["dataset"]}
-        normalizer = accuracy["normalizer"]
+        normalizer, metric = accuracy["normalizer"], str(accuracy.get("metric", ""))
+        if metric.startswith("pck"):
+            return {
+                "pck_percent": accuracy["released"][f"{metric}_percent"],
+                "pck_threshold": int(metric.removeprefix("pck_")) / 100,
+                "pck_normalizer": normalizer,
+                "pck_dataset": accuracy["dataset"],
+            }
         return {
             "nme_percent": accuracy["released"][f"nme_{normalizer}_percent"],
             "nme_normalizer": normalizer,

@@ -383,6 +383,26 @@ def test_models_lists_what_is_released(made: Path, tmp_path: Path, monkeypatch: 
     assert "NME 3.00 % (drawn)" in " ".join(result.stdout.split())
 
 
+def test_models_measures_here_and_shows_what_bodies_reach(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(made / "int8", tmp_path / "models" / name)
+    released = {"pck_20_percent": {"value": 56.25}}
+    numbers = {"accuracy": {"metric": "pck_20", "normalizer": "torso", "dataset": "drawn", "released": released}}
+    (tmp_path / "models" / "two" / "numbers.json").write_text(json.dumps(numbers))
+    monkeypatch.setattr(zoo, "_ROOTS", (tmp_path / "models",))
+    result = run("models", "--measure", "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert all(row["network_p50_ms"] > 0 for row in report["models"])
+    assert report["machine"]["cpus"] >= 1
+    assert report["models"][1]["pck_threshold"] == 0.2
+    text = " ".join(result.stdout.split())
+    assert "ms here" in text
+    assert "PCK@0.2 56.2 % (drawn)" in text
+
+
 def test_models_says_so_when_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "_ROOTS", (tmp_path,))
     assert "no released models" in run("models").stdout
