@@ -161,24 +161,26 @@ def _timed(peer: Peer, image: NDArray[np.uint8], box: NDArray[np.float64]) -> tu
     return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]
 
 
+def ratio_to_first(timings: NDArray[np.float64], index: int, stages: slice) -> dict[str, float]:
+    """How long a peer takes for some of `STAGES`, as a multiple of the first one; see `time_peers`."""
+    both = timings[[index, 0]][:, stages].sum(axis=1).transpose(1, 0, 2)  # (R, 2, C)
+
+    def quotient(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        medians = np.median(drawn, axis=(1, 3))
+        return np.asarray(medians[:, 0] / medians[:, 1])
+
+    return metrics.bootstrap(both, quotient).to_dict()
+
+
 def _row(peer: Peer, timings: NDArray[np.float64], index: int, data: Path | None) -> dict[str, Any]:
-    def ratio(stages: slice) -> dict[str, float]:
-        both = timings[[index, 0]][:, stages].sum(axis=1).transpose(1, 0, 2)  # (R, 2, C)
-
-        def quotient(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-            medians = np.median(drawn, axis=(1, 3))
-            return np.asarray(medians[:, 0] / medians[:, 1])
-
-        return metrics.bootstrap(both, quotient).to_dict()
-
     mine = timings[index]
     return {
         "name": peer.name,
         "file_bytes": peer.bytes,
         **{f"{stage}_p50_ms": round(float(np.median(mine[i])), 4) for i, stage in enumerate(STAGES)},
         "total_p50_ms": round(float(np.median(mine.sum(axis=0))), 4),
-        "network_ratio_to_first": ratio(slice(1, 2)),
-        "total_ratio_to_first": ratio(slice(0, 3)),
+        "network_ratio_to_first": ratio_to_first(timings, index, slice(1, 2)),
+        "total_ratio_to_first": ratio_to_first(timings, index, slice(0, 3)),
         "accuracy": measure(peer, data) if data is not None and peer.trained else None,
     }
 

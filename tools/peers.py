@@ -25,7 +25,7 @@ from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.runtime.locate import locate
 from cunet_deploy.runtime.sessions.base import Session
 
-__all__ = ["Dlib", "Maps", "MediaPipe", "Ours", "Peer", "mediapipe_file", "random_network"]
+__all__ = ["Dlib", "Maps", "MediaPipe", "Ours", "Peer", "load_litert", "mediapipe_file", "random_network", "rgb_crop"]
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float64]
@@ -129,16 +129,13 @@ class MediaPipe:
             MissingDependencyError: LiteRT is not installed.
             InputError: there is no such network in the file.
         """
-        litert = _module("ai_edge_litert.interpreter", "ai-edge-litert")
         content = mediapipe_file(file, "face_landmark/face_landmark.tflite")
-        interpreter = litert.Interpreter(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()
-        return cls(interpreter, len(content))
+        return cls(load_litert(content, threads), len(content))
 
     def prepare(self, image: Image, box: Points) -> tuple[Crop, NDArray[np.float32]]:
         """See `Peer`."""
         crop = _crop(box, self.padding, 192, self.up)
-        return crop, _rgb(image, crop)[None].astype(np.float32) * np.float32(1 / 255)
+        return crop, rgb_crop(image, crop)[None].astype(np.float32) * np.float32(1 / 255)
 
     def network(self, prepared: tuple[Crop, NDArray[np.float32]]) -> NDArray[np.float32]:
         """See `Peer`."""
@@ -160,7 +157,7 @@ class MediaPipe:
         low, high = upright.min(axis=0), upright.max(axis=0)
         center = Crop((0.0, 0.0), 192.0, 192, angle).to_image((low + high) / 2)
         crop = Crop((float(center[0]), float(center[1])), 1.5 * float((high - low).max()), 192, angle)
-        pixels = _rgb(image, crop)[None].astype(np.float32) * np.float32(1 / 255)
+        pixels = rgb_crop(image, crop)[None].astype(np.float32) * np.float32(1 / 255)
         return self._mesh(crop, self.network((crop, pixels)))[list(MESH_68)]
 
     @staticmethod
@@ -221,7 +218,7 @@ class Maps:
     def prepare(self, image: Image, box: Points) -> tuple[Crop, NDArray[np.float32]]:
         """See `Peer`."""
         crop = _crop(box, 1.4, self.size)
-        pixels = _rgb(image, crop).transpose(2, 0, 1)[None].astype(np.float32)
+        pixels = rgb_crop(image, crop).transpose(2, 0, 1)[None].astype(np.float32)
         return crop, pixels * np.float32(1 / 255)
 
     def network(self, prepared: tuple[Crop, NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -238,6 +235,18 @@ def _module(name: str, package: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingDependencyError(f"{package} is not installed: pip install {package}") from error
+
+
+def load_litert(content: bytes, threads: int) -> Any:
+    """An interpreter of LiteRT for the content of a .tflite file, ready to run.
+
+    Raises:
+        MissingDependencyError: LiteRT is not installed.
+    """
+    litert = _module("ai_edge_litert.interpreter", "ai-edge-litert")
+    interpreter = litert.Interpreter(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def mediapipe_file(file: Path, member: str) -> bytes:
@@ -259,7 +268,8 @@ def _crop(box: Points, padding: float, size: int, up: float = 0.0) -> Crop:
     return Crop(((x0 + x1) / 2, (y0 + y1) / 2 - up * side), side * padding, size)
 
 
-def _rgb(image: Image, crop: Crop) -> Image:
+def rgb_crop(image: Image, crop: Crop) -> Image:
+    """(size, size, 3) uint8 RGB, as our own preprocessing samples it."""
     from cunet_deploy.runtime.preprocess import sample
 
     return np.asarray(cv2.cvtColor(sample(image, crop), cv2.COLOR_BGR2RGB), np.uint8)

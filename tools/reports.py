@@ -26,7 +26,8 @@ def _shown(argument: str) -> str:
     """An argument as others can use it: a path outside the repository keeps the end that names its data."""
     path = Path(argument).resolve()
     outside = "/" in argument and not path.is_relative_to(_ROOT)
-    return "/".join(path.parts[-2:]) if outside else argument
+    # a part of a data set is named after its folder, which names the data
+    return "/".join(path.parts[-1 if "#" in path.name else -2 :]) if outside else argument
 
 
 def write_report(path: Path | None, report: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import bench_paper
 import bench_peers
+import bench_pose
 import click
 
 from cunet_deploy._files import write_text_atomic
@@ -52,6 +53,10 @@ def document() -> str:
     for name, (title, text) in PEERS.items():
         report = _read(name)
         parts.append(f"\n## {title}\n\n{text} {_origin(report)}\n\n{bench_peers.table(report['peers'])}")
+    report = _read("pose")
+    text = "One thread, batch 1; PCK@0.2 of the torso on people of Leeds Sports Pose Extended."
+    parts.append(f"\n## Body models on the same crop and the same people\n\n{text} {_origin(report)}\n\n")
+    parts.append(bench_pose.table(report["peers"]))
     for threads in (1, 2):
         report = _read(f"paper-{threads}")
         plural = "thread" if threads == 1 else "threads"
