@@ -147,6 +147,7 @@ class BoxConfig:
         drawn_to: largest side.
         mosaic: share of the examples that are put together from several photos.
         max_tiles: most photos on a side of such a mosaic.
+        scatter: share of the examples in which objects and pieces of backgrounds lie at random places on a background.
         beside: show of a background photo only the largest part beside what is unknown in it.
     """
 
@@ -163,6 +164,7 @@ class BoxConfig:
     drawn_to: float = 200.0
     mosaic: float = 0.5
     max_tiles: int = 3
+    scatter: float = 0.0
     beside: bool = False
 
     @property
@@ -176,7 +178,7 @@ class BoxConfig:
             _check(getattr(self, name) > 0, f"[boxes] {name} must be positive, got {getattr(self, name)}")
         for name in ("side_weight", "min_side"):
             _check(getattr(self, name) >= 0, f"[boxes] {name} must not be negative, got {getattr(self, name)}")
-        for name in ("min_label", "mosaic"):
+        for name in ("min_label", "mosaic", "scatter"):
             _check(0 <= getattr(self, name) <= 1, f"[boxes] {name} must be from 0 to 1, got {getattr(self, name)}")
         _check(
             0 < self.drawn_from <= self.drawn_to,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from cunet_deploy.data.augment import Colours
 from cunet_deploy.data.batches import WHOLE, Part, count_batches
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.faces import BoxedPhoto
+from cunet_deploy.data.scatter import Scatterer, beside
 from cunet_deploy.geometry import Crop, whole_image
 from cunet_deploy.media import read_ahead
 from cunet_deploy.runtime.preprocess import BORDER, sample
@@ -22,10 +23,6 @@ __all__ = ["FrameDrawer", "LabelledFrame", "frame_batches", "whole_frame"]
 _LEAST_SEEN = 0.5
 """An object of which less is in the image is neither learnt nor background."""
 _ANGLE = 10.0
-_MARGIN = 0.1
-"""What is beside an object begins at this share of its box's longer side from it."""
-_LEAST_PIECE = 32
-"""Smallest side, in pixels of the photo, of a part of it that is shown alone."""
 _ALONE = 0.25
 """Share of the single photos that are shown whole, as they are in use."""
 
@@ -73,19 +70,26 @@ class FrameDrawer:
 
     def draw(self, index: int, rng: np.random.Generator) -> LabelledFrame:
         """A random image that shows photo ``index``, perhaps among others."""
-        tiles = int(rng.integers(2, self.boxes.max_tiles + 1)) if rng.random() < self.boxes.mosaic else 1
-        if tiles == 1:
-            photo = self.photos[index]
-            if self.backgrounds and rng.random() < self.augment.negative:
-                photo = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
-            frame = self._tile(photo, self.size, rng, whole=rng.random() < _ALONE)
-        else:
-            frame = self._mosaic(index, tiles, rng)
+        frame = self._scattered(index, rng) if rng.random() < self.boxes.scatter else self._photos(index, rng)
         image, boxes, ignored = frame.image, frame.boxes, frame.ignored
         if rng.random() < self.augment.flip:
             image = np.ascontiguousarray(image[:, ::-1])
             boxes, ignored = _mirrored(boxes, self.size), _mirrored(ignored, self.size)
         return LabelledFrame(Colours(self.augment).change(image, rng), boxes, ignored)
+
+    def _scattered(self, index: int, rng: np.random.Generator) -> LabelledFrame:
+        scatterer = Scatterer(self.photos, self.backgrounds, self.cache, self.size, self.boxes)
+        return LabelledFrame(*scatterer.draw(index, rng))
+
+    def _photos(self, index: int, rng: np.random.Generator) -> LabelledFrame:
+        """One photo or a background, or a mosaic."""
+        tiles = int(rng.integers(2, self.boxes.max_tiles + 1)) if rng.random() < self.boxes.mosaic else 1
+        if tiles == 1:
+            photo = self.photos[index]
+            if self.backgrounds and rng.random() < self.augment.negative:
+                photo = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
+            return self._tile(photo, self.size, rng, whole=rng.random() < _ALONE)
+        return self._mosaic(index, tiles, rng)
 
     def _mosaic(self, index: int, tiles: int, rng: np.random.Generator) -> LabelledFrame:
         """Tiles of random heights and widths, one of them of photo ``index``."""
@@ -118,7 +122,7 @@ class FrameDrawer:
         """A square piece of a photo, ``side`` pixels large in the image, or all of it."""
         pixels = self.cache[photo.image]
         if self.boxes.beside and len(photo.boxes) and not photo.scores.any():
-            pixels, photo = _beside(pixels, photo)
+            pixels, photo = beside(pixels, photo)
         height, width = pixels.shape[:2]
         crop = whole_image(width, height, side)
         angle = float(np.clip(rng.normal(0, _ANGLE), -2 * _ANGLE, 2 * _ANGLE))
@@ -153,18 +157,6 @@ def frame_batches(
         return [drawer.draw(int(index), np.random.default_rng([seed, epoch, int(index)])) for index in chunk]
 
     return read_ahead((make(part.of(order[start : start + size])) for start in starts), depth=2)
-
-
-def _beside(pixels: NDArray[np.uint8], photo: BoxedPhoto) -> tuple[NDArray[np.uint8], BoxedPhoto]:
-    """The largest part of a photo above, below, left or right of all its boxes; all of it where that is too small."""
-    reach = _MARGIN * photo.longer.max()
-    x0, y0, x1, y1 = np.concatenate([photo.boxes[:, :2].min(axis=0) - reach, photo.boxes[:, 2:].max(axis=0) + reach])
-    left, top, right, bottom = (max(0, int(value)) for value in (x0, y0, x1, y1))
-    pieces = [pixels[:top], pixels[bottom:], pixels[:, :left], pixels[:, right:]]
-    largest = max(pieces, key=lambda piece: min(piece.shape[:2]))
-    if min(largest.shape[:2]) < _LEAST_PIECE:
-        return pixels, photo
-    return largest, replace(photo, boxes=np.zeros((0, 4)), scores=np.zeros(0))
 
 
 def _labelled(photo: BoxedPhoto, image: NDArray[np.uint8], crop: Crop, config: BoxConfig) -> LabelledFrame:
