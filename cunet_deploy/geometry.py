@@ -94,7 +94,7 @@ class CropRule:
         Raises:
             InputError: the box is not finite or has no area.
         """
-        x0, y0, x1, y1 = (float(value) for value in np.asarray(box, np.float64))
+        x0, y0, x1, y1 = np.asarray(box, np.float64).tolist()
         longer = max(x1 - x0, y1 - y0)
         if not (math.isfinite(longer) and x1 > x0 and y1 > y0):
             raise InputError(f"a box is x0 < x1, y0 < y1 in pixels, got [{x0:g}, {y0:g}, {x1:g}, {y1:g}]")
@@ -103,7 +103,7 @@ class CropRule:
             side = max(1.0, float(round(side)))
             half = (side - 1) / 2
             # not round(), which goes to even numbers and so would depend on where in the image the box is
-            x, y = (math.floor(value - half + 0.5) + half for value in (x, y))
+            x, y = math.floor(x - half + 0.5) + half, math.floor(y - half + 0.5) + half
         return Crop((x, y), side, self.size, angle)
 
 

@@ -61,11 +61,13 @@ def sample(image: UInt8Array, crop: Crop) -> UInt8Array:
     Returns:
         (size, size, 3) uint8; `BORDER` outside the image.
     """
-    matrix = crop.matrix()
     factor = int(1 / crop.scale)
     if factor >= 2:
         image, matrix = _shrink(image, crop, factor)
-    square = _square(matrix, crop.size)
+        square = _square_of(matrix, crop.size)
+    else:
+        square = _square(crop.center[0], crop.center[1], crop.side) if crop.angle == 0 else None
+        matrix = None
     if square is not None:
         part = _piece(image, *square)
         # beyond the middle of its outermost pixels the piece is not mixed with its neighbours in the image
@@ -75,7 +77,7 @@ def sample(image: UInt8Array, crop: Crop) -> UInt8Array:
     return np.asarray(
         cv2.warpAffine(
             image,
-            matrix,
+            crop.matrix() if matrix is None else matrix,
             (crop.size, crop.size),
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
@@ -85,14 +87,22 @@ def sample(image: UInt8Array, crop: Crop) -> UInt8Array:
     )
 
 
-def _square(matrix: NDArray[np.float64], size: int) -> tuple[int, int, int] | None:
-    """Left, top and side of the square of whole pixels that an input shows; ``None`` where it shows anything else."""
+def _square(x: float, y: float, side: float) -> tuple[int, int, int] | None:
+    """Left, top and side of a square around a middle; ``None`` where it holds parts of pixels."""
+    half = (side - 1) / 2
+    exact = (x - half, y - half, side)
+    whole = (round(exact[0]), round(exact[1]), round(side))
+    off = max(abs(exact[0] - whole[0]), abs(exact[1] - whole[1]), abs(side - whole[2]))
+    return whole if off < _EXACT else None
+
+
+def _square_of(matrix: NDArray[np.float64], size: int) -> tuple[int, int, int] | None:
+    """The same of what an input of a size shows by a matrix, which may also turn."""
     (a, b, x), (c, d, y) = matrix.tolist()
     if b or c or abs(a - d) > _EXACT * a:
         return None
-    exact = ((-0.5 - x) / a + 0.5, (-0.5 - y) / d + 0.5, size / a)
-    left, top, side = (round(value) for value in exact)
-    return (left, top, side) if all(abs(value - round(value)) < _EXACT for value in exact) else None
+    middle = (size - 1) / 2
+    return _square((middle - x) / a, (middle - y) / a, size / a)
 
 
 def _piece(image: UInt8Array, left: int, top: int, side: int) -> UInt8Array:

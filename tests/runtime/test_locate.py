@@ -50,7 +50,8 @@ def test_landmarks_move_with_the_picture_and_the_box(
     again, _ = locate(session, np.asarray(large, np.uint8), (boxes + shift + 0.5) * zoom - 0.5)
     inside = ((found[0] + shift[:2] > 8) & (found[0] + shift[:2] < np.array([311, 231]))).all(axis=1)
     expected = (found[0] + shift[:2] + 0.5) * zoom - 0.5
-    tolerance = 0.05 if zoom == 1 else 0.4 * max(zoom, 1)
+    # enlarged, crops begin at other whole pixels
+    tolerance = 0.05 if zoom == 1 else 0.6 * max(zoom, 1)
     assert np.abs(again[0] - expected)[inside].max(initial=0) < tolerance
 
 
