@@ -70,7 +70,8 @@ class FrameDrawer:
 
     def draw(self, index: int, rng: np.random.Generator) -> LabelledFrame:
         """A random image that shows photo ``index``, perhaps among others."""
-        frame = self._scattered(index, rng) if rng.random() < self.boxes.scatter else self._photos(index, rng)
+        scatter = self.boxes.scatter
+        frame = self._scattered(index, rng) if scatter and rng.random() < scatter else self._photos(index, rng)
         image, boxes, ignored = frame.image, frame.boxes, frame.ignored
         if rng.random() < self.augment.flip:
             image = np.ascontiguousarray(image[:, ::-1])
