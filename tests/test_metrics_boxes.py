@@ -62,6 +62,14 @@ def test_the_best_threshold_parts_right_from_wrong() -> None:
     assert 0.3 < best_threshold(matches) < 0.6
 
 
+def test_where_recall_counts_more_more_is_found() -> None:
+    right, wrong = np.array([0.9, 0.8, 0.3, 0.2]), np.array([0.7, 0.6, 0.5, 0.4])
+    matches = [Matches(right, np.full(4, 10.0), wrong)]
+    # F1 of two of two found is 0.67, as of four of eight; F2 is 0.56 and 0.83
+    assert 0.7 < best_threshold(matches) < 0.8
+    assert best_threshold(matches, 2.0) < 0.2
+
+
 def test_without_finds_there_is_no_precision_and_no_area() -> None:
     nothing = match_boxes(NONE, [], [A], NONE)
     assert average_precision([nothing]) == 0

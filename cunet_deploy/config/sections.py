@@ -149,6 +149,8 @@ class BoxConfig:
         max_tiles: most photos on a side of such a mosaic.
         scatter: share of the examples in which objects and pieces of backgrounds lie at random places on a background.
         beside: show of a background photo only the largest part beside what is unknown in it.
+        recall_weight: how much more recall counts than precision when the score from which a box counts is chosen. A
+            network of landmarks looks at what is found and may reject it: then 2 suits.
     """
 
     smallest: float = 8.0
@@ -166,6 +168,7 @@ class BoxConfig:
     max_tiles: int = 3
     scatter: float = 0.0
     beside: bool = False
+    recall_weight: float = 1.0
 
     @property
     def code(self) -> BoxCode:
@@ -174,7 +177,7 @@ class BoxConfig:
         return BoxCode(**shared)
 
     def __post_init__(self) -> None:
-        for name in ("smallest", "octaves", "spread", "tight_width", "tight_height"):
+        for name in ("smallest", "octaves", "spread", "tight_width", "tight_height", "recall_weight"):
             _check(getattr(self, name) > 0, f"[boxes] {name} must be positive, got {getattr(self, name)}")
         for name in ("side_weight", "min_side"):
             _check(getattr(self, name) >= 0, f"[boxes] {name} must not be negative, got {getattr(self, name)}")

@@ -108,13 +108,20 @@ def average_precision(matches: Sequence[Matches]) -> float:
     return float((falling * right).sum() / total)
 
 
-def best_threshold(matches: Sequence[Matches]) -> float:
-    """The score with the best harmonic mean of precision and recall, in the middle of where it is best."""
+def best_threshold(matches: Sequence[Matches], recall_weight: float = 1.0) -> float:
+    """The score with the best F-measure, in the middle of where it is best.
+
+    Args:
+        matches: of each image.
+        recall_weight: beta of the F-measure (van Rijsbergen): recall counts beta times as much as precision; 1 is their
+            harmonic mean.
+    """
     scores, right, total = _ranked(matches)
     if not total or not len(scores):
         return 0.5
     hits = np.cumsum(right)
-    quality = 2 * hits / (np.arange(1, len(scores) + 1) + total)
+    weight = recall_weight**2
+    quality = (1 + weight) * hits / (np.arange(1, len(scores) + 1) + weight * total)
     quality[:-1][scores[:-1] == scores[1:]] = -1  # a threshold cannot part equal scores
     last = int(quality.argmax())
     following = scores[last + 1] if last + 1 < len(scores) else 0.0

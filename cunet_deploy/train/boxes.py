@@ -139,9 +139,9 @@ class BoxTask(Task):
         }
 
     def choose_min_score(self, session: Session) -> float:
-        """The score with the best harmonic mean of precision and recall on whole photos."""
+        """The score with the best F-measure on whole photos; see `[boxes] recall_weight`."""
         _, _, matches = self._look(session.run, self._held_back or self._train)
-        return round(float(np.clip(best_threshold(matches), 0.05, 0.95)), 2)
+        return round(float(np.clip(best_threshold(matches, self._config.boxes.recall_weight), 0.05, 0.95)), 2)
 
     def _look(
         self, predict: Predict, photos: Sequence[BoxedPhoto]
