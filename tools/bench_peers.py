@@ -12,7 +12,6 @@ random weights. A peer that is not installed is named, with what it lacks.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,15 @@ from networks_of_peers import network_peers
 from numpy.typing import NDArray
 from peers import Dlib, MediaPipe, Ours, Peer, random_network
 from reports import signed, write_report
+from turns import STAGES, time_peers, timed_row, warn_of_threads
 
 from cunet_deploy import metrics
-from cunet_deploy.bench.latency import Scene, drawn_picture
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import CunetError
 from cunet_deploy.runtime.sessions import model_file, open_session
 from cunet_deploy.skeletons import get_skeleton
 
-STAGES = ("prepare", "network", "finish")
 PACKAGES = ("torch", "openvino", "nncf", "ai-edge-litert", "dlib-bin", "dlib", "face-alignment", "onnx")
 
 
@@ -68,10 +66,7 @@ def main(
 ) -> None:
     """Time MODELS and their peers in turns, and measure those that have weights on test faces."""
     cv2.setNumThreads(threads)
-    if threads > 1:
-        click.echo(
-            "all peers stay open, and pools of several threads spin: ratios hold with --threads 1 only", err=True
-        )
+    warn_of_threads(threads)
     missing: list[str] = []
     try:
         peers: list[Peer] = [
@@ -135,54 +130,9 @@ def _fan(threads: int) -> Sequence[Peer]:
     return random_network("FAN, 4 stacks, 256 px", FAN(4), 256, threads)
 
 
-def time_peers(peers: Sequence[Peer], rounds: int, calls: int) -> NDArray[np.float64]:
-    """(P, 3, R, C) ms of `STAGES`, the peers in turns; the first call of a turn is not counted."""
-    scene = Scene.centred(drawn_picture())
-    box = np.asarray(scene.box, np.float64)
-    times = np.zeros((len(peers), len(STAGES), rounds, calls))
-    for peer in peers:
-        for _ in range(10):
-            _timed(peer, scene.image, box)
-    for turn in range(rounds):
-        for index in ((turn + offset) % len(peers) for offset in range(len(peers))):
-            _timed(peers[index], scene.image, box)
-            times[index, :, turn] = np.array([_timed(peers[index], scene.image, box) for _ in range(calls)]).T
-    return times * 1000
-
-
-def _timed(peer: Peer, image: NDArray[np.uint8], box: NDArray[np.float64]) -> tuple[float, float, float]:
-    marks = [time.perf_counter()]
-    prepared = peer.prepare(image, box)
-    marks.append(time.perf_counter())
-    output = peer.network(prepared)
-    marks.append(time.perf_counter())
-    peer.finish(prepared, output)
-    marks.append(time.perf_counter())
-    return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]
-
-
-def ratio_to_first(timings: NDArray[np.float64], index: int, stages: slice) -> dict[str, float]:
-    """How long a peer takes for some of `STAGES`, as a multiple of the first one; see `time_peers`."""
-    both = timings[[index, 0]][:, stages].sum(axis=1).transpose(1, 0, 2)  # (R, 2, C)
-
-    def quotient(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        medians = np.median(drawn, axis=(1, 3))
-        return np.asarray(medians[:, 0] / medians[:, 1])
-
-    return metrics.bootstrap(both, quotient).to_dict()
-
-
 def _row(peer: Peer, timings: NDArray[np.float64], index: int, data: Path | None) -> dict[str, Any]:
-    mine = timings[index]
-    return {
-        "name": peer.name,
-        "file_bytes": peer.bytes,
-        **{f"{stage}_p50_ms": round(float(np.median(mine[i])), 4) for i, stage in enumerate(STAGES)},
-        "total_p50_ms": round(float(np.median(mine.sum(axis=0))), 4),
-        "network_ratio_to_first": ratio_to_first(timings, index, slice(1, 2)),
-        "total_ratio_to_first": ratio_to_first(timings, index, slice(0, 3)),
-        "accuracy": measure(peer, data) if data is not None and peer.trained else None,
-    }
+    accuracy = measure(peer, data) if data is not None and peer.trained else None
+    return {**timed_row(peer, timings, index), "accuracy": accuracy}
 
 
 def measure(peer: Peer, data: Path) -> dict[str, Any]:

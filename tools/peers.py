@@ -130,7 +130,7 @@ class MediaPipe:
             InputError: there is no such network in the file.
         """
         content = mediapipe_file(file, "face_landmark/face_landmark.tflite")
-        return cls(load_litert(content, threads), len(content))
+        return cls(load_litert(content, threads, file), len(content))
 
     def prepare(self, image: Image, box: Points) -> tuple[Crop, NDArray[np.float32]]:
         """See `Peer`."""
@@ -237,15 +237,19 @@ def _module(name: str, package: str) -> Any:
         raise MissingDependencyError(f"{package} is not installed: pip install {package}") from error
 
 
-def load_litert(content: bytes, threads: int) -> Any:
+def load_litert(content: bytes, threads: int, file: Path) -> Any:
     """An interpreter of LiteRT for the content of a .tflite file, ready to run.
 
     Raises:
         MissingDependencyError: LiteRT is not installed.
+        InputError: it cannot run that; the message names the file that it is from.
     """
     litert = _module("ai_edge_litert.interpreter", "ai-edge-litert")
-    interpreter = litert.Interpreter(model_content=content, num_threads=threads)
-    interpreter.allocate_tensors()
+    try:
+        interpreter = litert.Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{file}: is not a network that LiteRT runs ({error})") from error
     return interpreter
 
 
@@ -255,11 +259,13 @@ def mediapipe_file(file: Path, member: str) -> bytes:
         raise InputError(f"{file}: does not exist; pip download --no-deps mediapipe==0.10.14 gets a wheel that has it")
     if file.suffix != ".whl":
         return file.read_bytes()
-    with zipfile.ZipFile(file) as wheel:
-        try:
+    try:
+        with zipfile.ZipFile(file) as wheel:
             return wheel.read(f"mediapipe/modules/{member}")
-        except KeyError as error:
-            raise InputError(f"{file}: has no {member}; mediapipe 0.10.14 has it, 1.x wheels do not") from error
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{file}: is not a wheel ({error}); download it again") from error
+    except KeyError as error:
+        raise InputError(f"{file}: has no {member}; mediapipe 0.10.14 has it, 1.x wheels do not") from error
 
 
 def _crop(box: Points, padding: float, size: int, up: float = 0.0) -> Crop:
