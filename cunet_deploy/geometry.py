@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.errors import InputError
 
-__all__ = ["Crop", "CropRule", "box_iou", "landmark_boxes", "whole_image"]
+__all__ = ["Crop", "CropRule", "box_iou", "landmark_boxes", "share_inside", "whole_image"]
 
 FloatArray = NDArray[np.float64]
 
@@ -120,9 +120,20 @@ def landmark_boxes(points: ArrayLike) -> FloatArray:
 
 def box_iou(a: ArrayLike, b: ArrayLike) -> FloatArray:
     """(N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes."""
+    shared, first, second = _areas(a, b)
+    return np.asarray(shared / np.maximum(first + second - shared, 1e-12))
+
+
+def share_inside(a: ArrayLike, b: ArrayLike) -> FloatArray:
+    """(N, M) which share of the area of each of (N, 4) xyxy boxes lies in each of (M, 4)."""
+    shared, first, _ = _areas(a, b)
+    return np.asarray(shared / np.maximum(first, 1e-12))
+
+
+def _areas(a: ArrayLike, b: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(N, M) areas that boxes share, and (N, 1) and (1, M) their own."""
     first = np.asarray(a, np.float64).reshape(-1, 1, 4)
     second = np.asarray(b, np.float64).reshape(1, -1, 4)
     overlap = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
-    intersection = overlap.clip(0).prod(-1)
-    union = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1) - intersection
-    return np.asarray(intersection / np.maximum(union, 1e-12))
+    own = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (first, second)]
+    return overlap.clip(0).prod(-1), own[0], own[1]

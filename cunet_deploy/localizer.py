@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.detect import Detector, open_detector
 from cunet_deploy.errors import InputError
+from cunet_deploy.geometry import box_iou, share_inside
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
@@ -21,10 +22,10 @@ from cunet_deploy.runtime.cuts import CutDetector
 from cunet_deploy.runtime.finder import Finder
 from cunet_deploy.runtime.locate import check_boxes, locate
 from cunet_deploy.runtime.preprocess import as_bgr
-from cunet_deploy.runtime.search import Search, plausible
+from cunet_deploy.runtime.search import Search, confirmed, plausible
 from cunet_deploy.runtime.sessions import Session, open_session
 from cunet_deploy.runtime.smooth import Smoother, Smoothing, smooth_clip
-from cunet_deploy.runtime.track import Cadence, Tracker
+from cunet_deploy.runtime.track import SAME_OBJECT, Cadence, Tracker
 from cunet_deploy.zoo import DEFAULT_MODEL, default_detector
 
 __all__ = ["FULL", "Frame", "Localizer"]
@@ -35,6 +36,10 @@ FULL = "full"
 
 _BEHIND = 4
 """How many times as rarely new objects are looked for while a camera drops frames."""
+
+
+_PART = 0.7
+"""A box of which this share lies in that of something followed shows a part of it."""
 
 
 class Localizer:
@@ -241,7 +246,7 @@ class Localizer:
 
     def _track(self, tracker: Tracker, image: NDArray[np.uint8], picture: Picture) -> Landmarks:
         def detect() -> NDArray[np.float64]:
-            return self._detector.detect(image, picture.index, picture.name, tracker.boxes())[0]
+            return self._detect(image, picture.index, picture.name, tracker.boxes())
 
         looked = tracker.wants_detection()
         boxes = detect() if looked else None
@@ -256,13 +261,32 @@ class Localizer:
 
     def _find(self, image: NDArray[np.uint8], index: int, name: str) -> Landmarks:
         """Look with the detector and keep what the network confirms."""
-        boxes = self._detector.detect(image, index, name)[0]
+        boxes = self._detect(image, index, name)
         points, scores = locate(self._session, image, boxes)
         result = self._landmarks(boxes, points, scores)
         if self._detector.exact or not len(result):
             return result
         good = (result.confidence >= self.manifest.min_score) & plausible(points, boxes)
         return self._landmarks(boxes[good], points[good], scores[good])
+
+    def _detect(
+        self, image: NDArray[np.uint8], index: int, name: str, known: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Boxes of a detector. Of those that it is not sure of, landmarks have to confirm the new ones.
+
+        Those that lie in the box of what is followed are a part of it, and say that it is still there.
+        """
+        boxes, scores = self._detector.detect(image, index, name, known)
+        sure = getattr(self._detector, "sure", None)  # other detectors than ours are taken at their word
+        if sure is None:
+            return boxes
+        followed = np.zeros((0, 4)) if known is None else known
+        doubtful = (scores < sure) & ~(box_iou(boxes, followed) >= SAME_OBJECT).any(axis=1)
+        parts = doubtful[:, None] & (share_inside(boxes, followed) >= _PART)
+        new = doubtful & ~parts.any(axis=1)
+        kept = ~doubtful
+        kept[new] = confirmed(self._session, image, boxes[new])
+        return np.concatenate([boxes[kept], followed[parts.any(axis=0)]])
 
     def _landmarks(
         self,

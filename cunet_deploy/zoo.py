@@ -10,7 +10,7 @@ __all__ = ["DEFAULT_MODEL", "default_detector", "find_model", "released_models"]
 
 DEFAULT_MODEL = "face68-s"
 
-_DETECTORS = {"ibug68": "face-detect-s"}
+_DETECTORS = {"ibug68": "face-detect-s", **dict.fromkeys(("lsp14", "mpii16", "coco17"), "person-detect-s")}
 """Which released model finds what a skeleton belongs to, for models whose manifest names none."""
 
 _PACKAGE = Path(__file__).resolve().parent

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.geometry import Crop, CropRule, box_iou, landmark_boxes
+from cunet_deploy.geometry import Crop, CropRule, box_iou, landmark_boxes, share_inside
 
 coordinates = st.floats(-5000, 5000)
 crops = st.builds(
@@ -132,3 +132,10 @@ def test_overlap_of_known_boxes() -> None:
 
 def test_overlap_with_no_boxes_is_empty() -> None:
     assert box_iou(np.zeros((0, 4)), [[0, 0, 1, 1]]).shape == (0, 1)
+
+
+def test_the_share_of_a_box_inside_another_is_of_its_own_area() -> None:
+    small, large = [10, 10, 20, 20], [0, 0, 15, 40]
+    np.testing.assert_allclose(share_inside([small, large], [large, small]), [[0.5, 1], [1, 50 / 600]])
+    assert share_inside(np.zeros((0, 4)), [large]).shape == (0, 1)
+    assert share_inside([small], np.zeros((0, 4))).shape == (1, 0)

@@ -182,6 +182,41 @@ def test_a_detector_is_asked_only_now_and_then(dots_model: Path) -> None:
     assert detector.calls == 3
 
 
+class Unsure:
+    """Finds what it is told, with a low score."""
+
+    every, retry, exact, sure = 1, 1, False, 0.9
+
+    def __init__(self, *rounds: list[list[float]]) -> None:
+        self.rounds = list(rounds)
+
+    def detect(
+        self, image: np.ndarray, index: int = 0, name: str = "", known: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        boxes = np.array(self.rounds[min(index, len(self.rounds) - 1)], np.float64).reshape(-1, 4)
+        return boxes, np.full(len(boxes), 0.4)
+
+
+def test_landmarks_confirm_what_a_detector_is_not_sure_of(dots_model: Path) -> None:
+    image, background = scene((80, 120), 30)[0], [200.0, 90, 260, 150]
+    told = Unsure([[50, 90, 110, 150], background])
+    with Localizer(dots_model, threads=1, detector=told) as localizer:
+        (points,) = localizer.predict(image).points
+        assert np.abs(points.mean(axis=0) - [80, 120]).max() < 2
+        told.rounds = [[background]]
+        assert len(localizer.predict(image)) == 0
+
+
+def test_a_part_of_what_is_followed_says_that_it_is_there_and_is_nothing_new(dots_model: Path) -> None:
+    image, part = scene((80, 120), 30)[0], [55.0, 95, 80, 120]
+    with Localizer(dots_model, threads=1, detector=Unsure([[50, 90, 110, 150]], [part])) as localizer:
+        frames = list(localizer.stream([image] * 8))
+    assert [frame.landmarks.ids.tolist() for frame in frames] == [[0]] * 8
+    with Localizer(dots_model, threads=1, detector=Unsure([[50, 90, 110, 150]], [])) as localizer:
+        frames = list(localizer.stream([image] * 8))
+    assert len(frames[-1].landmarks) == 0  # what the detector misses twice is given up
+
+
 def test_images_that_do_not_follow_each_other_are_searched_one_by_one(localizer: Localizer) -> None:
     places = [(80, 100), (240, 140), (100, 150)]
     pictures = [Picture(i, 0.0, scene(place, 30)[0], f"{i}.png") for i, place in enumerate(places)]

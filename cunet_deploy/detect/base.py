@@ -11,7 +11,11 @@ __all__ = ["Detector"]
 
 
 class Detector(Protocol):
-    """Finds the boxes of objects in an image. Implementations are safe to call from several threads."""
+    """Finds the boxes of objects in an image. Implementations are safe to call from several threads.
+
+    One that has an attribute ``sure`` finds much that is none: of its new boxes with a lower score landmarks are looked
+    for in several crops, and have to be sure in all of them. Without it, its boxes are taken at their word.
+    """
 
     @property
     def every(self) -> int:

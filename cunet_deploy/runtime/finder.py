@@ -21,6 +21,8 @@ _SMALL = 32.0
 """What is followed and smaller than this, in pixels of the network's input, is looked for in its tile: the look at the
 whole frame may not see it."""
 _MOST_TILES = 2
+_SURE = 0.5
+"""How far above the least score, on the way to 1, a box must be to be believed before landmarks confirm it."""
 _HELD, _SAME = 0.5, 0.3
 """What is followed may have this share of the least score where a box overlaps it by that much."""
 
@@ -48,6 +50,12 @@ class Finder:
             )
         self._session = session
         self._code: BoxCode = session.manifest.boxes
+
+    @property
+    def sure(self) -> float:
+        """See `cunet_deploy.detect.base.Detector`."""
+        least = self._session.manifest.min_score
+        return least + _SURE * (1 - least)
 
     def close(self) -> None:
         """Release the network."""

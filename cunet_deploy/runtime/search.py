@@ -16,7 +16,7 @@ from cunet_deploy.geometry import CropRule, box_iou, landmark_boxes
 from cunet_deploy.runtime.locate import locate
 from cunet_deploy.runtime.sessions.base import Session
 
-__all__ = ["Search", "plausible", "windows"]
+__all__ = ["Search", "confirmed", "plausible", "windows"]
 
 FloatArray = NDArray[np.float64]
 
@@ -150,12 +150,39 @@ class Search:
 
     def _look_again(self, image: NDArray[np.uint8], box: FloatArray, steady: float) -> float:
         """The lowest mean score over slightly different crops; 0 where the landmarks do not agree."""
-        center, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-        longer = size.max()
-        centers, halves = center + _LOOKS[:, :2] * longer, _LOOKS[:, 2:] * size / 2
-        points, heights = locate(self._session, image, np.concatenate([centers - halves, centers + halves], axis=1))
-        moved = np.linalg.norm(points[1:] - points[0], axis=-1).mean() / longer
+        points, heights = locate(self._session, image, _looks(box))
+        moved = np.linalg.norm(points[1:] - points[0], axis=-1).mean() / (box[2:] - box[:2]).max()
         return float(heights.mean(axis=1).min()) if moved <= steady else 0.0
+
+
+def confirmed(session: Session, image: NDArray[np.uint8], boxes: FloatArray) -> NDArray[np.bool_]:
+    """Whether a network of landmarks is sure that an object is there, however it is looked at.
+
+    Each box is moved to the landmarks that it shows, and these are looked for again in a few slightly different crops:
+    background that passes for an object in one of them seldom does in all.
+
+    Args:
+        session: the network.
+        image: (H, W, 3) uint8 BGR.
+        boxes: (N, 4) tight xyxy boxes.
+
+    Returns:
+        (N,) whether the lowest mean score is the least that the model asks for.
+    """
+    points, _ = locate(session, image, boxes)
+    good = plausible(points, boxes)
+    moved = landmark_boxes(points)
+    for index in np.flatnonzero(good):
+        _, heights = locate(session, image, _looks(moved[index]))
+        good[index] = heights.mean(axis=1).min() >= session.manifest.min_score
+    return good
+
+
+def _looks(box: FloatArray) -> FloatArray:
+    """(3, 4) boxes around and beside a (4,) box, to look at what is in it again."""
+    center, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    centers, halves = center + _LOOKS[:, :2] * size.max(), _LOOKS[:, 2:] * size / 2
+    return np.asarray(np.concatenate([centers - halves, centers + halves], axis=1))
 
 
 def _unpad(squares: FloatArray, rule: CropRule) -> FloatArray:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from cunet_deploy.geometry import box_iou, landmark_boxes
 from cunet_deploy.runtime.search import plausible
 
-__all__ = ["Cadence", "Plan", "Track", "Tracker"]
+__all__ = ["SAME_OBJECT", "Cadence", "Plan", "Track", "Tracker"]
 
 FloatArray = NDArray[np.float64]
 
-_SAME_OBJECT = 0.3
+SAME_OBJECT = 0.3
 """A detection that overlaps a followed box by this much is that object."""
 _DUPLICATE = 0.5
 """Two results that overlap by this much are one object."""
@@ -28,6 +28,8 @@ _PATIENCE = 5
 """Frames for which a lost object is still looked for where it was."""
 _MEMORY = 30
 """Frames for which one that was given up gets its number back when it is detected where it was last."""
+_HELD = 0.85
+"""Share of the least score that an object may have which was found in the frame before."""
 _FALLEN = 0.75
 """Share of its usual confidence from which an object is looked for again: it is about to be lost."""
 _USUAL = 0.9
@@ -150,10 +152,10 @@ class Tracker:
         taken: dict[int, FloatArray] = {}
         fresh: list[Track] = []
         for row, box in zip(overlap, detections, strict=True):
-            free = [index for index in range(len(tracks)) if index not in taken and row[index] >= _SAME_OBJECT]
+            free = [index for index in range(len(tracks)) if index not in taken and row[index] >= SAME_OBJECT]
             if free:
                 taken[max(free, key=lambda index: float(row[index]))] = box
-            elif exact or not len(row) or row.max() < _SAME_OBJECT:
+            elif exact or not len(row) or row.max() < SAME_OBJECT:
                 fresh.append(Track(-1, box, given=exact))
         if exact:
             if not len(detections):
@@ -183,7 +185,9 @@ class Tracker:
             identities: (M,) their numbers.
         """
         confidence = scores.mean(axis=1) if len(plan.tracks) else np.zeros(0)
-        good = (confidence >= self._min_score) & plausible(points, plan.boxes)
+        followed = np.array([track.identity >= 0 and not track.missed for track in plan.tracks], np.bool_)
+        least = np.where(followed, _HELD * self._min_score, self._min_score)
+        good = (confidence >= least) & plausible(points, plan.boxes)
         boxes = landmark_boxes(points) if len(plan.tracks) else np.zeros((0, 4))
         # an older number wins over a younger one, a more certain new object over a less certain one
         order = sorted(
@@ -226,7 +230,7 @@ class Tracker:
     def _identity_at(self, box: FloatArray, gone: list[Track]) -> int:
         """The number of what was given up here a moment ago, which is taken off the list, or the next one."""
         overlaps = box_iou(box[None], np.array([track.box for track in gone]).reshape(-1, 4))[0]
-        if len(gone) and overlaps.max() >= _SAME_OBJECT:
+        if len(gone) and overlaps.max() >= SAME_OBJECT:
             return gone.pop(int(overlaps.argmax())).identity
         self._next_identity += 1
         return self._next_identity - 1

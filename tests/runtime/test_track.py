@@ -195,3 +195,15 @@ def test_how_often_to_look_can_be_set_on_the_way() -> None:
     for _ in range(9):
         world.step(tracker)
     assert world.looks == 3
+
+
+def test_what_is_followed_may_be_less_sure_than_what_is_new() -> None:
+    world, tracker = World(HERE), Tracker(0.5, Cadence(every=0))
+
+    def step(score: float) -> int:
+        plan = tracker.plan(world.detect() if tracker.wants_detection() else None)
+        points, scores = world.localize(plan.boxes)
+        return len(tracker.update(plan, points, np.minimum(scores, score))[0])
+
+    assert [step(score) for score in (0.45, 0.45, 0.45, 0.45)] == [0, 0, 0, 0]
+    assert [step(score) for score in (0.6, 0.6, 0.6, 0.45, 0.45, 0.4)] == [0, 0, 1, 1, 1, 0]
