@@ -7,8 +7,8 @@ r"""Measure a released detector, and write the figures where they are quoted.
 
 The first forms write ``models/NAME/numbers.json``: recall, precision and average precision of the float parent and of
 the released ``model.onnx`` on photos that training did not see, and the time that a look at a frame takes, in turns
-with OpenCV's YuNet at two input sizes where its file is given. ``--tables`` writes the table of the card from it, and
-what README.md says.
+with OpenCV's YuNet at two input sizes where its file is given, which takes frames of 640x480. ``--tables`` writes the
+table of the card from it, and what README.md says.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,9 @@ from cunet_deploy.runtime.sessions import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "detector"
-SIZE = (640, 480)
+YUNET_SIZE = (640, 480)
 YUNET_SIDES = (320, 640)
-LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "the tight boxes\naround labelled joints"}
+LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "the tight boxes\naround their labelled joints"}
 """What is found, and what it is held against."""
 
 
@@ -53,7 +54,7 @@ LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "the tight boxes\na
 @click.argument("name", required=False)
 @click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Photos with boxes or landmarks.")
 @click.option("--held-back", multiple=True, metavar="DIR=SHARE", help="The part of a training folder held back.")
-@click.option("--frames", type=click.Path(path_type=Path), help="A clip of 640x480 to time on.")
+@click.option("--frames", type=click.Path(path_type=Path), help="A clip to time on.")
 @click.option("--yunet", type=click.Path(path_type=Path), help="YuNet's ONNX file, timed in turns.")
 @click.option("--objects", type=click.Choice(list(LABELS)), default="faces", show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=40, show_default=True)
@@ -125,9 +126,11 @@ def measure(
 
 def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dict[str, Any]:
     """A look at a frame, from pixels to boxes, of ours and of YuNet, in turns on one thread."""
-    images = [np.ascontiguousarray(picture.image) for picture in open_source(frames)][::4]
-    if (images[0].shape[1], images[0].shape[0]) != SIZE:
-        raise InputError(f"{frames}: frames of {images[0].shape[1]}x{images[0].shape[0]}; expected 640x480")
+    # of a long clip not more than these
+    images = [np.ascontiguousarray(picture.image) for picture in islice(open_source(frames), 0, 32, 4)]
+    height, width = images[0].shape[:2]
+    if yunet is not None and (width, height) != YUNET_SIZE:
+        raise InputError(f"{frames}: frames of {width}x{height}; YuNet is timed on {YUNET_SIZE[0]}x{YUNET_SIZE[1]}")
     session = open_session(folder / "model.onnx", threads=1)
     finder = Finder(session)
     looks: dict[str, Callable[[NDArray[np.uint8]], Any]] = {folder.name: finder.find}
@@ -137,7 +140,7 @@ def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dic
     for turn in range(rounds + 1):
         for name, look in looks.items():
             taken = []
-            for image in images[:8]:
+            for image in images:
                 start = time.perf_counter()
                 look(image)
                 taken.append((time.perf_counter() - start) * 1000)
@@ -145,7 +148,7 @@ def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dic
                 times[name].append(taken)
     session.close()
     ours = np.array(times[folder.name])
-    table: dict[str, Any] = {"threads": 1, "frame": list(SIZE), "rounds": rounds}
+    table: dict[str, Any] = {"threads": 1, "frame": [width, height], "rounds": rounds}
     for name, rows in times.items():
         values = np.array(rows)
         pair = np.stack([ours, values], axis=1)
@@ -172,9 +175,10 @@ def table_of(numbers: dict[str, Any]) -> str:
     text = f"| | photos | {_objects(numbers)} | recall | precision | AP at 0.5 |\n" + "|---" * 6 + "|\n"
     for name, row in rows.items():
         cells = [name, str(row["photos"]), str(row["boxes"])]
-        cells += [_percent(row[f"{key}_percent"]) for key in ("recall", "precision", "ap")]
+        cells += [_percent(row.get(f"{key}_percent")) for key in ("recall", "precision", "ap")]
         text += f"| {' | '.join(cells)} |\n"
-    text += "\n| detector | a look at 640x480, p50 | p95 | ours / it |\n" + "|---" * 4 + "|\n"
+    width, height = latency["frame"]
+    text += f"\n| detector | a look at {width}x{height}, p50 | p95 | ours / it |\n" + "|---" * 4 + "|\n"
     for name, row in latency.items():
         if isinstance(row, dict):
             ratio = row["ratio_of_ours_to_it"]
@@ -192,14 +196,17 @@ def table_of(numbers: dict[str, Any]) -> str:
     return f"{text}\n{' '.join(notes)}\n"
 
 
-def _percent(estimate: dict[str, float]) -> str:
+def _percent(estimate: dict[str, float] | None) -> str:
+    """A number with its interval; one of nothing, such as the precision where nothing was found, is not there."""
+    if estimate is None:
+        return "-"
     return f"{estimate['value']:.1f} % ({estimate['ci95_low']:.1f} to {estimate['ci95_high']:.1f})"
 
 
 def sentence_of(numbers: dict[str, Any]) -> str:
     """What README.md says of a detector."""
     name, released, objects = numbers["model"], numbers["accuracy"]["released"], _objects(numbers)
-    size, found, right = numbers["file"]["bytes"], released["recall_percent"], released["precision_percent"]
+    size, found, right = numbers["file"]["bytes"], released.get("recall_percent"), released.get("precision_percent")
     return (
         f"[`{name}`](models/{name}/README.md) ({size / 1e6:.2f} MB) finds the {objects}: {_percent(found)} of "
         f"{released['boxes']} {objects} in\nphotos it was not trained on, and {_percent(right)} of what it finds is "

@@ -9,21 +9,19 @@ from typing import Any
 from reports import replace_between
 
 from cunet_deploy.errors import InputError
+from cunet_deploy.metrics import closeness
 from cunet_deploy.skeletons import get_skeleton
 
 __all__ = ["MARK", "table_of", "update_tables"]
 
 MARK = "released models"
 WEIGHTS = {"1": "binary", "ternary": "ternary"}
-FINDS = {"face": "points of a face", "body": "joints of a body"}
+FINDS = {"face": "face points", "body": "body joints"}
 
 HEADER = """\
-| model | finds | weights | file | float | quantized | cost | float, time | quantized | / float | / 8 bit |
+| model | finds | weights | file | accuracy float | accuracy quantized | cost | float | quantized \
+| quantized / float | / 8 bit |
 |---|---|---|---|---|---|---|---|---|---|---|
-"""
-PARTS_HEADER = """\
-| part | people | PCK@0.2 | with the flip test | quantizing costs |
-|---|---|---|---|---|
 """
 
 
@@ -45,8 +43,7 @@ def _row(numbers: dict[str, Any]) -> str:
         f"{len(get_skeleton(numbers['landmarks']))} {FINDS['face' if _of_face(numbers) else 'body']}",
         WEIGHTS.get(numbers["weights"], f"{numbers['weights']} bit"),
         f"{numbers['file']['bytes'] / 1e6:.2f} MB",
-        _accuracy(accuracy, "float"),
-        _accuracy(accuracy, "released"),
+        *(f"{_title(numbers)} {_percent(accuracy[kind][_key(numbers)])}" for kind in ("float", "released")),
         _cost(accuracy["metric"], accuracy["released_minus_float"]),
         f"{latency['float']['network_p50_ms']:.2f} ms",
         f"{latency['released']['network_p50_ms']:.2f} ms",
@@ -60,9 +57,13 @@ def _of_face(numbers: dict[str, Any]) -> bool:
     return bool(numbers["accuracy"]["metric"].startswith("nme"))
 
 
-def _accuracy(accuracy: dict[str, Any], kind: str) -> str:
-    name = "NME" if accuracy["metric"].startswith("nme") else "PCK"
-    return f"{name} {_percent(accuracy[kind][accuracy['metric'] + '_percent'])}"
+def _title(numbers: dict[str, Any]) -> str:
+    close = closeness(get_skeleton(numbers["landmarks"]))
+    return "NME" if close is None else close.title
+
+
+def _key(numbers: dict[str, Any]) -> str:
+    return f"{numbers['accuracy']['metric']}_percent"
 
 
 def _percent(estimate: dict[str, float]) -> str:
@@ -89,8 +90,8 @@ def _measured(numbers: dict[str, Any]) -> str:
             "the cost is relative to float."
         )
     return (
-        f"Bodies: PCK@0.2 by {normalizer}, the share of joints that are right, on {accuracy['objects']} people of the "
-        f"{accuracy['dataset']}, {crops}, without the flip test; the cost is in points."
+        f"Bodies: {_title(numbers)} by {normalizer}, the share of joints that are right, on {accuracy['objects']} "
+        f"people of the {accuracy['dataset']}, {crops}, without the flip test; the cost is in points."
     )
 
 
@@ -106,9 +107,8 @@ def _timed(numbers: dict[str, Any]) -> str:
 
 def _parts_of(numbers: dict[str, Any]) -> str:
     """Of a body model: all people and parts of them, with and without the flip test."""
-    accuracy = numbers["accuracy"]
-    key = f"{accuracy['metric']}_percent"
-    text = PARTS_HEADER
+    accuracy, key = numbers["accuracy"], _key(numbers)
+    text = f"| part | people | {_title(numbers)} | with the flip test | lost against float |\n" + "|---" * 5 + "|\n"
     for name, part in {"all": accuracy, **accuracy.get("parts", {})}.items():
         cells = [
             name.rpartition(":")[2],

@@ -17,7 +17,6 @@ import torch
 from click.testing import CliRunner, Result
 from drawn import tiny_config, write_faces
 
-from cunet_deploy import zoo
 from cunet_deploy.bench import peak
 from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
 from cunet_deploy.cli import cli
@@ -367,42 +366,3 @@ def test_golden_inputs_that_hold_objects_are_not_unpickled(bundle: Path, tmp_pat
     np.savez(bundle / "golden.npz", images=np.array([Payload()], object), heatmaps=np.zeros(1), points=np.zeros(1))
     assert run("verify", bundle).exit_code == 3
     assert not (tmp_path / "executed").exists()
-
-
-def test_models_lists_what_is_released(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(made / "int8", tmp_path / "models" / "tiny")
-    measured = {"nme_outer_eye_percent": {"value": 3}}
-    numbers = {"accuracy": {"normalizer": "outer_eye", "dataset": "drawn", "released": measured}}
-    (tmp_path / "models" / "tiny" / "numbers.json").write_text(json.dumps(numbers))
-    monkeypatch.setattr(zoo, "_ROOTS", (tmp_path / "models",))
-    result = run("models", "--json", tmp_path / "r.json")
-    assert result.exit_code == 0, result.output
-    (row,) = json.loads((tmp_path / "r.json").read_text())["models"]
-    assert (row["name"], row["landmarks"], row["input_pixels"], row["weight_bits"]) == ("tiny", 68, 32, 8)
-    assert row["licence"] == "drawn by the tests"
-    assert "NME 3.00 % (drawn)" in " ".join(result.stdout.split())
-
-
-def test_models_measures_here_and_shows_what_bodies_reach(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("one", "two"):
-        shutil.copytree(made / "int8", tmp_path / "models" / name)
-    released = {"pck_20_percent": {"value": 56.25}}
-    numbers = {"accuracy": {"metric": "pck_20", "normalizer": "torso", "dataset": "drawn", "released": released}}
-    (tmp_path / "models" / "two" / "numbers.json").write_text(json.dumps(numbers))
-    monkeypatch.setattr(zoo, "_ROOTS", (tmp_path / "models",))
-    result = run("models", "--measure", "--json", tmp_path / "r.json")
-    assert result.exit_code == 0, result.output
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert all(row["network_p50_ms"] > 0 for row in report["models"])
-    assert report["machine"]["cpus"] >= 1
-    assert report["models"][1]["pck_threshold"] == 0.2
-    text = " ".join(result.stdout.split())
-    assert "ms here" in text
-    assert "PCK@0.2 56.2 % (drawn)" in text
-
-
-def test_models_says_so_when_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo, "_ROOTS", (tmp_path,))
-    assert "no released models" in run("models").stdout

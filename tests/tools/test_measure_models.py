@@ -102,7 +102,7 @@ def test_readme_and_cards_are_brought_up_to_date_and_then_stay(
         text = document.read_text()
         assert text.startswith("# Title\n")
         assert text.endswith("<!-- released models: end -->\n\nmore\n")
-        assert "| `tiny` | 68 points of a face | 8 bit |" in text
+        assert "| `tiny` | 68 face points | 8 bit |" in text
         assert "old" not in text
     assert run("--check") == 0
     assert run("--readme") == 0
@@ -139,7 +139,7 @@ def test_a_body_model_has_parts_and_the_flip_test(script: ModuleType, tmp_path: 
         assert lost == pytest.approx(values[0] - values[1], abs=1e-3)
     assert len(accuracy["landmarks_percent"]) == 14
     card = (folder / "README.md").read_text()
-    assert "| `tiny-pose` | 14 joints of a body | 8 bit |" in card
+    assert "| `tiny-pose` | 14 body joints | 8 bit |" in card
     assert "| all | 9 |" in card
     assert "| clean | 3 |" in card
     assert "| all | 9 |" not in (tmp_path / "README.md").read_text()
