@@ -18,6 +18,7 @@ from cunet_deploy.geometry import box_iou, share_inside
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
+from cunet_deploy.metrics import closeness
 from cunet_deploy.runtime.cuts import CutDetector
 from cunet_deploy.runtime.finder import Finder
 from cunet_deploy.runtime.locate import check_boxes, locate
@@ -38,6 +39,9 @@ _BEHIND = 4
 """How many times as rarely new objects are looked for while a camera drops frames."""
 
 
+_HELD = 0.85
+"""Share of the least score that is enough for a body which was found in the frame before: it turns and hides its own
+joints, and networks are less sure of these from frame to frame than of a face."""
 _PART = 0.7
 """A box of which this share lies in that of something followed shows a part of it."""
 
@@ -211,7 +215,8 @@ class Localizer:
 
     def _follow(self, pictures: Iterator[Picture], smooth: bool | Smoothing | None) -> Generator[Frame, None, None]:
         detector, cuts = self._detector, CutDetector()
-        tracker = Tracker(self.manifest.min_score, Cadence(detector.every, detector.retry, detector.exact))
+        held = 1.0 if closeness(self.manifest.skeleton) is None else _HELD
+        tracker = Tracker(self.manifest.min_score, Cadence(detector.every, detector.retry, detector.exact), held)
         smoother = None if smooth is False else Smoother(smooth if isinstance(smooth, Smoothing) else None)
         last = -1
         for picture in pictures:

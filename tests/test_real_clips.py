@@ -43,7 +43,7 @@ def test_the_face_is_followed_through_a_real_clip(media_dir: Path, name: str, ki
 def test_little_is_found_where_there_are_no_people(media_dir: Path) -> None:
     # an animal with something of a face is in the clip, so not nothing
     detector = f"yunet:{media_dir / 'yunet_2026may.onnx'}"
-    for kind, most in (("full", 0.6), (detector, 0.6)):
+    for kind, most in (("full", 0.6), (detector, 0.7)):
         with Localizer(threads=1, detector=kind) as localizer:
             counts = [len(frame.landmarks) for frame in localizer.stream(open_source(media_dir / "no_people.mp4"))]
         assert np.mean(np.array(counts) > 0) <= most

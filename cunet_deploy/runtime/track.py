@@ -28,8 +28,6 @@ _PATIENCE = 5
 """Frames for which a lost object is still looked for where it was."""
 _MEMORY = 30
 """Frames for which one that was given up gets its number back when it is detected where it was last."""
-_HELD = 0.85
-"""Share of the least score that an object may have which was found in the frame before."""
 _FALLEN = 0.75
 """Share of its usual confidence from which an object is looked for again: it is about to be lost."""
 _USUAL = 0.9
@@ -95,14 +93,15 @@ class Tracker:
         ...     points = points[kept]  # those to believe, with their numbers
     """
 
-    def __init__(self, min_score: float, cadence: Cadence | None = None) -> None:
+    def __init__(self, min_score: float, cadence: Cadence | None = None, held: float = 1.0) -> None:
         """Start without objects.
 
         Args:
             min_score: mean landmark score from which an object counts as found.
             cadence: how often to look for new ones; ``None``: the defaults.
+            held: share of ``min_score`` that is enough for one that was found in the frame before.
         """
-        self._min_score = min_score
+        self._min_score, self._held = min_score, held
         self._cadence = cadence or Cadence()
         self._gone: tuple[Track, ...] = ()
         self._tracks: tuple[Track, ...] = ()
@@ -186,7 +185,7 @@ class Tracker:
         """
         confidence = scores.mean(axis=1) if len(plan.tracks) else np.zeros(0)
         followed = np.array([track.identity >= 0 and not track.missed for track in plan.tracks], np.bool_)
-        least = np.where(followed, _HELD * self._min_score, self._min_score)
+        least = np.where(followed, self._held * self._min_score, self._min_score)
         good = (confidence >= least) & plausible(points, plan.boxes)
         boxes = landmark_boxes(points) if len(plan.tracks) else np.zeros((0, 4))
         # an older number wins over a younger one, a more certain new object over a less certain one
