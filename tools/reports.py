@@ -25,6 +25,8 @@ def signed(report: dict[str, Any], *packages: str) -> dict[str, Any]:
 def _shown(argument: str) -> str:
     """An argument as others can use it: a path outside the repository keeps the end that names its data."""
     path = Path(argument).resolve()
+    if argument.startswith("/") and Path(argument).is_relative_to(_ROOT):
+        return str(Path(argument).relative_to(_ROOT))
     outside = "/" in argument and not path.is_relative_to(_ROOT)
     # a part of a data set is named after its folder, which names the data
     return "/".join(path.parts[-1 if "#" in path.name else -2 :]) if outside else argument
