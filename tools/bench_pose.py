@@ -1,6 +1,6 @@
 r"""Compare our body models with MediaPipe's, on the same crop, threads and clock, and on the same people.
 
-    python tools/bench_pose.py pose14-s pose14-m --mediapipe mediapipe-0.10.14-....whl \
+    python tools/bench_pose.py pose14-s --mediapipe mediapipe-0.10.14-....whl \
         --data lspet#test --data lspet#test:clean --json docs/speed/pose.json
 
 All take turns in one process, as in bench_peers.py. MediaPipe Pose (full) learned people who stand upright in its crop,
