@@ -105,8 +105,9 @@ class Scatterer:
         shares = [_share_left(box, what) for box, what in zip(known, left, strict=True)]
         found = [box for box, share in zip(known, shares, strict=True) if share > _SEEN]
         unknown += [box for box, share in zip(known, shares, strict=True) if _UNSEEN < share <= _SEEN]
-        unknown = [np.clip(box, 0, self.size - 1) for box in unknown if _share_left(box, None, self.size) > 0]
-        return image, np.array(found).reshape(-1, 4), np.array(unknown).reshape(-1, 4)
+        visible = np.clip(np.array(unknown).reshape(-1, 4), 0, self.size - 1)
+        inside = (visible[:, 2:] > visible[:, :2]).all(axis=1)
+        return image, np.array(found).reshape(-1, 4), visible[inside]
 
     def _ground(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A background that fills the image: the largest of a few pieces, stretched."""
@@ -186,19 +187,14 @@ def _paste(
     return cover
 
 
-def _share_left(box: NDArray[np.float64], left: NDArray[np.float32] | None, size: int = 0) -> float:
-    """Which share of a box is in the image and not covered; of (H, W) ``left``, or of an image of a size."""
-    limit = size if left is None else len(left)
-    x0, y0, x1, y1 = box
-    area = max((x1 - x0) * (y1 - y0), 1e-9)
-    low, high = np.maximum(box[:2], 0), np.minimum(box[2:], limit - 1)
+def _share_left(box: NDArray[np.float64], left: NDArray[np.float32]) -> float:
+    """Which share of a box is in the image and not covered, by (H, W) what is left of it."""
+    low, high = np.maximum(box[:2], 0), np.minimum(box[2:], len(left) - 1)
     if (high <= low).any():
         return 0.0
-    if left is None:
-        return float((high - low).prod() / area)
-    (a, b), (c, d) = low.astype(int), np.ceil(high).astype(int) + 1
-    shown = left[b:d, a:c]
-    return float(shown.mean() * (high - low).prod() / area)
+    (x0, y0), (x1, y1) = low.astype(int), np.ceil(high).astype(int) + 1
+    area = max(float((box[2:] - box[:2]).prod()), 1e-9)
+    return float(left[y0:y1, x0:x1].mean() * (high - low).prod() / area)
 
 
 def beside(pixels: NDArray[np.uint8], photo: BoxedPhoto) -> tuple[NDArray[np.uint8], BoxedPhoto]:
