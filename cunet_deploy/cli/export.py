@@ -28,7 +28,7 @@ __all__ = ["command"]
 @click.option(
     "--reduce-range",
     is_flag=True,
-    help="Weights of 7 bits in every layer, for x86 processors without VNNI: they cut off sums of 8-bit products.",
+    help="Weights of 7 bits in every layer: faster on x86 processors without VNNI, which need wider sums for 8 bits.",
 )
 @click.option(
     "--unets",

@@ -14,14 +14,12 @@ from rich.table import Table
 
 from cunet_deploy.cli._options import backend_options, json_option, overwrite_option, resolve_backend, threads_option
 from cunet_deploy.cli._report import json_report, results
-from cunet_deploy.cpu import cpu_features, read_cpuinfo
 from cunet_deploy.errors import ArtifactError, InputError, VerificationError
 from cunet_deploy.evaluation import open_model
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.parity import Parity, locate_in_crops, measure
 from cunet_deploy.runtime.golden import Golden, read_golden
 from cunet_deploy.runtime.sessions import Session, model_file, open_session
-from cunet_deploy.runtime.sessions.saturation import saturation_warning
 
 __all__ = ["command"]
 
@@ -72,7 +70,7 @@ def command(
     if not bundle.is_dir():
         raise InputError(f"{bundle}: is not a folder; verify needs a bundle, made by cunet-deploy export CKPT -o DIR")
     golden = read_golden(bundle / "golden.npz")
-    manifest = _check_sum(bundle)
+    _check_sum(bundle)
     with json_report(json_path, overwrite=overwrite) as write:
         model = bundle if engine is None else engine
         backend = resolve_backend(model, backend, threads)
@@ -95,10 +93,9 @@ def command(
     _print_stages(stages, failed)
     if failed:
         lowered = model_file(model, backend).name != "model.onnx"
-        cut_off = bool(saturation_warning(bundle, manifest, cpu_features(read_cpuinfo())))
         raise VerificationError(
             f"{model}: differs by more than {max_mean_px:g} px in: {', '.join(failed)}; "
-            + _advice(failed, outputs["runtime"].backend, lowered=lowered, cut_off=cut_off)
+            + _advice(failed, outputs["runtime"].backend, lowered=lowered)
         )
 
 
@@ -153,17 +150,12 @@ def _stages(golden: Golden, outputs: dict[str, _Outputs]) -> dict[str, Parity]:
     }
 
 
-def _advice(failed: list[str], backend: str, *, lowered: bool, cut_off: bool) -> str:
+def _advice(failed: list[str], backend: str, *, lowered: bool) -> str:
     if "checkpoint / export" not in failed and lowered:
         return "if that is little more than the mean_px that manifest.json tells of TensorRT, allow it: --max-mean-px"
     if "checkpoint / export" not in failed and backend.startswith("openvino"):
         return (
             "OpenVINO rounds some ties to the other side, which moves landmarks a little; allow it: --max-mean-px 0.1"
-        )
-    if "checkpoint / export" not in failed and cut_off:
-        return (
-            "this processor has no VNNI, and sums of 8-bit products are cut off; export with --reduce-range, or use "
-            "--backend openvino"
         )
     if failed == ["runtime / export"]:
         return "the runtime on this machine computes something else; report it with the output of this command"

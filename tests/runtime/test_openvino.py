@@ -223,9 +223,7 @@ def test_the_released_model_passes_verify_and_names_what_ran_it(tmp_path: Path) 
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "r.json").read_text())["backend"].startswith("openvino")
-    assert verify._advice(["runtime / export"], "openvino 1", lowered=False, cut_off=False).startswith(
-        "OpenVINO rounds"
-    )
+    assert verify._advice(["runtime / export"], "openvino 1", lowered=False).startswith("OpenVINO rounds")
 
 
 @needs_openvino

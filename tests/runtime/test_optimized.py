@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import ArtifactError
 from cunet_deploy.export.writer import write_model as write_network
-from cunet_deploy.runtime.sessions import open_session, optimized, ort, saturation
+from cunet_deploy.runtime.sessions import open_session, optimized, ort
 from cunet_deploy.runtime.sessions.cache import cache_folder
 from cunet_deploy.runtime.sessions.optimized import KeptGraph, find_graph
 from cunet_deploy.zoo import find_model, released_models
@@ -121,9 +121,9 @@ def test_no_memory_is_kept_for_each_size_of_a_batch(model: Path, monkeypatch: py
     planned: list[bool] = []
     real = ort._open
 
-    def record(path: Path, options: Any, keys: list[str]) -> Any:
+    def record(path: Path, options: Any, *others: Any) -> Any:
         planned.append(options.enable_mem_pattern)
-        return real(path, options, keys)
+        return real(path, options, *others)
 
     monkeypatch.setattr(ort, "_open", record)
     results(model)
@@ -319,18 +319,6 @@ def test_what_is_refused_at_first_is_refused_from_the_cache(
         with pytest.raises(ArtifactError, match=message):
             open_session(path)
     assert opened == [path, *kept(cache)]
-
-
-def test_a_processor_that_cuts_off_sums_is_named_from_the_cache_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = write_model(tmp_path / "dots.onnx", manifest(weight_bits=8, activation_bits=8))
-    monkeypatch.setattr(saturation, "may_saturate", lambda *_: True)
-    for _ in range(2):
-        monkeypatch.setattr(saturation, "_warned", [])
-        caplog.clear()
-        open_session(path).close()
-        assert f"{path}: this processor has no VNNI" in caplog.text
 
 
 def test_network_processor_and_settings_have_graphs_of_their_own(

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cunet_deploy.cpu import cpu_features, may_saturate, read_cpuinfo
 from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 from cunet_deploy.runtime.sessions.base import Decoding
@@ -23,7 +24,6 @@ from cunet_deploy.runtime.sessions.providers import (
     check_running,
     first_line,
 )
-from cunet_deploy.runtime.sessions.saturation import warn_of_saturation
 
 __all__ = ["OrtSession"]
 
@@ -58,8 +58,6 @@ class OrtSession(Decoding):
         check_graph(path, self._manifest, [_port(node) for node in inputs], [_port(node) for node in outputs])
         self._decodes = len(outputs) > 1
         check_running(self._session, provider, path)
-        if provider.key == _CPU:
-            warn_of_saturation(path, self._manifest)
 
     @property
     def manifest(self) -> Manifest:
@@ -147,10 +145,12 @@ def _load(path: Path, threads: int | None, provider: Provider) -> Any:
             ort.set_default_logger_severity(_WARNINGS)
 
 
-def _open(path: Path, options: Any, keys: list[str]) -> Any:
+def _open(path: Path, options: Any, keys: list[str], model: bytes | None = None) -> Any:
+    """A file, or what stands for it."""
+    source = str(path) if model is None else model
     # Without enable_fallback=0 it prints to stdout and goes on with the CPU.
     return ort.InferenceSession(
-        str(path), options, providers=keys, enable_fallback=0, disabled_optimizers=_DISABLED_OPTIMIZERS
+        source, options, providers=keys, enable_fallback=0, disabled_optimizers=_DISABLED_OPTIMIZERS
     )
 
 
@@ -159,15 +159,19 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
 
     ``options`` are changed. Errors are those of ONNX Runtime about ``path``, and no others.
     """
-    settings = {
+    unsigned = _unsigned(path)
+    settings: dict[str, Any] = {
         "version": ort.__version__,
         "build": ort.get_build_info(),
         "level": "all",
         "disabled": _DISABLED_OPTIMIZERS,
     }
+    if unsigned is not None:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        settings["unsigned"] = True
     graph = find_graph(path, settings)
     if graph is None:
-        return _open(path, options, [_CPU])
+        return _open(path, options, [_CPU], unsigned)
     level = options.graph_optimization_level
     kept = graph.find()
     if kept is not None:
@@ -180,10 +184,20 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
     try:
         with graph.making() as temporary:
             options.optimized_model_filepath = str(temporary)
-            return _open(path, options, [_CPU])
+            return _open(path, options, [_CPU], unsigned)
     except (OSError, *ORT_ERRORS):  # the cache cannot be written to, or the network does not load: said below
         options.optimized_model_filepath = ""
-        return _open(path, options, [_CPU])
+        return _open(path, options, [_CPU], unsigned)
+
+
+def _unsigned(path: Path) -> bytes | None:
+    """What to load in place of a file so that no sum is cut off; ``None``: the file itself."""
+    features = cpu_features(read_cpuinfo())
+    if not may_saturate(features):
+        return None
+    from cunet_deploy.runtime.sessions.unsigned import unsigned_graph  # what it imports takes a while
+
+    return unsigned_graph(path, features)
 
 
 def _port(node: Any) -> Port:
