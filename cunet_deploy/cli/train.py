@@ -29,6 +29,12 @@ __all__ = ["command"]
     "CONFIG has fewer.",
 )
 @click.option(
+    "--init",
+    "start",
+    type=click.Path(path_type=Path),
+    help="Float checkpoint whose weights training begins with; CONFIG may have other landmarks, or more U-Nets.",
+)
+@click.option(
     "--bits", type=click.Path(path_type=Path), metavar="FILE.toml", help="Weight bits by layer, in place of [quant]'s."
 )
 @click.option(
@@ -44,6 +50,7 @@ def command(
     run: Path,
     resume: bool,
     parent: Path | None,
+    start: Path | None,
     bits: Path | None,
     teacher: Path | None,
     skip_bad: bool,
@@ -60,6 +67,7 @@ def command(
     Example:
       cunet-deploy train models/face68-s/config.toml --data data/300w -o runs/s
       cunet-deploy train four_bit.toml --from runs/s/float.pt --data data/300w -o runs/s4
+      cunet-deploy train mice.toml --init models/face68-s/float.pt --data data -o runs/mice
       torchrun --nproc-per-node 2 -m cunet_deploy train config.toml --data data/300w -o runs/s
     """
     from cunet_deploy._optional import require
@@ -79,13 +87,16 @@ def command(
     with joined() as processes:
         if processes.first:
             folder.check(resume=resume)
-        origin = None if parent is None else load_checkpoint(parent)
-        learnt_from = None if teacher is None else load_checkpoint(teacher)
+        origin, learnt_from, begun = (
+            None if path is None else load_checkpoint(path) for path in (parent, teacher, start)
+        )
         bad: list[str] = []
         task = load_task(settings, data, bad if skip_bad else None)
         display = _Display(settings, quantized_only=origin is not None)
         update = display.update if processes.first else _quiet
-        trainer = Trainer(settings, task, folder, update, parent=origin, teacher=learnt_from, processes=processes)
+        trainer = Trainer(
+            settings, task, folder, update, parent=origin, teacher=learnt_from, start=begun, processes=processes
+        )
         if not processes.first:
             trainer.run(resume=resume)
             return

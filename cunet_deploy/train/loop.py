@@ -44,6 +44,7 @@ from cunet_deploy.train.pictures import save_curves
 from cunet_deploy.train.processes import Processes
 from cunet_deploy.train.saved import eight_bit
 from cunet_deploy.train.schedule import cosine, one_cycle
+from cunet_deploy.train.start import starting_weights
 from cunet_deploy.train.task import Task
 from cunet_deploy.train.teacher import Teacher, fitting_parent
 
@@ -70,10 +71,11 @@ class Trainer:
             where the configuration has fewer.
         teacher: float checkpoint whose heatmaps the float phase learns from, by the weight ``[train] distill``; with a
             parent, the quantized phase, by the weight ``[quant] distill``, which else learns from the parent.
+        start: float checkpoint whose weights the float phase begins with; see `cunet_deploy.train.start`.
         processes: those that train together.
 
     Raises:
-        InputError: the parent or the teacher does not fit the configuration.
+        InputError: the parent, the teacher or the start does not fit the configuration.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Trainer:
         *,
         parent: Checkpoint | None = None,
         teacher: Checkpoint | None = None,
+        start: Checkpoint | None = None,
         processes: Processes = ALONE,
     ) -> None:
         processes.check(config.train.batch_size)
@@ -95,6 +98,8 @@ class Trainer:
         self.progress = progress
         self.maps = len(config.landmarks)
         if parent is not None:
+            if start is not None:
+                raise InputError("--from leaves the float phase out, which --init begins; give one of them")
             if teacher is not None and not config.quant.distill > 0:
                 raise InputError(
                     "with --from a teacher needs a [quant] distill above 0; set it, or leave --teacher out"
@@ -105,7 +110,8 @@ class Trainer:
         self.teacher = None if teacher is None else Teacher(teacher, config)
         # The quantized phase learns from what it starts from, or from the teacher where that is another's.
         self._parent_teacher = None if parent is None else self.teacher
-        self.origin = _origin(task, [item.checksum for item in (parent, teacher) if item is not None])
+        self._start = None if start is None else starting_weights(start, config)
+        self.origin = _origin(task, [item.checksum for item in (parent, teacher, start) if item is not None])
 
     def run(self, *, resume: bool = False) -> Path:
         """Train to the end and return the path of the last checkpoint.
@@ -148,6 +154,8 @@ class Trainer:
         train = self.config.train
         model = build_network(self.config.model, self.maps)
         initialize(model, torch.Generator().manual_seed(train.seed))
+        if self._start is not None:
+            model.load_state_dict(self._start, strict=False)
         set_efficient(model, train.memory_efficient)
         network = _channels_last(model)
         self.processes.prepare(network)
@@ -314,7 +322,8 @@ class Trainer:
             )
         if origin.get("other") != mine.get("other"):
             raise InputError(
-                f"{self.folder.path}: was started with another --from or --teacher; resume with the same checkpoint"
+                f"{self.folder.path}: was started with another --from, --init or --teacher; resume with the same "
+                "checkpoint"
             )
         if origin["threads"] != mine["threads"]:
             raise InputError(
