@@ -282,7 +282,7 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         skeleton=config.landmarks,
         crop=CropRule(config.crop.size, config.crop.padding),
         stride=config.model.stride,
-        decoder=Decoder(config.heatmap.radius),
+        decoder=Decoder(config.heatmap.radius, config.heatmap.blur),
         weight_bits=32 if is_float else _weight_bits(checkpoint),
         activation_bits=32 if is_float else config.quant.activation_bits,
         min_score=checkpoint.min_score,

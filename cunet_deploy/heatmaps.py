@@ -7,6 +7,7 @@ Coordinates are pixels of the map, x then y, with (0, 0) at the centre of the to
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,13 +26,23 @@ class Decoder:
 
     Attributes:
         radius: half-width, in cells, of the window around the highest cell that decides the sub-cell position.
+        blur: standard deviation, in cells, of a Gaussian that maps are blurred with before; scores are of the maps
+            as they are. Of a landmark that may be in several places it finds where most of the map
+            lies, and not the highest cell; 0 leaves it out.
     """
 
     radius: int = 1
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.radius <= 8:
             raise InputError(f"decoder: radius from 1 to 8 expected, got {self.radius}")
+        if not 0 <= self.blur <= 8:
+            raise InputError(f"decoder: blur from 0 to 8 cells expected, got {self.blur}")
+
+    def kernel(self, size: int) -> Float32Array:
+        """(size, size) symmetric matrix that blurs the columns of a map; beyond its edges there is nothing."""
+        return _kernel(size, self.blur)
 
 
 def input_to_map(points: ArrayLike, stride: int) -> NDArray[np.float64]:
@@ -76,7 +87,7 @@ def decode(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32Array, 
 
     Args:
         maps: (..., H, W) heatmaps, H and W at least as large as the window.
-        decoder: the size of the window.
+        decoder: the size of the window, and whether maps are blurred.
 
     Returns:
         points: (..., 2) float32 map coordinates. A map without a positive cell gives its centre.
@@ -92,8 +103,13 @@ def decode(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32Array, 
     flat = np.ascontiguousarray(maps, np.float32).reshape(-1, height * width)
     first = np.arange(len(flat)) * (height * width)  # where each map begins in one long row
     highest = flat.argmax(axis=1)
-    peak = np.stack(np.divmod(highest, width)[::-1])  # (2, N) columns and rows
     scores = flat.ravel()[first + highest]
+    if decoder.blur:
+        square = np.maximum(flat, 0).reshape(-1, height, width)
+        blurred = decoder.kernel(height) @ (square @ decoder.kernel(width))
+        flat = np.asarray(blurred, np.float32).reshape(-1, height * width)
+        highest = flat.argmax(axis=1)
+    peak = np.stack(np.divmod(highest, width)[::-1])  # (2, N) columns and rows
 
     # The window stays inside the map; at the border the highest cell is not in its middle.
     corner = np.minimum(np.maximum(peak, radius), _last_middles(height, width, radius)) - radius
@@ -110,6 +126,14 @@ def decode(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32Array, 
     if len(scores) and scores.min() <= 0:
         points[scores <= 0] = ((width - 1) / 2, (height - 1) / 2)
     return points.reshape(*lead, 2), np.minimum(np.maximum(scores, 0), 1).reshape(lead)
+
+
+@functools.lru_cache(maxsize=8)
+def _kernel(size: int, blur: float) -> Float32Array:
+    distances = np.arange(size)[:, None] - np.arange(size)
+    reach = np.arange(-8 * math.ceil(blur), 8 * math.ceil(blur) + 1)  # all that a Gaussian in float32 has
+    weights = np.exp(-(distances**2) / (2 * blur**2)) / np.exp(-(reach**2) / (2 * blur**2)).sum()
+    return np.asarray(weights, np.float32)
 
 
 @functools.lru_cache(maxsize=8)

@@ -108,7 +108,8 @@ class Manifest:
             del table["reduced_range"]  # as in files that are older than this key
         table["skeleton"] = self.skeleton.to_dict()
         table["crop"] = {"size": self.crop.size, "padding": self.crop.padding}
-        table["decoder"] = {"radius": self.decoder.radius}
+        blur = {"blur": self.decoder.blur} if self.decoder.blur else {}  # models from before it keep their bytes
+        table["decoder"] = {"radius": self.decoder.radius, **blur}
         table["trained_on"] = list(self.trained_on)
         table["input"] = {
             "name": "image",
@@ -148,7 +149,7 @@ class Manifest:
                 skeleton=Skeleton.from_dict(table["skeleton"]),
                 crop=CropRule(int(table["crop"]["size"]), float(table["crop"]["padding"])),
                 stride=int(table["stride"]),
-                decoder=Decoder(int(table["decoder"]["radius"])),
+                decoder=Decoder(int(table["decoder"]["radius"]), float(table["decoder"].get("blur", 0.0))),
                 weight_bits=int(table["weight_bits"]),
                 activation_bits=int(table["activation_bits"]),
                 min_score=float(table["min_score"]),

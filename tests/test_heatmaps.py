@@ -148,3 +148,51 @@ def test_a_peak_without_width_is_refused(sigma: float) -> None:
 def test_a_window_out_of_range_is_refused(radius: int) -> None:
     with pytest.raises(InputError, match="radius from 1 to 8"):
         Decoder(radius)
+
+
+BLURRED = Decoder(1, blur=1.0)
+within = st.floats(4, SIZE - 5)
+
+
+@given(within, within, st.floats(1, 2), st.floats(0.5, 1.5))
+def test_a_blur_moves_no_gaussian_inside_the_map_and_changes_no_score(
+    x: float, y: float, sigma: float, blur: float
+) -> None:
+    maps = encode([x, y], SIZE, sigma)
+    points, scores = decode(maps, Decoder(1, blur))
+    assert np.linalg.norm(points - (x, y)) < 0.05
+    assert scores == maps.max()
+
+
+def test_a_blur_finds_where_most_of_a_map_lies() -> None:
+    maps = np.maximum(0.6 * encode([20, 20], SIZE, 2.5), 0.65 * encode([8, 8], SIZE, 0.5))
+    assert decode(maps, Decoder())[0].tolist() == pytest.approx([8, 8], abs=0.01)
+    points, score = decode(maps, BLURRED)
+    assert points.tolist() == pytest.approx([20, 20], abs=0.01)
+    assert score == pytest.approx(0.65)
+
+
+def test_a_blur_is_the_convolution_with_a_gaussian_beyond_whose_map_there_is_nothing() -> None:
+    maps = np.zeros((9, 9), np.float32)
+    maps[0, 4] = 1
+    kernel = BLURRED.kernel(9)
+    blurred = kernel @ maps @ kernel
+    profile = np.exp(-(np.arange(-40, 41) ** 2) / 2.0)
+    expected = profile[36:45] / profile.sum()
+    np.testing.assert_allclose(blurred[0], expected * profile[40] / profile.sum(), rtol=1e-5)
+    np.testing.assert_allclose(blurred[3], expected * profile[43] / profile.sum(), rtol=1e-5)
+
+
+def test_values_below_zero_have_no_part_in_a_blur_and_empty_maps_stay_empty() -> None:
+    maps = encode([10, 12], SIZE, 1.5)
+    around = maps - np.where(maps < 0.01, np.float32(5), np.float32(0))
+    assert decode(around, BLURRED)[0].tolist() == pytest.approx([10, 12], abs=0.05)
+    points, score = decode(np.full((8, 8), -1, np.float32), BLURRED)
+    assert points.tolist() == [3.5, 3.5]
+    assert score == 0
+
+
+@pytest.mark.parametrize("blur", [-0.1, 8.5, float("nan")])
+def test_a_blur_out_of_range_is_refused(blur: float) -> None:
+    with pytest.raises(InputError, match="blur from 0 to 8"):
+        Decoder(1, blur)

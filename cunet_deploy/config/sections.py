@@ -113,16 +113,19 @@ class HeatmapConfig:
     Attributes:
         sigma: standard deviation of the target Gaussian, in map cells.
         radius: the decoder's window, in map cells (see `cunet_deploy.heatmaps.Decoder`).
+        blur: standard deviation, in map cells, of the decoder's blur; 0: none.
         foreground_weight: w in the loss mean((1 + w * target) * (prediction - target)^2).
     """
 
     sigma: float = 1.2
     radius: int = 1
+    blur: float = 0.0
     foreground_weight: float = 9.0
 
     def __post_init__(self) -> None:
         _check(self.sigma > 0, f"[heatmap] sigma must be positive, got {self.sigma}")
         _check(1 <= self.radius <= 8, f"[heatmap] radius must be from 1 to 8, got {self.radius}")
+        _check(0 <= self.blur <= 8, f"[heatmap] blur must be from 0 to 8, got {self.blur}")
         _check(
             self.foreground_weight >= 0,
             f"[heatmap] foreground_weight must not be negative, got {self.foreground_weight}",

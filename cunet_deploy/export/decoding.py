@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from onnx import TensorProto, helper
 
 from cunet_deploy.export.parts import LANDMARKS, OUTPUT, SCORES, Parts
@@ -26,6 +27,11 @@ def add_decoder(parts: Parts, manifest: Manifest) -> None:
     cells, radius, count = manifest.map_size, manifest.decoder.radius, len(manifest.skeleton)
     side = 2 * radius + 1
     flat = write("Reshape", OUTPUT, write.ints([0, count, cells * cells]))
+    maps = flat
+    if manifest.decoder.blur:
+        kernel = write.value(manifest.decoder.kernel(cells))
+        blurred = write("MatMul", kernel, write("MatMul", write("Relu", OUTPUT), kernel))
+        flat = write("Reshape", blurred, write.ints([0, count, cells * cells]))
     highest = write("ArgMax", flat, axis=2, keepdims=0)  # (B, K); the first of equals, as in numpy
     row, column = write("Div", highest, write.ints(cells)), write("Mod", highest, write.ints(cells))
     low, high = write.ints(radius), write.ints(cells - 1 - radius)
@@ -36,7 +42,7 @@ def add_decoder(parts: Parts, manifest: Manifest) -> None:
     middle = write("Add", write("Mul", y, write.ints(cells)), x)
     where = write("Add", write("Unsqueeze", middle, write.ints([2])), offsets)
     values = write("GatherElements", flat, where, axis=2)  # (B, K, side * side)
-    top = write("ReduceMax", values, axes=[2], keepdims=0)
+    top = write("ReduceMax", values if maps == flat else maps, axes=[2], keepdims=0)
     window = write("Reshape", write("Relu", values), write.ints([0, count, side, side]))
     profiles = write.pair(*(write("ReduceSum", window, write.ints([axis]), keepdims=0) for axis in (2, 3)), axis=2)
 
@@ -83,7 +89,7 @@ class _Writer:
     def ints(self, values: Any) -> str:
         return self._parts.constant(np.array(values, np.int64))
 
-    def value(self, number: float) -> str:
+    def value(self, number: ArrayLike) -> str:
         return self._parts.constant(np.array(number, np.float32))
 
     def floats(self, x: str) -> str:

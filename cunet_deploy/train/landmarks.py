@@ -109,7 +109,7 @@ class LandmarkTask(Task):
         images: list[NDArray[np.uint8]] = []
         found: list[NDArray[np.float64]] = []
         true: list[NDArray[np.float64]] = []
-        decoder, stride = Decoder(self._config.heatmap.radius), self._config.model.stride
+        decoder, stride = Decoder(self._config.heatmap.radius, self._config.heatmap.blur), self._config.model.stride
         for batch in plain_batches(self.validation, self._rule, self.photos, size=32):
             points, _ = decode(predict(batch.images), decoder)
             images.extend(batch.images)
