@@ -78,6 +78,11 @@ class Manifest:
         return self.crop.size // self.stride
 
     @property
+    def wide_sums(self) -> bool:
+        """Whether sums of two products of its bytes need more than 16 bits; see `cunet_deploy.cpu.may_saturate`."""
+        return self.weight_bits < 32 and not self.reduced_range
+
+    @property
     def points(self) -> int:
         """K, how many points `read` gives for each input."""
         return len(self.skeleton) if self.boxes is None else 2

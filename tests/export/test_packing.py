@@ -24,6 +24,7 @@ from onnx import numpy_helper
 from cunet_deploy.checkpoint import Checkpoint, TorchSession, make_manifest, save_checkpoint
 from cunet_deploy.cli.export import command
 from cunet_deploy.config import QuantConfig
+from cunet_deploy.cpu import cpu_features, may_saturate, read_cpuinfo
 from cunet_deploy.engine.storage import read_storage
 from cunet_deploy.errors import CunetError
 from cunet_deploy.export.bundle import export_checkpoint
@@ -33,6 +34,7 @@ from cunet_deploy.export.writer import write_model
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.model.cunet import CUNet, initialize
 from cunet_deploy.quantize.groups import activation_groups
+from cunet_deploy.runtime.sessions.unsigned import unsigned_graph
 
 FORMATS = {
     "binary": QuantConfig(weight_bits=1),
@@ -75,6 +77,13 @@ def load(model: bytes, folder: Path) -> tuple[ort.InferenceSession, collections.
     """A session, and the operators that are left in it."""
     options, path = ort.SessionOptions(), folder / "optimized.onnx"
     options.optimized_model_filepath, options.log_severity_level = str(path), 4
+    (folder / "model.onnx").write_bytes(model)
+    unsigned = unsigned_graph(folder / "model.onnx")
+    if unsigned is not None and may_saturate(
+        cpu_features(read_cpuinfo())
+    ):  # as our sessions do where sums may be cut off
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        model = unsigned
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return session, collections.Counter(node.op_type for node in onnx.load(path).graph.node)
 

@@ -195,16 +195,15 @@ def _types_of_convolutions(session: OpenVINOSession) -> list[str]:
 
 
 @needs_openvino
-def test_where_sums_may_be_cut_off_the_first_convolution_is_float(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_sums_may_be_cut_off_convolutions_are_float(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino, "may_saturate", lambda features: True)
     found = {}
     for name, quant in {"8 bits": QuantConfig(), "reduced": QuantConfig(weight_bits=7, edge_bits=7)}.items():
         path = tmp_path / f"{name}.onnx"
         path.write_bytes(write_network(quantized("post", quant)))
-        found[name] = "f32" in _types_of_convolutions(OpenVINOSession(path, threads=1))
-    assert found == {"8 bits": True, "reduced": False}
+        found[name] = set(_types_of_convolutions(OpenVINOSession(path, threads=1)))
+    assert found["8 bits"] == {"f32"}
+    assert "u8" in found["reduced"]
 
 
 @needs_openvino

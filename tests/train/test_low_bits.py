@@ -226,7 +226,7 @@ def test_from_a_parent_the_quantized_phase_learns_from_another_teacher(
         for index, teacher in enumerate((None, parent, other))
     ]
     assert sums[0] == sums[1] != sums[2]
-    with pytest.raises(InputError, match="was started with another --from or --teacher"):
+    with pytest.raises(InputError, match="was started with another --from, --init or --teacher"):
         train(config, data, tmp_path / "2", parent=parent, resume=True)
 
 
@@ -283,7 +283,7 @@ def test_resuming_with_another_teacher_or_without_is_refused(data: Path, parent:
     config = tiny_config(train={"epochs": 1, "distill": 1.0}, quant={"epochs": 0})
     train(config, data, tmp_path / "run", teacher=parent)
     other = replace(parent, state={name: value + 0.001 for name, value in parent.state.items()})
-    with pytest.raises(InputError, match="was started with another --from or --teacher"):
+    with pytest.raises(InputError, match="was started with another --from, --init or --teacher"):
         train(config, data, tmp_path / "run", teacher=other, resume=True)
     with pytest.raises(InputError, match="give both, or neither"):
         train(config, data, tmp_path / "run", resume=True)

@@ -31,6 +31,9 @@ _SETTINGS = {
     "INFERENCE_PRECISION_HINT": "f32",  # else float networks are computed in bfloat16 where the processor has it
     "ENABLE_CPU_PINNING": False,  # else the threads of all programs that use OpenVINO share the first processors
 }
+_FLOAT = {"LP_TRANSFORMS_MODE": "NO"}
+"""Integers are computed in float32, which holds them exactly. Without it sums of 8-bit products are cut off where there
+is no VNNI, and OpenVINO has no kernels that add them in more bits."""
 _TELEMETRY = "openvino_telemetry"
 
 
@@ -61,7 +64,9 @@ class OpenVINOSession:
         if len(outputs) > 1:  # landmarks that the graph finds itself; the same are found in the heatmaps
             model = self._openvino.Model([model.output("heatmaps")], model.get_parameters(), "model")
         model.reshape([1, *inputs[0][2][1:]])
-        if self._manifest.weight_bits < 32 and not _cuts_off(self._manifest):
+        if self._manifest.wide_sums and may_saturate(cpu_features(read_cpuinfo())):
+            settings = {**settings, **_FLOAT}
+        elif self._manifest.weight_bits < 32:
             _quantize_image(self._openvino, model)
         self._request: Any = self._compile(model, settings)
 
@@ -156,11 +161,6 @@ def _read(openvino: Any, path: Path) -> Any:
             f"{path}: OpenVINO {_version(openvino)} cannot load it ({_reason(error)}); it is cut off, not ONNX or too "
             "new; copy it again, export it again or upgrade openvino"
         ) from error
-
-
-def _cuts_off(manifest: Manifest) -> bool:
-    """Whether integer sums of the first convolution, whose input has the largest numbers, may be cut off here."""
-    return not manifest.reduced_range and may_saturate(cpu_features(read_cpuinfo()))
 
 
 def _quantize_image(openvino: Any, model: Any) -> None:

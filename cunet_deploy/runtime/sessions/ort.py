@@ -192,12 +192,11 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
 
 def _unsigned(path: Path) -> bytes | None:
     """What to load in place of a file so that no sum is cut off; ``None``: the file itself."""
-    features = cpu_features(read_cpuinfo())
-    if not may_saturate(features):
+    if not may_saturate(cpu_features(read_cpuinfo())):
         return None
     from cunet_deploy.runtime.sessions.unsigned import unsigned_graph  # what it imports takes a while
 
-    return unsigned_graph(path, features)
+    return unsigned_graph(path)
 
 
 def _port(node: Any) -> Port:

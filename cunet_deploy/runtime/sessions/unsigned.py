@@ -11,17 +11,15 @@ That pass of ONNX Runtime (seen in 1.32) fails on a constant that several nodes 
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-from cunet_deploy.cpu import may_saturate
 from cunet_deploy.errors import ArtifactError
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 
-__all__ = ["needs_unsigned", "unsigned_graph"]
+__all__ = ["unsigned_graph"]
 
 _INT8 = 3
 """TensorProto.DataType of int8."""
@@ -36,20 +34,15 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 """What of onnx.proto is looked at, with field numbers; all else is kept as it is. The base install has no onnx."""
 
 
-def needs_unsigned(manifest: Manifest, features: Collection[str]) -> bool:
-    """Whether sums of a network may be cut off on a processor with these `cunet_deploy.cpu.FEATURES`."""
-    return manifest.weight_bits < 32 and not manifest.reduced_range and may_saturate(features)
-
-
-def unsigned_graph(path: Path, features: Collection[str]) -> bytes | None:
-    """The network to load with that setting in place of a file; ``None`` where the file is exact as it is.
+def unsigned_graph(path: Path) -> bytes | None:
+    """The network to load with that setting in place of a file; ``None`` where its sums fit as they are.
 
     Files that cannot be read or have no manifest are left to those who load them and say what is wrong.
     """
     try:
         model = _messages()["ModelProto"].FromString(path.read_bytes())
         said = next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), "")
-        if not needs_unsigned(Manifest.from_json(said, path), features):
+        if not Manifest.from_json(said, path).wide_sums:
             return None
     except (OSError, message.DecodeError, ArtifactError):
         return None
