@@ -38,8 +38,9 @@ demo: $(VENV)/base.stamp
 	$(BIN)/cunet-deploy infer tests/data/demo.mp4 -o build/demo.mp4 --overwrite
 	@echo "The clip with its landmarks: build/demo.mp4; the numbers: build/demo.jsonl and build/demo.csv"
 
+# A process for each processor, with one thread each: they would take the processors from each other.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 check: lint types imports test
 
