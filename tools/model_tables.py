@@ -32,8 +32,9 @@ def table_of(all_numbers: list[dict[str, Any]]) -> str:
             "no model has a numbers.json yet; measure one: python tools/measure_models.py NAME --float ..."
         )
     text = HEADER + "".join(_row(numbers) for numbers in all_numbers)
-    accuracies, machines = ({note(numbers): None for numbers in all_numbers} for note in (_measured, _timed))
-    return f"{text}\n{' '.join([*accuracies, *machines])} Written by `tools/measure_models.py`.\n"
+    notes = [*{_measured(numbers): None for numbers in all_numbers}, "95 % intervals, costs are paired."]
+    notes += _times_of(all_numbers)
+    return f"{text}\n{' '.join(notes)} Written by `tools/measure_models.py`.\n"
 
 
 def _row(numbers: dict[str, Any]) -> str:
@@ -95,14 +96,21 @@ def _measured(numbers: dict[str, Any]) -> str:
     )
 
 
-def _timed(numbers: dict[str, Any]) -> str:
-    machine = numbers["machine"]
-    sets = ", ".join(machine.get("instruction_sets", []))
-    return (
-        "95 % intervals, costs are paired. Times are medians of the network alone, of one thread with batch 1 of ONNX "
-        f"Runtime {numbers['versions']['onnxruntime']} on {machine['processor']}{f', {sets}' if sets else ''}; all "
-        "were timed in turns."
-    )
+def _times_of(all_numbers: list[dict[str, Any]]) -> list[str]:
+    """What was timed and on what, with names where it was not one machine for all."""
+    timed: dict[str, list[str]] = {}
+    for numbers in all_numbers:
+        machine = numbers["machine"]
+        sets = ", ".join(machine.get("instruction_sets", []))
+        text = (
+            "medians of the network alone, of one thread with batch 1 of ONNX Runtime "
+            f"{numbers['versions']['onnxruntime']} on {machine['processor']}{f', {sets}' if sets else ''}; each model, "
+            "its float parent and its 8-bit twin were timed in turns."
+        )
+        timed.setdefault(text, []).append(f"`{numbers['model']}`")
+    if len(timed) == 1:
+        return [f"Times are {text}" for text in timed]
+    return [f"Times of {', '.join(names)} are {text}" for text, names in timed.items()]
 
 
 def _parts_of(numbers: dict[str, Any]) -> str:

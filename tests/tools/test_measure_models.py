@@ -156,3 +156,15 @@ def test_a_readme_without_markers_says_which_are_missing(measured: Path, script:
 @pytest.mark.parametrize("arguments", [[], ["tiny"]], ids=["nothing", "no data"])
 def test_missing_arguments_are_said(script: ModuleType, arguments: list[str]) -> None:
     assert CliRunner().invoke(script.main, arguments).exit_code == 2
+
+
+def test_times_name_their_models_where_not_all_were_taken_on_one_machine(measured: Path) -> None:
+    tables = load_tool("model_tables")
+    numbers = json.loads((measured / "models" / "tiny" / "numbers.json").read_text())
+    other = {**numbers, "model": "other", "machine": {"processor": "Another One", "instruction_sets": ["avx2"]}}
+    twin = {**numbers, "model": "twin"}
+    assert "Times are medians" in tables.table_of([numbers, twin])
+    text = tables.table_of([numbers, other, twin])
+    assert "Times of `tiny`, `twin` are medians" in text
+    assert "Times of `other` are medians" in text
+    assert text.count("on Another One, avx2; ") == 1
