@@ -265,6 +265,16 @@ def test_the_flip_test_of_a_symmetric_network_changes_nothing(people: list[Examp
     assert both.to_dict()["flip_test"] is True
 
 
+def test_a_blur_reads_the_same_landmarks_from_gaussians_and_stands_in_the_report(people: list[Example]) -> None:
+    once = evaluate(KnowingNetwork(people, manifest=POSE), people, PhotoCache())
+    blurred = evaluate(KnowingNetwork(people, manifest=POSE), people, PhotoCache(), blur=0.5)
+    labelled = np.isfinite(once.truth).all(axis=-1)
+    moved = np.linalg.norm(blurred.points - once.points, axis=-1)[labelled]
+    assert 0 < moved.max() < 1
+    assert blurred.to_dict()["blur"] == 0.5
+    assert "blur" not in once.to_dict()
+
+
 def test_the_worst_come_first_in_the_gallery(people: list[Example]) -> None:
     joint = int(np.flatnonzero(np.isfinite(people[2].points).all(axis=1))[0])
     evaluation = moved_joints(people, joint, 0)

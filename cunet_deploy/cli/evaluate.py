@@ -52,6 +52,12 @@ AnyEvaluation = Evaluation | BoxEvaluation
 @click.option("--per-landmark", is_flag=True, help="Show the error of each landmark too; of bodies the correct share.")
 @click.option("--flip-test", is_flag=True, help="Average the maps of each crop and its mirror image: twice the work.")
 @click.option(
+    "--blur",
+    type=click.FloatRange(0, 8),
+    metavar="CELLS",
+    help="Read the landmarks of MODEL from maps blurred by this, in place of its own [heatmap] blur.",
+)
+@click.option(
     "--worst", type=click.IntRange(1), metavar="N", help="Draw the N objects with the largest errors into -o."
 )
 @click.option(
@@ -75,6 +81,7 @@ def command(
     held_back: float | None,
     per_landmark: bool,
     flip_test: bool,
+    blur: float | None,
     worst: int | None,
     sheet: Path | None,
     backend: str | None,
@@ -86,7 +93,8 @@ def command(
     """Measure how accurate MODEL is on DATASET, with 95 % intervals.
 
     MODEL is a checkpoint (.pt, float or quantized), a bundle folder, an .onnx or .engine file or the name of a released
-    model; all go through the same code on the same photos. --backend is of MODEL, not of the one it is compared to.
+    model; all go through the same code on the same photos. --backend and --blur are of MODEL, not of the one it is
+    compared to.
     DATASET is a folder of labelled photos: of the 300-W layout (NAME.jpg beside NAME.pts) or of Leeds Sports Pose
     (joints.mat beside images). FOLDER#test is the part that its splits.json calls test, FOLDER#test:clean what is in
     both parts. Each object is cropped around its tight landmark box by the model's own rule. For a model that finds
@@ -97,6 +105,7 @@ def command(
     Example:
       cunet-deploy evaluate face68-s 300w/helen/testset --against runs/s/float.pt --json report.json
       cunet-deploy evaluate pose lspet#test:clean --flip-test --worst 24 -o sheet.png
+      cunet-deploy evaluate pose lspet#val --blur 1 --against pose
     """
     bad: list[str] | None = [] if skip_bad else None
     photos, models = PhotoCache(1 << 30), [model] if against is None else [model, against]
@@ -109,11 +118,12 @@ def command(
                 name,
                 dataset,
                 photos,
-                partial(evaluate, batch_size=batch_size, flip_test=flip_test, bad=bad),
+                partial(evaluate, batch_size=batch_size, flip_test=flip_test, blur=blurred, bad=bad),
                 held_back,
                 bad,
+                of_landmarks=flip_test or blurred is not None,
             )
-            for name, on in zip(models, (backend, None), strict=False)  # --backend is MODEL's
+            for name, on, blurred in zip(models, (backend, None), (blur, None), strict=False)  # these are MODEL's
         ]
         skipped = list(dict.fromkeys(bad or []))
         for message in skipped:
@@ -144,10 +154,14 @@ def _evaluate(
     measured: Callable[..., Evaluation],
     held_back: float | None,
     bad: list[str] | None,
+    *,
+    of_landmarks: bool,
 ) -> AnyEvaluation:
     session = opened()
     try:
         if session.manifest.boxes is not None:
+            if of_landmarks:
+                raise InputError(f"--flip-test and --blur are for landmarks, and {model} finds boxes; leave them out")
             boxed = _held_back(read_boxes(dataset, bad=bad), held_back, dataset)
             with advancing(progress(), model, len(boxed)) as advance:
                 return evaluate_boxes(session, boxed, photos, bad=bad, advance=advance)

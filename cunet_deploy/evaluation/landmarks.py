@@ -8,7 +8,7 @@ the photo, and errors are counted there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,7 @@ class Evaluation:
             "objects": len(self.examples),
             **limit,
             **({"flip_test": True} if self.flip_test else {}),
+            **({"blur": self.manifest.decoder.blur} if self.manifest.decoder.blur else {}),
             "interval": f"95 % percentile bootstrap over objects, {metrics.RESAMPLES} resamples",
             **{measure.key: measure.estimate.to_dict() for measure in self.measures()},
         }
@@ -156,6 +157,7 @@ def evaluate(
     *,
     batch_size: int = 16,
     flip_test: bool = False,
+    blur: float | None = None,
     bad: list[str] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -167,6 +169,7 @@ def evaluate(
         photos: reads and keeps the photos; share it to evaluate several models.
         batch_size: crops a run.
         flip_test: look at the mirror image of each crop too and average the maps; takes twice as long.
+        blur: of the maps before landmarks are read, in place of the model's; see `cunet_deploy.heatmaps.Decoder`.
         bad: where to note photos that cannot be read; ``None`` makes the first one an error.
         advance: called with the number of objects done since the last call.
 
@@ -177,7 +180,10 @@ def evaluate(
         InputError: a photo cannot be read and ``bad`` is ``None``, none is left, or the labels are of another skeleton.
         CunetError: the network returned numbers that are not finite.
     """
-    rule, wanted = session.manifest.crop, len(session.manifest.skeleton)
+    manifest = session.manifest
+    if blur is not None:
+        manifest = replace(manifest, decoder=replace(manifest.decoder, blur=blur))
+    rule, wanted = manifest.crop, len(manifest.skeleton)
     used: list[Example] = []
     points: list[NDArray[np.float64]] = []
     scores: list[NDArray[np.float64]] = []
@@ -199,7 +205,7 @@ def evaluate(
             crops.append(rule.crop(example.box))
             images.append(sample(photo, crops[-1]))
         if crops:
-            found = _predict(session, np.stack(images), crops, flip_test)
+            found = _predict(session, manifest, np.stack(images), crops, flip_test)
             points.append(found[0])
             scores.append(found[1])
         if advance is not None:
@@ -207,20 +213,20 @@ def evaluate(
     if not used:
         raise InputError("no photo could be read; nothing to evaluate")
     places, certain = np.concatenate(points), np.concatenate(scores)
-    return Evaluation(session.manifest, session.backend, tuple(used), places, certain, flip_test)
+    return Evaluation(manifest, session.backend, tuple(used), places, certain, flip_test)
 
 
 def _predict(
-    session: Session, images: NDArray[np.uint8], crops: Sequence[Crop], flip_test: bool
+    session: Session, manifest: Manifest, images: NDArray[np.uint8], crops: Sequence[Crop], flip_test: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(B, K, 2) landmarks in the photos that (B, S, S, 3) crops were taken from, and their (B, K) scores."""
     maps = session.run(images)
     if flip_test:
         mirrored = session.run(np.ascontiguousarray(images[:, :, ::-1]))
-        maps = np.asarray((maps + mirrored[:, session.manifest.skeleton.flip_order, :, ::-1]) / 2, maps.dtype)
+        maps = np.asarray((maps + mirrored[:, manifest.skeleton.flip_order, :, ::-1]) / 2, maps.dtype)
     if not np.isfinite(maps).all():
-        raise CunetError(f"{session.manifest.name}: the network returned numbers that are not finite; train it again")
-    inputs, scores = session.manifest.read(maps)
+        raise CunetError(f"{manifest.name}: the network returned numbers that are not finite; train it again")
+    inputs, scores = manifest.read(maps)
     points = np.stack([crop.to_image(own) for crop, own in zip(crops, inputs, strict=True)])
     return points, np.asarray(scores, np.float64)
 

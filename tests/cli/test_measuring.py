@@ -139,6 +139,26 @@ def test_the_worst_are_drawn_into_a_sheet(made: Path, faces: Path, tmp_path: Pat
         assert "go together" in refused.stderr
 
 
+def test_maps_are_blurred_as_asked_for_and_those_of_the_other_model_are_not(
+    made: Path, faces: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / "plain.json", tmp_path / "blurred.json"]
+    run("evaluate", made / "int8", faces, "--json", files[0])
+    run("evaluate", made / "int8", faces, "--blur", "1.5", "--against", made / "int8", "--json", files[1])
+    plain, blurred = (json.loads(file.read_text()) for file in files)
+    assert blurred["against"]["nme_outer_eye_percent"] == plain["nme_outer_eye_percent"]
+    assert blurred["nme_outer_eye_percent"] != plain["nme_outer_eye_percent"]
+    assert (blurred["blur"], "blur" in plain, "blur" in blurred["against"]) == (1.5, False, False)
+    assert run("evaluate", made / "int8", faces, "--blur", "9").exit_code == 2
+
+
+@pytest.mark.parametrize("option", [("--blur", "1"), ("--flip-test",)])
+def test_what_is_for_landmarks_is_refused_for_a_network_that_finds_boxes(option: tuple[str, ...], faces: Path) -> None:
+    result = run("evaluate", "face-detect-s", faces, *option)
+    assert result.exit_code == 2
+    assert "face-detect-s finds boxes; leave them out" in result.stderr
+
+
 def test_a_model_costs_nothing_against_itself(made: Path, faces: Path) -> None:
     result = run("evaluate", made / "int8", faces, "--against", made / "int8")
     assert "costs 0.000 ± 0.000 points" in result.stdout
