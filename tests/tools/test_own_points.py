@@ -60,5 +60,5 @@ def test_the_page_shows_the_files_that_the_script_writes() -> None:
     for line in (*tool.SKELETON.splitlines()[1:], 'train = ["cage"]', 'layout = "points"'):
         assert line in page, line
     assert "image," + ",".join(f"{name}_{axis}" for name in tool.NAMES for axis in "xy") in page
-    commands = re.findall(r"^    cunet-deploy (\w+)", page, re.MULTILINE)
+    commands = re.findall(r"^    cunet-deploy (\w+)", page.partition("\n## ")[0], re.MULTILINE)
     assert commands == ["train", "export", "evaluate", "infer"]
