@@ -159,28 +159,29 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
 
     ``options`` are changed. Errors are those of ONNX Runtime about ``path``, and no others.
     """
-    unsigned = _unsigned(path)
+    wide = may_saturate(cpu_features(read_cpuinfo()))
     settings: dict[str, Any] = {
         "version": ort.__version__,
         "build": ort.get_build_info(),
         "level": "all",
         "disabled": _DISABLED_OPTIMIZERS,
+        **({"wide_sums": True} if wide else {}),
     }
-    if unsigned is not None:
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        settings["unsigned"] = True
     graph = find_graph(path, settings)
-    if graph is None:
-        return _open(path, options, [_CPU], unsigned)
-    level = options.graph_optimization_level
-    kept = graph.find()
-    if kept is not None:
+    kept = None if graph is None else graph.find()
+    if graph is not None and kept is not None:
+        level = options.graph_optimization_level
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             return _open(kept, options, [_CPU])
         except ORT_ERRORS:
             graph.drop(kept)
         options.graph_optimization_level = level
+    unsigned = _unsigned(path) if wide else None
+    if unsigned is not None:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    if graph is None:
+        return _open(path, options, [_CPU], unsigned)
     try:
         with graph.making() as temporary:
             options.optimized_model_filepath = str(temporary)
@@ -192,8 +193,6 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
 
 def _unsigned(path: Path) -> bytes | None:
     """What to load in place of a file so that no sum is cut off; ``None``: the file itself."""
-    if not may_saturate(cpu_features(read_cpuinfo())):
-        return None
     from cunet_deploy.runtime.sessions.unsigned import unsigned_graph  # what it imports takes a while
 
     return unsigned_graph(path)
