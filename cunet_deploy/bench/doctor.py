@@ -160,7 +160,7 @@ def _processor(cpuinfo: Path) -> Check:
     fast = not text or set(features) & set(_INT8)
     advice = "" if fast else "no VNNI or dotprod instructions: 8-bit models run, with little gain in speed over float"
     if advice and may_saturate(features):
-        advice += "; models of cunet-deploy export --reduce-range are about 1.6 times as fast there"
+        advice += "; models of cunet-deploy export --reduce-range are faster there"
     return Check("processor", f"{name}; {', '.join(features) or 'instruction sets not known'}", advice)
 
 
