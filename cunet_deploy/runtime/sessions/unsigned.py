@@ -2,8 +2,8 @@
 
 There its kernels for signed 8-bit weights add pairs of products in 16 bits, which cut off what does not fit: of
 released networks up to half of the values of the heatmaps change. Told ``session.x64quantprecision`` it makes the
-weights unsigned and adds in 32 bits, which is exact. Measured on an AMD EPYC (Zen 3), one thread, in turns: face68-s takes
-1.36 times as long as with sums that are cut off and 0.91 of its float export, pose14-s 1.33 and 0.79.
+weights unsigned and adds in 32 bits, which is exact. Measured on an AMD EPYC (Zen 3), one thread, in turns: face68-s
+takes 1.36 times as long as with sums that are cut off and 0.91 of its float export, pose14-s 1.33 and 0.79.
 
 That pass of ONNX Runtime (seen in 1.32) fails on a constant that several nodes share, so these get one each first.
 """
