@@ -183,37 +183,41 @@ def evaluate(
     manifest = session.manifest
     if blur is not None:
         manifest = replace(manifest, decoder=replace(manifest.decoder, blur=blur))
-    rule, wanted = manifest.crop, len(manifest.skeleton)
     used: list[Example] = []
     points: list[NDArray[np.float64]] = []
     scores: list[NDArray[np.float64]] = []
     for start in range(0, len(examples), batch_size):
         part = examples[start : start + batch_size]
-        crops: list[Crop] = []
-        images: list[NDArray[np.uint8]] = []
-        for example in part:
-            if len(example.points) != wanted:
-                raise InputError(f"{example.image}: {len(example.points)} landmarks, the model predicts {wanted}")
-            try:
-                photo = photos[example.image]
-            except InputError as error:
-                if bad is None:
-                    raise
-                bad.append(str(error))
-                continue
-            used.append(example)
-            crops.append(rule.crop(example.box))
-            images.append(sample(photo, crops[-1]))
-        if crops:
-            found = _predict(session, manifest, np.stack(images), crops, flip_test)
-            points.append(found[0])
-            scores.append(found[1])
+        cropped = [found for example in part if (found := _crop(manifest, example, photos, bad)) is not None]
+        if cropped:
+            kept, crops, images = zip(*cropped, strict=True)
+            used.extend(kept)
+            places, heights = _predict(session, manifest, np.stack(images), crops, flip_test)
+            points.append(places)
+            scores.append(heights)
         if advance is not None:
             advance(len(part))
     if not used:
         raise InputError("no photo could be read; nothing to evaluate")
-    places, certain = np.concatenate(points), np.concatenate(scores)
-    return Evaluation(manifest, session.backend, tuple(used), places, certain, flip_test)
+    return Evaluation(manifest, session.backend, tuple(used), np.concatenate(points), np.concatenate(scores), flip_test)
+
+
+def _crop(
+    manifest: Manifest, example: Example, photos: PhotoCache, bad: list[str] | None
+) -> tuple[Example, Crop, NDArray[np.uint8]] | None:
+    """An object, its crop and what that shows; ``None`` where the photo cannot be read, which is noted in ``bad``."""
+    wanted = len(manifest.skeleton)
+    if len(example.points) != wanted:
+        raise InputError(f"{example.image}: {len(example.points)} landmarks, the model predicts {wanted}")
+    try:
+        photo = photos[example.image]
+    except InputError as error:
+        if bad is None:
+            raise
+        bad.append(str(error))
+        return None
+    crop = manifest.crop.crop(example.box)
+    return example, crop, sample(photo, crop)
 
 
 def _predict(
