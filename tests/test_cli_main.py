@@ -157,6 +157,13 @@ def test_verbosity_decides_what_is_logged_to_stderr(run: Run, options: list[str]
     assert result.stdout == ""
 
 
+def test_a_command_leaves_logging_as_it_was(run: Run) -> None:
+    logger = logging.getLogger("cunet_deploy")
+    before = logger.level, list(logger.handlers)
+    run(lambda: None, "-q")
+    assert (logger.level, list(logger.handlers)) == before
+
+
 def test_a_reader_that_goes_away_is_not_an_error_message() -> None:
     code = "from cunet_deploy.cli import main; main()"
     with subprocess.Popen(

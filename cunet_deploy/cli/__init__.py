@@ -16,6 +16,8 @@ import importlib
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -127,16 +129,24 @@ class _StderrHandler(logging.Handler):
             self.handleError(record)
 
 
-def _set_up_logging(verbosity: int) -> None:
-    """Show this package's messages: errors at -1, warnings at 0, information at 1, everything from 2 on."""
+@contextmanager
+def _logging(verbosity: int) -> Iterator[None]:
+    """Show this package's messages: errors at -1, warnings at 0, information at 1, everything from 2 on.
+
+    What was set before comes back in the end: the program that calls a command has its own idea of it.
+    """
     logger = logging.getLogger("cunet_deploy")
-    for handler in [handler for handler in logger.handlers if isinstance(handler, _StderrHandler)]:
-        logger.removeHandler(handler)
+    before = logger.level
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("cunet-deploy: %(levelname)s: %(message)s"))
     logger.addHandler(handler)
     levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
     logger.setLevel(levels.get(max(verbosity, -1), logging.DEBUG))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -144,14 +154,15 @@ def _set_up_logging(verbosity: int) -> None:
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars, and log errors only.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="cunet-deploy", message="%(prog)s %(version)s")
-def cli(verbose: int, quiet: bool, debug: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
     """Find landmarks with small quantized networks, and train and export such networks.
 
     \b
     Example:
       cunet-deploy infer portrait.jpg -o out.jpg
     """
-    _set_up_logging(-1 if quiet else verbose)
+    context.with_resource(_logging(-1 if quiet else verbose))
 
 
 def main() -> None:

@@ -100,8 +100,7 @@ def command(
         if not processes.first:
             trainer.run(resume=resume)
             return
-        for line in bad:
-            click.echo(f"skipped: {line}", err=True)
+        click.echo("".join(f"skipped: {line}\n" for line in bad), nl=False, err=True)
         click.echo(f"{task.num_train} examples to train on, {task.num_held_back} held back", err=True)
         folder.prepare(config.read_text(encoding="utf-8"), resume=resume, beside=own_skeleton_file(config))
         with folder.locked(), display, _saying_where(run):
