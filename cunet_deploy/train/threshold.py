@@ -17,6 +17,7 @@ from cunet_deploy.runtime.sessions.base import Session
 __all__ = ["choose_min_score", "crop_scores"]
 
 DRAWS = 4
+BATCH = 32
 TAIL = 0.01
 
 
@@ -41,18 +42,19 @@ def crop_scores(
     """Mean landmark score of random crops, and which of them show background only."""
     manifest = session.manifest
     found = AugmentConfig(scale=0.15, shift=0.05, rotation=10, flip=0, gain=0, brightness=0, blur=0, erase=0)
-    scores: list[float] = []
+    scores: list[NDArray[np.floating]] = []
     background: list[bool] = []
     for share in (0.0, 1.0):
         augmenter = Augmenter(replace(found, negative=share), manifest.crop, manifest.skeleton)
+        images: list[NDArray[np.uint8]] = []
         for index, example in enumerate(examples):
             rng = np.random.default_rng([index, int(share)])
             drawn = [augmenter.draw(example, photos[example.image], rng) for _ in range(DRAWS)]
-            kept = [(image, bool(points[0, 0] == NOWHERE)) for image, points in drawn]
             # A photo that its object fills has no background; what is drawn there instead is no news.
-            kept = [(image, empty) for image, empty in kept if empty == bool(share)]
-            if kept:
-                _, peaks = decode(session.run(np.stack([image for image, _ in kept])), manifest.decoder)
-                scores.extend(peaks.mean(axis=1))
-                background.extend(empty for _, empty in kept)
-    return np.array(scores, np.float64), np.array(background, np.bool_)
+            images.extend(image for image, points in drawn if bool(points[0, 0] == NOWHERE) == bool(share))
+            # A network in training prepares its weights anew for every batch.
+            if len(images) >= BATCH or (images and index == len(examples) - 1):
+                background.extend([bool(share)] * len(images))
+                scores.append(decode(session.run(np.stack(images)), manifest.decoder)[1].mean(axis=1))
+                images = []
+    return np.concatenate(scores).astype(np.float64), np.array(background, np.bool_)

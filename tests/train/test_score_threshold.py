@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cunet_deploy.data.examples import Example, PhotoCache
+from cunet_deploy.geometry import CropRule
+from cunet_deploy.heatmaps import Decoder
+from cunet_deploy.manifest import Manifest
+from cunet_deploy.skeletons import IBUG68
+from cunet_deploy.train import threshold
+from cunet_deploy.train.threshold import choose_min_score, crop_scores
+
+MANIFEST = Manifest("toy", IBUG68, CropRule(64, 1.2), 4, Decoder(), 8, 8, 0.3, "none", ("drawn",), 17, "test", "0" * 64)
+
+
+@dataclass
+class Brightness:
+    """Gives every landmark the mean brightness of the crop as its score."""
+
+    manifest: Manifest = MANIFEST
+    backend: str = "toy"
+    runs: int = 0
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.runs += 1
+        maps = np.zeros((len(images), 68, 16, 16), np.float32)
+        maps[:, :, 8, 8] = images.mean(axis=(1, 2, 3))[:, None] / 255
+        return maps
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> list[Example]:
+    """Black photos of 300 x 200 with one bright square of 40, which is the object."""
+    found = []
+    for index in range(20):
+        photo = np.zeros((200, 300, 3), np.uint8)
+        photo[80:120, 130:170] = 200
+        path = tmp_path / f"{index}.png"
+        cv2.imwrite(str(path), photo)
+        corners = np.array([[130, 80], [169, 119]], np.float64)
+        found.append(Example(path, np.concatenate([corners, np.tile([150.0, 100.0], (66, 1))]), str(index)))
+    return found
+
+
+def test_the_score_lies_between_objects_and_background(examples: list[Example]) -> None:
+    scores, is_background = crop_scores(Brightness(), examples, PhotoCache())
+    assert (~is_background).sum() == threshold.DRAWS * len(examples)
+    assert is_background.sum() > len(examples)
+    assert scores[is_background].max() < scores[~is_background].min()
+    score = choose_min_score(Brightness(), examples, PhotoCache())
+    assert np.quantile(scores[is_background], 0.99) < score < np.quantile(scores[~is_background], 0.01)
+
+
+def test_the_size_of_a_batch_changes_nothing(examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = Brightness(), Brightness()
+    found = crop_scores(few, examples, PhotoCache())
+    monkeypatch.setattr(threshold, "BATCH", 1)
+    single = crop_scores(many, examples, PhotoCache())
+    np.testing.assert_array_equal(found[0], single[0])
+    np.testing.assert_array_equal(found[1], single[1])
+    assert few.runs < many.runs
+
+
+def test_photos_without_background_give_the_scores_of_objects_alone(tmp_path: Path, examples: list[Example]) -> None:
+    cv2.imwrite(str(tmp_path / "full.png"), np.full((40, 40, 3), 200, np.uint8))
+    corners = np.array([[0, 0], [39, 39]], np.float64)
+    full = replace(examples[0], image=tmp_path / "full.png", points=np.concatenate([corners, np.full((66, 2), 20.0)]))
+    scores, is_background = crop_scores(Brightness(), [full], PhotoCache())
+    assert len(scores) == threshold.DRAWS
+    assert not is_background.any()
