@@ -7,10 +7,11 @@
 
 The first forms write ``models/NAME/numbers.json``: accuracy of the float parent, of the released quantized checkpoint
 and of the released ``model.onnx`` on the same objects, what quantizing cost (paired), latency of ``model.onnx`` against
-the float export in one interleaved run, file sizes, parity, machine and versions; of bodies also the flip test, and
-further parts of the data set. A model of fewer bits is a twin of the 8-bit one that its float parent lies with
-(``--float models/face68-s/float.pt``), and is timed against that, too. ``--readme`` writes the tables of README.md and
-of the models' cards from the ``numbers.json`` files; ``--check`` only says, with exit code 1, whether they are current.
+the float export in one interleaved run, file sizes, parity, machine and versions; of bodies also with several looks at
+each, and further parts of the data set. A model of fewer bits is a twin of the 8-bit one that its float parent lies
+with (``--float models/face68-s/float.pt``), and is timed against that, too. ``--readme`` writes the tables of README.md
+and of the models' cards from the ``numbers.json`` files; ``--check`` only says, with exit code 1, whether they are
+current.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ from cunet_deploy.checkpoint import load_checkpoint
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.readers import read_examples, split_name
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.evaluation import Evaluation, compare, evaluate, open_model
+from cunet_deploy.evaluation import Evaluation, Looks, compare, evaluate, open_model
 from cunet_deploy.runtime.sessions import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
 TITLE = "HELEN subset"
 CALLS = 10
+LOOKS = {"flip_test": Looks(flip=True), "flip_test_scales": Looks(flip=True, scales=(0.9, 1.1))}
+"""What bodies are measured with beside a single look, by the name in ``numbers.json``."""
 
 
 @click.command()
@@ -149,10 +152,10 @@ def _metric(evaluation: Evaluation) -> str:
     return f"nme_{evaluation.normalizer}" if evaluation.closeness is None else evaluation.closeness.key
 
 
-def _evaluate(path: Path, data: Path, photos: PhotoCache, *, flip_test: bool = False) -> Evaluation:
+def _evaluate(path: Path, data: Path, photos: PhotoCache, looks: Looks | None = None) -> Evaluation:
     session = open_model(str(path))
     try:
-        return evaluate(session, read_examples(data, session.manifest.skeleton), photos, flip_test=flip_test)
+        return evaluate(session, read_examples(data, session.manifest.skeleton), photos, looks=looks or Looks())
     finally:
         session.close()
 
@@ -160,14 +163,15 @@ def _evaluate(path: Path, data: Path, photos: PhotoCache, *, flip_test: bool = F
 def _of_part(
     paths: dict[str, Path], data: Path, photos: PhotoCache, evaluations: dict[str, Evaluation]
 ) -> dict[str, Any]:
-    """Of the released model on a data set: how many objects, what quantizing cost, and of bodies the flip test."""
+    """Of the released model on a data set: how many objects, what quantizing cost, and of bodies more looks at each."""
     released = evaluations["released"]
     table: dict[str, Any] = {
         "objects": len(released.examples),
         "released_minus_float": _differences(released, evaluations["float"]),
     }
     if released.closeness is not None:
-        table["released_flip_test"] = _accuracy(_evaluate(paths["released"], data, photos, flip_test=True))
+        for name, looks in LOOKS.items():
+            table[f"released_{name}"] = _accuracy(_evaluate(paths["released"], data, photos, looks))
         table["landmarks_percent"] = {name: round(value, 2) for name, value in released.landmarks_percent().items()}
     return table
 
@@ -185,6 +189,7 @@ def _parts(paths: dict[str, Path], data: tuple[Path, ...], photos: PhotoCache) -
 def _accuracy(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "backend": evaluation.backend,
+        **({"scales": [1.0, *evaluation.looks.scales]} if evaluation.looks.scales else {}),
         **{measure.key: measure.estimate.to_dict() for measure in evaluation.measures()},
     }
 

@@ -114,15 +114,16 @@ def _times_of(all_numbers: list[dict[str, Any]]) -> list[str]:
 
 
 def _parts_of(numbers: dict[str, Any]) -> str:
-    """Of a body model: all people and parts of them, with and without the flip test."""
+    """Of a body model: all people and parts of them, looked at once and more often."""
     accuracy, key = numbers["accuracy"], _key(numbers)
-    text = f"| part | people | {_title(numbers)} | with the flip test | lost against float |\n" + "|---" * 5 + "|\n"
+    scales = " and ".join(f"{scale:g}" for scale in accuracy["released_flip_test_scales"]["scales"][1:])
+    looks = f"with the flip test | flip test, also of crops {scales} times as large"
+    text = f"| part | people | {_title(numbers)} | {looks} | lost against float |\n" + "|---" * 6 + "|\n"
     for name, part in {"all": accuracy, **accuracy.get("parts", {})}.items():
         cells = [
             name.rpartition(":")[2],
             str(part["objects"]),
-            _percent(part["released"][key]),
-            _percent(part["released_flip_test"][key]),
+            *(_percent(part[kind][key]) for kind in ("released", "released_flip_test", "released_flip_test_scales")),
             _cost(accuracy["metric"], part["released_minus_float"]),
         ]
         text += f"| {' | '.join(cells)} |\n"

@@ -27,7 +27,7 @@ from cunet_deploy.data.boxes import read_boxes
 from cunet_deploy.data.examples import Labelled, PhotoCache, split_by_photo
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
-from cunet_deploy.evaluation import Evaluation, Measure, compare, evaluate, open_model
+from cunet_deploy.evaluation import Evaluation, Looks, Measure, compare, evaluate, open_model
 from cunet_deploy.evaluation.boxes import BoxEvaluation, compare_boxes, evaluate_boxes
 from cunet_deploy.evaluation.gallery import worst_sheet
 from cunet_deploy.runtime.sessions.base import Session
@@ -51,6 +51,14 @@ AnyEvaluation = Evaluation | BoxEvaluation
 )
 @click.option("--per-landmark", is_flag=True, help="Show the error of each landmark too; of bodies the correct share.")
 @click.option("--flip-test", is_flag=True, help="Average the maps of each crop and its mirror image: twice the work.")
+@click.option(
+    "--scale",
+    "scales",
+    type=click.FloatRange(0.25, 4),
+    multiple=True,
+    metavar="FACTOR",
+    help="Average the maps of each crop and of one with sides FACTOR times as long; give it several times for more.",
+)
 @click.option(
     "--blur",
     type=click.FloatRange(0, 8),
@@ -81,6 +89,7 @@ def command(
     held_back: float | None,
     per_landmark: bool,
     flip_test: bool,
+    scales: tuple[float, ...],
     blur: float | None,
     worst: int | None,
     sheet: Path | None,
@@ -105,6 +114,7 @@ def command(
     Example:
       cunet-deploy evaluate face68-s 300w/helen/testset --against runs/s/float.pt --json report.json
       cunet-deploy evaluate pose lspet#test:clean --flip-test --worst 24 -o sheet.png
+      cunet-deploy evaluate pose lspet#test --flip-test --scale 0.9 --scale 1.1
       cunet-deploy evaluate pose lspet#val --blur 1 --against pose
     """
     bad: list[str] | None = [] if skip_bad else None
@@ -118,10 +128,10 @@ def command(
                 name,
                 dataset,
                 photos,
-                partial(evaluate, batch_size=batch_size, flip_test=flip_test, blur=blurred, bad=bad),
+                partial(evaluate, batch_size=batch_size, looks=Looks(flip_test, scales), blur=blurred, bad=bad),
                 held_back,
                 bad,
-                of_landmarks=flip_test or blurred is not None,
+                of_landmarks=flip_test or bool(scales) or blurred is not None,
             )
             for name, on, blurred in zip(models, (backend, None), (blur, None), strict=False)  # these are MODEL's
         ]
@@ -161,7 +171,9 @@ def _evaluate(
     try:
         if session.manifest.boxes is not None:
             if of_landmarks:
-                raise InputError(f"--flip-test and --blur are for landmarks, and {model} finds boxes; leave them out")
+                raise InputError(
+                    f"--flip-test, --scale and --blur are for landmarks, and {model} finds boxes; leave them out"
+                )
             boxed = _held_back(read_boxes(dataset, bad=bad), held_back, dataset)
             with advancing(progress(), model, len(boxed)) as advance:
                 return evaluate_boxes(session, boxed, photos, bad=bad, advance=advance)

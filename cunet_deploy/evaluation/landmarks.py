@@ -21,15 +21,16 @@ from cunet_deploy._optional import require
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation.bodies import body_measures, joints_lost, joints_percent, similarity_measures
+from cunet_deploy.evaluation.looks import Looks
 from cunet_deploy.evaluation.measure import Measure
-from cunet_deploy.geometry import Crop
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.metrics import Estimate
-from cunet_deploy.runtime.preprocess import sample
 from cunet_deploy.runtime.sessions import open_session
 from cunet_deploy.runtime.sessions.base import Session
 
 __all__ = ["Evaluation", "compare", "evaluate", "open_model"]
+
+ONCE = Looks()
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class Evaluation:
         examples: the N objects.
         points: (N, K, 2) predictions in pixels of each photo.
         scores: (N, K) in [0, 1].
-        flip_test: whether the maps are the mean of those of the crop and of its mirror image.
+        looks: what the maps are the mean of.
     """
 
     manifest: Manifest
@@ -50,7 +51,7 @@ class Evaluation:
     examples: tuple[Example, ...]
     points: NDArray[np.float64]
     scores: NDArray[np.float64]
-    flip_test: bool = False
+    looks: Looks = ONCE
 
     @cached_property
     def truth(self) -> NDArray[np.float64]:
@@ -122,7 +123,8 @@ class Evaluation:
             "backend": self.backend,
             "objects": len(self.examples),
             **limit,
-            **({"flip_test": True} if self.flip_test else {}),
+            **({"flip_test": True} if self.looks.flip else {}),
+            **({"scales": [1.0, *self.looks.scales]} if self.looks.scales else {}),
             **({"blur": self.manifest.decoder.blur} if self.manifest.decoder.blur else {}),
             "interval": f"95 % percentile bootstrap over objects, {metrics.RESAMPLES} resamples",
             **{measure.key: measure.estimate.to_dict() for measure in self.measures()},
@@ -156,7 +158,7 @@ def evaluate(
     photos: PhotoCache,
     *,
     batch_size: int = 16,
-    flip_test: bool = False,
+    looks: Looks = ONCE,
     blur: float | None = None,
     bad: list[str] | None = None,
     advance: Callable[[int], None] | None = None,
@@ -168,7 +170,7 @@ def evaluate(
         examples: the objects.
         photos: reads and keeps the photos; share it to evaluate several models.
         batch_size: crops a run.
-        flip_test: look at the mirror image of each crop too and average the maps; takes twice as long.
+        looks: at each object, whose maps are averaged.
         blur: of the maps before landmarks are read, in place of the model's; see `cunet_deploy.heatmaps.Decoder`.
         bad: where to note photos that cannot be read; ``None`` makes the first one an error.
         advance: called with the number of objects done since the last call.
@@ -188,51 +190,38 @@ def evaluate(
     scores: list[NDArray[np.float64]] = []
     for start in range(0, len(examples), batch_size):
         part = examples[start : start + batch_size]
-        cropped = [found for example in part if (found := _crop(manifest, example, photos, bad)) is not None]
-        if cropped:
-            kept, crops, images = zip(*cropped, strict=True)
+        readable = [
+            (example, photo) for example in part if (photo := _photo(manifest, example, photos, bad)) is not None
+        ]
+        if readable:
+            kept, pictures = zip(*readable, strict=True)
             used.extend(kept)
-            places, heights = _predict(session, manifest, np.stack(images), crops, flip_test)
-            points.append(places)
-            scores.append(heights)
+            crops = [looks.crops(manifest.crop, example.box) for example in kept]
+            maps = looks.maps(session, pictures, crops)
+            if not np.isfinite(maps).all():
+                raise CunetError(f"{manifest.name}: the network returned numbers that are not finite; train it again")
+            inputs, heights = manifest.read(maps)
+            points.append(np.stack([own.to_image(found) for (own, *_), found in zip(crops, inputs, strict=True)]))
+            scores.append(np.asarray(heights, np.float64))
         if advance is not None:
             advance(len(part))
     if not used:
         raise InputError("no photo could be read; nothing to evaluate")
-    return Evaluation(manifest, session.backend, tuple(used), np.concatenate(points), np.concatenate(scores), flip_test)
+    return Evaluation(manifest, session.backend, tuple(used), np.concatenate(points), np.concatenate(scores), looks)
 
 
-def _crop(
-    manifest: Manifest, example: Example, photos: PhotoCache, bad: list[str] | None
-) -> tuple[Example, Crop, NDArray[np.uint8]] | None:
-    """An object, its crop and what that shows; ``None`` where the photo cannot be read, which is noted in ``bad``."""
+def _photo(manifest: Manifest, example: Example, photos: PhotoCache, bad: list[str] | None) -> NDArray[np.uint8] | None:
+    """The photo of an object; ``None`` where it cannot be read, which is noted in ``bad``."""
     wanted = len(manifest.skeleton)
     if len(example.points) != wanted:
         raise InputError(f"{example.image}: {len(example.points)} landmarks, the model predicts {wanted}")
     try:
-        photo = photos[example.image]
+        return photos[example.image]
     except InputError as error:
         if bad is None:
             raise
         bad.append(str(error))
         return None
-    crop = manifest.crop.crop(example.box)
-    return example, crop, sample(photo, crop)
-
-
-def _predict(
-    session: Session, manifest: Manifest, images: NDArray[np.uint8], crops: Sequence[Crop], flip_test: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(B, K, 2) landmarks in the photos that (B, S, S, 3) crops were taken from, and their (B, K) scores."""
-    maps = session.run(images)
-    if flip_test:
-        mirrored = session.run(np.ascontiguousarray(images[:, :, ::-1]))
-        maps = np.asarray((maps + mirrored[:, manifest.skeleton.flip_order, :, ::-1]) / 2, maps.dtype)
-    if not np.isfinite(maps).all():
-        raise CunetError(f"{manifest.name}: the network returned numbers that are not finite; train it again")
-    inputs, scores = manifest.read(maps)
-    points = np.stack([crop.to_image(own) for crop, own in zip(crops, inputs, strict=True)])
-    return points, np.asarray(scores, np.float64)
 
 
 def compare(evaluation: Evaluation, reference: Evaluation) -> list[Measure]:

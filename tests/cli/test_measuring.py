@@ -152,7 +152,19 @@ def test_maps_are_blurred_as_asked_for_and_those_of_the_other_model_are_not(
     assert run("evaluate", made / "int8", faces, "--blur", "9").exit_code == 2
 
 
-@pytest.mark.parametrize("option", [("--blur", "1"), ("--flip-test",)])
+def test_several_looks_stand_in_the_report(made: Path, faces: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "once.json", tmp_path / "more.json"]
+    looks = ("--flip-test", "--scale", "0.9", "--scale", "1.1")
+    run("evaluate", made / "int8", faces, "--json", files[0])
+    run("evaluate", made / "int8", faces, *looks, "--json", files[1])
+    once, more = (json.loads(file.read_text()) for file in files)
+    assert (more["flip_test"], more["scales"]) == (True, [1.0, 0.9, 1.1])
+    assert not {"flip_test", "scales"} & set(once)
+    assert more["nme_outer_eye_percent"] != once["nme_outer_eye_percent"]
+    assert run("evaluate", made / "int8", faces, "--scale", "0").exit_code == 2
+
+
+@pytest.mark.parametrize("option", [("--blur", "1"), ("--flip-test",), ("--scale", "1.1")])
 def test_what_is_for_landmarks_is_refused_for_a_network_that_finds_boxes(option: tuple[str, ...], faces: Path) -> None:
     result = run("evaluate", "face-detect-s", faces, *option)
     assert result.exit_code == 2

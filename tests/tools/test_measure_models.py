@@ -132,7 +132,7 @@ def test_a_body_model_has_parts_and_the_flip_test(script: ModuleType, tmp_path: 
     part = accuracy["parts"]["lspet#train:clean"]
     assert part["objects"] == 3
     for table in (accuracy, part):
-        for kind in ("float", "released", "released_flip_test"):
+        for kind in ("float", "released", "released_flip_test", "released_flip_test_scales"):
             assert 0 <= table[kind]["pck_20_percent"]["value"] <= 100
         lost = table["released_minus_float"]["pck_20_lost_percent_points"]["value"]
         values = [table[kind]["pck_20_percent"]["value"] for kind in ("float", "released")]
