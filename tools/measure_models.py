@@ -35,7 +35,7 @@ from cunet_deploy.checkpoint import load_checkpoint
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.readers import read_examples, split_name
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.evaluation import Evaluation, Looks, compare, evaluate, open_model
+from cunet_deploy.evaluation import ONCE, Evaluation, Looks, compare, evaluate, open_model
 from cunet_deploy.runtime.sessions import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,10 +152,10 @@ def _metric(evaluation: Evaluation) -> str:
     return f"nme_{evaluation.normalizer}" if evaluation.closeness is None else evaluation.closeness.key
 
 
-def _evaluate(path: Path, data: Path, photos: PhotoCache, looks: Looks | None = None) -> Evaluation:
+def _evaluate(path: Path, data: Path, photos: PhotoCache, looks: Looks = ONCE) -> Evaluation:
     session = open_model(str(path))
     try:
-        return evaluate(session, read_examples(data, session.manifest.skeleton), photos, looks=looks or Looks())
+        return evaluate(session, read_examples(data, session.manifest.skeleton), photos, looks=looks)
     finally:
         session.close()
 

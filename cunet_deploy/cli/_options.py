@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ __all__ = [
     "overwrite_option",
     "progress",
     "resolve_backend",
+    "say_skipped",
     "threads_option",
 ]
 
@@ -100,6 +101,12 @@ def console() -> Console:
     It prints text as it is: brackets in a path are no markup, and long lines are not broken.
     """
     return Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def say_skipped(messages: Iterable[str]) -> None:
+    """Name what ``--skip-bad`` left out, a line each."""
+    for message in messages:
+        click.echo(f"skipped: {message}", err=True)
 
 
 def progress(*columns: str | ProgressColumn) -> Progress:

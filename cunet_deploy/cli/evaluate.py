@@ -20,6 +20,7 @@ from cunet_deploy.cli._options import (
     overwrite_option,
     progress,
     resolve_backend,
+    say_skipped,
     threads_option,
 )
 from cunet_deploy.cli._report import advancing, interval, json_report, results
@@ -27,7 +28,7 @@ from cunet_deploy.data.boxes import read_boxes
 from cunet_deploy.data.examples import Labelled, PhotoCache, split_by_photo
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
-from cunet_deploy.evaluation import Evaluation, Looks, Measure, compare, evaluate, open_model
+from cunet_deploy.evaluation import ONCE, Evaluation, Looks, Measure, compare, evaluate, open_model
 from cunet_deploy.evaluation.boxes import BoxEvaluation, compare_boxes, evaluate_boxes
 from cunet_deploy.evaluation.gallery import worst_sheet
 from cunet_deploy.runtime.sessions.base import Session
@@ -119,6 +120,7 @@ def command(
     """
     bad: list[str] | None = [] if skip_bad else None
     photos, models = PhotoCache(1 << 30), [model] if against is None else [model, against]
+    looks = Looks(flip_test, scales)
     with json_report(json_path, overwrite=overwrite) as write, _sheet(sheet, worst, overwrite=overwrite) as draw:
         if not model.endswith(".pt"):
             backend = resolve_backend(model, backend, threads)
@@ -128,16 +130,15 @@ def command(
                 name,
                 dataset,
                 photos,
-                partial(evaluate, batch_size=batch_size, looks=Looks(flip_test, scales), blur=blurred, bad=bad),
+                partial(evaluate, batch_size=batch_size, looks=looks, blur=blurred, bad=bad),
                 held_back,
                 bad,
-                of_landmarks=flip_test or bool(scales) or blurred is not None,
+                of_landmarks=looks != ONCE or blurred is not None,
             )
             for name, on, blurred in zip(models, (backend, None), (blur, None), strict=False)  # these are MODEL's
         ]
         skipped = list(dict.fromkeys(bad or []))
-        for message in skipped:
-            click.echo(f"skipped: {message}", err=True)
+        say_skipped(skipped)
         differences = _compare(*evaluations) if against is not None else []
         draw(evaluations[0], photos)
         write(_report(models, dataset, evaluations, differences, skipped, per_landmark))

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cunet_deploy.cli._options import console, progress, threads_option
+from cunet_deploy.cli._options import console, progress, say_skipped, threads_option
 from cunet_deploy.config import Config, load_bits, load_config, own_skeleton_file
 
 __all__ = ["command"]
@@ -100,7 +100,7 @@ def command(
         if not processes.first:
             trainer.run(resume=resume)
             return
-        click.echo("".join(f"skipped: {line}\n" for line in bad), nl=False, err=True)
+        say_skipped(bad)
         click.echo(f"{task.num_train} examples to train on, {task.num_held_back} held back", err=True)
         folder.prepare(config.read_text(encoding="utf-8"), resume=resume, beside=own_skeleton_file(config))
         with folder.locked(), display, _saying_where(run):

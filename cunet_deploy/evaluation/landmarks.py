@@ -21,7 +21,7 @@ from cunet_deploy._optional import require
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation.bodies import body_measures, joints_lost, joints_percent, similarity_measures
-from cunet_deploy.evaluation.looks import Looks
+from cunet_deploy.evaluation.looks import ONCE, Looks
 from cunet_deploy.evaluation.measure import Measure
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.metrics import Estimate
@@ -29,8 +29,6 @@ from cunet_deploy.runtime.sessions import open_session
 from cunet_deploy.runtime.sessions.base import Session
 
 __all__ = ["Evaluation", "compare", "evaluate", "open_model"]
-
-ONCE = Looks()
 
 
 @dataclass(frozen=True, eq=False)

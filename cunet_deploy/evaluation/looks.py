@@ -18,7 +18,7 @@ from cunet_deploy.manifest import Manifest
 from cunet_deploy.runtime.preprocess import sample
 from cunet_deploy.runtime.sessions.base import Session
 
-__all__ = ["Looks"]
+__all__ = ["ONCE", "Looks"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ class Looks:
                 maps = np.asarray((maps + mirrored[:, session.manifest.skeleton.flip_order, :, ::-1]) / 2, maps.dtype)
             looks.append(_moved(maps, own, [first for first, *_ in crops], session.manifest) if looks else maps)
         return looks[0] if len(looks) == 1 else np.asarray(np.mean(looks, axis=0), looks[0].dtype)
+
+
+ONCE = Looks()
+"""At the model's own crop alone, as on a device."""
 
 
 def _moved(
