@@ -23,8 +23,8 @@ from cunet_deploy.errors import (
 if TYPE_CHECKING:
     from cunet_deploy.landmarks import Landmarks
     from cunet_deploy.localizer import Localizer
-    from cunet_deploy.runtime.smooth import OneEuro
-    from cunet_deploy.runtime.track import Tracker
+    from cunet_deploy.tracking.one_euro import OneEuro
+    from cunet_deploy.tracking.tracker import Tracker
 
 __version__ = "0.1.0"
 
@@ -46,8 +46,8 @@ __all__ = [
 _LAZY = {
     "Landmarks": "cunet_deploy.landmarks",
     "Localizer": "cunet_deploy.localizer",
-    "OneEuro": "cunet_deploy.runtime.smooth",
-    "Tracker": "cunet_deploy.runtime.track",
+    "OneEuro": "cunet_deploy.tracking.one_euro",
+    "Tracker": "cunet_deploy.tracking.tracker",
 }
 
 

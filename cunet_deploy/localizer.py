@@ -12,21 +12,21 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cunet_deploy.detect import Detector, open_detector
+from cunet_deploy.detection import Detector, open_detector
+from cunet_deploy.detection.network import NetworkDetector
+from cunet_deploy.detection.search import CoarseToFineSearch, confirmed, plausible
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou, share_inside
 from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.locate import check_boxes, locate
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
-from cunet_deploy.metrics import closeness
-from cunet_deploy.runtime.cuts import CutDetector
-from cunet_deploy.runtime.finder import Finder
-from cunet_deploy.runtime.locate import check_boxes, locate
-from cunet_deploy.runtime.preprocess import as_bgr
-from cunet_deploy.runtime.search import Search, confirmed, plausible
-from cunet_deploy.runtime.sessions import Session, open_session
-from cunet_deploy.runtime.smooth import Smoother, Smoothing, smooth_clip
-from cunet_deploy.runtime.track import SAME_OBJECT, Cadence, Tracker
+from cunet_deploy.metrics import pck_threshold
+from cunet_deploy.preprocess import as_bgr
+from cunet_deploy.sessions import Session, open_session
+from cunet_deploy.tracking.one_euro import Smoother, Smoothing, smooth_clip
+from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector
+from cunet_deploy.tracking.tracker import SAME_OBJECT, Cadence, Tracker
 from cunet_deploy.zoo import DEFAULT_MODEL, default_detector
 
 __all__ = ["FULL", "Frame", "Localizer"]
@@ -74,7 +74,7 @@ class Localizer:
                 ``"boxes:FILE"``, ``"yunet:FILE"``, ``"onnx:FILE"``, or an object; ``"full"`` searches whole frames for
                 one large object. ``None``: the model that the manifest names, or that is usual for its landmarks;
                 without any, the search.
-            backend: what shall run the network, one of `cunet_deploy.runtime.sessions.BACKENDS`, or ``"auto"``: what is
+            backend: what shall run the network, one of `cunet_deploy.sessions.BACKENDS`, or ``"auto"``: what is
                 fastest on this machine, measured once and remembered; ``None``: TensorRT for engines, ONNX Runtime on
                 the CPU for the rest.
             trust: load an engine whose checksum is not the one beside it. An engine is native code.
@@ -89,7 +89,7 @@ class Localizer:
             if isinstance(engine, (str, Path))
             else engine
         )
-        self._finder: Finder | None = None  # ours to close
+        self._finder: NetworkDetector | None = None  # ours to close
         try:
             self._detector = self._open_detector(detector)
         except BaseException:
@@ -106,7 +106,7 @@ class Localizer:
         if not isinstance(spec, str):
             return spec
         if spec == FULL:
-            return Search(self._session)
+            return CoarseToFineSearch(self._session)
         if ":" in spec and not Path(spec).exists():
             return open_detector(spec)
         # One thread: two pools that spin would take each other's processors, and the network is small.
@@ -117,7 +117,7 @@ class Localizer:
                 f"detector {spec!r} is not known ({error}); expected {FULL}, a model that finds boxes, boxes:FILE, "
                 "yunet:FILE or onnx:FILE"
             ) from error
-        self._finder = Finder(session)
+        self._finder = NetworkDetector(session)
         return self._finder
 
     @property
@@ -169,8 +169,8 @@ class Localizer:
             source: what `cunet_deploy.media.open_source` takes or gives, or successive frames.
             follow: whether successive frames show the same scene; ``None``: unless the source is image files.
             smooth: whether landmarks of an object that is followed are steadied over time, or how much; ``None``: where
-                objects are followed. See `cunet_deploy.runtime.smooth`; ``Smoothing(both_ways=True)`` reads the source
-                twice, and yields its first frame when all have been localized.
+                objects are followed. See `cunet_deploy.tracking.one_euro`; ``Smoothing(both_ways=True)`` reads the
+                source twice, and yields its first frame when all have been localized.
             stop: when it is set, by a signal handler or another thread, the stream ends before the next frame, even
                 while the source stalls.
 
@@ -214,8 +214,8 @@ class Localizer:
             yield _frame(picture, image, self._find(image, picture.index, picture.name), start)
 
     def _follow(self, pictures: Iterator[Picture], smooth: bool | Smoothing | None) -> Generator[Frame, None, None]:
-        detector, cuts = self._detector, CutDetector()
-        held = 1.0 if closeness(self.manifest.skeleton) is None else _HELD
+        detector, cuts = self._detector, ShotBoundaryDetector()
+        held = 1.0 if pck_threshold(self.manifest.skeleton) is None else _HELD
         tracker = Tracker(self.manifest.min_score, Cadence(detector.every, detector.retry, detector.exact), held)
         smoother = None if smooth is False else Smoother(smooth if isinstance(smooth, Smoothing) else None)
         last = -1

@@ -51,7 +51,7 @@ class Manifest:
         detector: name of the released model, or path of the file, that finds its objects; empty: what is usual for the
             skeleton.
         boxes: how boxes are read from the maps; ``None``: the maps are those of landmarks.
-        reduced_range: no weight of its convolutions needs more than 7 bits; see `cunet_deploy.cpu.may_saturate`.
+        reduced_range: no weight of its convolutions needs more than 7 bits; see `machine.cpu.may_saturate`.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Manifest:
 
     @property
     def wide_sums(self) -> bool:
-        """Whether sums of two products of its bytes need more than 16 bits; see `cunet_deploy.cpu.may_saturate`."""
+        """Whether sums of two products of its bytes need more than 16 bits; see `machine.cpu.may_saturate`."""
         return self.weight_bits < 32 and not self.reduced_range
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.sessions.base import Session
 
 __all__ = ["Parity", "compare_sessions", "locate_in_crops", "measure"]
 

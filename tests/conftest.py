@@ -66,8 +66,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     """A GPU with TensorRT, both fakes; there is no other TensorRT in this process. See `fake_tensorrt`."""
     from fake_tensorrt import FakeCuda, make_module
 
-    from cunet_deploy import trt_logger
-    from cunet_deploy.runtime import cuda as cuda_library
+    from cunet_deploy.tensorrt import cuda as cuda_library
+    from cunet_deploy.tensorrt import log as trt_logger
 
     fake = FakeCuda()
     monkeypatch.setattr(cuda_library, "open_cuda", lambda graphs=False: fake)

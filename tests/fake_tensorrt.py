@@ -18,14 +18,14 @@ import numpy as np
 import onnxruntime as ort
 
 from cunet_deploy.manifest import METADATA_KEY
-from cunet_deploy.sidecar import EngineManifest, file_sha256
+from cunet_deploy.tensorrt.sidecar import EngineManifest, file_sha256
 
 MAGIC = b"fake engine\n"
 VERSION = "10.3.0"
 
 
 class FakeCuda:
-    """`cunet_deploy.runtime.cuda.Cuda` on numpy. Work is queued and done when waited for, as on a GPU."""
+    """`cunet_deploy.tensorrt.cuda.Cuda` on numpy. Work is queued and done when waited for, as on a GPU."""
 
     compute_capability = 87
     stream = 4711

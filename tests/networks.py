@@ -10,10 +10,10 @@ import onnx
 import torch
 from drawn import tiny_config
 
-from cunet_deploy.checkpoint import Checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
 from cunet_deploy.config import ModelConfig, QuantConfig
 from cunet_deploy.export.crops import drawn_crops
-from cunet_deploy.export.tensorrt import Lowering, write_tensorrt_model
+from cunet_deploy.export.targets.tensorrt import Lowering, write_tensorrt_model
 from cunet_deploy.model.cunet import CUNet, Head, initialize
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph, build_network

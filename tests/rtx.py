@@ -14,7 +14,7 @@ import pytest
 WORKER = """
 import json, sys
 from pathlib import Path
-from cunet_deploy.engine.compile import Job, compile_network
+from cunet_deploy.tensorrt.compile import Job, compile_network
 from cunet_deploy.errors import CunetError
 folder = Path(sys.argv[1])
 for line in sys.stdin:
@@ -67,7 +67,7 @@ def compile_all(
 
 
 def _free_batch(model: bytes) -> dict[str, dict[str, list[int]]] | None:
-    from cunet_deploy.engine.conform import check_model
-    from cunet_deploy.engine.profile import make_profile
+    from cunet_deploy.tensorrt.lint import check_model
+    from cunet_deploy.tensorrt.profile import make_profile
 
     return make_profile(check_model(model).inputs, None) or None

@@ -11,7 +11,7 @@ from drawn import CONFIG_TOML, write_faces
 from rtx import need_rtx
 
 from cunet_deploy.cli import cli
-from cunet_deploy.sidecar import sidecar_path
+from cunet_deploy.tensorrt.sidecar import sidecar_path
 
 # The argument under test is FILE; GOOD_x are replaced by things that are fine, OUT by a path that does not exist.
 COMMANDS = {
@@ -53,11 +53,11 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Arguments that are fine."""
     import torch
 
-    from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
+    from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
     from cunet_deploy.config import QuantConfig, load_config
     from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint, ranges_of
     from cunet_deploy.export.ranges import write_ranges
-    from cunet_deploy.export.tensorrt import Lowering
+    from cunet_deploy.export.targets.tensorrt import Lowering
     from cunet_deploy.model.cunet import CUNet, initialize
 
     root = tmp_path_factory.mktemp("good")

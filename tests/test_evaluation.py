@@ -14,7 +14,7 @@ from cunet_deploy import metrics
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.data.lsp import read_lsp
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.evaluation import Evaluation, Looks, compare, evaluate
+from cunet_deploy.evaluation import TTA, Evaluation, compare, evaluate
 from cunet_deploy.evaluation.gallery import worst_objects, worst_sheet
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, encode, input_to_map
@@ -260,7 +260,7 @@ def test_the_flip_test_of_a_symmetric_network_changes_nothing(people: list[Examp
             return self.maps[:, LSP14.flip_order, :, ::-1]
 
     once = evaluate(KnowingNetwork(people, manifest=POSE), people, PhotoCache())
-    both = evaluate(Symmetric(people, manifest=POSE), people, PhotoCache(), looks=Looks(flip=True))
+    both = evaluate(Symmetric(people, manifest=POSE), people, PhotoCache(), tta=TTA(flip=True))
     np.testing.assert_allclose(both.points, once.points, atol=1e-5)
     assert both.to_dict()["flip_test"] is True
 
@@ -278,7 +278,7 @@ def test_maps_of_crops_of_other_sizes_are_averaged_where_they_belong(people: lis
             return encode(np.stack(cells), self.manifest.map_size, 1.5)
 
     network = Scaled(people, manifest=POSE)
-    evaluation = evaluate(network, people, PhotoCache(), looks=Looks(scales=(0.9, 1.3)))
+    evaluation = evaluate(network, people, PhotoCache(), tta=TTA(scales=(0.9, 1.3)))
     assert len(network.seen) == 3
     cells = np.array([POSE.crop.crop(example.box).side / POSE.map_size for example in people])
     moved = np.linalg.norm(evaluation.points - evaluation.truth, axis=-1) / cells[:, None]

@@ -15,7 +15,7 @@ import cunet_deploy
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import DEPTH, Frame, Picture, WriteBehind
-from cunet_deploy.runtime.smooth import Smoothing
+from cunet_deploy.tracking.one_euro import Smoothing
 
 
 @pytest.fixture(scope="module")

@@ -147,11 +147,11 @@ def test_a_length_that_was_not_labelled_is_the_skeletons() -> None:
 
 
 def test_what_is_measured_hangs_on_the_default_normalizer() -> None:
-    (lsp, mpii) = (metrics.closeness(skeleton) for skeleton in (LSP14, MPII16))
+    (lsp, mpii) = (metrics.pck_threshold(skeleton) for skeleton in (LSP14, MPII16))
     assert lsp is not None
     assert mpii is not None
     assert (lsp.title, lsp.key, mpii.title, mpii.key) == ("PCK@0.2", "pck_20", "PCKh@0.5", "pckh_50")
-    assert metrics.closeness(IBUG68) is None
+    assert metrics.pck_threshold(IBUG68) is None
 
 
 def test_the_similarity_of_a_point_falls_as_coco_defines() -> None:

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from tool_scripts import load_tool
 
-from cunet_deploy.checkpoint import load_checkpoint
+from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.data.boxes import read_boxes
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.readers import read_examples, split_name
 from cunet_deploy.evaluation import evaluate
 from cunet_deploy.evaluation.boxes import evaluate_boxes
-from cunet_deploy.export.writer import write_model
-from cunet_deploy.runtime.sessions import open_session
+from cunet_deploy.export.targets.cpu import write_model
+from cunet_deploy.sessions import open_session
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = sorted(path.parent for path in (ROOT / "models").glob("*/model.onnx"))

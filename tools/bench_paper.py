@@ -28,15 +28,15 @@ from reports import signed, write_report
 from torch import nn
 
 from cunet_deploy.bench.latency import Candidate, Scene, Timing, drawn_picture, measure_latency, ratio
-from cunet_deploy.checkpoint import Checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
 from cunet_deploy.config import QuantConfig, parse_config
 from cunet_deploy.errors import CunetError
 from cunet_deploy.export.crops import drawn_crops
-from cunet_deploy.export.writer import write_model
+from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.model.cunet import BatchNorm, Head, initialize
 from cunet_deploy.model.networks import build_network
 from cunet_deploy.quantize.floats import calibrate
-from cunet_deploy.runtime.sessions import open_session
+from cunet_deploy.sessions import open_session
 
 BLOCKS = ("pre", "post")
 LANDMARKS, CROPS = 68, 8

@@ -29,7 +29,7 @@ from cunet_deploy import metrics
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import CunetError
-from cunet_deploy.runtime.sessions import model_file, open_session
+from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.skeletons import get_skeleton
 
 PACKAGES = ("torch", "openvino", "nncf", "ai-edge-litert", "dlib-bin", "dlib", "face-alignment", "onnx")

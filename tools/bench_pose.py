@@ -34,7 +34,7 @@ from cunet_deploy import metrics
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.runtime.sessions import model_file, open_session
+from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.skeletons import LSP14
 
 __all__ = ["main", "table"]

@@ -26,7 +26,7 @@ from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import CunetError
 from cunet_deploy.evaluation import evaluate
 from cunet_deploy.metrics import bootstrap_mean
-from cunet_deploy.runtime.sessions import model_file, open_session
+from cunet_deploy.sessions import model_file, open_session
 
 
 @click.command()

@@ -21,8 +21,8 @@ from cunet_deploy._files import write_bytes_atomic, write_text_atomic
 from cunet_deploy._optional import require
 from cunet_deploy.errors import CunetError
 from cunet_deploy.parity import compare_sessions
-from cunet_deploy.runtime.sessions import open_session
-from cunet_deploy.sidecar import EngineManifest, sidecar_path
+from cunet_deploy.sessions import open_session
+from cunet_deploy.tensorrt.sidecar import EngineManifest, sidecar_path
 
 __all__ = ["answers", "main"]
 

@@ -33,14 +33,14 @@ from cunet_deploy.data.boxes import read_boxes
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.readers import split_name
-from cunet_deploy.detect.yunet import YuNet
+from cunet_deploy.detection.network import NetworkDetector
+from cunet_deploy.detection.yunet import YuNet
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation import open_model
 from cunet_deploy.evaluation.boxes import evaluate_boxes
 from cunet_deploy.media import open_source
 from cunet_deploy.metrics import bootstrap
-from cunet_deploy.runtime.finder import Finder
-from cunet_deploy.runtime.sessions import open_session
+from cunet_deploy.sessions import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "detector"
@@ -132,7 +132,7 @@ def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dic
     if yunet is not None and (width, height) != YUNET_SIZE:
         raise InputError(f"{frames}: frames of {width}x{height}; YuNet is timed on {YUNET_SIZE[0]}x{YUNET_SIZE[1]}")
     session = open_session(folder / "model.onnx", threads=1)
-    finder = Finder(session)
+    finder = NetworkDetector(session)
     looks: dict[str, Callable[[NDArray[np.uint8]], Any]] = {folder.name: finder.find}
     if yunet is not None:
         looks |= {f"YuNet at {side} px": partial(YuNet(yunet).look, side=side) for side in YUNET_SIDES}

@@ -29,19 +29,19 @@ import cv2
 from model_tables import table_of, update_tables
 
 from cunet_deploy._files import write_text_atomic
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.bench.latency import Candidate, Scene, drawn_picture, measure_latency, ratio
-from cunet_deploy.checkpoint import load_checkpoint
+from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.readers import read_examples, split_name
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.evaluation import ONCE, Evaluation, Looks, compare, evaluate, open_model
-from cunet_deploy.runtime.sessions import open_session
+from cunet_deploy.evaluation import ONCE, TTA, Evaluation, compare, evaluate, open_model
+from cunet_deploy.machine.describe import describe_machine, describe_versions
+from cunet_deploy.sessions import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
 TITLE = "HELEN subset"
 CALLS = 10
-LOOKS = {"flip_test": Looks(flip=True), "flip_test_scales": Looks(flip=True, scales=(0.9, 1.1))}
+LOOKS = {"flip_test": TTA(flip=True), "flip_test_scales": TTA(flip=True, scales=(0.9, 1.1))}
 """What bodies are measured with beside a single look, by the name in ``numbers.json``."""
 
 
@@ -149,13 +149,13 @@ def _shown(path: Path) -> str:
 
 def _metric(evaluation: Evaluation) -> str:
     """The key of the number that stands for a model, without its unit."""
-    return f"nme_{evaluation.normalizer}" if evaluation.closeness is None else evaluation.closeness.key
+    return f"nme_{evaluation.normalizer}" if evaluation.pck_threshold is None else evaluation.pck_threshold.key
 
 
-def _evaluate(path: Path, data: Path, photos: PhotoCache, looks: Looks = ONCE) -> Evaluation:
+def _evaluate(path: Path, data: Path, photos: PhotoCache, tta: TTA = ONCE) -> Evaluation:
     session = open_model(str(path))
     try:
-        return evaluate(session, read_examples(data, session.manifest.skeleton), photos, looks=looks)
+        return evaluate(session, read_examples(data, session.manifest.skeleton), photos, tta=tta)
     finally:
         session.close()
 
@@ -169,9 +169,9 @@ def _of_part(
         "objects": len(released.examples),
         "released_minus_float": _differences(released, evaluations["float"]),
     }
-    if released.closeness is not None:
-        for name, looks in LOOKS.items():
-            table[f"released_{name}"] = _accuracy(_evaluate(paths["released"], data, photos, looks))
+    if released.pck_threshold is not None:
+        for name, tta in LOOKS.items():
+            table[f"released_{name}"] = _accuracy(_evaluate(paths["released"], data, photos, tta))
         table["landmarks_percent"] = {name: round(value, 2) for name, value in released.landmarks_percent().items()}
     return table
 
@@ -189,7 +189,7 @@ def _parts(paths: dict[str, Path], data: tuple[Path, ...], photos: PhotoCache) -
 def _accuracy(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "backend": evaluation.backend,
-        **({"scales": [1.0, *evaluation.looks.scales]} if evaluation.looks.scales else {}),
+        **({"scales": [1.0, *evaluation.tta.scales]} if evaluation.tta.scales else {}),
         **{measure.key: measure.estimate.to_dict() for measure in evaluation.measures()},
     }
 

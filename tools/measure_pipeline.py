@@ -29,8 +29,8 @@ from reports import signed, write_report
 
 from cunet_deploy import Localizer
 from cunet_deploy.bench.memory import resident_bytes
-from cunet_deploy.cpu import available_cpus
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.media import Frame, OutputPlan, Outputs, Picture, VideoFile, WriteBehind, open_source
 from cunet_deploy.zoo import DEFAULT_MODEL
 

@@ -35,7 +35,7 @@ from cunet_deploy.bench.memory import resident_bytes
 from cunet_deploy.errors import CunetError
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import Picture, open_source, read_image
-from cunet_deploy.runtime.smooth import Smoothing
+from cunet_deploy.tracking.one_euro import Smoothing
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "video"

@@ -9,7 +9,7 @@ from typing import Any
 from reports import replace_between
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.metrics import closeness
+from cunet_deploy.metrics import pck_threshold
 from cunet_deploy.skeletons import get_skeleton
 
 __all__ = ["MARK", "table_of", "update_tables"]
@@ -59,7 +59,7 @@ def _of_face(numbers: dict[str, Any]) -> bool:
 
 
 def _title(numbers: dict[str, Any]) -> str:
-    close = closeness(get_skeleton(numbers["landmarks"]))
+    close = pck_threshold(get_skeleton(numbers["landmarks"]))
     return "NME" if close is None else close.title
 
 

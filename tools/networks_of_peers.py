@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from peers import Ours, Peer
 
-from cunet_deploy.checkpoint import Checkpoint, float_model, load_checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, float_model, load_checkpoint, make_manifest, normalize
 from cunet_deploy.errors import CunetError, MissingDependencyError
 from cunet_deploy.export.bundle import export_checkpoint
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.runtime.sessions import open_session
-from cunet_deploy.runtime.sessions.openvino import load_openvino
+from cunet_deploy.sessions import open_session
+from cunet_deploy.sessions.openvino import load_openvino
 
 __all__ = [
     "OpenVINOGraph",

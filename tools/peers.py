@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from cunet_deploy.errors import InputError, MissingDependencyError
 from cunet_deploy.geometry import Crop
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
-from cunet_deploy.runtime.locate import locate
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.locate import locate
+from cunet_deploy.sessions.base import Session
 
 __all__ = ["Dlib", "Maps", "MediaPipe", "Ours", "Peer", "load_litert", "mediapipe_file", "random_network", "rgb_crop"]
 
@@ -82,7 +82,7 @@ class Ours:
 
     def prepare(self, image: Image, box: Points) -> tuple[Crop, Image]:
         """See `Peer`."""
-        from cunet_deploy.runtime.preprocess import sample
+        from cunet_deploy.preprocess import sample
 
         crop = self.session.manifest.crop.crop(box)
         return crop, sample(image, crop)[None]
@@ -276,7 +276,7 @@ def _crop(box: Points, padding: float, size: int, up: float = 0.0) -> Crop:
 
 def rgb_crop(image: Image, crop: Crop) -> Image:
     """(size, size, 3) uint8 RGB, as our own preprocessing samples it."""
-    from cunet_deploy.runtime.preprocess import sample
+    from cunet_deploy.preprocess import sample
 
     return np.asarray(cv2.cvtColor(sample(image, crop), cv2.COLOR_BGR2RGB), np.uint8)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cunet_deploy._files import write_text_atomic
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.errors import InputError
+from cunet_deploy.machine.describe import describe_machine, describe_versions
 
 __all__ = ["replace_between", "signed", "write_report"]
 

@@ -26,12 +26,12 @@ import tables_cost
 import tables_text
 
 from cunet_deploy._files import write_text_atomic
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
-from cunet_deploy.checkpoint import TorchSession, load_checkpoint
+from cunet_deploy.checkpoint.storage import TorchSession, load_checkpoint
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import ConfigError, CunetError, InputError
 from cunet_deploy.evaluation import evaluate
+from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.skeletons import get_skeleton
 
 if sys.version_info >= (3, 11):

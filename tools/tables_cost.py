@@ -21,15 +21,15 @@ from torch import nn
 
 from cunet_deploy.bench import latency
 from cunet_deploy.bench.latency import Candidate, Scene, drawn_picture
-from cunet_deploy.checkpoint import Checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
 from cunet_deploy.config import Config, ModelConfig, QuantConfig, parse_config
 from cunet_deploy.export.crops import drawn_crops
-from cunet_deploy.export.writer import write_model
+from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.model.cunet import CUNet, initialize
 from cunet_deploy.model.networks import build_network
 from cunet_deploy.quantize.floats import calibrate
-from cunet_deploy.runtime.sessions import open_session
-from cunet_deploy.train import saved
+from cunet_deploy.sessions import open_session
+from cunet_deploy.train import activation_compression as saved
 from cunet_deploy.train.memory import return_freed_memory, saved_activation_bytes
 
 __all__ = ["describe", "measure_latency", "measure_memory", "measure_sizes", "measure_steps"]

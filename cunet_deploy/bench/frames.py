@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.bench.latency import Call, Runner, Scene
-from cunet_deploy.detect import Detector
+from cunet_deploy.detection import Detector
+from cunet_deploy.detection.search import CoarseToFineSearch
 from cunet_deploy.drawing import draw_into
 from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import ImageFiles, Picture, VideoFile
-from cunet_deploy.runtime.preprocess import as_bgr
-from cunet_deploy.runtime.search import Search
-from cunet_deploy.runtime.sessions.base import Decoding, Session
-from cunet_deploy.runtime.track import Cadence, Tracker
+from cunet_deploy.preprocess import as_bgr
+from cunet_deploy.sessions.base import Decoding, Session
+from cunet_deploy.tracking.tracker import Cadence, Tracker
 
 __all__ = ["FRAME_STAGES", "Frames"]
 
@@ -177,7 +177,7 @@ class _FrameRunner:
     def _around(self, session: Session) -> _StepwiseLocalizer:
         """The localizer of a session, which is another one where models are opened for each turn."""
         if self._localizer is None or self._session is not session:
-            detector = _TimedDetector(self._frames.detector or Search(session), self._watch)
+            detector = _TimedDetector(self._frames.detector or CoarseToFineSearch(session), self._watch)
             self._session = session
             self._localizer = _StepwiseLocalizer(_TimedSession(session, self._watch), detector=detector)
             if self._tracker is None and self._frames.source.moving:
@@ -186,7 +186,7 @@ class _FrameRunner:
 
     def _new_tracker(self) -> Tracker:
         assert self._session is not None
-        detector = self._frames.detector or Search(self._session)
+        detector = self._frames.detector or CoarseToFineSearch(self._session)
         return Tracker(self._session.manifest.min_score, Cadence(detector.every, detector.retry, detector.exact))
 
     def _read(self) -> Generator[Picture, None, None]:

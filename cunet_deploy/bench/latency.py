@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from cunet_deploy.errors import InputError
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.metrics import Estimate, bootstrap
-from cunet_deploy.runtime.preprocess import sample
-from cunet_deploy.runtime.sessions.base import Decoding, Session
+from cunet_deploy.preprocess import sample
+from cunet_deploy.sessions.base import Decoding, Session
 
 __all__ = [
     "PERCENTILES",

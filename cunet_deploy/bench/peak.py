@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.bench.costs import Costs
+from cunet_deploy.onnx_graph.costs import Costs
 
 __all__ = ["Peak", "Roofline", "matmul_model", "measure_peak", "roofline"]
 

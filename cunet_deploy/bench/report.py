@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.bench.costs import Costs, read_costs
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.bench.latency import Candidate, Timing, measure_latency, ratio
 from cunet_deploy.bench.memory import Memory, measure_memory
 from cunet_deploy.bench.peak import Peak, Roofline, measure_peak, roofline
 from cunet_deploy.bench.plot import Bar, draw_bars
 from cunet_deploy.bench.setups import Input, Setup
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.metrics import Estimate
+from cunet_deploy.onnx_graph.costs import Costs, read_costs
 
 __all__ = ["Measured", "Report", "measure"]
 

@@ -12,11 +12,11 @@ import cv2
 
 from cunet_deploy.bench.frames import Frames
 from cunet_deploy.bench.latency import Scene, Work, drawn_picture
-from cunet_deploy.detect import open_detector
+from cunet_deploy.detection import open_detector
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import ImageFiles, open_files
-from cunet_deploy.runtime.sessions import model_file, open_session
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.sessions import model_file, open_session
+from cunet_deploy.sessions.base import Session
 
 __all__ = ["Input", "Setup", "combine"]
 
@@ -27,7 +27,7 @@ class Setup:
 
     Attributes:
         model: as the user named it.
-        backend: what runs it, one of `cunet_deploy.runtime.sessions.BACKENDS`.
+        backend: what runs it, one of `cunet_deploy.sessions.BACKENDS`.
         threads: of the network, and of OpenCV.
         batch: crops a call.
         trust: load an engine whose checksum differs.

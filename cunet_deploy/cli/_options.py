@@ -51,7 +51,7 @@ def resolve_backend(model: str | Path, backend: str | None, threads: int | None)
     """The backend that ``--backend`` asks for; ``auto`` is measured or recalled, and said on stderr."""
     if backend != "auto":
         return backend
-    from cunet_deploy.runtime.sessions import choose_backend  # loads numpy, which the help of a command does not need
+    from cunet_deploy.sessions import choose_backend  # loads numpy, which the help of a command does not need
 
     choice = choose_backend(model, threads=threads)
     if logging.getLogger("cunet_deploy").isEnabledFor(logging.WARNING):

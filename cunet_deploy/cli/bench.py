@@ -13,8 +13,8 @@ from rich.table import Table
 from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._options import json_option, overwrite_option, progress, resolve_backend
 from cunet_deploy.cli._report import advancing, interval, json_report, results
-from cunet_deploy.cpu import available_cpus
 from cunet_deploy.errors import InputError, VerificationError
+from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.metrics import Estimate
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from cunet_deploy.cli._options import console, overwrite_option, progress
 
 if TYPE_CHECKING:
-    from cunet_deploy.engine.build import BuildPlan, Built
+    from cunet_deploy.tensorrt.build import BuildPlan, Built
 
 __all__ = ["command"]
 
@@ -64,8 +64,8 @@ def command(
       cunet-deploy build face68-s --batch 1:4:8 --require-int8
       cunet-deploy build face68-s --flavour tensorrt_rtx --sm 86,120 -o engines
     """
-    from cunet_deploy.engine.build import BuildSpec, build_engine, plan_build
-    from cunet_deploy.engine.profile import parse_batch
+    from cunet_deploy.tensorrt.build import BuildSpec, build_engine, plan_build
+    from cunet_deploy.tensorrt.profile import parse_batch
 
     plan = plan_build(
         BuildSpec(

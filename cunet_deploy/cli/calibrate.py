@@ -47,11 +47,11 @@ def command(
     from cunet_deploy._optional import require
 
     require("torch", extra="train")
-    from cunet_deploy.checkpoint import load_checkpoint, make_manifest
+    from cunet_deploy.checkpoint.storage import load_checkpoint, make_manifest
     from cunet_deploy.cli._report import advancing
     from cunet_deploy.export.calibration import calibrate_checkpoint
     from cunet_deploy.export.crops import list_photos
-    from cunet_deploy.export.partial import Partial
+    from cunet_deploy.export.progress import ResumeFile
     from cunet_deploy.export.ranges import write_ranges
     from cunet_deploy.quantize.observers import RangeRule
 
@@ -62,7 +62,7 @@ def command(
     rule = RangeRule(method or "min-max", 99.99 if percentile is None else percentile)
     source = load_checkpoint(checkpoint)
     photos = list_photos(images, make_manifest(source), crops)
-    partial = Partial.beside(out, weights=source.checksum, photos=photos.checksum, method=rule.method)
+    partial = ResumeFile.beside(out, weights=source.checksum, photos=photos.checksum, method=rule.method)
     with advancing(progress(), "calibrating", len(photos)) as advance:
         try:
             ranges = calibrate_checkpoint(source, photos, rule, partial=partial, advance=advance)

@@ -10,7 +10,7 @@ import click
 from cunet_deploy.cli._options import overwrite_option
 
 if TYPE_CHECKING:
-    from cunet_deploy.checkpoint import Checkpoint
+    from cunet_deploy.checkpoint.storage import Checkpoint
 
 __all__ = ["command"]
 
@@ -55,9 +55,9 @@ def command(
     from cunet_deploy._optional import require
 
     require("torch", extra="train")
-    from cunet_deploy.checkpoint import save_checkpoint
+    from cunet_deploy.checkpoint.legacy.convert import convert_checkpoint
+    from cunet_deploy.checkpoint.storage import save_checkpoint
     from cunet_deploy.errors import InputError
-    from cunet_deploy.legacy.convert import convert_checkpoint
 
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists already; add --overwrite to replace it or choose another -o")
@@ -67,7 +67,7 @@ def command(
 
 
 def _print_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    from cunet_deploy.checkpoint import float_model
+    from cunet_deploy.checkpoint.storage import float_model
 
     model, network = checkpoint.config.model, float_model(checkpoint)
     parameters = sum(parameter.numel() for parameter in network.parameters())

@@ -8,9 +8,9 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from cunet_deploy.bench.doctor import Report, examine
 from cunet_deploy.cli._options import json_option, overwrite_option
 from cunet_deploy.cli._report import json_report, results
+from cunet_deploy.doctor import Report, examine
 from cunet_deploy.errors import MissingDependencyError
 
 __all__ = ["command"]

@@ -13,7 +13,6 @@ import cv2
 from rich.table import Table
 
 from cunet_deploy._files import atomic_path
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.cli._options import (
     backend_options,
     json_option,
@@ -28,10 +27,11 @@ from cunet_deploy.data.boxes import read_boxes
 from cunet_deploy.data.examples import Labelled, PhotoCache, split_by_photo
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
-from cunet_deploy.evaluation import ONCE, Evaluation, Looks, Measure, compare, evaluate, open_model
+from cunet_deploy.evaluation import ONCE, TTA, Evaluation, Measure, compare, evaluate, open_model
 from cunet_deploy.evaluation.boxes import BoxEvaluation, compare_boxes, evaluate_boxes
 from cunet_deploy.evaluation.gallery import worst_sheet
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.machine.describe import describe_machine, describe_versions
+from cunet_deploy.sessions.base import Session
 
 __all__ = ["command"]
 
@@ -120,7 +120,7 @@ def command(
     """
     bad: list[str] | None = [] if skip_bad else None
     photos, models = PhotoCache(1 << 30), [model] if against is None else [model, against]
-    looks = Looks(flip_test, scales)
+    tta = TTA(flip_test, scales)
     with json_report(json_path, overwrite=overwrite) as write, _sheet(sheet, worst, overwrite=overwrite) as draw:
         if not model.endswith(".pt"):
             backend = resolve_backend(model, backend, threads)
@@ -130,10 +130,10 @@ def command(
                 name,
                 dataset,
                 photos,
-                partial(evaluate, batch_size=batch_size, looks=looks, blur=blurred, bad=bad),
+                partial(evaluate, batch_size=batch_size, tta=tta, blur=blurred, bad=bad),
                 held_back,
                 bad,
-                of_landmarks=looks != ONCE or blurred is not None,
+                of_landmarks=tta != ONCE or blurred is not None,
             )
             for name, on, blurred in zip(models, (backend, None), (blur, None), strict=False)  # these are MODEL's
         ]
@@ -271,7 +271,7 @@ def _print_measures(models: Sequence[str], evaluations: Sequence[AnyEvaluation],
 
 
 def _print_landmarks(evaluation: Evaluation) -> None:
-    close = evaluation.closeness
+    close = evaluation.pck_threshold
     what = f"{close.title} of each joint, %" if close else f"mean error of each landmark, % of {evaluation.normalizer}"
     table = Table(title=what, title_justify="left")
     table.add_column("landmark")

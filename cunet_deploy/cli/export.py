@@ -117,9 +117,9 @@ def command(
 
     require("torch", extra="train")
     require("onnx", extra="train")
-    from cunet_deploy.checkpoint import load_checkpoint
+    from cunet_deploy.checkpoint.storage import load_checkpoint
     from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
-    from cunet_deploy.export.tensorrt import Lowering
+    from cunet_deploy.export.targets.tensorrt import Lowering
     from cunet_deploy.quantize.observers import RangeRule
 
     if target == "cpu" and (carrier or features or batch):

@@ -23,7 +23,7 @@ from cunet_deploy.zoo import DEFAULT_MODEL
 if TYPE_CHECKING:
     from cunet_deploy.localizer import Localizer
     from cunet_deploy.media import Frame, OutputPlan, Outputs, Source
-    from cunet_deploy.runtime.smooth import Smoothing
+    from cunet_deploy.tracking.one_euro import Smoothing
 
 __all__ = ["command"]
 
@@ -186,10 +186,10 @@ def command(**given: Any) -> None:
 def _infer(asked: _Request) -> None:
     import cv2  # these load OpenCV and ONNX Runtime, which --help does not need
 
-    from cunet_deploy.cpu import available_cpus
     from cunet_deploy.localizer import Localizer
+    from cunet_deploy.machine.cpu import available_cpus
     from cunet_deploy.media import FrameSize, open_source, plan_outputs
-    from cunet_deploy.runtime.smooth import Smoothing
+    from cunet_deploy.tracking.one_euro import Smoothing
 
     # more threads than that do not speed up small networks, and take the processors from decoding and encoding
     threads = asked.threads or min(max(available_cpus() // 2, 1), 4)

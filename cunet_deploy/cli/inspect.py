@@ -13,8 +13,8 @@ from cunet_deploy.cli._options import json_option, overwrite_option
 from cunet_deploy.cli._report import json_report
 
 if TYPE_CHECKING:
-    from cunet_deploy.engine.conform import Finding
-    from cunet_deploy.engine.storage import Storage
+    from cunet_deploy.onnx_graph.storage import Storage
+    from cunet_deploy.tensorrt.lint import Finding
 
 __all__ = ["command"]
 
@@ -51,10 +51,10 @@ def command(
       cunet-deploy inspect face68-s --target sm87
       cunet-deploy inspect someone_elses_qdq.onnx --json findings.json
     """
-    from cunet_deploy.engine.build import bundled_model
-    from cunet_deploy.engine.conform import check_model
-    from cunet_deploy.engine.storage import read_storage
     from cunet_deploy.errors import VerificationError
+    from cunet_deploy.onnx_graph.storage import read_storage
+    from cunet_deploy.tensorrt.build import bundled_model
+    from cunet_deploy.tensorrt.lint import check_model
 
     path = bundled_model(model)
     stored = model / "model.onnx" if model.is_dir() else path

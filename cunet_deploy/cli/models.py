@@ -10,12 +10,12 @@ from typing import Any
 import click
 from rich.table import Table
 
-from cunet_deploy.bench.hardware import describe_machine, describe_versions
 from cunet_deploy.bench.latency import Candidate, Scene, drawn_picture, measure_latency
 from cunet_deploy.cli._options import json_option, overwrite_option, progress
 from cunet_deploy.cli._report import advancing, json_report, results
 from cunet_deploy.errors import ArtifactError
-from cunet_deploy.runtime.sessions import open_session
+from cunet_deploy.machine.describe import describe_machine, describe_versions
+from cunet_deploy.sessions import open_session
 from cunet_deploy.zoo import DEFAULT_MODEL, find_model, released_models
 
 __all__ = ["command"]

@@ -14,7 +14,7 @@ from cunet_deploy.config import WEIGHT_FORMATS
 from cunet_deploy.errors import InputError
 
 if TYPE_CHECKING:
-    from cunet_deploy.export.partial import Partial
+    from cunet_deploy.export.progress import ResumeFile
     from cunet_deploy.export.sensitivity import Measurement, Plan, Prober
 
 __all__ = ["command"]
@@ -87,11 +87,11 @@ def command(
     torch = require("torch", extra="train")
     require("onnx", extra="train")
     from cunet_deploy._files import write_text_atomic
-    from cunet_deploy.checkpoint import load_checkpoint, make_manifest
+    from cunet_deploy.checkpoint.storage import load_checkpoint, make_manifest
     from cunet_deploy.cli._report import json_report
     from cunet_deploy.export.bundle import ranges_of
     from cunet_deploy.export.crops import list_photos
-    from cunet_deploy.export.partial import Partial
+    from cunet_deploy.export.progress import ResumeFile
     from cunet_deploy.export.sensitivity import Prober, bits_toml
 
     if out.exists() and not overwrite:
@@ -104,7 +104,7 @@ def command(
     _ = photos.examples  # notices a lack of labels before the calibration
     prober = Prober(source, ranges := ranges_of(source, calibration or data), photos)
     identity = {"weights": source.checksum, "photos": photos.checksum, "formats": ",".join(names)}
-    beside = Partial.beside(out, **identity, ranges=repr(sorted(ranges.items())))
+    beside = ResumeFile.beside(out, **identity, ranges=repr(sorted(ranges.items())))
     partial = replace(beside, path=keep or beside.path)
     with json_report(json_path, overwrite=overwrite) as write:
         measurement = _measure(prober, names, partial)
@@ -119,7 +119,7 @@ def command(
     _print_plan(measurement, plan, out)
 
 
-def _measure(prober: Prober, formats: list[str], partial: Partial) -> Measurement:
+def _measure(prober: Prober, formats: list[str], partial: ResumeFile) -> Measurement:
     """Measure with a progress bar; say on Ctrl-C where the progress is kept."""
     from cunet_deploy.cli._report import advancing
 
@@ -152,7 +152,7 @@ def _bytes(text: str) -> int:
 
 
 def _report(measurement: Measurement, plan: Plan) -> dict[str, Any]:
-    from cunet_deploy.bench.hardware import describe_machine, describe_versions
+    from cunet_deploy.machine.describe import describe_machine, describe_versions
 
     choices = measurement.choices()
     layers = [

@@ -73,7 +73,7 @@ def command(
     from cunet_deploy._optional import require
 
     torch = require("torch", extra="train")
-    from cunet_deploy.checkpoint import load_checkpoint
+    from cunet_deploy.checkpoint.storage import load_checkpoint
     from cunet_deploy.train.folder import RunFolder
     from cunet_deploy.train.loop import Trainer
     from cunet_deploy.train.processes import joined
@@ -147,7 +147,7 @@ class _Display:
                 self._steps, total=row["steps"], completed=row["step"], description=f"loss {row['loss']:.5f}"
             )
             return
-        from cunet_deploy.train.pictures import main_metric, metric_name
+        from cunet_deploy.train.plots import main_metric, metric_name
 
         key = main_metric([row])
         metric = f", {metric_name(key)} {row[key]:.2f} %" if key else ""

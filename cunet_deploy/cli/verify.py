@@ -16,10 +16,10 @@ from cunet_deploy.cli._options import backend_options, json_option, overwrite_op
 from cunet_deploy.cli._report import json_report, results
 from cunet_deploy.errors import ArtifactError, InputError, VerificationError
 from cunet_deploy.evaluation import open_model
+from cunet_deploy.golden import Golden, read_golden
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.parity import Parity, locate_in_crops, measure
-from cunet_deploy.runtime.golden import Golden, read_golden
-from cunet_deploy.runtime.sessions import Session, model_file, open_session
+from cunet_deploy.sessions import Session, model_file, open_session
 
 __all__ = ["command"]
 

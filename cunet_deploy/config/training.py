@@ -25,7 +25,7 @@ class TrainConfig:
         memory_efficient: keep less for the backward pass and compute it again: about half the memory, more time. See
             docs/tables.md for what this and ``saved_bits`` bring.
         saved_bits: 8 keeps activations for the backward pass as bytes, a quarter of the memory; 32 as they are. See
-            `cunet_deploy.train.saved`.
+            `cunet_deploy.train.activation_compression`.
         coordinate_weight: weight of the landmark error term; see `cunet_deploy.train.loss`.
         distill: weight of the squared distance to the heatmaps of the network that ``train --teacher`` names.
         robust: for labels with mistakes: how much less, from 0 to 1, a label counts that the network itself is sure is

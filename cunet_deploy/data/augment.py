@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cunet_deploy.config import AugmentConfig
 from cunet_deploy.data.examples import Example
 from cunet_deploy.geometry import Crop, CropRule
-from cunet_deploy.runtime.preprocess import sample
+from cunet_deploy.preprocess import sample
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = ["NOWHERE", "Augmenter", "Colours"]

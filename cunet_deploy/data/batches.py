@@ -12,7 +12,7 @@ from cunet_deploy.data.augment import Augmenter
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.media import read_ahead
-from cunet_deploy.runtime.preprocess import sample
+from cunet_deploy.preprocess import sample
 
 __all__ = ["WHOLE", "Batch", "Part", "count_batches", "plain_batches", "training_batches"]
 

@@ -16,7 +16,7 @@ from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.scatter import Scatterer, beside
 from cunet_deploy.geometry import Crop, whole_image
 from cunet_deploy.media import read_ahead
-from cunet_deploy.runtime.preprocess import BORDER, sample
+from cunet_deploy.preprocess import BORDER, sample
 
 __all__ = ["FrameDrawer", "LabelledFrame", "frame_batches", "whole_frame"]
 

@@ -17,7 +17,7 @@ from cunet_deploy.config import BoxConfig
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.geometry import Crop
-from cunet_deploy.runtime.preprocess import sample
+from cunet_deploy.preprocess import sample
 
 __all__ = ["Scatterer", "beside"]
 

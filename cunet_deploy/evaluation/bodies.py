@@ -31,7 +31,7 @@ def body_measures(skeleton: Skeleton, errors: Callable[[str], FloatArray]) -> li
     """
     found: list[Measure] = []
     counted = metrics.counted_joints(skeleton)
-    for close in metrics.closenesses(skeleton):
+    for close in metrics.pck_thresholds(skeleton):
         own = np.where(counted, errors(close.normalizer), np.nan)
         if np.isnan(own).all():
             continue
@@ -44,12 +44,12 @@ def body_measures(skeleton: Skeleton, errors: Callable[[str], FloatArray]) -> li
     return found
 
 
-def joints_percent(errors: FloatArray, close: metrics.Closeness) -> FloatArray:
+def joints_percent(errors: FloatArray, close: metrics.PckThreshold) -> FloatArray:
     """(N, K) normalized errors to the (K,) share of each joint that is correct, in percent."""
     return metrics.joint_shares(metrics.correct_joints(errors, close.threshold)) * 100
 
 
-def joints_lost(skeleton: Skeleton, close: metrics.Closeness, errors: FloatArray, reference: FloatArray) -> Measure:
+def joints_lost(skeleton: Skeleton, close: metrics.PckThreshold, errors: FloatArray, reference: FloatArray) -> Measure:
     """By how much fewer joints are correct than with a reference, from both (N, K) errors; in points, paired by person.
 
     Raises:

@@ -17,8 +17,8 @@ from cunet_deploy.evaluation.measure import Measure
 from cunet_deploy.geometry import whole_image
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.metrics.boxes import OVERLAP, Matches, average_precision, match_boxes, precision, recall
-from cunet_deploy.runtime.preprocess import sample
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.preprocess import sample
+from cunet_deploy.sessions.base import Session
 
 __all__ = ["MIN_LABEL", "MIN_SIDE", "BoxEvaluation", "compare_boxes", "evaluate_boxes"]
 

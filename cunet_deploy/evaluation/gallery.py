@@ -10,7 +10,7 @@ from cunet_deploy import metrics
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.evaluation.landmarks import Evaluation
 from cunet_deploy.geometry import CropRule
-from cunet_deploy.runtime.preprocess import sample
+from cunet_deploy.preprocess import sample
 
 __all__ = ["worst_objects", "worst_sheet"]
 
@@ -24,7 +24,7 @@ def worst_objects(evaluation: Evaluation, count: int) -> list[int]:
 
     Of bodies those with the smallest share of correct joints; of equals the larger mean error comes first.
     """
-    errors, close = evaluation.errors(), evaluation.closeness
+    errors, close = evaluation.errors(), evaluation.pck_threshold
     mean = metrics.object_errors(errors)
     rank = mean if close is None else -metrics.object_errors(metrics.correct_joints(errors, close.threshold))
     order = np.lexsort((-mean, -rank))
@@ -52,7 +52,7 @@ def worst_sheet(evaluation: Evaluation, photos: PhotoCache, count: int) -> NDArr
 
 
 def _tile(evaluation: Evaluation, photos: PhotoCache, index: int) -> NDArray[np.uint8]:
-    example, close = evaluation.examples[index], evaluation.closeness
+    example, close = evaluation.examples[index], evaluation.pck_threshold
     # wider than the model's own crop: a landmark that was found far away shall be seen
     crop = CropRule(_SIDE, 1.2 * evaluation.manifest.crop.padding).crop(example.box)
     tile = sample(photos[example.image], crop)

@@ -21,12 +21,12 @@ from cunet_deploy._optional import require
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation.bodies import body_measures, joints_lost, joints_percent, similarity_measures
-from cunet_deploy.evaluation.looks import ONCE, Looks
 from cunet_deploy.evaluation.measure import Measure
+from cunet_deploy.evaluation.tta import ONCE, TTA
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.metrics import Estimate
-from cunet_deploy.runtime.sessions import open_session
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.sessions import open_session
+from cunet_deploy.sessions.base import Session
 
 __all__ = ["Evaluation", "compare", "evaluate", "open_model"]
 
@@ -41,7 +41,7 @@ class Evaluation:
         examples: the N objects.
         points: (N, K, 2) predictions in pixels of each photo.
         scores: (N, K) in [0, 1].
-        looks: what the maps are the mean of.
+        tta: what the maps are the mean of.
     """
 
     manifest: Manifest
@@ -49,7 +49,7 @@ class Evaluation:
     examples: tuple[Example, ...]
     points: NDArray[np.float64]
     scores: NDArray[np.float64]
-    looks: Looks = ONCE
+    tta: TTA = ONCE
 
     @cached_property
     def truth(self) -> NDArray[np.float64]:
@@ -62,14 +62,14 @@ class Evaluation:
         return metrics.normalizer_names(self.manifest.skeleton)[0]
 
     @property
-    def closeness(self) -> metrics.Closeness | None:
+    def pck_threshold(self) -> metrics.PckThreshold | None:
         """When a joint is correct, where the landmarks are those of a body."""
-        return metrics.closeness(self.manifest.skeleton)
+        return metrics.pck_threshold(self.manifest.skeleton)
 
     @property
     def landmark_key(self) -> str:
         """What `landmarks_percent` holds, as JSON calls it."""
-        return f"landmarks_{self.closeness.key if self.closeness else self.normalizer}_percent"
+        return f"landmarks_{self.pck_threshold.key if self.pck_threshold else self.normalizer}_percent"
 
     def errors(self, normalizer: str | None = None) -> NDArray[np.float64]:
         """(N, K) normalized errors, by default with `normalizer`."""
@@ -87,7 +87,7 @@ class Evaluation:
         Of bodies the share of correct joints, and average precision where areas are known; else NME by every
         normalizer, area and failure rate.
         """
-        if self.closeness is not None:
+        if self.pck_threshold is not None:
             skeleton = self.manifest.skeleton
             precision = similarity_measures(skeleton, self.examples, self.points, self.scores)
             return [*body_measures(skeleton, self.errors), *precision]
@@ -107,13 +107,13 @@ class Evaluation:
 
         Of bodies the share of correct joints.
         """
-        close, errors = self.closeness, self.errors()
+        close, errors = self.pck_threshold, self.errors()
         each = metrics.landmark_errors(errors) * 100 if close is None else joints_percent(errors, close)
         return dict(zip(self.manifest.skeleton.landmarks, (float(value) for value in each), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON stores them."""
-        limit = {} if self.closeness else {"threshold_percent": metrics.THRESHOLD * 100}
+        limit = {} if self.pck_threshold else {"threshold_percent": metrics.THRESHOLD * 100}
         return {
             "name": self.manifest.name,
             "weight_bits": self.manifest.weight_bits,
@@ -121,8 +121,8 @@ class Evaluation:
             "backend": self.backend,
             "objects": len(self.examples),
             **limit,
-            **({"flip_test": True} if self.looks.flip else {}),
-            **({"scales": [1.0, *self.looks.scales]} if self.looks.scales else {}),
+            **({"flip_test": True} if self.tta.flip else {}),
+            **({"scales": [1.0, *self.tta.scales]} if self.tta.scales else {}),
             **({"blur": self.manifest.decoder.blur} if self.manifest.decoder.blur else {}),
             "interval": f"95 % percentile bootstrap over objects, {metrics.RESAMPLES} resamples",
             **{measure.key: measure.estimate.to_dict() for measure in self.measures()},
@@ -135,7 +135,7 @@ def open_model(model: str, *, threads: int | None = None, backend: str | None = 
     Raises:
         InputError: a backend for a checkpoint.
         MissingDependencyError: a checkpoint without torch installed.
-        CunetError: as `open_session` and `cunet_deploy.checkpoint.load_checkpoint`.
+        CunetError: as `open_session` and `cunet_deploy.checkpoint.storage.load_checkpoint`.
     """
     if not model.endswith(".pt"):
         return open_session(model, threads=threads, backend=backend, trust=trust)
@@ -145,7 +145,7 @@ def open_model(model: str, *, threads: int | None = None, backend: str | None = 
     if threads is not None:
         torch.set_num_threads(threads)
 
-    from cunet_deploy.checkpoint import open_torch_session
+    from cunet_deploy.checkpoint.storage import open_torch_session
 
     return open_torch_session(Path(model))
 
@@ -156,7 +156,7 @@ def evaluate(
     photos: PhotoCache,
     *,
     batch_size: int = 16,
-    looks: Looks = ONCE,
+    tta: TTA = ONCE,
     blur: float | None = None,
     bad: list[str] | None = None,
     advance: Callable[[int], None] | None = None,
@@ -168,7 +168,7 @@ def evaluate(
         examples: the objects.
         photos: reads and keeps the photos; share it to evaluate several models.
         batch_size: crops a run.
-        looks: at each object, whose maps are averaged.
+        tta: looks at each object, whose maps are averaged.
         blur: of the maps before landmarks are read, in place of the model's; see `cunet_deploy.heatmaps.Decoder`.
         bad: where to note photos that cannot be read; ``None`` makes the first one an error.
         advance: called with the number of objects done since the last call.
@@ -194,8 +194,8 @@ def evaluate(
         if readable:
             kept, pictures = zip(*readable, strict=True)
             used.extend(kept)
-            crops = [looks.crops(manifest.crop, example.box) for example in kept]
-            maps = looks.maps(session, pictures, crops)
+            crops = [tta.crops(manifest.crop, example.box) for example in kept]
+            maps = tta.maps(session, pictures, crops)
             if not np.isfinite(maps).all():
                 raise CunetError(f"{manifest.name}: the network returned numbers that are not finite; train it again")
             inputs, heights = manifest.read(maps)
@@ -205,7 +205,7 @@ def evaluate(
             advance(len(part))
     if not used:
         raise InputError("no photo could be read; nothing to evaluate")
-    return Evaluation(manifest, session.backend, tuple(used), np.concatenate(points), np.concatenate(scores), looks)
+    return Evaluation(manifest, session.backend, tuple(used), np.concatenate(points), np.concatenate(scores), tta)
 
 
 def _photo(manifest: Manifest, example: Example, photos: PhotoCache, bad: list[str] | None) -> NDArray[np.uint8] | None:
@@ -237,7 +237,7 @@ def compare(evaluation: Evaluation, reference: Evaluation) -> list[Measure]:
         )
     if [_identity(example) for example in evaluation.examples] != [_identity(e) for e in reference.examples]:
         raise InputError("the two models were evaluated on different objects; use the same data set for both")
-    name, close = evaluation.normalizer, evaluation.closeness
+    name, close = evaluation.normalizer, evaluation.pck_threshold
     if close is not None:
         skeleton = evaluation.manifest.skeleton
         return [joints_lost(skeleton, close, evaluation.errors(name), reference.errors(name))]

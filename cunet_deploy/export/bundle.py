@@ -21,21 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy._files import write_bytes_atomic, write_text_atomic
-from cunet_deploy.checkpoint import Checkpoint, TorchSession, make_manifest, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, TorchSession, make_manifest, normalize
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.data.readers import is_data_set
 from cunet_deploy.errors import InputError, VerificationError
 from cunet_deploy.export.calibration import CALIBRATION_CROPS, calibrate_checkpoint
 from cunet_deploy.export.crops import crops_of_folder, drawn_crops, list_photos
 from cunet_deploy.export.ranges import read_ranges
-from cunet_deploy.export.tensorrt import FILE_NAME, LoweredSession, Lowering, write_tensorrt_model
-from cunet_deploy.export.writer import write_model
+from cunet_deploy.export.targets.cpu import write_model
+from cunet_deploy.export.targets.tensorrt import FILE_NAME, LoweredSession, Lowering, write_tensorrt_model
 from cunet_deploy.parity import Parity, compare_sessions, locate_in_crops
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import Ranges
 from cunet_deploy.quantize.observers import RangeRule
-from cunet_deploy.runtime.sessions.base import Session
-from cunet_deploy.runtime.sessions.ort import OrtSession
+from cunet_deploy.sessions.base import Session
+from cunet_deploy.sessions.onnxruntime import OrtSession
 
 __all__ = ["GATE_PX", "Bundle", "TensorRtFile", "export_checkpoint", "quantized_checkpoint", "ranges_of"]
 

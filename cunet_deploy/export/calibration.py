@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.checkpoint import Checkpoint, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, normalize
 from cunet_deploy.errors import InputError
 from cunet_deploy.export.crops import Photos
-from cunet_deploy.export.partial import Partial
+from cunet_deploy.export.progress import ResumeFile
 from cunet_deploy.quantize.floats import Ranges, observe
 from cunet_deploy.quantize.groups import activation_groups
 from cunet_deploy.quantize.observers import Histogram, RangeRule
@@ -28,7 +28,7 @@ def calibrate_checkpoint(
     photos: Photos,
     rule: RangeRule | None = None,
     *,
-    partial: Partial | None = None,
+    partial: ResumeFile | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Ranges:
     """Activation ranges of a float checkpoint over photos.
@@ -76,7 +76,7 @@ def _packed(seen: int, histograms: Mapping[str, Histogram]) -> dict[str, NDArray
     return arrays
 
 
-def _unpacked(partial: Partial) -> tuple[int, dict[str, Histogram]]:
+def _unpacked(partial: ResumeFile) -> tuple[int, dict[str, Histogram]]:
     """The inverse of `_packed`: crops seen and histograms."""
     arrays = partial.load()
     if not arrays:

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper
 
-from cunet_deploy.export.parts import LANDMARKS, OUTPUT, SCORES, Parts
+from cunet_deploy.export.onnx_builder import LANDMARKS, OUTPUT, SCORES, OnnxBuilder
 from cunet_deploy.manifest import Manifest
 
 __all__ = ["add_decoder"]
 
 
-def add_decoder(parts: Parts, manifest: Manifest) -> None:
+def add_decoder(parts: OnnxBuilder, manifest: Manifest) -> None:
     """Add what finds landmarks in the heatmaps, and its outputs.
 
     ``landmarks`` (batch, K, 2) float32 are pixels of the network's input, x then y, ``scores`` (batch, K) float32.
@@ -79,7 +79,7 @@ def _top(write: _Writer, profiles: str, middle: str) -> str:
 class _Writer:
     """Adds nodes under running names."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: OnnxBuilder) -> None:
         self._parts, self._count = parts, 0
 
     def __call__(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cunet_deploy._files import write_text_atomic
-from cunet_deploy.checkpoint import Checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.errors import InputError
 from cunet_deploy.export.calibration import ACTIVATION_BITS
 from cunet_deploy.quantize.floats import Ranges

@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cunet_deploy.checkpoint import Checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.data.batches import Batch, plain_batches
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.errors import InputError
 from cunet_deploy.export.crops import Photos
-from cunet_deploy.export.partial import Partial
-from cunet_deploy.export.writer import write_model
+from cunet_deploy.export.progress import ResumeFile
+from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.metrics import Estimate, normalized_errors, normalizer_lengths, object_errors, paired_difference
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.floats import Ranges
@@ -140,7 +140,7 @@ class Prober:
         self,
         formats: Sequence[str],
         *,
-        partial: Partial | None = None,
+        partial: ResumeFile | None = None,
         advance: Callable[[int], None] | None = None,
     ) -> Measurement:
         """Round one layer after the other to each format.
@@ -303,7 +303,7 @@ def _behind(graph: Graph, layer: str) -> list[Node]:
     return nodes
 
 
-def _restored(partial: Partial | None, shape: tuple[int, int, int]) -> dict[str, NDArray[Any]]:
+def _restored(partial: ResumeFile | None, shape: tuple[int, int, int]) -> dict[str, NDArray[Any]]:
     """The progress of a measurement of (layers, formats, objects); ``done`` says how many objects are through."""
     state: dict[str, NDArray[Any]] = {} if partial is None else dict(partial.load())
     wanted = {"baseline": shape[2:], "errors": shape, "moves": shape, "done": shape[:2]}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cunet_deploy.media.frames import Frame, FrameSize, Picture
-from cunet_deploy.media.images import read_image
-from cunet_deploy.media.live import LiveSource
 from cunet_deploy.media.outputs import Outputs
 from cunet_deploy.media.pipeline import DEPTH, LIVE_DEPTH, WriteBehind, read_ahead
 from cunet_deploy.media.plan import FORMATS, OutputPlan, plan_outputs
-from cunet_deploy.media.sources import ImageFiles, Source, VideoFile, open_files, open_source
-from cunet_deploy.media.window import Window
+from cunet_deploy.media.readers.images import read_image
+from cunet_deploy.media.readers.live import LiveSource
+from cunet_deploy.media.readers.sources import ImageFiles, Source, VideoFile, open_files, open_source
+from cunet_deploy.media.writers.window import Window
 
 __all__ = [
     "DEPTH",

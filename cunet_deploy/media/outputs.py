@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from cunet_deploy._files import atomic_path, unwritable, write_bytes_atomic
 from cunet_deploy.drawing import Style, draw_into
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.media.annotations import CocoFile, PtsFiles
-from cunet_deploy.media.encode import Timeline
 from cunet_deploy.media.frames import Frame
-from cunet_deploy.media.linefile import LineFile
 from cunet_deploy.media.plan import OutputPlan
-from cunet_deploy.media.records import csv_header, csv_lines, json_lines
-from cunet_deploy.media.video import FrameWriter, open_writer
-from cunet_deploy.media.window import Window
+from cunet_deploy.media.readers.video import FrameWriter, open_writer
+from cunet_deploy.media.writers.annotations import CocoFile, PtsFiles
+from cunet_deploy.media.writers.encode import Timeline
+from cunet_deploy.media.writers.linefile import LineFile
+from cunet_deploy.media.writers.records import csv_header, csv_lines, json_lines
+from cunet_deploy.media.writers.window import Window
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = ["Outputs"]

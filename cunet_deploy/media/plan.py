@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.media.images import IMAGE_SUFFIXES
 from cunet_deploy.media.pipeline import DEPTH
-from cunet_deploy.media.sources import ImageFiles, Source
-from cunet_deploy.media.video import WRITABLE_SUFFIXES
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
+from cunet_deploy.media.readers.sources import ImageFiles, Source
+from cunet_deploy.media.readers.video import WRITABLE_SUFFIXES
 
 __all__ = ["FORMATS", "OutputPlan", "plan_outputs"]
 

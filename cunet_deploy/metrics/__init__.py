@@ -19,14 +19,14 @@ from cunet_deploy.metrics.landmarks import (
 )
 from cunet_deploy.metrics.oks import OKS_THRESHOLDS, PeopleInImage, object_similarity, oks_average_precision
 from cunet_deploy.metrics.pose import (
-    Closeness,
-    closeness,
-    closenesses,
+    PckThreshold,
     correct_joints,
     counted_joints,
     curve_parts,
     joint_shares,
     paired_share_difference,
+    pck_threshold,
+    pck_thresholds,
     share,
 )
 
@@ -35,14 +35,12 @@ __all__ = [
     "OKS_THRESHOLDS",
     "RESAMPLES",
     "THRESHOLD",
-    "Closeness",
     "Estimate",
+    "PckThreshold",
     "PeopleInImage",
     "auc_parts",
     "bootstrap",
     "bootstrap_mean",
-    "closeness",
-    "closenesses",
     "correct_joints",
     "counted_joints",
     "curve_parts",
@@ -58,5 +56,7 @@ __all__ = [
     "paired_difference",
     "paired_relative_difference",
     "paired_share_difference",
+    "pck_threshold",
+    "pck_thresholds",
     "share",
 ]

@@ -22,21 +22,21 @@ from cunet_deploy.metrics.estimates import Estimate, bootstrap
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = [
-    "Closeness",
-    "closeness",
-    "closenesses",
+    "PckThreshold",
     "correct_joints",
     "counted_joints",
     "curve_parts",
     "joint_shares",
     "paired_share_difference",
+    "pck_threshold",
+    "pck_thresholds",
     "share",
 ]
 
 FloatArray = NDArray[np.float64]
 
 
-class Closeness(NamedTuple):
+class PckThreshold(NamedTuple):
     """When a joint is correct.
 
     Attributes:
@@ -60,7 +60,7 @@ class Closeness(NamedTuple):
         return f"{'PCKh' if self.name == 'pckh' else 'PCK'}@{self.threshold:g}"
 
 
-_OF_NORMALIZER = {"torso": Closeness("pck", "torso", 0.2), "head": Closeness("pckh", "head", 0.5)}
+_OF_NORMALIZER = {"torso": PckThreshold("pck", "torso", 0.2), "head": PckThreshold("pckh", "head", 0.5)}
 
 _NOT_COUNTED = ("pelvis", "thorax")
 """Joints of MPII that nobody sees, and that its evaluation leaves out of the mean."""
@@ -69,12 +69,12 @@ _STEP = 0.01
 """Between the thresholds of a curve, in units of the normalizer, as the published scripts have it."""
 
 
-def closeness(skeleton: Skeleton) -> Closeness | None:
+def pck_threshold(skeleton: Skeleton) -> PckThreshold | None:
     """When a joint of a body skeleton is correct, by its default normalizer; ``None`` for what is no body."""
     return _OF_NORMALIZER.get(next(iter(skeleton.normalizers), ""))
 
 
-def closenesses(skeleton: Skeleton) -> list[Closeness]:
+def pck_thresholds(skeleton: Skeleton) -> list[PckThreshold]:
     """When a joint is correct, by each normalizer that has a usual threshold; none for what is no body."""
     return [_OF_NORMALIZER[name] for name in skeleton.normalizers if name in _OF_NORMALIZER]
 

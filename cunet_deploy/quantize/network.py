@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 INPUT_SCALE, INPUT_ZERO_POINT = 1 / 128, 128
-"""The image is a quantized tensor already: see `cunet_deploy.runtime.preprocess`."""
+"""The image is a quantized tensor already: see `cunet_deploy.preprocess`."""
 
 BIAS_LIMIT = 2.0**30
 

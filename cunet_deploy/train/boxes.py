@@ -21,9 +21,9 @@ from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, frame_batches, whole_frame
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.sessions.base import Session
 from cunet_deploy.train.loss import Mean, alone
-from cunet_deploy.train.pictures import FOUND, TRUE
+from cunet_deploy.train.plots import FOUND, TRUE
 from cunet_deploy.train.task import Predict, Task
 
 __all__ = ["BoxTask", "BoxTensors"]

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from cunet_deploy._files import atomic_path, write_text_atomic
-from cunet_deploy.checkpoint import read_tensors
+from cunet_deploy.checkpoint.storage import read_tensors
 from cunet_deploy.config import Config, parse_config
 from cunet_deploy.errors import InputError
 

@@ -18,10 +18,10 @@ from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
-from cunet_deploy.metrics import closeness, correct_joints, normalized_errors
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold
+from cunet_deploy.sessions.base import Session
 from cunet_deploy.train.loss import Mean, Targets, alone, make_targets, total_loss
-from cunet_deploy.train.pictures import contact_sheet
+from cunet_deploy.train.plots import contact_sheet
 from cunet_deploy.train.task import Predict, Task
 from cunet_deploy.train.threshold import choose_min_score
 
@@ -116,7 +116,10 @@ class LandmarkTask(Task):
             found.extend(map_to_input(points, stride))
             true.extend(batch.points)
         contact_sheet(images[:SHEET], found[:SHEET], true[:SHEET], sheet)
-        errors, close = normalized_errors(np.stack(found), np.stack(true), self._skeleton), closeness(self._skeleton)
+        errors, close = (
+            normalized_errors(np.stack(found), np.stack(true), self._skeleton),
+            pck_threshold(self._skeleton),
+        )
         if close is not None:
             share = np.nanmean(correct_joints(errors, close.threshold))
             return {f"{close.key}_percent": round(100 * float(share), 4)}

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cunet_deploy.checkpoint import (
+from cunet_deploy.checkpoint.storage import (
     Checkpoint,
     TorchSession,
     float_model,
@@ -36,13 +36,13 @@ from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.quantize.network import QuantizedCUNet
-from cunet_deploy.train.average import Average
+from cunet_deploy.train.activation_compression import eight_bit
+from cunet_deploy.train.ema import EMA
 from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.memory import return_freed_memory
 from cunet_deploy.train.phase import Phase, format_of_epoch
-from cunet_deploy.train.pictures import save_curves
+from cunet_deploy.train.plots import save_curves
 from cunet_deploy.train.processes import Processes
-from cunet_deploy.train.saved import eight_bit
 from cunet_deploy.train.schedule import cosine, one_cycle
 from cunet_deploy.train.start import starting_weights
 from cunet_deploy.train.task import Task
@@ -165,7 +165,7 @@ class Trainer:
         return Phase(
             "float",
             network,
-            Average(network, train.ema_decay),
+            EMA(network, train.ema_decay),
             torch.optim.AdamW(groups, lr=train.learning_rate),
             train.epochs,
             lambda progress: one_cycle(progress, train.learning_rate),
@@ -186,7 +186,7 @@ class Trainer:
         return Phase(
             "quantized",
             network,
-            Average(network, self.config.train.ema_decay),
+            EMA(network, self.config.train.ema_decay),
             torch.optim.AdamW(trained, lr=quant.learning_rate, weight_decay=quant.weight_decay),
             quant.epochs,
             lambda progress: cosine(progress, quant.learning_rate),

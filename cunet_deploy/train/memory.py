@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cunet_deploy.model.cunet import CatConv
-from cunet_deploy.train.saved import Keeper, unpack_activation
+from cunet_deploy.train.activation_compression import Keeper, unpack_activation
 
 __all__ = ["return_freed_memory", "saved_activation_bytes"]
 
@@ -42,7 +42,7 @@ def saved_activation_bytes(network: nn.Module, image: Tensor, *, eight_bit: bool
     Args:
         network: in training mode.
         image: (B, 3, S, S).
-        eight_bit: count what is kept within `cunet_deploy.train.saved.eight_bit`.
+        eight_bit: count what is kept within `cunet_deploy.train.activation_compression.eight_bit`.
     """
     if eight_bit:
         return _packed_bytes(network, image)

@@ -11,7 +11,7 @@ from torch import nn
 
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.quantize.network import QuantizedCUNet
-from cunet_deploy.train.average import Average
+from cunet_deploy.train.ema import EMA
 
 __all__ = ["Phase", "format_of_epoch"]
 
@@ -22,7 +22,7 @@ class Phase:
 
     kind: str
     network: nn.Module
-    average: Average
+    average: EMA
     optimizer: torch.optim.Optimizer
     epochs: int
     schedule: Callable[[float], float]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from cunet_deploy.checkpoint import Checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import Config
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.networks import build_network

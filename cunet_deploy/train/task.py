@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cunet_deploy.data.batches import WHOLE, Part
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.sessions.base import Session
 from cunet_deploy.train.loss import Mean, alone
 
 __all__ = ["Predict", "Task"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from cunet_deploy.checkpoint import Checkpoint, float_model
+from cunet_deploy.checkpoint.storage import Checkpoint, float_model
 from cunet_deploy.config import Config
 from cunet_deploy.errors import InputError
 

@@ -12,7 +12,7 @@ from cunet_deploy.config import AugmentConfig
 from cunet_deploy.data.augment import NOWHERE, Augmenter
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.heatmaps import decode
-from cunet_deploy.runtime.sessions.base import Session
+from cunet_deploy.sessions.base import Session
 
 __all__ = ["choose_min_score", "crop_scores"]
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from cunet_deploy.bench.frames import FRAME_STAGES, Frames
 from cunet_deploy.bench.latency import Candidate, Scene, Timing, Work, measure_latency
-from cunet_deploy.detect import GivenBoxes
+from cunet_deploy.detection import GivenBoxes
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import open_files
-from cunet_deploy.runtime.sessions.base import Decoding
+from cunet_deploy.sessions.base import Decoding
 from cunet_deploy.skeletons import IBUG68
 
 MANIFEST = Manifest("toy", IBUG68, CropRule(32, 1.4), 4, Decoder(), 8, 8, 0.3, "none", ("drawn",), 17, "test", "0" * 64)
@@ -142,7 +142,7 @@ def test_reading_is_timed(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None
         clock.now += 0.005
         return np.zeros((80, 200, 3), np.uint8)
 
-    monkeypatch.setattr("cunet_deploy.media.sources.read_image", slow)
+    monkeypatch.setattr("cunet_deploy.media.readers.sources.read_image", slow)
     assert timed(photos, clock, Detector(clock), rounds=1, calls=3).typical_ms()["read"] == pytest.approx(5)
 
 

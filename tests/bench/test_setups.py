@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from cunet_deploy import zoo
 from cunet_deploy.bench import memory, peak
-from cunet_deploy.bench.costs import Costs, Product, read_costs
 from cunet_deploy.bench.latency import Scene
 from cunet_deploy.bench.memory import Memory, measure_memory, parse_status, watch_memory
 from cunet_deploy.bench.peak import Peak, matmul_model, measure_peak, roofline
 from cunet_deploy.bench.setups import Input, Setup, combine
 from cunet_deploy.errors import InputError
+from cunet_deploy.onnx_graph.costs import Costs, Product, read_costs
 
 MODEL = zoo.DEFAULT_MODEL
 STATUS = "Name:\tpython\nVmPeak:\t 900 kB\nVmHWM:\t  300 kB\nVmRSS:\t  200 kB\n"

@@ -11,7 +11,7 @@ from bodies import write_lspet
 from click.testing import CliRunner
 from drawn import tiny_config
 
-from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.model.cunet import CUNet, initialize
 

@@ -21,8 +21,8 @@ from dots import scene
 from cunet_deploy import localizer, zoo
 from cunet_deploy.cli import cli
 from cunet_deploy.media import Frame, Outputs, open_source, plan
-from cunet_deploy.media.records import json_lines
-from cunet_deploy.media.video import VideoWriter
+from cunet_deploy.media.readers.video import VideoWriter
+from cunet_deploy.media.writers.records import json_lines
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo.mp4"
 
@@ -285,10 +285,10 @@ def send(number: signal.Signals) -> None:
 @pytest.mark.parametrize("stage", ["read", "localize", "write", "finish"])
 def test_ctrl_c_in_any_stage_keeps_what_is_done(run, clip: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:  # type: ignore[no-untyped-def]
     name = {
-        "read": "cunet_deploy.media.sources.Picture",
+        "read": "cunet_deploy.media.readers.sources.Picture",
         "localize": "cunet_deploy.localizer.locate",
         "write": "cunet_deploy.media.Outputs.write",
-        "finish": "cunet_deploy.media.video.VideoWriter.close",
+        "finish": "cunet_deploy.media.readers.video.VideoWriter.close",
     }[stage]
     function, calls = pkgutil.resolve_name(name), []
 

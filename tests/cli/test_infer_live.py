@@ -21,7 +21,7 @@ from dots import scene
 from mjpeg import MjpegServer
 
 from cunet_deploy.media import open_source
-from cunet_deploy.media.video import VideoWriter
+from cunet_deploy.media.readers.video import VideoWriter
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from drawn import tiny_config, write_faces
 
 from cunet_deploy.bench import peak
-from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint

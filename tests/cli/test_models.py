@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from drawn import tiny_config
 
 from cunet_deploy import zoo
-from cunet_deploy.checkpoint import Checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.export.bundle import export_checkpoint
 from cunet_deploy.model.cunet import CUNet, initialize

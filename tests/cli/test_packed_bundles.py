@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from drawn import write_faces
 from networks import quantized
 
-from cunet_deploy.checkpoint import save_checkpoint
+from cunet_deploy.checkpoint.storage import save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.bundle import export_checkpoint

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from drawn import write_faces
 from networks import float_checkpoint
 
-from cunet_deploy.checkpoint import Checkpoint, load_checkpoint, make_manifest, normalize, save_checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint, make_manifest, normalize, save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.cli.calibrate import command as calibrate_command
 from cunet_deploy.cli.export import command as export_command
@@ -24,7 +24,7 @@ from cunet_deploy.export import calibration
 from cunet_deploy.export.bundle import quantized_checkpoint
 from cunet_deploy.export.calibration import calibrate_checkpoint
 from cunet_deploy.export.crops import list_photos
-from cunet_deploy.export.partial import Partial
+from cunet_deploy.export.progress import ResumeFile
 from cunet_deploy.export.ranges import read_ranges, write_ranges
 from cunet_deploy.quantize.floats import calibrate, observe
 from cunet_deploy.quantize.groups import activation_groups
@@ -202,7 +202,7 @@ def test_damaged_progress_is_refused(content: bytes | str, float_file: Path, fac
         checkpoint = load_checkpoint(float_file)
         photos = list_photos(faces, make_manifest(checkpoint), 256)
         identity = {"weights": checkpoint.checksum, "photos": photos.checksum, "method": "min-max"}
-        Partial(path, identity).save({"baseline": np.zeros(3)})
+        ResumeFile(path, identity).save({"baseline": np.zeros(3)})
     else:
         assert isinstance(content, bytes)
         path.write_bytes(content)
@@ -213,7 +213,7 @@ def test_damaged_progress_is_refused(content: bytes | str, float_file: Path, fac
 
 
 def test_progress_cut_anywhere_is_refused_and_never_used(tmp_path: Path) -> None:
-    partial = Partial(tmp_path / "x.partial", {"weights": "1"})
+    partial = ResumeFile(tmp_path / "x.partial", {"weights": "1"})
     partial.save({"seen": np.array(3), "a/counts": np.arange(20)})
     assert partial.load()["a/counts"].tolist() == list(range(20))
     whole = partial.path.read_bytes()

@@ -13,26 +13,26 @@ from networks import float_checkpoint, quantized_checkpoint
 from onnx import TensorProto, helper
 from openvino_here import needs_openvino
 
-from cunet_deploy.checkpoint import make_manifest, save_checkpoint
+from cunet_deploy.checkpoint.storage import make_manifest, save_checkpoint
 from cunet_deploy.cli.export import command
 from cunet_deploy.errors import VerificationError
 from cunet_deploy.export import bundle
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.decoding import add_decoder
-from cunet_deploy.export.parts import Parts
-from cunet_deploy.export.writer import write_model
+from cunet_deploy.export.onnx_builder import OnnxBuilder
+from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, encode, map_to_input
+from cunet_deploy.locate import locate
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.runtime.locate import locate
-from cunet_deploy.runtime.sessions import open_session
-from cunet_deploy.runtime.sessions.ort import OrtSession
+from cunet_deploy.sessions import open_session
+from cunet_deploy.sessions.onnxruntime import OrtSession
 from cunet_deploy.skeletons import IBUG68
 
 
 def decoder_alone(manifest: Manifest) -> ort.InferenceSession:
     """Heatmaps in, landmarks and scores out."""
-    parts, cells = Parts(), manifest.map_size
+    parts, cells = OnnxBuilder(), manifest.map_size
     add_decoder(parts, manifest)
     maps = helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, ["batch", 68, cells, cells])
     graph = helper.make_graph(parts.nodes, "decoder", [maps], parts.outputs, parts.initializers)

@@ -24,17 +24,24 @@ from drawn import tiny_config, wake_heads, write_faces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cunet_deploy.checkpoint import Checkpoint, TorchSession, load_checkpoint, make_manifest, normalize, save_checkpoint
+from cunet_deploy.checkpoint.storage import (
+    Checkpoint,
+    TorchSession,
+    load_checkpoint,
+    make_manifest,
+    normalize,
+    save_checkpoint,
+)
 from cunet_deploy.cli.calibrate import command as calibrate_command
 from cunet_deploy.cli.export import command as export_command
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, UntrustedError
 from cunet_deploy.export.crops import drawn_crops
-from cunet_deploy.export.writer import write_model
+from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 from cunet_deploy.model.cunet import CUNet, initialize
 from cunet_deploy.quantize.floats import calibrate
-from cunet_deploy.runtime.sessions import open_session
+from cunet_deploy.sessions import open_session
 
 BLOCKS = [*itertools.product(("pre", "post"), ("conv7", "conv3x2", "s2d"))]
 

@@ -12,7 +12,14 @@ from click.testing import CliRunner
 from drawn import tiny_config
 from networks import NETWORKS, float_network, in_training, quantized
 
-from cunet_deploy.checkpoint import Checkpoint, TorchSession, load_checkpoint, make_manifest, normalize, save_checkpoint
+from cunet_deploy.checkpoint.storage import (
+    Checkpoint,
+    TorchSession,
+    load_checkpoint,
+    make_manifest,
+    normalize,
+    save_checkpoint,
+)
 from cunet_deploy.cli.export import command
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import CunetError, InputError
@@ -22,7 +29,7 @@ from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph
 from cunet_deploy.quantize.floats import run_float
 from cunet_deploy.quantize.reference import run_integer
-from cunet_deploy.runtime.sessions import open_session
+from cunet_deploy.sessions import open_session
 
 UNETS = 3
 

@@ -21,20 +21,20 @@ from networks import NETWORKS, float_network, quantized
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from cunet_deploy.checkpoint import Checkpoint, TorchSession, make_manifest, save_checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint, TorchSession, make_manifest, save_checkpoint
 from cunet_deploy.cli.export import command
 from cunet_deploy.config import QuantConfig
-from cunet_deploy.cpu import cpu_features, may_saturate, read_cpuinfo
-from cunet_deploy.engine.storage import read_storage
 from cunet_deploy.errors import CunetError
 from cunet_deploy.export.bundle import export_checkpoint
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.packing import lookup_table, pack, unpack
-from cunet_deploy.export.writer import write_model
+from cunet_deploy.export.targets.cpu import write_model
+from cunet_deploy.machine.cpu import cpu_features, may_saturate, read_cpuinfo
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.model.cunet import CUNet, initialize
+from cunet_deploy.onnx_graph.storage import read_storage
 from cunet_deploy.quantize.groups import activation_groups
-from cunet_deploy.runtime.sessions.unsigned import unsigned_graph
+from cunet_deploy.sessions.saturation import unsigned_graph
 
 FORMATS = {
     "binary": QuantConfig(weight_bits=1),

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 from drawn import tiny_config, write_faces
 
-from cunet_deploy.checkpoint import Checkpoint, TorchSession, make_manifest, save_checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint, TorchSession, make_manifest, save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.config import QuantConfig, load_bits
 from cunet_deploy.data.examples import PhotoCache
@@ -23,9 +23,9 @@ from cunet_deploy.evaluation import evaluate
 from cunet_deploy.export import sensitivity
 from cunet_deploy.export.bundle import ranges_of
 from cunet_deploy.export.crops import list_photos
-from cunet_deploy.export.partial import Partial
+from cunet_deploy.export.progress import ResumeFile
 from cunet_deploy.export.sensitivity import Measurement, Prober, bits_toml
-from cunet_deploy.export.writer import write_model
+from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.model.cunet import CUNet, initialize
 
 FORMATS = ("4", "1")
@@ -213,7 +213,7 @@ def test_after_an_interruption_the_measurement_is_that_of_an_unbroken_run(
     monkeypatch.setattr(sensitivity, "BATCH", 2)
     whole = prober.measure(names)
     np.testing.assert_allclose(whole.errors, at_once.errors, rtol=1e-5)
-    partial, total = Partial(tmp_path / "x.partial", {"weights": "1"}), len(prober.layers) * len(names) * 5
+    partial, total = ResumeFile(tmp_path / "x.partial", {"weights": "1"}), len(prober.layers) * len(names) * 5
     seen = [0]
 
     def stop_later(steps: int) -> None:
@@ -250,17 +250,17 @@ def test_the_command_goes_on_after_ctrl_c_and_its_file_exports(
     out, partial = tmp_path / "bits.toml", tmp_path / "bits.toml.partial"
     command: list[Any] = ["sensitivity", float_file, "--data", faces, "-o", out, "--images", 2]
     command += ["--formats", "8,1", "--json", tmp_path / "r.json"]
-    save = Partial.save
+    save = ResumeFile.save
 
-    def save_and_stop(self: Partial, arrays: Any) -> None:
+    def save_and_stop(self: ResumeFile, arrays: Any) -> None:
         save(self, arrays)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Partial, "save", save_and_stop)
+    monkeypatch.setattr(ResumeFile, "save", save_and_stop)
     stopped = run(*command)
     assert (stopped.exit_code, f"{partial} holds the progress" in stopped.stderr) == (130, True)
     assert [path.name for path in tmp_path.iterdir()] == [partial.name]
-    monkeypatch.setattr(Partial, "save", save)
+    monkeypatch.setattr(ResumeFile, "save", save)
     refused = run(*command, "--formats", "4")
     assert (refused.exit_code, "other formats" in refused.stderr) == (2, True)
     result = run(*command)

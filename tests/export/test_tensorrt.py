@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from networks import BLOCKS, NETWORKS, float_checkpoint, quantized, quantized_checkpoint
 from onnx import TensorProto, numpy_helper
 
-from cunet_deploy.checkpoint import TorchSession, make_manifest, save_checkpoint
+from cunet_deploy.checkpoint.storage import TorchSession, make_manifest, save_checkpoint
 from cunet_deploy.cli.export import command
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.export.crops import drawn_crops
-from cunet_deploy.export.tensorrt import LoweredSession, Lowering, write_tensorrt_model
+from cunet_deploy.export.targets.tensorrt import LoweredSession, Lowering, write_tensorrt_model
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 
 LOWERINGS = [Lowering("fp16"), Lowering("fp32"), Lowering("fp16", "int8"), Lowering("fp32", "int8", 2)]

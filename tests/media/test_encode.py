@@ -10,8 +10,8 @@ import pytest
 
 from cunet_deploy.errors import CunetError
 from cunet_deploy.media import open_source
-from cunet_deploy.media.encode import Timeline, find_ffmpeg, fitted
-from cunet_deploy.media.video import VideoWriter, open_writer
+from cunet_deploy.media.readers.video import VideoWriter, open_writer
+from cunet_deploy.media.writers.encode import Timeline, find_ffmpeg, fitted
 
 FAKE = """\
 #!{python}

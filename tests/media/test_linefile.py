@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cunet_deploy.errors import CunetError
-from cunet_deploy.media.linefile import LineFile
+from cunet_deploy.media.writers.linefile import LineFile
 
 
 def test_lines_are_there_when_the_block_ends(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_an_error_leaves_no_file(tmp_path: Path) -> None:
 
 def test_lines_are_held_for_a_second_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("cunet_deploy.media.linefile.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("cunet_deploy.media.writers.linefile.time.monotonic", lambda: now[0])
     with LineFile(tmp_path / "out.txt", overwrite=False) as file:
         (temporary,) = tmp_path.iterdir()
         file.write("1\n")
@@ -47,7 +47,7 @@ def test_lines_are_held_for_a_second_at_most(tmp_path: Path, monkeypatch: pytest
 CHILD = """
 import resource, signal, sys
 from pathlib import Path
-from cunet_deploy.media.linefile import LineFile
+from cunet_deploy.media.writers.linefile import LineFile
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_003, 100_003))
 try:
@@ -90,7 +90,7 @@ def test_a_full_disk_is_said_by_the_name_of_the_file(tmp_path: Path, monkeypatch
 KILLED = """
 import sys, time
 from pathlib import Path
-from cunet_deploy.media.linefile import LineFile
+from cunet_deploy.media.writers.linefile import LineFile
 
 with LineFile(Path(sys.argv[1]), overwrite=False) as file:
     for number in range(10**9):

@@ -19,8 +19,8 @@ from rtsp import RtspServer
 from cunet_deploy.errors import CunetError, InputError, MissingDependencyError
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import FrameSize, LiveSource, open_source, read_ahead
-from cunet_deploy.media.csi import csi_pipeline
-from cunet_deploy.media.live import _beside, shown_url
+from cunet_deploy.media.readers.csi import csi_pipeline
+from cunet_deploy.media.readers.live import _beside, shown_url
 
 IMAGE = np.full((12, 16, 3), 90, np.uint8)
 

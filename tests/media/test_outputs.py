@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from dots import DOTS, TEMPLATE
 
-from cunet_deploy.detect import GivenBoxes
+from cunet_deploy.detection import GivenBoxes
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.media import (
@@ -27,8 +27,8 @@ from cunet_deploy.media import (
     plan_outputs,
     read_image,
 )
-from cunet_deploy.media.annotations import CocoFile
-from cunet_deploy.media.video import VideoWriter
+from cunet_deploy.media.readers.video import VideoWriter
+from cunet_deploy.media.writers.annotations import CocoFile
 
 
 def _frame(index: int, count: int = 1, name: str = "", size: tuple[int, int] = (120, 160)) -> Frame:

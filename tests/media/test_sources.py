@@ -16,8 +16,8 @@ from mp4_boxes import cut_start, set_durations, turn
 
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media import FrameSize, ImageFiles, VideoFile, open_source
-from cunet_deploy.media.mp4 import shown_seconds
-from cunet_deploy.media.video import VideoWriter
+from cunet_deploy.media.readers.mp4 import shown_seconds
+from cunet_deploy.media.readers.video import VideoWriter
 
 
 def write_clip(path: Path, count: int = 30, fps: float = 25) -> Path:

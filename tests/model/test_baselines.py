@@ -11,11 +11,11 @@ import torch
 from networks import NETWORKS, float_network, trained_looking
 from torch import Tensor
 
-from cunet_deploy.checkpoint import TorchSession, make_manifest
+from cunet_deploy.checkpoint.storage import TorchSession, make_manifest
 from cunet_deploy.config import ModelConfig
 from cunet_deploy.errors import ConfigError
 from cunet_deploy.export.crops import drawn_crops
-from cunet_deploy.export.writer import write_model
+from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.model.baselines.dense_unet import DenseUNet
 from cunet_deploy.model.cunet import BatchNorm, CatConv, set_efficient
 from cunet_deploy.model.graph import fold

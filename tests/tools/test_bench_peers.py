@@ -14,7 +14,7 @@ from drawn import write_faces
 from networks import float_checkpoint, quantized_checkpoint
 from tool_scripts import load_tool
 
-from cunet_deploy.checkpoint import save_checkpoint
+from cunet_deploy.checkpoint.storage import save_checkpoint
 from cunet_deploy.errors import InputError
 from cunet_deploy.export.bundle import export_checkpoint
 

@@ -133,7 +133,7 @@ def write_dotted(folder: Path) -> np.ndarray:
 def write_tiny_model(folder: Path) -> Path:
     import torch
 
-    from cunet_deploy.checkpoint import Checkpoint
+    from cunet_deploy.checkpoint.storage import Checkpoint
     from cunet_deploy.model.cunet import CUNet, initialize
 
     write_lspet(folder / "lspet", 5)

@@ -18,10 +18,10 @@ from fake_tensorrt import FakeCuda, make_module, write_engine
 from networks import quantized_checkpoint
 from tool_scripts import TOOLS, load_tool
 
-from cunet_deploy import trt_logger
-from cunet_deploy.engine.conform import check_model
-from cunet_deploy.export.tensorrt import Lowering, write_tensorrt_model
-from cunet_deploy.runtime import cuda as cuda_library
+from cunet_deploy.export.targets.tensorrt import Lowering, write_tensorrt_model
+from cunet_deploy.tensorrt import cuda as cuda_library
+from cunet_deploy.tensorrt import log as trt_logger
+from cunet_deploy.tensorrt.lint import check_model
 
 SCRIPT = TOOLS / "gpu_acceptance.sh"
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from drawn import tiny_config
 from tool_scripts import load_tool
 
-from cunet_deploy.checkpoint import Checkpoint, save_checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
 from cunet_deploy.export.bundle import export_checkpoint
 from cunet_deploy.model.cunet import CUNet, initialize
 

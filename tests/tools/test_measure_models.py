@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from drawn import tiny_config, write_faces
 from tool_scripts import load_tool
 
-from cunet_deploy.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint, save_checkpoint
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
 from cunet_deploy.model.cunet import CUNet, initialize

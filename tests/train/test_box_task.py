@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cunet_deploy.checkpoint import load_checkpoint
+from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.config import parse_config
 from cunet_deploy.data.boxes import read_backgrounds

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from drawn import CONFIG_TOML, tiny_config, write_faces
 from networks import NETWORKS, float_network, quantized
 
-from cunet_deploy.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint, save_checkpoint
 from cunet_deploy.cli.export import command as export_command
 from cunet_deploy.cli.train import command
 from cunet_deploy.config import Config

@@ -13,7 +13,7 @@ import torch
 from bodies import write_lspet
 from drawn import CONFIG_TOML, tiny_config
 
-from cunet_deploy.checkpoint import load_checkpoint
+from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.config import load_config
 from cunet_deploy.data.batches import WHOLE, Part
 from cunet_deploy.errors import InputError

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from drawn import CONFIG_TOML, write_faces
 from networks import float_network, quantized
 
-from cunet_deploy.checkpoint import Checkpoint, load_checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint
 from cunet_deploy.cli.train import command
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import CunetError, InputError

@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner
 from drawn import CONFIG_TOML, tiny_config, write_faces
 
-from cunet_deploy.checkpoint import load_checkpoint
+from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.cli.train import command
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.model.cunet import CatConv

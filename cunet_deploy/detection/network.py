@@ -1,0 +1,128 @@
+"""A network of ours that finds boxes, as a detector."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.boxmaps import BoxCode, distinct
+from cunet_deploy.errors import InputError
+from cunet_deploy.geometry import Crop, box_iou, whole_image
+from cunet_deploy.preprocess import sample
+from cunet_deploy.sessions.base import Session
+
+__all__ = ["NetworkDetector"]
+
+_TILE = 0.6
+"""Side of the four tiles in which small objects are looked for, as a share of the picture's longer side."""
+_LARGE = 0.5
+"""Boxes that take more than this share of a tile's side are left to the look at the whole picture."""
+_SMALL = 32.0
+"""What is followed and smaller than this, in pixels of the network's input, is looked for in its tile: the look at the
+whole frame may not see it."""
+_MOST_TILES = 2
+_SURE = 0.5
+"""How far above the least score, on the way to 1, a box must be to be believed before landmarks confirm it."""
+_HELD, _SAME = 0.5, 0.3
+"""What is followed may have this share of the least score where a box overlaps it by that much."""
+
+
+class NetworkDetector:
+    """See `cunet_deploy.detection.base.Detector`.
+
+    It looks at the whole picture, and for small objects at four tiles of it: in single pictures at all of them, in
+    video at one after the other.
+    """
+
+    every = 15
+    retry = 2
+    exact = False
+
+    def __init__(self, session: Session) -> None:
+        """Use an open session.
+
+        Raises:
+            InputError: its network finds landmarks, not boxes.
+        """
+        if session.manifest.boxes is None:
+            raise InputError(
+                f"{session.manifest.name} finds landmarks, not boxes; a detector such as face-detect-s does"
+            )
+        self._session = session
+        self._code: BoxCode = session.manifest.boxes
+
+    @property
+    def sure(self) -> float:
+        """See `cunet_deploy.detection.base.Detector`."""
+        least = self._session.manifest.min_score
+        return least + _SURE * (1 - least)
+
+    def close(self) -> None:
+        """Release the network."""
+        self._session.close()
+
+    def find(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Boxes as the network was taught them, in one look at the whole image.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+
+        Returns:
+            boxes: (N, 4) xyxy pixels of the image, best first.
+            scores: (N,) in [0, 1].
+        """
+        return self._look(image, [whole_image(image.shape[1], image.shape[0], self._session.manifest.crop.size)], 1.0)
+
+    def detect(
+        self, image: NDArray[np.uint8], index: int = 0, name: str = "", known: NDArray[np.float64] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Find objects; see `cunet_deploy.detection.base.Detector.detect`."""
+        size = self._session.manifest.crop.size
+        whole = whole_image(image.shape[1], image.shape[0], size)
+        tiles = _tiles(image.shape[1], image.shape[0], size) if whole.scale < 1 else []
+        followed = known if known is not None and len(known) else None
+        if known is not None and tiles:
+            turn = index // (self.retry if followed is None else self.every) % len(tiles)
+            small = known[(known[:, 2:] - known[:, :2]).max(axis=1, initial=0) * whole.scale < _SMALL]
+            chosen = {turn, *(_nearest(box, tiles) for box in small[:_MOST_TILES])}
+            tiles = [tiles[place] for place in sorted(chosen)]
+        boxes, scores = self._look(image, [whole, *tiles], 1.0 if followed is None else _HELD)
+        boxes = self._code.tight(boxes)
+        good = scores >= self._session.manifest.min_score
+        if followed is not None:
+            good |= box_iou(boxes, followed).max(axis=1, initial=0) >= _SAME
+        return boxes[good], scores[good]
+
+    def _look(
+        self, image: NDArray[np.uint8], crops: list[Crop], share: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Boxes in pieces of an image, the first of them whole, down to a share of the least score."""
+        manifest, found, scores = self._session.manifest, [], []
+        maps = self._session.run(np.stack([sample(image, crop) for crop in crops]))
+        for crop, one in zip(crops, maps, strict=True):
+            boxes, heights = self._code.decode(one, manifest.stride, share * manifest.min_score)
+            if crop is not crops[0]:
+                small = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < _LARGE * crop.size
+                # what the edge of a tile cuts is whole in a neighbour or in the whole picture
+                uncut = ((boxes > 1) & (boxes < crop.size - 2)).all(axis=1)
+                boxes, heights = boxes[small & uncut], heights[small & uncut]
+            found.append(crop.to_image(boxes.reshape(-1, 2, 2)).reshape(-1, 4))
+            scores.append(heights)
+        boxes, heights = np.concatenate(found), np.concatenate(scores)
+        order = np.argsort(-heights, kind="stable")
+        kept = order[distinct(boxes[order], self._code.overlap)] if len(crops) > 1 else order
+        return boxes[kept], heights[kept]
+
+
+def _tiles(width: int, height: int, size: int) -> list[Crop]:
+    """Four overlapping squares in the corners of an image; fewer where it is long and narrow."""
+    side = _TILE * max(width, height)
+    columns = sorted({min(side, width) / 2, width - min(side, width) / 2})
+    rows = sorted({min(side, height) / 2, height - min(side, height) / 2})
+    return [Crop((x - 0.5, y - 0.5), side, size) for y in rows for x in columns]
+
+
+def _nearest(box: NDArray[np.float64], tiles: list[Crop]) -> int:
+    """The tile in whose middle a box is most."""
+    middle = (box[:2] + box[2:]) / 2
+    return int(np.argmin([np.abs(middle - tile.center).max() for tile in tiles]))

@@ -1,0 +1,241 @@
+"""Following objects through a video: each box follows from the landmarks of the frame before. Pure bookkeeping.
+
+For each frame: `Tracker.wants_detection` says whether to look for objects, `Tracker.plan` gives the boxes to localize
+in, and `Tracker.update` takes what was found there and says which of it to believe, and under which number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.detection.search import plausible
+from cunet_deploy.geometry import box_iou, landmark_boxes
+
+__all__ = ["SAME_OBJECT", "Cadence", "Plan", "Track", "Tracker"]
+
+FloatArray = NDArray[np.float64]
+
+SAME_OBJECT = 0.3
+"""A detection that overlaps a followed box by this much is that object."""
+_DUPLICATE = 0.5
+"""Two results that overlap by this much are one object."""
+_UNSEEN = 2
+"""Looks of a detector in a row that a followed object may be missing from: the network alone can mistake background."""
+_PATIENCE = 5
+"""Frames for which a lost object is still looked for where it was."""
+_MEMORY = 30
+"""Frames for which one that was given up gets its number back when it is detected where it was last."""
+_FALLEN = 0.75
+"""Share of its usual confidence from which an object is looked for again: it is about to be lost."""
+_USUAL = 0.9
+"""What the usual confidence keeps of itself from frame to frame."""
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How often to look for objects.
+
+    Attributes:
+        every: frames between looks while objects are followed; 0: then never.
+        retry: frames between looks while something is missing.
+        exact: detections are used as they are, in place of boxes that follow, and are believed whatever their score.
+    """
+
+    every: int = 15
+    retry: int = 3
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Track:
+    """An object that is followed.
+
+    Attributes:
+        identity: its number; -1 until it was found for the first time.
+        box: (4,) xyxy where to look next.
+        missed: frames since it was last found.
+        given: the box is an exact detection of this frame.
+        unseen: looks of the detector in a row that did not see it.
+        usual: its mean score over the last frames.
+        falling: its score is far below that.
+    """
+
+    identity: int
+    box: FloatArray
+    missed: int = 0
+    given: bool = False
+    unseen: int = 0
+    usual: float = 0.0
+    falling: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to localize in one frame: (N, 4) boxes and the track of each."""
+
+    boxes: FloatArray
+    tracks: tuple[Track, ...]
+
+
+class Tracker:
+    """State of one video. Not for several threads; make one for each video.
+
+    Example:
+        >>> tracker = Tracker(min_score=0.3)
+        >>> for image in video:
+        ...     boxes = my_detector(image) if tracker.wants_detection() else None
+        ...     plan = tracker.plan(boxes)
+        ...     points, scores = my_localizer(image, plan.boxes)  # (N, K, 2), (N, K)
+        ...     kept, ids = tracker.update(plan, points, scores)
+        ...     points = points[kept]  # those to believe, with their numbers
+    """
+
+    def __init__(self, min_score: float, cadence: Cadence | None = None, held: float = 1.0) -> None:
+        """Start without objects.
+
+        Args:
+            min_score: mean landmark score from which an object counts as found.
+            cadence: how often to look for new ones; ``None``: the defaults.
+            held: share of ``min_score`` that is enough for one that was found in the frame before.
+        """
+        self._min_score, self._held = min_score, held
+        self._cadence = cadence or Cadence()
+        self._gone: tuple[Track, ...] = ()
+        self._tracks: tuple[Track, ...] = ()
+        self._next_identity = 0
+        self._since_look: int | None = None
+
+    def wants_detection(self) -> bool:
+        """Whether this frame should be searched before `plan`."""
+        if self._since_look is None or self._cadence.exact:
+            return True
+        every, retry = self._cadence.every, self._cadence.retry
+        found = any(track.missed == 0 for track in self._tracks)
+        lost = any(track.missed > 0 or track.falling for track in self._tracks)
+        if found and (every == 0 or not lost):
+            return 0 < every <= self._since_look
+        return self._since_look >= retry
+
+    def cut(self) -> None:
+        """Another shot begins with this frame: nothing that was followed is there any more."""
+        self._tracks, self._gone, self._since_look = (), (), None
+
+    def pace(self, every: int) -> None:
+        """Look for objects every so many frames from now on while all are found, for a video that must keep up."""
+        if self._cadence.every not in (0, every):
+            self._cadence = replace(self._cadence, every=every)
+
+    def boxes(self) -> FloatArray:
+        """(N, 4) where the objects that are followed should be in this frame."""
+        return np.array([track.box for track in self._tracks if track.missed == 0], np.float64).reshape(-1, 4)
+
+    def plan(self, detections: NDArray[np.floating] | None) -> Plan:
+        """Where to localize: followed boxes, and detections that are not followed yet.
+
+        Args:
+            detections: (M, 4) xyxy boxes, best first; ``None`` where the frame was not searched.
+        """
+        self._since_look = 1 if detections is not None else (self._since_look or 0) + 1
+        tracks = list(self._tracks)
+        if detections is not None:
+            tracks = self._merge(tracks, np.asarray(detections, np.float64).reshape(-1, 4))
+        return Plan(np.array([track.box for track in tracks], np.float64).reshape(-1, 4), tuple(tracks))
+
+    def _merge(self, tracks: list[Track], detections: FloatArray) -> list[Track]:
+        """Give each detection to the track that it overlaps most, or start a new one."""
+        exact = self._cadence.exact
+        overlap = box_iou(detections, np.array([track.box for track in tracks]).reshape(-1, 4))
+        taken: dict[int, FloatArray] = {}
+        fresh: list[Track] = []
+        for row, box in zip(overlap, detections, strict=True):
+            free = [index for index in range(len(tracks)) if index not in taken and row[index] >= SAME_OBJECT]
+            if free:
+                taken[max(free, key=lambda index: float(row[index]))] = box
+            elif exact or not len(row) or row.max() < SAME_OBJECT:
+                fresh.append(Track(-1, box, given=exact))
+        if exact:
+            if not len(detections):
+                return tracks
+            return [replace(tracks[index], box=box, given=True) for index, box in taken.items()] + fresh
+        # a lost object that is detected again is looked for there; one that is followed keeps its own, steadier box
+        kept: list[Track] = []
+        for index, track in enumerate(tracks):
+            if index not in taken:
+                kept.append(replace(track, unseen=track.unseen + 1))
+            else:
+                kept.append(replace(track, box=taken[index] if track.missed else track.box, unseen=0))
+        return [track for track in kept if track.unseen < _UNSEEN] + fresh
+
+    def update(
+        self, plan: Plan, points: NDArray[np.floating], scores: NDArray[np.floating]
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Take what was localized in the boxes of a plan.
+
+        Args:
+            plan: of this frame.
+            points: (N, K, 2) pixels of the frame.
+            scores: (N, K).
+
+        Returns:
+            kept: (M,) indices of the results to believe, in order of their numbers.
+            identities: (M,) their numbers.
+        """
+        confidence = scores.mean(axis=1) if len(plan.tracks) else np.zeros(0)
+        followed = np.array([track.identity >= 0 and not track.missed for track in plan.tracks], np.bool_)
+        least = np.where(followed, self._held * self._min_score, self._min_score)
+        good = (confidence >= least) & plausible(points, plan.boxes)
+        boxes = landmark_boxes(points) if len(plan.tracks) else np.zeros((0, 4))
+        # an older number wins over a younger one, a more certain new object over a less certain one
+        order = sorted(
+            range(len(plan.tracks)),
+            key=lambda i: (plan.tracks[i].identity < 0, plan.tracks[i].identity, -float(confidence[i])),
+        )
+        following: list[Track] = []
+        gone = [replace(track, unseen=track.unseen + 1) for track in self._gone if track.unseen < _MEMORY]
+        gone += [replace(t, unseen=0) for t in self._tracks if t.identity not in {p.identity for p in plan.tracks}]
+        results: list[tuple[int, int]] = []
+        for index in order:
+            track = plan.tracks[index]
+            believed = bool(good[index])
+            if believed and not track.given and _overlaps(boxes[index], following):
+                continue
+            if not (believed or track.given):
+                if track.identity >= 0 and track.missed < _PATIENCE:
+                    following.append(replace(track, missed=track.missed + 1, given=False))
+                elif track.identity >= 0:
+                    gone.append(replace(track, unseen=0))
+                continue
+            identity = track.identity if track.identity >= 0 else self._identity_at(boxes[index], gone)
+            results.append((identity, index))
+            box, score = boxes[index] if believed else track.box, float(confidence[index])
+            following.append(
+                Track(
+                    identity,
+                    box,
+                    0 if believed else track.missed + 1,
+                    unseen=track.unseen,
+                    usual=_USUAL * track.usual + (1 - _USUAL) * score if track.usual else score,
+                    falling=score < _FALLEN * track.usual,
+                )
+            )
+        self._tracks, self._gone = tuple(following), tuple(gone)
+        results.sort()
+        kept = np.array([index for _, index in results], np.intp)
+        return kept, np.array([identity for identity, _ in results], np.int64)
+
+    def _identity_at(self, box: FloatArray, gone: list[Track]) -> int:
+        """The number of what was given up here a moment ago, which is taken off the list, or the next one."""
+        overlaps = box_iou(box[None], np.array([track.box for track in gone]).reshape(-1, 4))[0]
+        if len(gone) and overlaps.max() >= SAME_OBJECT:
+            return gone.pop(int(overlaps.argmax())).identity
+        self._next_identity += 1
+        return self._next_identity - 1
+
+
+def _overlaps(box: FloatArray, tracks: list[Track]) -> bool:
+    """Whether a found object lies on one of these."""
+    found = [track.box for track in tracks if track.missed == 0]
+    return bool(found) and float(box_iou(box[None], np.array(found)).max()) >= _DUPLICATE
