@@ -25,6 +25,7 @@ __all__ = [
     "console",
     "json_option",
     "method_option",
+    "output_option",
     "overwrite_option",
     "progress",
     "resolve_backend",
@@ -67,6 +68,30 @@ def method_option(function: F) -> F:
         help="How ranges are chosen: all values, all but the rarest, least loss of information (as TensorRT does), or "
         "least squared error.  [default: min-max]",
     )(function)
+
+
+def output_option(
+    metavar: str, text: str, *, name: str = "out", folder: bool = True, required: bool = False
+) -> Callable[[F], F]:
+    """``-o PATH``, the same in every command; the parameter is a `Path`, or ``None`` where it may be left out.
+
+    Args:
+        metavar: what stands for the path in the help.
+        text: the help.
+        name: of the parameter.
+        folder: whether it may be a folder.
+        required: whether it must be given.
+    """
+    return click.option(
+        "-o",
+        "--output",
+        "--out",  # its name in earlier versions
+        name,
+        metavar=metavar,
+        required=required,
+        type=click.Path(dir_okay=folder, path_type=Path),
+        help=text,
+    )
 
 
 def overwrite_option(function: F) -> F:

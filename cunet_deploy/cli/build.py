@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import Progress
 
-from cunet_deploy.cli._options import console, overwrite_option, progress
+from cunet_deploy.cli._options import console, output_option, overwrite_option, progress
 
 if TYPE_CHECKING:
     from cunet_deploy.tensorrt.build import BuildPlan, Built
@@ -37,7 +37,7 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 @click.option("--require-int8", is_flag=True, help="Exit code 4, and no engine, unless every convolution is int8.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and the trtexec line that does the same.")
 @click.option("--verbose", is_flag=True, help="Show everything that TensorRT logs.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the engine.  [default: the bundle's]")
+@output_option("DIR", "Folder of the engine.  [default: the bundle's]")
 @overwrite_option
 def command(
     bundle: Path,

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from cunet_deploy.cli._options import console, method_option, overwrite_option, progress
+from cunet_deploy.cli._options import console, method_option, output_option, overwrite_option, progress
 from cunet_deploy.errors import InputError
 
 __all__ = ["command"]
@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.command("calibrate")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--images", required=True, type=click.Path(path_type=Path), help="Photos like those on the device.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The ranges file (JSON) to write.")
+@output_option("FILE.json", "The ranges file to write.", required=True)
 @method_option
 @click.option(
     "--percentile",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cunet_deploy.cli._options import overwrite_option
+from cunet_deploy.cli._options import output_option, overwrite_option
 
 if TYPE_CHECKING:
     from cunet_deploy.checkpoint.storage import Checkpoint
@@ -17,7 +17,7 @@ __all__ = ["command"]
 
 @click.command("convert")
 @click.argument("legacy", type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The checkpoint (.pt) to write.")
+@output_option("FILE.pt", "The checkpoint to write.", required=True)
 @click.option("--name", default="", help="Name of the model.  [default: that of the file]")
 @click.option(
     "--padding",

@@ -16,6 +16,7 @@ from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._options import (
     backend_options,
     json_option,
+    output_option,
     overwrite_option,
     progress,
     resolve_backend,
@@ -69,14 +70,7 @@ AnyEvaluation = Evaluation | BoxEvaluation
 @click.option(
     "--worst", type=click.IntRange(1), metavar="N", help="Draw the N objects with the largest errors into -o."
 )
-@click.option(
-    "-o",
-    "--out",
-    "sheet",
-    metavar="SHEET.png",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Picture for --worst: labels blue, found landmarks yellow.",
-)
+@output_option("SHEET.png", "Picture for --worst: labels blue, found landmarks yellow.", name="sheet", folder=False)
 @backend_options
 @threads_option
 @json_option

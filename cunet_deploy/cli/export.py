@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cunet_deploy.cli._options import method_option, overwrite_option
+from cunet_deploy.cli._options import method_option, output_option, overwrite_option
 from cunet_deploy.config import QuantConfig, load_bits
 from cunet_deploy.errors import InputError
 
 if TYPE_CHECKING:
+    from cunet_deploy.checkpoint.storage import Checkpoint
     from cunet_deploy.export.bundle import Bundle
 
 __all__ = ["command"]
@@ -36,7 +38,7 @@ __all__ = ["command"]
     type=click.IntRange(min=1),
     help="Only the first N U-Nets: smaller, faster, less accurate.  [default: all]",
 )
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle.")
+@output_option("DIR", "Folder of the bundle.  [default: ./NAME, after the name of the model]")
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
@@ -87,7 +89,7 @@ def command(
     bits: str | None,
     reduce_range: bool,
     unets: int | None,
-    out: Path,
+    out: Path | None,
     calibration: Path | None,
     method: Literal["min-max", "percentile", "entropy", "mse"] | None,
     correct_bias: bool,
@@ -107,7 +109,7 @@ def command(
 
     \b
     Example:
-      cunet-deploy export runs/s/quantized.pt --bits 8 -o face68-s
+      cunet-deploy export runs/s/quantized.pt --bits 8
       cunet-deploy export runs/s/float.pt --bits 8 --calibration data/300w/afw -o face68-s
       cunet-deploy export runs/s/float.pt --bits 4 --calibration data/300w/afw --correct-bias -o face68-s
       cunet-deploy export runs/s/float.pt --reduce-range --calibration data/300w/afw -o face68-s
@@ -129,6 +131,7 @@ def command(
     if unets is not None:
         given = given.first_unets(unets)
     quant = _wanted(bits, reduce_range)
+    folder = _default_folder(given, checkpoint, overwrite) if out is None else out
     photos = _photos(calibration, images, method, correct_bias)
     rule = None if method is None else RangeRule(method)
     source = quantized_checkpoint(given, quant, calibration, rule=rule, correct_on=photos if correct_bias else None)
@@ -139,9 +142,21 @@ def command(
     images = images or photos
     parent = given if source is not given else None
     bundle = export_checkpoint(
-        source, out, images=images, parent=parent, lowering=lowering, decoded=decode, overwrite=overwrite
+        source, folder, images=images, parent=parent, lowering=lowering, decoded=decode, overwrite=overwrite
     )
     _print_bundle(bundle, float_activations=source.kind == "float")
+    _print_next_command(bundle, finds_boxes=source.config.finds_boxes)
+
+
+def _default_folder(checkpoint: Checkpoint, file: Path, overwrite: bool) -> Path:
+    """The folder in the current one that is named after the model; refused where something is there already."""
+    name = checkpoint.config.name
+    plain = Path(name).name == name and name not in ("", "..")
+    folder = Path(name if plain else file.stem)
+    taken = not overwrite and any(folder.iterdir()) if folder.is_dir() else folder.exists()
+    if taken:
+        raise InputError(f"{folder} exists already; add --overwrite to replace the bundle in it, or choose another -o")
+    return folder
 
 
 def _photos(calibration: Path | None, images: Path | None, method: str | None, correct_bias: bool) -> Path | None:
@@ -171,6 +186,17 @@ def _wanted(bits: str | None, reduce_range: bool) -> QuantConfig | Literal["floa
     if bits.endswith(".toml"):
         return load_bits(bits, QuantConfig())
     raise InputError(f"--bits {bits}: expected 1 to 8, 32 for float, or a .toml file of bits by layer")
+
+
+def _print_next_command(bundle: Bundle, *, finds_boxes: bool) -> None:
+    folder = shlex.quote(str(bundle.path if bundle.path.is_absolute() else Path(bundle.path)))
+    click.echo(f"bundle: {folder}")
+    if bundle.tensorrt is not None:
+        click.echo(f"next, on the device: cunet-deploy build {folder}")
+    elif finds_boxes:
+        click.echo(f"next: cunet-deploy infer VIDEO --detector {folder}")
+    else:
+        click.echo(f"next: cunet-deploy infer VIDEO --model {folder}")
 
 
 def _print_bundle(bundle: Bundle, *, float_activations: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cunet_deploy.cli._options import console, json_option, overwrite_option, progress, threads_option
+from cunet_deploy.cli._options import console, json_option, output_option, overwrite_option, progress, threads_option
 from cunet_deploy.config import WEIGHT_FORMATS
 from cunet_deploy.errors import InputError
 
@@ -30,7 +30,7 @@ _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000_000}
     type=click.Path(path_type=Path),
     help="Labelled photos: NAME.jpg beside NAME.pts. None that shall judge the model later.",
 )
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The file of bits (TOML) to write.")
+@output_option("FILE.toml", "The file of bits to write.", required=True)
 @click.option(
     "--budget",
     metavar="BYTES|0.40MB",

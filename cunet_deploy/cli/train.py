@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cunet_deploy.cli._options import console, progress, say_skipped, threads_option
+from cunet_deploy.cli._options import console, output_option, progress, say_skipped, threads_option
 from cunet_deploy.config import Config, load_bits, load_config, own_skeleton_file
 
 __all__ = ["command"]
@@ -19,7 +19,7 @@ __all__ = ["command"]
 @click.command("train")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder that holds the data folders.")
-@click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@output_option("DIR", "Folder of the run.", name="run", required=True)
 @click.option("--resume", is_flag=True, help="Go on after the last whole epoch of the run in -o.")
 @click.option(
     "--from",

@@ -45,15 +45,20 @@ def choose_weight_scale(weight: Tensor, quant_max: int) -> Tensor:
 
 
 class _Sign(torch.autograd.Function):
-    """-1 or 1, 1 for zero; the gradient passes straight through."""
+    """-1 or 1, 1 for zero; the gradient passes straight through, in units of the scale.
+
+    The sign is the weight's own: the smallest weights divided by their scale are zero in floating point.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return torch.where(x < 0, -1.0, 1.0).to(x.dtype)
+    def forward(ctx: Any, weight: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(scale)
+        return torch.where(weight < 0, -1.0, 1.0).to(weight.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0].clone()
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (scale,) = ctx.saved_tensors
+        return gradients[0] / scale, None
 
 
 def binarize(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,7 +71,7 @@ def binarize(weight: Tensor) -> tuple[Tensor, Tensor]:
         scale: (out,).
     """
     scale = _mean_rows(weight.abs()).clamp(min=TINY)
-    signs: Tensor = _Sign.apply(weight / _rows(scale.detach(), weight))  # type: ignore[no-untyped-call]
+    signs: Tensor = _Sign.apply(weight, _rows(scale.detach(), weight))  # type: ignore[no-untyped-call]
     return signs, scale
 
 

@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -158,6 +159,30 @@ def test_the_bundle_is_the_same_in_another_process_and_folder(quantized_file: Pa
         assert [file.name for file in files] == ["golden.npz", "manifest.json", "model.onnx"]
         sums.append([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
     assert sums[0] == sums[1]
+
+
+def test_without_an_output_the_bundle_goes_to_a_folder_named_after_the_model(
+    quantized_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, output = export(quantized_file, "--bits", "8")
+    assert code == 0
+    assert (tmp_path / "tiny" / "model.onnx").is_file()
+    assert output.splitlines()[-2:] == ["bundle: tiny", "next: cunet-deploy infer VIDEO --model tiny"]
+    code, output = export(quantized_file, "--bits", "8")
+    assert (code, "tiny exists already; add --overwrite" in output) == (2, True)
+    assert export(quantized_file, "--bits", "8", "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["a/b", ".."])
+def test_a_model_whose_name_is_no_file_name_goes_to_one_named_after_the_checkpoint(
+    quantized_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint = load_checkpoint(quantized_file)
+    save_checkpoint(replace(checkpoint, config=replace(checkpoint.config, name=name)), tmp_path / "mine.pt")
+    assert export(tmp_path / "mine.pt")[0] == 0
+    assert (tmp_path / "mine" / "model.onnx").is_file()
 
 
 def test_the_manifest_says_what_the_model_is_and_what_was_measured(quantized_file: Path, tmp_path: Path) -> None:

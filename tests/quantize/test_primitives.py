@@ -143,6 +143,11 @@ def test_binary_weights_are_signs_times_the_mean_magnitude_of_their_filter(weigh
     np.testing.assert_allclose(scale, np.maximum(mean, 1e-8), rtol=1e-6)
 
 
+def test_a_weight_that_vanishes_when_divided_by_its_scale_keeps_its_sign() -> None:
+    weight = torch.tensor([[-1.4e-45, 20.0]])
+    assert binarize(weight)[0].tolist() == [[-1.0, 1.0]]
+
+
 @given(filters)
 def test_ternary_weights_are_zero_up_to_seven_tenths_of_the_mean_and_the_mean_of_the_others_beyond(
     weight: Tensor,
