@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tool_scripts import load_tool
 
 from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.data.boxes import read_boxes
@@ -20,6 +17,7 @@ from cunet_deploy.evaluation import evaluate
 from cunet_deploy.evaluation.boxes import evaluate_boxes
 from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.sessions import open_session
+from tools.release import detectors as detectors_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = sorted(path.parent for path in (ROOT / "models").glob("*/model.onnx"))
@@ -71,22 +69,10 @@ def test_the_card_names_licence_data_and_limits(model: Path) -> None:
     assert open_session(model).manifest.licence in card
 
 
-def test_quoted_numbers_are_current() -> None:
-    script = ROOT / "tools" / "measure_models.py"
-    result = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-
-
-def test_quoted_numbers_of_detectors_are_current() -> None:
-    assert load_tool("measure_detector").update_cards(ROOT / "models", write=False) == []
-
-
 @pytest.mark.parametrize("model", DETECTORS, ids=lambda path: path.name)
 def test_a_detector_finds_what_the_numbers_say(model: Path, data_dir: Path) -> None:
     path = measured_on(model, data_dir)
-    recorded = json.loads((model / "numbers.json").read_text())["accuracy"]["parts"][
-        load_tool("measure_detector").name_of(path)
-    ]
+    recorded = json.loads((model / "numbers.json").read_text())["accuracy"]["parts"][detectors_tool.name_of(path)]
     found = evaluate_boxes(open_session(model), read_boxes(path), PhotoCache())
     measured = {measure.key: measure.estimate.value for measure in found.measures()}
     for key in ("recall_percent", "precision_percent"):

@@ -1,9 +1,9 @@
 """What `gpu_acceptance.sh` cannot do in a shell: compare in pixels, spoil an engine, and join the results.
 
-python tools/gpu_acceptance.py parity BUNDLE ENGINE OUT.json
-python tools/gpu_acceptance.py tamper ENGINE OUT.json
-python tools/gpu_acceptance.py uint8 MODEL.tensorrt.onnx OUT.onnx
-python tools/gpu_acceptance.py report FOLDER
+python -m tools.gpu_acceptance parity BUNDLE ENGINE OUT.json
+python -m tools.gpu_acceptance tamper ENGINE OUT.json
+python -m tools.gpu_acceptance uint8 MODEL.tensorrt.onnx OUT.onnx
+python -m tools.gpu_acceptance report FOLDER
 """
 
 from __future__ import annotations

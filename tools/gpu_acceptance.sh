@@ -73,7 +73,7 @@ variant() {
     step "build-$name" "${cli[@]}" build "$bundle" --flavour tensorrt --batch 1:1:8 --timing-cache "$logs/timing.cache" \
         --verbose -o "$built" --overwrite || return 0
     engine=$(engine_of "$built")
-    step "parity-$name" "$python" "$here/gpu_acceptance.py" parity "$bundle" "$engine" "$logs/parity-$name.json"
+    step "parity-$name" "$python" -m tools.gpu_acceptance parity "$bundle" "$engine" "$logs/parity-$name.json"
     for batch in 1 4 8; do
         step "bench-$name-$batch" "${cli[@]}" bench "$engine" --batch "$batch" --json "$logs/bench-$name-$batch.json" --overwrite
         step "graph-$name-$batch" "${cli[@]}" bench "$engine" --batch "$batch" --backend tensorrt:graph \
@@ -122,7 +122,7 @@ run() {
         -o "$engines/int8-again" --overwrite
 
     # Does TensorRT take uint8 activations with zero point 0, which TensorRT for RTX reads as int8, or reject them?
-    step uint8-model "$python" "$here/gpu_acceptance.py" uint8 "$folder/int8/model.tensorrt.onnx" "$logs/uint8.onnx"
+    step uint8-model "$python" -m tools.gpu_acceptance uint8 "$folder/int8/model.tensorrt.onnx" "$logs/uint8.onnx"
     step uint8-build trtexec --onnx="$logs/uint8.onnx" --saveEngine="$engines/uint8.engine" \
         --shapes="image:1x${size}x${size}x3" --stronglyTyped ||
         step uint8-build-weak trtexec --onnx="$logs/uint8.onnx" --saveEngine="$engines/uint8.engine" \
@@ -137,7 +137,7 @@ run() {
     # Is what must be refused refused: a changed engine (6), with trust a broken one (3)
     local engine
     engine=$(engine_of "$engines/int8")
-    step tamper "$python" "$here/gpu_acceptance.py" tamper "${engine:-none}" "$logs/tamper.json"
+    step tamper "$python" -m tools.gpu_acceptance tamper "${engine:-none}" "$logs/tamper.json"
 
     # Does the DLA run symmetric Q/DQ as INT8, and what falls back to the GPU?
     if $dla; then
@@ -146,7 +146,7 @@ run() {
                 step "dla$core-$name" "${cli[@]}" build "$folder/$name" --flavour tensorrt --dla "$core" --gpu-fallback --verbose \
                     -o "$engines/dla$core-$name" --overwrite || continue
                 engine=$(engine_of "$engines/dla$core-$name")
-                step "dla$core-parity-$name" "$python" "$here/gpu_acceptance.py" parity "$folder/$name" "$engine" \
+                step "dla$core-parity-$name" "$python" -m tools.gpu_acceptance parity "$folder/$name" "$engine" \
                     "$logs/parity-dla$core-$name.json"
                 step "dla$core-bench-$name" "${cli[@]}" bench "$engine" --json "$logs/bench-dla$core-$name.json" --overwrite
             done
@@ -159,7 +159,7 @@ run() {
             step "rtx-build-$name" "${cli[@]}" build "$folder/$name" --flavour tensorrt_rtx --batch 1:1:8 -o "$engines/rtx-$name" \
                 --overwrite || continue
             engine=$(engine_of "$engines/rtx-$name")
-            step "rtx-parity-$name" "$python" "$here/gpu_acceptance.py" parity "$folder/$name" "$engine" \
+            step "rtx-parity-$name" "$python" -m tools.gpu_acceptance parity "$folder/$name" "$engine" \
                 "$logs/parity-rtx-$name.json"
             step "rtx-bench-$name" "${cli[@]}" bench "$engine" --json "$logs/bench-rtx-$name.json" --overwrite
         done
@@ -168,7 +168,7 @@ run() {
     if $dry; then
         echo "report: $folder/acceptance.json"
     else
-        "$python" "$here/gpu_acceptance.py" report "$folder"
+        "$python" -m tools.gpu_acceptance report "$folder"
     fi
 }
 

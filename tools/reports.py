@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import click
 
 from cunet_deploy._files import write_text_atomic
-from cunet_deploy.errors import InputError
+from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.machine.describe import describe_machine, describe_versions
 
 __all__ = ["replace_between", "signed", "write_report"]
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def errors_in_a_line(function: F) -> F:
+    """End a command with one line and the exit code of the error, as ``cunet-deploy`` does."""
+
+    @wraps(function)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            function(*arguments, **options)
+        except CunetError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+
+    return run  # type: ignore[return-value]
 
 
 def signed(report: dict[str, Any], *packages: str) -> dict[str, Any]:
     """A report with the command of this process, the machine, and the versions of libraries and further packages."""
-    command = f"python tools/{Path(sys.argv[0]).name} " + " ".join(_shown(argument) for argument in sys.argv[1:])
+    program = Path(sys.argv[0])
+    module = (
+        ".".join(program.relative_to(_ROOT).with_suffix("").parts) if program.is_relative_to(_ROOT) else program.stem
+    )
+    command = f"python -m {module} " + " ".join(_shown(argument) for argument in sys.argv[1:])
     return {"command": command, **report, "machine": describe_machine(), "versions": describe_versions(*packages)}
 
 
@@ -65,3 +90,13 @@ def replace_between(path: Path, mark: str, text: str, *, write: bool) -> bool:
     if wanted != old and write:
         write_text_atomic(path, wanted, overwrite=True)
     return wanted == old or write
+
+
+def replace_file(path: Path, text: str, *, write: bool) -> list[Path]:
+    """A document that is not ``text``, as a list of one; with ``write`` it becomes that, and the list is empty."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return []
+    if not write:
+        return [path]
+    write_text_atomic(path, text, overwrite=True)
+    return []

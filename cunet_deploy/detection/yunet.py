@@ -16,7 +16,7 @@ __all__ = ["YuNet", "tight_boxes"]
 
 # From YuNet's box to the tight box of the 68 landmarks: centre offset and ratio of the sides, in units of YuNet's box.
 # Medians over 1,207 faces of the HELEN and AFW training photos (standard deviations: 0.03 and 0.03; 0.05 and 0.06);
-# mean overlap rises from 0.71 to 0.88. Measured with tools/fit_detector_boxes.py.
+# mean overlap rises from 0.71 to 0.88. Measured with tools/release/fit_detector_boxes.py.
 _SHIFT = np.array([0.0, 0.12])
 _RATIO = np.array([1.03, 0.762])
 

@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float64]
 
 _SPEED_CUTOFF = 4.0
 """Cutoff in Hz of the low pass on the velocity. The authors' 1 Hz notices too late that a head begins to move: measured
-with tools/measure_video.py, a nod then lags by twice as much."""
+with tools/release/video.py, a nod then lags by twice as much."""
 _GAP_MS = 500.0
 """After a longer time without an object its filter starts anew."""
 _STEP_MS = 1000 / 30

@@ -25,13 +25,13 @@ import cunet_deploy
 
 PACKAGE = Path(cunet_deploy.__file__).parent
 SOURCES = (
-    "engine/compile.py",
-    "engine/flavour.py",
-    "engine/build.py",
-    "runtime/sessions/tensorrt.py",
-    "trt_logger.py",
+    "tensorrt/compile.py",
+    "tensorrt/flavour.py",
+    "tensorrt/build.py",
+    "tensorrt/session.py",
+    "tensorrt/log.py",
 )
-HOLDERS = ("engine/compile.py", "runtime/sessions/tensorrt.py")
+HOLDERS = ("tensorrt/compile.py", "tensorrt/session.py")
 """Of them, those that hold objects of TensorRT."""
 
 CLASSES = {

@@ -16,21 +16,21 @@ import numpy as np
 import pytest
 from fake_tensorrt import FakeCuda, make_module, write_engine
 from networks import quantized_checkpoint
-from tool_scripts import TOOLS, load_tool
 
 from cunet_deploy.export.targets.tensorrt import Lowering, write_tensorrt_model
 from cunet_deploy.tensorrt import cuda as cuda_library
 from cunet_deploy.tensorrt import log as trt_logger
 from cunet_deploy.tensorrt.lint import check_model
+from tools import gpu_acceptance
 
-SCRIPT = TOOLS / "gpu_acceptance.sh"
+SCRIPT = Path(gpu_acceptance.__file__).with_suffix(".sh")
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    return load_tool("gpu_acceptance")
+    return gpu_acceptance
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import draw_mice
 from click.testing import CliRunner
-from tool_scripts import TOOLS, load_tool
 
 from cunet_deploy.cli import cli
 from cunet_deploy.config import load_config
 from cunet_deploy.data.readers import read_examples
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments: object) -> str:
@@ -21,7 +23,7 @@ def run(*arguments: object) -> str:
 
 
 def test_a_table_and_two_files_are_enough_to_train_and_use_a_model(tmp_path: Path) -> None:
-    load_tool("draw_mice").write_mice(tmp_path, 40)
+    draw_mice.write_mice(tmp_path, 40)
     text = (tmp_path / "config.toml").read_text()
     (tmp_path / "config.toml").write_text(
         text.replace("epochs = 30", "epochs = 1").replace("epochs = 3\n", "epochs = 1\n")
@@ -56,9 +58,9 @@ def test_a_table_and_two_files_are_enough_to_train_and_use_a_model(tmp_path: Pat
 
 
 def test_the_page_shows_the_files_that_the_script_writes() -> None:
-    tool, page = load_tool("draw_mice"), (TOOLS.parent / "docs" / "own-points.md").read_text()
-    for line in (*tool.SKELETON.splitlines()[1:], 'train = ["cage"]', 'layout = "points"'):
+    page = (ROOT / "docs" / "own-points.md").read_text()
+    for line in (*draw_mice.SKELETON.splitlines()[1:], 'train = ["cage"]', 'layout = "points"'):
         assert line in page, line
-    assert "image," + ",".join(f"{name}_{axis}" for name in tool.NAMES for axis in "xy") in page
+    assert "image," + ",".join(f"{name}_{axis}" for name in draw_mice.NAMES for axis in "xy") in page
     commands = re.findall(r"^    cunet-deploy (\w+)", page.partition("\n## ")[0], re.MULTILINE)
     assert commands == ["train", "export", "evaluate", "infer"]

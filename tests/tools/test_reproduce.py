@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from drawn import tiny_config, write_faces
-from tool_scripts import load_tool
 
 from cunet_deploy.config import parse_config
 from cunet_deploy.model.networks import build_network
+from tools.experiments import pages
+from tools.experiments import reproduce as reproduce_tool
+from tools.experiments import rows as rows_tool
 
 MEASURED = ("sizes", "latency", "memory", "steps")
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    return load_tool("reproduce")
+    return reproduce_tool
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_every_row_is_a_valid_configuration_and_stands_in_a_table_that_exists(
     script: ModuleType, rows: dict[str, dict[str, Any]]
 ) -> None:
     for name, row in rows.items():
-        assert set(row["tables"]) <= set(script.tables_text.SECTIONS), name
+        assert set(row["tables"]) <= set(pages.SECTIONS), name
         if "prefix" in row:
             parse_config(script.config_of(row["prefix"], rows[row["prefix"]]))
         elif "checkpoint" not in row:
@@ -71,7 +73,9 @@ def test_the_hourglass_has_three_times_the_parameters_and_the_same_time(
 def test_what_is_recorded_says_how_it_was_made(script: ModuleType, rows: dict[str, dict[str, Any]]) -> None:
     for name, result in recorded(script).items():
         assert name in (*rows, *MEASURED)
-        assert result["command"].startswith(f"python tools/reproduce.py {'measure' if name in MEASURED else 'train'}")
+        assert result["command"].startswith(
+            f"python -m tools.experiments.reproduce {'measure' if name in MEASURED else 'train'}"
+        )
         assert result["machine"]["processor"]
         assert result["versions"]["torch"]
         if name in MEASURED:
@@ -81,11 +85,6 @@ def test_what_is_recorded_says_how_it_was_made(script: ModuleType, rows: dict[st
             config = parse_config(script.config_of(name, rows[name]))
             floats = 0 if "parent" in rows[name] else config.train.epochs
             assert len(result["epochs"]) == floats + config.quant.epochs
-
-
-def test_the_page_is_current(script: ModuleType) -> None:
-    result = CliRunner().invoke(script.main, ["show", "--check"])
-    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.slow
@@ -104,8 +103,9 @@ def test_a_row_is_trained_measured_recorded_and_shown(
     (tables / "rows.toml").write_text(
         f"[one]\n{row % 'K = 0'}\n[two]\n{row % 'K = 1'}set = {{ train = {{ seed = 1 }} }}\n"
     )
-    monkeypatch.setattr(script, "TABLES", tables)
-    monkeypatch.setattr(script, "ROOT", tmp_path)
+    for module in (script, rows_tool):
+        monkeypatch.setattr(module, "TABLES", tables)
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     (tmp_path / "docs").mkdir()
 
     def run(*arguments: object) -> str:
@@ -123,10 +123,10 @@ def test_a_row_is_trained_measured_recorded_and_shown(
     assert state("one") == made, "a finished row is not trained again"
     assert json.loads((tables / "results" / "one.json").read_text()) == first
     assert "not recorded" not in run("list")
-    run("show", "--write")
+    assert script.update(write=True) == []
     page = (tmp_path / "docs" / "tables.md").read_text()
     assert f"{first['nme_percent']['value']:.2f} %" in page
     assert "`two`" in page
-    run("show", "--check")
+    assert script.update(write=False) == []
     (tmp_path / "docs" / "tables.md").write_text("old")
-    assert CliRunner().invoke(script.main, ["show", "--check"]).exit_code == 1
+    assert script.update(write=False) == [tmp_path / "docs" / "tables.md"]

@@ -1,0 +1,154 @@
+"""The tables of README.md and of the models' cards, from the models' ``numbers.json``; see models.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.metrics import pck_threshold
+from cunet_deploy.skeletons import get_skeleton
+from tools.reports import replace_between
+
+__all__ = ["MARK", "table_of", "update_cards"]
+
+MARK = "released models"
+WEIGHTS = {"1": "binary", "ternary": "ternary"}
+FINDS = {"face": "face points", "body": "body joints"}
+
+HEADER = """\
+| model | finds | weights | file | accuracy float | accuracy quantized | cost | float | quantized \
+| quantized / float | / 8 bit |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def table_of(all_numbers: list[dict[str, Any]]) -> str:
+    """The Markdown table of measured models, with what it was measured on below."""
+    if not all_numbers:
+        raise InputError(
+            "no model has a numbers.json yet; measure one: python -m tools.release.models NAME --float ..."
+        )
+    text = HEADER + "".join(_row(numbers) for numbers in all_numbers)
+    notes = [*{_measured(numbers): None for numbers in all_numbers}, "95 % intervals, costs are paired."]
+    notes += _times_of(all_numbers)
+    return f"{text}\n{' '.join(notes)} Written by `tools/release/models.py`.\n"
+
+
+def _row(numbers: dict[str, Any]) -> str:
+    accuracy, latency = numbers["accuracy"], numbers["latency"]
+    cells = [
+        f"`{numbers['model']}`",
+        f"{len(get_skeleton(numbers['landmarks']))} {FINDS['face' if _of_face(numbers) else 'body']}",
+        WEIGHTS.get(numbers["weights"], f"{numbers['weights']} bit"),
+        f"{numbers['file']['bytes'] / 1e6:.2f} MB",
+        *(f"{_title(numbers)} {_percent(accuracy[kind][_key(numbers)])}" for kind in ("float", "released")),
+        _cost(accuracy["metric"], accuracy["released_minus_float"]),
+        f"{latency['float']['network_p50_ms']:.2f} ms",
+        f"{latency['released']['network_p50_ms']:.2f} ms",
+        f"{latency['network_ratio_released_to_float']['value']:.2f}",
+        f"{latency['network_ratio_released_to_twin']['value']:.2f}" if "twin" in latency else "-",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _of_face(numbers: dict[str, Any]) -> bool:
+    return bool(numbers["accuracy"]["metric"].startswith("nme"))
+
+
+def _title(numbers: dict[str, Any]) -> str:
+    close = pck_threshold(get_skeleton(numbers["landmarks"]))
+    return "NME" if close is None else close.title
+
+
+def _key(numbers: dict[str, Any]) -> str:
+    return f"{numbers['accuracy']['metric']}_percent"
+
+
+def _percent(estimate: dict[str, float]) -> str:
+    digits = 2 if estimate["value"] < 10 else 1
+    low, high = (f"{estimate[key]:.{digits}f}" for key in ("ci95_low", "ci95_high"))
+    return f"{estimate['value']:.{digits}f} % ({low} to {high})"
+
+
+def _cost(metric: str, differences: dict[str, Any]) -> str:
+    """What quantizing costs: relative of errors, in points of shares; a gain is negative."""
+    if metric.startswith("nme"):
+        lost, unit = differences[f"{metric}_relative_difference_percent"], "%"
+    else:
+        lost, unit = differences[f"{metric}_lost_percent_points"], "points"
+    return f"{lost['value']:+.1f} {unit} ({lost['ci95_low']:+.1f} to {lost['ci95_high']:+.1f})"
+
+
+def _measured(numbers: dict[str, Any]) -> str:
+    accuracy = numbers["accuracy"]
+    normalizer, crops = accuracy["normalizer"].replace("_", " "), f"crops of {numbers['input_pixels']} px"
+    if _of_face(numbers):
+        return (
+            f"Faces: NME by {normalizer} on {accuracy['objects']} faces of the {accuracy['dataset']}, {crops}; "
+            "the cost is relative to float."
+        )
+    return (
+        f"Bodies: {_title(numbers)} by {normalizer}, the share of joints that are right, on {accuracy['objects']} "
+        f"people of the {accuracy['dataset']}, {crops}, without the flip test; the cost is in points."
+    )
+
+
+def _times_of(all_numbers: list[dict[str, Any]]) -> list[str]:
+    """What was timed and on what, with names where it was not one machine for all."""
+    timed: dict[str, list[str]] = {}
+    for numbers in all_numbers:
+        machine = numbers["machine"]
+        sets = ", ".join(machine.get("instruction_sets", []))
+        text = (
+            "medians of the network alone, of one thread with batch 1 of ONNX Runtime "
+            f"{numbers['versions']['onnxruntime']} on {machine['processor']}{f', {sets}' if sets else ''}; each model, "
+            "its float parent and its 8-bit twin were timed in turns."
+        )
+        timed.setdefault(text, []).append(f"`{numbers['model']}`")
+    if len(timed) == 1:
+        return [f"Times are {text}" for text in timed]
+    return [f"Times of {', '.join(names)} are {text}" for text, names in timed.items()]
+
+
+def _parts_of(numbers: dict[str, Any]) -> str:
+    """Of a body model: all people and parts of them, looked at once and more often."""
+    accuracy, key = numbers["accuracy"], _key(numbers)
+    scales = " and ".join(f"{scale:g}" for scale in accuracy["released_flip_test_scales"]["scales"][1:])
+    looks = f"with the flip test | flip test, also of crops {scales} times as large"
+    text = f"| part | people | {_title(numbers)} | {looks} | lost against float |\n" + "|---" * 6 + "|\n"
+    for name, part in {"all": accuracy, **accuracy.get("parts", {})}.items():
+        cells = [
+            name.rpartition(":")[2],
+            str(part["objects"]),
+            *(_percent(part[kind][key]) for kind in ("released", "released_flip_test", "released_flip_test_scales")),
+            _cost(accuracy["metric"], part["released_minus_float"]),
+        ]
+        text += f"| {' | '.join(cells)} |\n"
+    return text
+
+
+def update_cards(models: Path, *, write: bool) -> list[Path]:
+    """The documents whose table is not current: README.md with all models and the card of each with its own.
+
+    With ``write`` they are brought up to date, and none is left.
+    """
+    tables = {file: json.loads(file.read_text(encoding="utf-8")) for file in models.glob("*/numbers.json")}
+    measured = {file.parent: numbers for file, numbers in tables.items() if "task" not in numbers}  # no detectors
+    folders = sorted(measured, key=lambda folder: _place(measured[folder]))
+    documents = {models.parent / "README.md": folders} | {folder / "README.md": [folder] for folder in folders}
+    stale = []
+    for path, shown in documents.items():
+        text = table_of([measured[folder] for folder in shown])
+        if path.parent in measured and not _of_face(measured[path.parent]):
+            text += f"\n{_parts_of(measured[path.parent])}"
+        if not replace_between(path, MARK, text, write=write):
+            stale.append(path)
+    return stale
+
+
+def _place(numbers: dict[str, Any]) -> tuple[bool, int, str, int]:
+    """Where a model stands: faces first, families by the size of their float parent, in each the largest file first."""
+    size = numbers["file"]
+    return not _of_face(numbers), size["float_bytes"], numbers["parent"], -size["bytes"]

@@ -1,0 +1,114 @@
+r"""Accuracy against latency against bytes, of any number of models: a table, a JSON file and a picture.
+
+    python -m tools.experiments.curve face68-s face68-m face68-xs face68-s-ternary narrow-1=runs/narrow-1/bundle \
+        narrow-2=runs/narrow-2/bundle --data 300w/helen/testset --json docs/curve.json --plot docs/curve.png
+
+The narrow networks are not released: ``train`` and ``export`` make their bundles from
+tools/experiments/configs/.
+The models take turns on one thread, so their times can be compared; the errors are of the same faces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+
+from cunet_deploy._files import write_bytes_atomic
+from cunet_deploy.bench.latency import Candidate, Scene, drawn_picture, measure_latency, ratio
+from cunet_deploy.data.examples import PhotoCache
+from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.evaluation import evaluate
+from cunet_deploy.metrics import bootstrap_mean
+from cunet_deploy.sessions import model_file, open_session
+from tools.reports import errors_in_a_line, signed, write_report
+
+
+@click.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Test photos in the 300-W layout.")
+@click.option("--rounds", type=click.IntRange(min=1), default=40, show_default=True, help="Turns that each model has.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw them here (PNG).")
+@errors_in_a_line
+def main(models: tuple[str, ...], data: Path, rounds: int, json_path: Path | None, plot: Path | None) -> None:
+    """Measure each MODEL (``NAME=PATH`` gives a path a name)."""
+    cv2.setNumThreads(1)
+    report = measure([_named(model) for model in models], data, rounds)
+    write_report(json_path, report)
+    if plot is not None:
+        write_bytes_atomic(plot, draw(report["models"]), overwrite=True)
+    click.echo(table(report["models"]), nl=False)
+
+
+def _named(model: str) -> tuple[str, str]:
+    name, equals, path = model.partition("=")
+    return (name, path) if equals else (model, model)
+
+
+def measure(models: Sequence[tuple[str, str]], data: Path, rounds: int) -> dict[str, Any]:
+    """Bytes, error and latency of models given as (name, path)."""
+    candidates = [Candidate(name, partial(open_session, path, threads=1)) for name, path in models]
+    rows = []
+    for name, path in models:
+        session = open_session(path, threads=1)
+        examples = read_300w(data, len(session.manifest.skeleton))
+        result = evaluate(session, examples, PhotoCache(1 << 30))
+        error = bootstrap_mean(result.nme("outer_eye"))
+        bytes_ = model_file(path).stat().st_size
+        rows.append({"name": name, "file_bytes": bytes_, "nme_outer_eye_percent": error.scaled(100).to_dict()})
+        session.close()
+    timings = measure_latency(candidates, Scene.centred(drawn_picture()), rounds=rounds)
+    for row, timing in zip(rows, timings, strict=True):
+        row["network_p50_ms"] = round(timing.medians_ms()["network"], 4)
+        row["total_p50_ms"] = round(timing.percentiles_ms()[50], 4)
+        row["network_ratio_to_first"] = ratio(timing, timings[0], stage="network").to_dict()
+    return signed({"objects": len(examples), "threads": 1, "rounds": rounds, "models": rows})
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table."""
+    lines = ["| model | file | NME | network | all |", "|---|---|---|---|---|"]
+    for row in rows:
+        nme = row["nme_outer_eye_percent"]
+        lines.append(
+            f"| `{row['name']}` | {row['file_bytes'] / 1e6:.3f} MB | {nme['value']:.2f} % ({nme['ci95_low']:.2f} to "
+            f"{nme['ci95_high']:.2f}) | {row['network_p50_ms']:.2f} ms | {row['total_p50_ms']:.2f} ms |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Latency to the right, error upwards, the area of a disc is the file size; a PNG."""
+    import io
+
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 5), dpi=120)
+    for row in rows:
+        x, nme = row["network_p50_ms"], row["nme_outer_eye_percent"]
+        low, high = nme["value"] - nme["ci95_low"], nme["ci95_high"] - nme["value"]
+        axes.errorbar(x, nme["value"], yerr=[[low], [high]], color="#666666", capsize=3, linewidth=1, zorder=1)
+        axes.scatter(x, nme["value"], s=row["file_bytes"] / 2000, color="#0072b2", alpha=0.7, zorder=2)
+        label = f"{row['name']}\n{row['file_bytes'] / 1e6:.2f} MB"
+        axes.annotate(label, (x, nme["value"]), xytext=(8, 8), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlabel("network, ms a crop, one thread")
+    axes.set_ylabel("NME by outer eye, % (95 % interval)")
+    axes.margins(0.15)
+    axes.grid(visible=True, which="both", linewidth=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Peers that take turns in one process, so that ratios hold even where the clock or the load of the machine changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy import metrics
+from cunet_deploy.bench.latency import Scene, drawn_picture
+from tools.peers.adapters import Peer
+
+__all__ = ["STAGES", "ratio_to_first", "time_peers", "timed_row", "warn_of_threads"]
+
+STAGES = ("prepare", "network", "finish")
+
+
+def warn_of_threads(threads: int) -> None:
+    """Say that ratios do not hold with several threads."""
+    if threads > 1:
+        click.echo(
+            "all peers stay open, and pools of several threads spin: ratios hold with --threads 1 only", err=True
+        )
+
+
+def time_peers(peers: Sequence[Peer], rounds: int, calls: int) -> NDArray[np.float64]:
+    """(P, 3, R, C) ms of `STAGES`, the peers in turns; the first call of a turn is not counted."""
+    scene = Scene.centred(drawn_picture())
+    box = np.asarray(scene.box, np.float64)
+    times = np.zeros((len(peers), len(STAGES), rounds, calls))
+    for peer in peers:
+        for _ in range(10):
+            _timed(peer, scene.image, box)
+    for turn in range(rounds):
+        for index in ((turn + offset) % len(peers) for offset in range(len(peers))):
+            _timed(peers[index], scene.image, box)
+            times[index, :, turn] = np.array([_timed(peers[index], scene.image, box) for _ in range(calls)]).T
+    return times * 1000
+
+
+def timed_row(peer: Peer, timings: NDArray[np.float64], index: int) -> dict[str, Any]:
+    """What a report says of a peer's file and of its times; see `time_peers`."""
+    mine = timings[index]
+    return {
+        "name": peer.name,
+        "file_bytes": peer.bytes,
+        **{f"{stage}_p50_ms": round(float(np.median(mine[i])), 4) for i, stage in enumerate(STAGES)},
+        "total_p50_ms": round(float(np.median(mine.sum(axis=0))), 4),
+        "network_ratio_to_first": ratio_to_first(timings, index, slice(1, 2)),
+        "total_ratio_to_first": ratio_to_first(timings, index, slice(0, 3)),
+    }
+
+
+def ratio_to_first(timings: NDArray[np.float64], index: int, stages: slice) -> dict[str, float]:
+    """How long a peer takes for some of `STAGES`, as a multiple of the first one; see `time_peers`."""
+    both = timings[[index, 0]][:, stages].sum(axis=1).transpose(1, 0, 2)  # (R, 2, C)
+
+    def quotient(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        medians = np.median(drawn, axis=(1, 3))
+        return np.asarray(medians[:, 0] / medians[:, 1])
+
+    return metrics.bootstrap(both, quotient).to_dict()
+
+
+def _timed(peer: Peer, image: NDArray[np.uint8], box: NDArray[np.float64]) -> tuple[float, float, float]:
+    marks = [time.perf_counter()]
+    prepared = peer.prepare(image, box)
+    marks.append(time.perf_counter())
+    output = peer.network(prepared)
+    marks.append(time.perf_counter())
+    peer.finish(prepared, output)
+    marks.append(time.perf_counter())
+    return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]

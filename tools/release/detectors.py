@@ -1,0 +1,222 @@
+r"""Measure a released detector, and write the figures where they are quoted.
+
+    python -m tools.release.detectors face-detect-s --test 300w/helen/testset --held-back 300w/afw=0.1 \
+        --frames clips/asl_eat.mkv --yunet face_detection_yunet.onnx
+    python -m tools.release.detectors person-detect-s --objects people --test lspet#test --frames clips/asl_eat.mkv
+    python -m tools.release.detectors --tables
+
+The first forms write ``models/NAME/numbers.json``: recall, precision and average precision of the float parent and of
+the released ``model.onnx`` on photos that training did not see, and the time that a look at a frame takes, in turns
+with OpenCV's YuNet at two input sizes where its file is given, which takes frames of 640x480. ``--tables`` writes the
+table of the card from it, and what README.md says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.data.boxes import read_boxes
+from cunet_deploy.data.examples import PhotoCache, split_by_photo
+from cunet_deploy.data.faces import BoxedPhoto
+from cunet_deploy.data.readers import split_name
+from cunet_deploy.detection.network import NetworkDetector
+from cunet_deploy.detection.yunet import YuNet
+from cunet_deploy.errors import InputError
+from cunet_deploy.evaluation import open_model
+from cunet_deploy.evaluation.boxes import evaluate_boxes
+from cunet_deploy.media import open_source
+from cunet_deploy.metrics import bootstrap
+from cunet_deploy.sessions import open_session
+from tools.reports import errors_in_a_line, replace_between, signed, write_report
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "detector"
+YUNET_SIZE = (640, 480)
+YUNET_SIDES = (320, 640)
+LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "the tight boxes\naround their labelled joints"}
+"""What is found, and what it is held against."""
+
+
+@click.command()
+@click.argument("name")
+@click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Photos with boxes or landmarks.")
+@click.option("--held-back", multiple=True, metavar="DIR=SHARE", help="The part of a training folder held back.")
+@click.option("--frames", required=True, type=click.Path(path_type=Path), help="A clip to time on.")
+@click.option("--yunet", type=click.Path(path_type=Path), help="YuNet's ONNX file, timed in turns.")
+@click.option("--objects", type=click.Choice(list(LABELS)), default="faces", show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=40, show_default=True)
+@errors_in_a_line
+def main(
+    name: str,
+    tests: tuple[Path, ...],
+    held_back: tuple[str, ...],
+    frames: Path,
+    yunet: Path | None,
+    objects: str,
+    rounds: int,
+) -> None:
+    """Measure the released detector NAME."""
+    if not (tests or held_back):
+        raise InputError("photos, by --test or --held-back, are needed to measure a detector")
+    photos = _photos(tests, held_back)
+    numbers = {"objects": objects, **measure(ROOT / "models" / name, photos, frames, yunet, rounds)}
+    write_report(ROOT / "models" / name / "numbers.json", numbers)
+    click.echo(table_of(numbers), nl=False)
+
+
+def _photos(tests: tuple[Path, ...], held_back: tuple[str, ...]) -> dict[str, list[BoxedPhoto]]:
+    photos = {name_of(folder): read_boxes(folder) for folder in tests}
+    for item in held_back:
+        folder, _, share = item.rpartition("=")
+        kept = split_by_photo(read_boxes(Path(folder)), float(share))[1]
+        photos[f"{float(share):.0%} of {'/'.join(Path(folder).parts[-2:])}"] = kept
+    return photos
+
+
+def name_of(dataset: Path) -> str:
+    """What a data set is called, wherever it lies."""
+    return dataset.name if split_name(dataset)[1] else "/".join(dataset.parts[-2:])
+
+
+def measure(
+    folder: Path, photos: dict[str, list[BoxedPhoto]], frames: Path, yunet: Path | None, rounds: int
+) -> dict[str, Any]:
+    """The content of ``numbers.json``."""
+    cv2.setNumThreads(1)
+    cache, everything = PhotoCache(1 << 30), [photo for some in photos.values() for photo in some]
+    accuracy: dict[str, Any] = {"dataset": " and ".join(photos)}
+    for kind, file in (("float", folder / "float.pt"), ("released", folder / "model.onnx")):
+        session = open_model(str(file))
+        accuracy[kind] = evaluate_boxes(session, everything, cache).to_dict()
+        if kind == "released":
+            accuracy["parts"] = {name: evaluate_boxes(session, some, cache).to_dict() for name, some in photos.items()}
+        session.close()
+    model = (folder / "model.onnx").read_bytes()
+    report = {
+        "model": folder.name,
+        "task": "boxes",
+        "accuracy": accuracy,
+        "latency": _latency(folder, frames, yunet, rounds),
+        "parity": json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["parity"],
+        "file": {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()},
+    }
+    return signed(report, "torch", "onnx")
+
+
+def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dict[str, Any]:
+    """A look at a frame, from pixels to boxes, of ours and of YuNet, in turns on one thread."""
+    # of a long clip not more than these
+    images = [np.ascontiguousarray(picture.image) for picture in islice(open_source(frames), 0, 32, 4)]
+    height, width = images[0].shape[:2]
+    if yunet is not None and (width, height) != YUNET_SIZE:
+        raise InputError(f"{frames}: frames of {width}x{height}; YuNet is timed on {YUNET_SIZE[0]}x{YUNET_SIZE[1]}")
+    session = open_session(folder / "model.onnx", threads=1)
+    finder = NetworkDetector(session)
+    looks: dict[str, Callable[[NDArray[np.uint8]], Any]] = {folder.name: finder.find}
+    if yunet is not None:
+        looks |= {f"YuNet at {side} px": partial(YuNet(yunet).look, side=side) for side in YUNET_SIDES}
+    times: dict[str, list[list[float]]] = {name: [] for name in looks}
+    for turn in range(rounds + 1):
+        for name, look in looks.items():
+            taken = []
+            for image in images:
+                start = time.perf_counter()
+                look(image)
+                taken.append((time.perf_counter() - start) * 1000)
+            if turn:  # the first warms up
+                times[name].append(taken)
+    session.close()
+    ours = np.array(times[folder.name])
+    table: dict[str, Any] = {"threads": 1, "frame": [width, height], "rounds": rounds}
+    for name, rows in times.items():
+        values = np.array(rows)
+        pair = np.stack([ours, values], axis=1)
+        ratio = bootstrap(pair, _quotient)
+        table[name] = {
+            "look_p50_ms": round(float(np.median(values)), 3),
+            "look_p95_ms": round(float(np.percentile(values, 95)), 3),
+            "ratio_of_ours_to_it": ratio.to_dict(),
+        }
+    return table
+
+
+def _quotient(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ratio of the medians of (R, N, 2, C) times of ours and another's."""
+    medians = np.median(drawn, axis=(1, 3))
+    return np.asarray(medians[:, 0] / medians[:, 1])
+
+
+def table_of(numbers: dict[str, Any]) -> str:
+    """The Markdown tables of a card."""
+    accuracy, latency = numbers["accuracy"], numbers["latency"]
+    rows = {"float": accuracy["float"], "8 bit, released": accuracy["released"]}
+    rows |= {f"8 bit, {name}": part for name, part in accuracy["parts"].items()}
+    text = f"| | photos | {_objects(numbers)} | recall | precision | AP at 0.5 |\n" + "|---" * 6 + "|\n"
+    for name, row in rows.items():
+        cells = [name, str(row["photos"]), str(row["boxes"])]
+        cells += [_percent(row.get(f"{key}_percent")) for key in ("recall", "precision", "ap")]
+        text += f"| {' | '.join(cells)} |\n"
+    width, height = latency["frame"]
+    text += f"\n| detector | a look at {width}x{height}, p50 | p95 | ours / it |\n" + "|---" * 4 + "|\n"
+    for name, row in latency.items():
+        if isinstance(row, dict):
+            ratio = row["ratio_of_ours_to_it"]
+            text += f"| {name} | {row['look_p50_ms']:.2f} ms | {row['look_p95_ms']:.2f} ms "
+            text += f"| {ratio['value']:.2f} ({ratio['ci95_low']:.2f} to {ratio['ci95_high']:.2f}) |\n"
+    released, machine = accuracy["released"], numbers["machine"]
+    notes = (
+        f"On {accuracy['dataset']}: boxes with a label score of at least {released['least_label_score']:g}",
+        f"and a side of at least {released['least_side_px']:g} px of the network's input; found at a score of",
+        f"{released['min_score']:g}, right at an intersection over union of {released['overlap']:g}.",
+        "Intervals are 95 % bootstrap intervals over photos. One thread of",
+        f"{machine['processor']}, ONNX Runtime {numbers['versions']['onnxruntime']}, all looks in turns.",
+        "Written by `tools/release/detectors.py`.",
+    )
+    return f"{text}\n{' '.join(notes)}\n"
+
+
+def _percent(estimate: dict[str, float] | None) -> str:
+    """A number with its interval; one of nothing, such as the precision where nothing was found, is not there."""
+    if estimate is None:
+        return "-"
+    return f"{estimate['value']:.1f} % ({estimate['ci95_low']:.1f} to {estimate['ci95_high']:.1f})"
+
+
+def sentence_of(numbers: dict[str, Any]) -> str:
+    """What README.md says of a detector."""
+    name, released, objects = numbers["model"], numbers["accuracy"]["released"], _objects(numbers)
+    size, found, right = numbers["file"]["bytes"], released.get("recall_percent"), released.get("precision_percent")
+    return (
+        f"[`{name}`](models/{name}/README.md) ({size / 1e6:.2f} MB) finds the {objects}: {_percent(found)} of "
+        f"{released['boxes']} {objects} in\nphotos it was not trained on, and {_percent(right)} of what it finds is "
+        f"one, against {LABELS[objects]}.\n"
+    )
+
+
+def _objects(numbers: dict[str, Any]) -> str:
+    return str(numbers.get("objects", "faces"))
+
+
+def update_cards(models: Path, *, write: bool) -> list[Path]:
+    """The documents that quote measured detectors and are not current; none is left with ``write``."""
+    tables = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(models.glob("*/numbers.json"))]
+    detectors = [numbers for numbers in tables if numbers.get("task") == "boxes"]
+    wanted = {models / numbers["model"] / "README.md": table_of(numbers) for numbers in detectors}
+    wanted[models.parent / "README.md"] = "\n".join(map(sentence_of, detectors))
+    return [path for path, text in wanted.items() if not replace_between(path, MARK, text, write=write)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+r"""Measure how steady and how late landmarks are in video, and whether objects keep their numbers.
+
+    python -m tools.release.video motion face68-s --json models/face68-s/video.json
+    python -m tools.release.video tables
+    python -m tools.release.video clips face68-s asl_eat.mkv asl_book.mkv
+    python -m tools.release.video camera face68-s asl_eat.mkv --seconds 20
+    python -m tools.release.video camera face68-s            # ten faces
+    python -m tools.release.video soak face68-s asl_eat.mkv --minutes 30
+
+``motion`` draws clips from a picture of which every pixel's true motion is known (NASA's astronaut, in tests/data): a
+still camera, and cameras that pan, shake and zoom, with sensor noise. *Jitter* is the root mean square of the movement
+against the true one from frame to frame, in percent of the distance of the outer eye corners. *Lag* is by how many
+milliseconds the landmarks must be moved forward in time to lie best on the true motion. ``clips`` counts frames with
+landmarks and numbers on real clips. ``camera`` plays a clip at its own pace, as a camera does, and measures the share
+of a processor. ``soak`` plays a clip in a loop and watches memory and open files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.bench.memory import resident_bytes
+from cunet_deploy.errors import CunetError
+from cunet_deploy.localizer import Localizer
+from cunet_deploy.media import Picture, open_source, read_image
+from cunet_deploy.tracking.one_euro import Smoothing
+from tools.reports import replace_between, signed, write_report
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "video"
+PICTURE = ROOT / "tests" / "data" / "astronaut.jpg"
+FACE = (224.0, 118.0)
+"""Middle of the face in the picture."""
+WIDTH, HEIGHT, FPS, FRAMES = 640, 480, 30, 120
+NOISE = 5.0
+"""Standard deviation of the sensor's noise in grey levels: an ordinary webcam indoors."""
+MOTIONS = ("still", "pan", "shake", "zoom")
+LEFT, RIGHT = 36, 45  # outer eye corners of the 68 landmarks
+SMOOTHED = (("off", False), ("one-euro", True), ("both-ways", Smoothing(both_ways=True)))
+
+FloatArray = NDArray[np.float64]
+
+
+def camera(motion: str, seconds: float) -> FloatArray:
+    """(2, 3) matrix from the picture to the frame at a time."""
+    phase = 2 * math.pi * seconds
+    x, y, scale = WIDTH / 2, HEIGHT / 2, 1.6
+    if motion == "pan":  # a head that sways: 0.5 Hz, about a face's width to each side
+        x += 110 * math.sin(0.5 * phase)
+    elif motion == "shake":  # a quick nod: 1.5 Hz
+        y += 30 * math.sin(1.5 * phase)
+    elif motion == "zoom":
+        scale *= 1 + 0.3 * math.sin(0.4 * phase)
+    matrix = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
+    matrix[:, 2] = (x, y) - matrix[:, :2] @ np.array(FACE)
+    return matrix
+
+
+def drawn(motion: str, seed: int = 0) -> Iterator[Picture]:
+    """A clip of `FRAMES` frames with noise, the same on every call."""
+    image, rng = read_image(PICTURE), np.random.default_rng(seed)
+    for index in range(FRAMES):
+        frame = cv2.warpAffine(image, camera(motion, index / FPS), (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
+        noisy = frame + rng.normal(0, NOISE, frame.shape)
+        yield Picture(index, 1000 * index / FPS, np.asarray(noisy.round().clip(0, 255), np.uint8))
+
+
+def follow(localizer: Localizer, motion: str, smooth: bool | Smoothing) -> tuple[FloatArray, FloatArray, int]:
+    """Landmarks (T, K, 2) of the picture's face, times in ms, and how many numbers it had."""
+    points, times, numbers = [], [], set()
+    for frame in localizer.stream(list(drawn(motion)), follow=True, smooth=smooth):
+        if len(frame.landmarks) == 1:
+            points.append(frame.landmarks.points[0])
+            times.append(frame.time_ms)
+            numbers.add(int(frame.landmarks.ids[0]))
+    return np.array(points, np.float64), np.array(times), len(numbers)
+
+
+def judge(motion: str, points: FloatArray, times: FloatArray, rest: FloatArray) -> dict[str, float]:
+    """Jitter and lag of one clip.
+
+    Args:
+        motion: of the clip.
+        points: (T, K, 2) that were found.
+        times: (T,) ms.
+        rest: (K, 2) where the landmarks are in the picture, as the network sees them on average.
+    """
+
+    def truth(delay_ms: float) -> FloatArray:
+        matrices = [camera(motion, (moment - delay_ms) / 1000) for moment in times]
+        return np.array([rest @ matrix[:, :2].T + matrix[:, 2] for matrix in matrices])
+
+    true = truth(0.0)
+    unit = np.linalg.norm(true[:, RIGHT] - true[:, LEFT], axis=-1).mean()
+    still = np.diff(points - true, axis=0)
+    delays = np.arange(-60.0, 160.0, 1.0)
+    skip = FPS // 3  # the filter starts
+    errors = [np.linalg.norm((points - truth(delay))[skip:], axis=-1).mean() for delay in delays]
+    found = {"jitter_percent": float(np.sqrt((still[skip:] ** 2).sum(-1).mean()) / unit * 100)}
+    if motion in ("pan", "shake"):
+        found["lag_ms"] = float(delays[int(np.argmin(errors))])
+    return found
+
+
+@click.group()
+def main() -> None:
+    """Measure landmarks in video; see the top of this file."""
+    cv2.setNumThreads(1)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--min-cutoff", type=float, help="In place of the default.")
+@click.option("--beta", type=float, help="In place of the default.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+def motion(model: str, min_cutoff: float | None, beta: float | None, json_path: Path | None) -> None:
+    """Jitter, lag and numbers on drawn clips."""
+    base = Smoothing()
+    chosen = Smoothing(min_cutoff or base.min_cutoff, base.beta if beta is None else beta)
+    rows: list[dict[str, Any]] = []
+    with Localizer(model, threads=1) as localizer:
+        for kind in MOTIONS:
+            plain, times, numbers = follow(localizer, kind, smooth=False)
+            undone = [
+                (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+                for points, matrix in zip(plain, (camera(kind, moment / 1000) for moment in times), strict=True)
+            ]
+            rest = np.mean(undone, axis=0)
+            for name, smooth in SMOOTHED:
+                points, moments = plain, times
+                if smooth is not False:
+                    points, moments, numbers = follow(localizer, kind, chosen if smooth is True else smooth)
+                judged = {key: round(value, 4) for key, value in judge(kind, points, moments, rest).items()}
+                rows.append({"motion": kind, "smooth": name, "frames": len(points), "ids": numbers, **judged})
+    click.echo(motion_table(rows), nl=False)
+    settings = {"min_cutoff": chosen.min_cutoff, "beta": chosen.beta}
+    write_report(json_path, signed({"model": model, "smoothing": settings, "fps": FPS, "noise": NOISE, "rows": rows}))
+
+
+def motion_table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table."""
+    text = "| motion | smooth | frames | ids | jitter, % of eye distance | lag |\n" + "|---" * 6 + "|\n"
+    for row in rows:
+        lag = f"{row['lag_ms']:.0f} ms" if "lag_ms" in row else "-"
+        text += f"| {row['motion']} | {row['smooth']} | {row['frames']} of {FRAMES} | {row['ids']} "
+        text += f"| {row['jitter_percent']:.2f} | {lag} |\n"
+    return text
+
+
+@main.command()
+@click.argument("model")
+@click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+def clips(model: str, clips: tuple[Path, ...], json_path: Path | None) -> None:
+    """Frames with landmarks and numbers on real clips."""
+    rows: list[dict[str, Any]] = []
+    with Localizer(model, threads=1) as localizer:
+        for clip in clips:
+            frames = found = 0
+            lives: dict[int, int] = {}
+            for frame in localizer.stream(clip):
+                frames += 1
+                found += len(frame.landmarks) > 0
+                for identity in frame.landmarks.ids.tolist():
+                    lives[identity] = lives.get(identity, 0) + 1
+            rows.append({"clip": clip.name, "frames": frames, "with_landmarks": found, "frames_by_id": lives})
+            click.echo(f"{clip.name}: {found} of {frames} frames, frames by number {lives}")
+    write_report(json_path, signed({"model": model, "clips": rows}))
+
+
+def update_cards(models: Path, *, write: bool) -> list[Path]:
+    """The cards whose table of `motion` is not current; none is left with ``write``."""
+    files = sorted(models.glob("*/video.json"))
+    texts = {file.with_name("README.md"): card_of(json.loads(file.read_text("utf-8"))) for file in files}
+    return [path for path, text in texts.items() if not replace_between(path, MARK, text, write=write)]
+
+
+def card_of(report: dict[str, Any]) -> str:
+    """What a card says of `motion`."""
+    settings = report["smoothing"]
+    notes = (
+        f"Drawn clips of 640x480 at {report['fps']} frames a second with noise of {report['noise']:g} grey levels;",
+        "jitter against the known motion from frame to frame, in percent of the distance of the outer eye corners.",
+        f"One-Euro with a cutoff of {settings['min_cutoff']:g} Hz and beta {settings['beta']:g}.",
+        "Written by `tools/release/video.py`.",
+    )
+    return f"{motion_table(report['rows'])}\n{' '.join(notes)}\n"
+
+
+def crowd() -> list[NDArray[np.uint8]]:
+    """A second of a frame with ten faces that nod."""
+    image, frames = read_image(PICTURE), []
+    for index in range(FPS):
+        y = 30 + round(6 * math.sin(2 * math.pi * index / FPS))
+        face = cv2.resize(image[y : y + 220, 100:348], (WIDTH // 5, HEIGHT // 2), interpolation=cv2.INTER_AREA)
+        frames.append(np.asarray(np.tile(face, (2, 5, 1)), np.uint8))
+    return frames
+
+
+def loop(frames: list[NDArray[np.uint8]], seconds: float, fps: float) -> Iterator[Picture]:
+    """Frames again and again at the pace of a camera."""
+    begun, index = time.monotonic(), 0
+    while (now := time.monotonic() - begun) < seconds:
+        due = index / fps
+        if due > now:
+            time.sleep(due - now)
+        yield Picture(index, 1000 * index / fps, frames[index % len(frames)].copy())
+        index += 1
+
+
+@main.command("camera")
+@click.argument("model")
+@click.argument("clip", required=False, type=click.Path(path_type=Path))
+@click.option("--seconds", type=float, default=20.0, show_default=True)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+def camera_command(model: str, clip: Path | None, seconds: float, json_path: Path | None) -> None:
+    """Share of a processor that a camera of 30 frames a second takes; without CLIP, one that sees ten faces."""
+    shown = crowd() if clip is None else [np.asarray(picture.image, np.uint8) for picture in open_source(clip)]
+    with Localizer(model, threads=1) as localizer:
+        for _ in localizer.stream(loop(shown, 2.0, FPS), follow=True):
+            pass  # warm
+        cpu, wall, frames, found = time.process_time(), time.monotonic(), 0, 0
+        for frame in localizer.stream(loop(shown, seconds, FPS), follow=True):
+            frames += 1
+            found += len(frame.landmarks)
+        share = (time.process_time() - cpu) / (time.monotonic() - wall)
+        rate = frames / (time.monotonic() - wall)
+    click.echo(f"{frames} frames, {found / frames:.2f} objects a frame, {rate:.1f} fps, {share:.1%} of a processor")
+    name = "ten drawn faces" if clip is None else clip.name
+    row = {"frames": frames, "objects_per_frame": found / frames, "fps": rate, "processor_share": share}
+    write_report(json_path, signed({"model": model, "clip": name, **row}))
+
+
+@main.command()
+@click.argument("model")
+@click.argument("clip", type=click.Path(path_type=Path))
+@click.option("--minutes", type=float, default=30.0, show_default=True)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+def soak(model: str, clip: Path, minutes: float, json_path: Path | None) -> None:
+    """Memory and open files while a clip plays in a loop at 30 frames a second, opened anew each time."""
+    begun, frames = time.monotonic(), 0
+    rows: list[tuple[int, int, int]] = []  # seconds, bytes, files
+    files = Path("/proc/self/fd")
+    with Localizer(model, threads=1) as localizer:
+        while time.monotonic() - begun < 60 * minutes:
+            for _ in localizer.stream(clip):
+                frames += 1
+                time.sleep(max(0.0, begun + frames / FPS - time.monotonic()))
+                if frames % (10 * FPS) == 0:
+                    opened = len(list(files.iterdir())) if files.is_dir() else -1
+                    rows.append((round(time.monotonic() - begun), (resident_bytes() or (0, 0))[0] or 0, opened))
+    first = next((row for row in rows if row[0] >= 60), rows[0])
+    change = rows[-1][1] / max(first[1], 1) - 1
+    click.echo(f"{frames} frames in {minutes:g} minutes: memory {change:+.1%} since the first minute")
+    click.echo(f"open files: {first[2]} then, {rows[-1][2]} at the end")
+    report = {"model": model, "clip": clip.name, "minutes": minutes, "frames": frames, "memory_change": change}
+    write_report(json_path, signed({**report, "seconds_bytes_files": rows}))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CunetError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
