@@ -71,7 +71,7 @@ def test_a_whole_number_is_accepted_where_a_fraction_is_expected() -> None:
         ({"model": {"num_unets": 0}}, r"num_unets must be at least 1, got 0"),
         ({"model": {"num_unets": 2, "order": 2}}, r"order must be from 0 to num_unets - 1 = 1, got 2"),
         ({"model": {"num_losses": 3}}, r"num_losses must be from 0 \(all\) to num_unets = 2, got 3"),
-        ({"model": {"channels": 33}}, r"channels must be even, got 33"),
+        ({"model": {"channels": 33}}, r"channels of a 'cunet' must be a multiple of 2, got 33"),
         ({"crop": {"size": 100}}, r"size must be a multiple of 64 for depth 4, got 100"),
         ({"crop": {"padding": 0}}, r"padding must be positive"),
         ({"heatmap": {"sigma": 0}}, r"sigma must be positive"),
@@ -101,11 +101,11 @@ def test_a_whole_number_is_accepted_where_a_fraction_is_expected() -> None:
         ({"train": {"saved_bits": 4}}, r"saved_bits must be 8 or 32, got 4"),
         ({"train": {"coordinate_weight": -1}}, r"coordinate_weight must not be negative"),
         ({"model": {"kind": "vgg"}}, r"kind must be one of 'cunet', 'hourglass', 'dense_unet', got 'vgg'"),
-        ({"model": {"kind": "hourglass"}}, r"kind 'hourglass' has no dense order; set order = 0"),
+        ({"model": {"kind": "hourglass"}}, r"kind 'hourglass' comes with order = 0 only, got 1"),
         ({"model": {"passes": 3}}, r"passes must be 1 or 2, got 3"),
         (
             {"model": {"kind": "hourglass", "order": 0}, "train": {"memory_efficient": True}},
-            r"memory_efficient computes concatenations again, and an hourglass has none",
+            r"memory_efficient computes concatenations again, and a 'hourglass' has none",
         ),
     ],
 )

@@ -29,7 +29,7 @@ from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.model.graph import Graph, fold
-from cunet_deploy.model.networks import build_graph, build_network
+from cunet_deploy.model.networks import NETWORKS, build_graph, build_network
 from cunet_deploy.quantize.floats import run_float
 from cunet_deploy.quantize.formats import format_of, weight_formats
 from cunet_deploy.quantize.groups import activation_groups
@@ -111,7 +111,7 @@ class Checkpoint:
             InputError: there are not so many, or that one was not supervised.
         """
         model = self.config.model
-        if model.kind != "cunet" or model.passes > 1:
+        if not NETWORKS[model.kind].has_prefixes or model.passes > 1:
             raise InputError("--unets: only a CU-Net of one pass can be cut behind a U-Net")
         if not 1 <= count <= model.num_unets or count - 1 not in model.anchors:
             choices = ", ".join(str(anchor + 1) for anchor in model.anchors)
@@ -299,8 +299,7 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
 
 def _has_reduced_range(checkpoint: Checkpoint) -> bool:
     """Whether no weight of a convolution needs more than 7 bits. Affine nodes have one product a channel to add."""
-    nodes = [node for node in checkpoint.graph.nodes if node.op == "conv"]
-    formats = weight_formats(nodes, checkpoint.config.quant).values()
+    formats = weight_formats(checkpoint.graph.convolutions, checkpoint.config.quant).values()
     return max(item.high for item in formats) <= format_of("7").high
 
 
@@ -310,8 +309,7 @@ def _weight_bits(checkpoint: Checkpoint) -> int:
     if not quant.layers:
         return quant.weight_bits
     counts: Counter[int] = Counter()
-    nodes = [node for node in checkpoint.graph.nodes if node.op == "conv" and not node.shares]
-    for name, weight_format in weight_formats(nodes, quant).items():
+    for name, weight_format in weight_formats(checkpoint.graph.owners, quant).items():
         bits = 2 if weight_format.name == "ternary" else int(weight_format.name)
         counts[bits] += checkpoint.state[f"weights.{name.replace('.', '/')}"].numel()
     return counts.most_common(1)[0][0]

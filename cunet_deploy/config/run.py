@@ -52,8 +52,8 @@ class Config:
             f"[crop] size must be a multiple of {multiple} for depth {self.model.depth}, got {self.crop.size}",
         )
         _check(
-            self.model.kind != "hourglass" or not self.train.memory_efficient,
-            "[train] memory_efficient computes concatenations again, and an hourglass has none; leave it out",
+            self.model.rules.concatenates or not self.train.memory_efficient,
+            f"[train] memory_efficient computes concatenations again, and a {self.model.kind!r} has none; leave it out",
         )
         _check(
             self.finds_boxes or self.data.layout != "faces",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from cunet_deploy._toml import check as _check
 from cunet_deploy.boxmaps import BoxCode
+from cunet_deploy.config.networks import NETWORK_RULES, NetworkRules
 
 __all__ = ["AugmentConfig", "BoxConfig", "CropConfig", "DataConfig", "HeatmapConfig", "ModelConfig"]
 
@@ -32,7 +33,7 @@ class ModelConfig:
             batch normalization, on the image's features merged with the first pass's; both passes are supervised.
     """
 
-    kind: Literal["cunet", "hourglass", "dense_unet"] = "cunet"
+    kind: str = "cunet"
     num_unets: int = 2
     order: int = 1
     num_losses: int = 0
@@ -45,13 +46,14 @@ class ModelConfig:
     passes: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind != "cunet":
-            _check(self.order == 0, f"[model] kind {self.kind!r} has no dense order; set order = 0")
-            _check(self.passes == 1, f"[model] kind {self.kind!r} makes one pass; set passes = 1")
-        if self.kind == "hourglass":
-            _check(self.block == "pre", '[model] kind "hourglass" comes with block = "pre" only')
-            _check(self.stem == "conv7", '[model] kind "hourglass" comes with stem = "conv7" only')
-            _check(self.channels % 4 == 0, f"[model] channels of an hourglass must divide by 4, got {self.channels}")
+        kinds = ", ".join(map(repr, NETWORK_RULES))
+        _check(self.kind in NETWORK_RULES, f"[model] kind must be one of {kinds}, got {self.kind!r}")
+        for key, value in self.rules.fixed.items():
+            wanted = f'"{value}"' if isinstance(value, str) else value
+            _check(
+                getattr(self, key) == value,
+                f"[model] kind {self.kind!r} comes with {key} = {wanted} only, got {getattr(self, key)!r}",
+            )
         _check(self.passes in (1, 2), f"[model] passes must be 1 or 2, got {self.passes}")
         for name in ("num_unets", "channels", "growth", "bottleneck", "depth"):
             _check(getattr(self, name) >= 1, f"[model] {name} must be at least 1, got {getattr(self, name)}")
@@ -63,7 +65,16 @@ class ModelConfig:
             0 <= self.num_losses <= self.num_unets,
             f"[model] num_losses must be from 0 (all) to num_unets = {self.num_unets}, got {self.num_losses}",
         )
-        _check(self.channels % 2 == 0, f"[model] channels must be even, got {self.channels}")
+        multiple = self.rules.channels_multiple
+        _check(
+            self.channels % multiple == 0,
+            f"[model] channels of a {self.kind!r} must be a multiple of {multiple}, got {self.channels}",
+        )
+
+    @property
+    def rules(self) -> NetworkRules:
+        """What the kind of network allows."""
+        return NETWORK_RULES[self.kind]
 
     @property
     def stride(self) -> int:
@@ -83,7 +94,7 @@ class ModelConfig:
 
         Anchor k of L is U-Net N (k + 1) / L, rounded half up (the authors' Python 2 rounds so; Python 3 does not).
         """
-        if self.kind == "dense_unet":
+        if self.rules.has_one_head:
             return (0,)
         count = self.num_losses or self.num_unets
         return tuple((2 * self.num_unets * (k + 1) + count) // (2 * count) - 1 for k in range(count))

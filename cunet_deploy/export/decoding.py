@@ -18,12 +18,12 @@ from cunet_deploy.manifest import Manifest
 __all__ = ["add_decoder"]
 
 
-def add_decoder(parts: OnnxBuilder, manifest: Manifest) -> None:
+def add_decoder(builder: OnnxBuilder, manifest: Manifest) -> None:
     """Add what finds landmarks in the heatmaps, and its outputs.
 
     ``landmarks`` (batch, K, 2) float32 are pixels of the network's input, x then y, ``scores`` (batch, K) float32.
     """
-    write = _Writer(parts)
+    write = _Writer(builder)
     cells, radius, count = manifest.map_size, manifest.decoder.radius, len(manifest.skeleton)
     side = 2 * radius + 1
     flat = write("Reshape", OUTPUT, write.ints([0, count, cells * cells]))
@@ -58,7 +58,7 @@ def add_decoder(parts: OnnxBuilder, manifest: Manifest) -> None:
     write("Sub", write("Mul", write("Add", found, half), stride), half, name=LANDMARKS)
     write("Clip", top, write.value(0), write.value(1), name=SCORES)
     for name, shape in ((LANDMARKS, [count, 2]), (SCORES, [count])):
-        parts.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]))
+        builder.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]))
 
 
 def _top(write: _Writer, profiles: str, middle: str) -> str:
@@ -79,22 +79,22 @@ def _top(write: _Writer, profiles: str, middle: str) -> str:
 class _Writer:
     """Adds nodes under running names."""
 
-    def __init__(self, parts: OnnxBuilder) -> None:
-        self._parts, self._count = parts, 0
+    def __init__(self, builder: OnnxBuilder) -> None:
+        self._builder, self._count = builder, 0
 
     def __call__(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         self._count += 1
-        return self._parts.node(op, list(inputs), name or f"decode.{self._count}", **attributes)
+        return self._builder.node(op, list(inputs), name or f"decode.{self._count}", **attributes)
 
     def ints(self, values: Any) -> str:
-        return self._parts.constant(np.array(values, np.int64))
+        return self._builder.constant(np.array(values, np.int64))
 
     def value(self, number: ArrayLike) -> str:
-        return self._parts.constant(np.array(number, np.float32))
+        return self._builder.constant(np.array(number, np.float32))
 
     def floats(self, x: str) -> str:
         self._count += 1
-        return self._parts.node("Cast", [x], f"decode.{self._count}", to=TensorProto.FLOAT)
+        return self._builder.node("Cast", [x], f"decode.{self._count}", to=TensorProto.FLOAT)
 
     def pair(self, a: str, b: str, *, axis: int) -> str:
         """Two tensors as one with a further axis."""

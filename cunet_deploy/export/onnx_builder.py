@@ -76,29 +76,17 @@ class OnnxBuilder:
             "Conv",
             inputs,
             output,
-            group=node.channels if node.op == "affine" else 1,
+            group=node.groups,
             kernel_shape=[node.kernel] * 2,
             pads=pads or [node.kernel // 2] * 4,
             strides=[node.stride] * 2,
         )
 
-    def moved(self, node: Node, inputs: list[str], output: str) -> str:
+    def operation(self, node: Node, inputs: list[str], output: str) -> str:
         """The node of an operation without weights."""
-        if node.op == "add":
-            return self.node("Add", inputs, output)
-        if node.op == "max_pool":
-            return self.node("MaxPool", inputs, output, kernel_shape=[2, 2], strides=[2, 2])
-        if node.op == "upsample":
-            factors = self.constant(np.array([1, 1, 2, 2], np.float32))
-            return self.node(
-                "Resize",
-                [*inputs, "", factors],
-                output,
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            )
-        return self.node("Concat", inputs, output, axis=1)
+        row = node.operation
+        constants = ["" if values is None else self.constant(values) for values in row.constants]
+        return self.node(row.onnx, [*inputs, *constants], output, **row.attributes)
 
     def to_bytes(self, manifest: Manifest, batch: int | str = "batch") -> bytes:
         """The file, checked, with the manifest inside; the same bytes for the same parts.

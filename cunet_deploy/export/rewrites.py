@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from cunet_deploy.export.onnx_builder import OnnxBuilder
 from cunet_deploy.model.graph import Node
 
-__all__ = ["block_of", "enlarged", "spread_pixels", "spread_weights"]
+__all__ = ["REWRITES", "space_to_depth", "space_to_depth_block", "space_to_depth_weights", "upsample_by_copies"]
 
 
-def block_of(node: Node) -> int:
+def space_to_depth_block(node: Node) -> int:
     """Side of the blocks of pixels that become channels in front of a convolution of the image; 1: none do."""
     return node.stride if node.kernel == 7 else 1
 
 
-def spread_pixels(parts: OnnxBuilder, image: str, size: int, block: int) -> str:
+def space_to_depth(builder: OnnxBuilder, image: str, size: int, block: int) -> str:
     """Blocks of pixels as channels: (B, size, size, 3) to (B, 3 * block^2, size / block, size / block).
 
     The colours of a pixel stay together, so a row of a block is copied as a whole.
@@ -32,16 +32,16 @@ def spread_pixels(parts: OnnxBuilder, image: str, size: int, block: int) -> str:
     cells = size // block
 
     def shaped(x: str, shape: list[int], name: str) -> str:
-        return parts.node("Reshape", [x, parts.constant(np.array(shape, np.int64))], name)
+        return builder.node("Reshape", [x, builder.constant(np.array(shape, np.int64))], name)
 
     rows = shaped(image, [0, cells, block, cells, 3 * block], f"{image}.rows")
-    blocks = parts.node("Transpose", [rows], f"{image}.blocks", perm=[0, 1, 3, 2, 4])
+    blocks = builder.node("Transpose", [rows], f"{image}.blocks", perm=[0, 1, 3, 2, 4])
     spread = shaped(blocks, [0, cells, cells, 3 * block**2], f"{image}.spread")
-    return parts.node("Transpose", [spread], f"{image}.q", perm=[0, 3, 1, 2])
+    return builder.node("Transpose", [spread], f"{image}.q", perm=[0, 3, 1, 2])
 
 
-def spread_weights(weights: NDArray[Any], block: int) -> tuple[NDArray[Any], list[int]]:
-    """The weights for `spread_pixels` of a convolution that pads half its kernel, and what that pads.
+def space_to_depth_weights(weights: NDArray[Any], block: int) -> tuple[NDArray[Any], list[int]]:
+    """The weights for `space_to_depth` of a convolution that pads half its kernel, and what that pads.
 
     Args:
         weights: (O, 3, k, k).
@@ -62,27 +62,31 @@ def spread_weights(weights: NDArray[Any], block: int) -> tuple[NDArray[Any], lis
     return spread.reshape(out, -1, *spread.shape[-2:]), [-first, -first, last, last]
 
 
-def enlarged(parts: OnnxBuilder, x: str, name: str, size: int, params: list[str]) -> str:
+def upsample_by_copies(builder: OnnxBuilder, x: str, name: str, size: int, params: list[str]) -> str:
     """Every cell of a quantized (B, C, size, size) tensor four times, as copies of whole cells with all their channels.
 
     ONNX Runtime keeps channels last around its integer convolutions, and its nearest-neighbour Resize is slow there.
     Each step has a QuantizeLinear / DequantizeLinear pair, else the steps stay float; the last one is the caller's.
 
     Args:
-        parts: of the file.
+        builder: of the file.
         x: the tensor.
         name: of the result, before it is quantized.
         size: side of the tensor.
         params: scale and zero point of the tensor.
     """
-    twice = parts.constant(np.repeat(np.arange(size, dtype=np.int32), 2))
+    twice = builder.constant(np.repeat(np.arange(size, dtype=np.int32), 2))
 
     def step(op: str, inputs: list[str], suffix: str, **attributes: Any) -> str:
-        made = parts.node(op, inputs, f"{name}.{suffix}", **attributes)
-        integers = parts.node("QuantizeLinear", [made, *params], f"{name}.{suffix}.q")
-        return parts.node("DequantizeLinear", [integers, *params], f"{name}.{suffix}.d")
+        made = builder.node(op, inputs, f"{name}.{suffix}", **attributes)
+        integers = builder.node("QuantizeLinear", [made, *params], f"{name}.{suffix}.q")
+        return builder.node("DequantizeLinear", [integers, *params], f"{name}.{suffix}.d")
 
     last = step("Transpose", [x], "nhwc", perm=[0, 2, 3, 1])
     wide = step("Gather", [last, twice], "wide", axis=2)
     high = step("Gather", [wide, twice], "high", axis=1)
-    return parts.node("Transpose", [high], name, perm=[0, 3, 1, 2])
+    return builder.node("Transpose", [high], name, perm=[0, 3, 1, 2])
+
+
+REWRITES = {"upsample": upsample_by_copies}
+"""Faster forms of quantized operations whose zero point is 0, by the name of the operation."""

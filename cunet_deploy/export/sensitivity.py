@@ -134,7 +134,7 @@ class Prober:
     @property
     def layers(self) -> tuple[str, ...]:
         """The convolutions that have weights of their own, in the order of the network."""
-        return tuple(node.output for node in self.graph.nodes if node.op == "conv" and not node.shares)
+        return tuple(node.output for node in self.graph.owners)
 
     def measure(
         self,

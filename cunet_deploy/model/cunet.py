@@ -6,6 +6,9 @@ Tang, Peng, Geng, Wu, Zhang, Metaxas: "Quantized Densely Connected U-Nets for Ef
 N U-Nets run one after another. At each resolution and direction (4 down, 1 neck, 4 up for depth 4) they share a place:
 a *semantic block*. In it, U-Net i sees, beside its own input, the dense outputs of the K U-Nets before it. There are no
 residual additions, only concatenations. Shapes in comments are for channels C, growth g, batch B.
+
+The module that is trained comes first, then the same network as a graph for inference; a test holds both to the same
+outputs.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cunet_deploy.config import ModelConfig
+from cunet_deploy.model.graph import Builder, Graph
 
 __all__ = [
     "BatchNorm",
@@ -29,13 +34,16 @@ __all__ = [
     "Head",
     "SemanticBlock",
     "Stem",
+    "build_cunet_graph",
     "initialize",
     "set_efficient",
     "set_summing",
 ]
 
+T = TypeVar("T")
 
 MIN_FACTOR = 1e-2
+"""Smallest factor of batch normalization in a network of two passes; see `CUNet.keep_positive`."""
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -242,10 +250,6 @@ class CUNet(nn.Module):
         second = config.num_unets if config.passes > 1 else 0  # heads are small: each pass has its own
         self.heads_again = nn.ModuleList(Head(config, num_landmarks) for _ in range(second))
 
-    def set_efficient(self, on: bool) -> None:
-        """See the function of this name."""
-        set_efficient(self, on)
-
     def keep_positive(self) -> None:
         """Keep the factors of batch normalization above zero, so that two passes can share integer weights."""
         with torch.no_grad():
@@ -290,8 +294,61 @@ class CUNet(nn.Module):
         return x, heatmaps
 
 
-def _last(history: list[Tensor], order: int) -> list[Tensor]:
+def _last(history: list[T], order: int) -> list[T]:
+    """What the next U-Net sees of the dense outputs so far."""
     return history[-order:] if order else []
+
+
+def build_cunet_graph(config: ModelConfig, num_landmarks: int, *, all_heads: bool = False) -> Graph:
+    """The operations of `CUNet` at inference; see `cunet_deploy.model.networks.build_graph`."""
+    build = Builder(config, num_landmarks)
+    start = build.stem()
+    last = config.passes == 1
+    x, outputs = _unets(build, start, all_heads=all_heads, last_head=last)
+    if not last:
+        x = build.cat_conv([start, x], "merge", config.channels)
+        build.turn = 1
+        outputs += _unets(build, x, all_heads=all_heads, last_head=True)[1]
+    return Graph(tuple(build.nodes), tuple(outputs))
+
+
+def _block(build: Builder, xs: list[str], history: list[str], name: str, i: int, *, skip: bool) -> tuple[str, str, str]:
+    """U-Net i's part of a `SemanticBlock`: ahead, skip and the dense output."""
+    xs = [*xs, *history]
+    dense = build.dense_unit(xs, f"{name}.units.{i}")
+    xs = [*xs, dense]
+    ahead = build.cat_conv(xs, f"{name}.ahead.{i}", build.config.channels)
+    return ahead, build.cat_conv(xs, f"{name}.skip.{i}", build.config.channels) if skip else ahead, dense
+
+
+def _unets(build: Builder, x: str, *, all_heads: bool, last_head: bool) -> tuple[str, list[str]]:
+    """One pass through all U-Nets: the features behind the last one, and the wanted heads."""
+    config = build.config
+    order, levels = config.order, range(config.depth)
+    down: list[list[str]] = [[] for _ in levels]
+    up: list[list[str]] = [[] for _ in levels]
+    neck: list[str] = []
+    between = _last([x], order)
+    outputs = []
+    for i in range(config.num_unets):
+        if i > 0:
+            x = build.cat_conv([x, *between], f"inter.{i - 1}", config.channels)
+            between = _last([*between, x], order)
+        skips = []
+        for j in levels:
+            x, skip, dense = _block(build, [x], down[j], f"down.{j}", i, skip=True)
+            down[j] = _last([*down[j], dense], order)
+            skips.append(skip)
+            x = build.pool(x, f"down.{j}.pool.{i}")
+        x, _, dense = _block(build, [x], neck, "neck", i, skip=False)
+        neck = _last([*neck, dense], order)
+        for j in reversed(levels):
+            x = build.upsample(x, f"up.{j}.upsample.{i}")
+            x, _, dense = _block(build, [x, skips[j]], up[j], f"up.{j}", i, skip=False)
+            up[j] = _last([*up[j], dense], order)
+        if i in config.anchors and (all_heads or (last_head and i == config.num_unets - 1)):
+            outputs.append(build.head(x, i))
+    return x, outputs
 
 
 def set_efficient(model: nn.Module, on: bool) -> None:

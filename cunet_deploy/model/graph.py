@@ -1,7 +1,7 @@
 """The network at inference as a list of operations: what quantization, export and counting work on.
 
-`CUNet` is written to be read and trained; this is the same network with every BN folded that can be folded, only the
-wanted heads, and every tensor named. A test holds both to the same outputs.
+The modules of the networks are written to be read and trained; a graph is the same network with every BN folded that
+can be folded, only the wanted heads, and every tensor named. Each network builds its own, beside its module.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cunet_deploy.config import ModelConfig
+from cunet_deploy.model.operations import OPERATIONS, Operation
 
-__all__ = ["Builder", "Graph", "Node", "build_cunet_graph", "fold"]
+__all__ = ["Builder", "Graph", "Node", "convolve", "fold"]
 
 BN_EPS = 1e-5
 
@@ -26,8 +27,7 @@ class Node:
     """One operation; it makes the tensor ``output``, which is also its name.
 
     Attributes:
-        op: "conv", "affine" (per channel x * scale + shift), "max_pool" (2x2), "upsample" (nearest, x2), "concat", or
-            "add" (two tensors of one shape).
+        op: a key of `cunet_deploy.model.operations.OPERATIONS`.
         inputs: names of tensors.
         output: name of the tensor made.
         channels: of the output.
@@ -42,7 +42,7 @@ class Node:
             none.
     """
 
-    op: Literal["conv", "affine", "max_pool", "upsample", "concat", "add"]
+    op: str
     inputs: tuple[str, ...]
     output: str
     channels: int
@@ -53,6 +53,16 @@ class Node:
     conv: str = ""
     norm: str = ""
     shares: str = ""
+
+    @property
+    def operation(self) -> Operation:
+        """What it does."""
+        return OPERATIONS[self.op]
+
+    @property
+    def groups(self) -> int:
+        """Of the convolution that an operation with weights is: one for all channels, or one for each."""
+        return self.channels if self.operation.role == "per_channel" else 1
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,30 @@ class Graph:
 
     def node(self, name: str) -> Node:
         """The node that makes tensor ``name``."""
-        return next(node for node in self.nodes if node.output == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Node]:
+        return {node.output: node for node in self.nodes}
+
+    @cached_property
+    def weighted(self) -> tuple[Node, ...]:
+        """The nodes with weights and biases."""
+        return tuple(node for node in self.nodes if node.operation.weighted)
+
+    @cached_property
+    def convolutions(self) -> tuple[Node, ...]:
+        """The nodes with filters: those whose bits can be chosen, and nearly all of the work."""
+        return tuple(node for node in self.nodes if node.operation.role == "filters")
+
+    @cached_property
+    def owners(self) -> tuple[Node, ...]:
+        """The convolutions with weights of their own."""
+        return tuple(node for node in self.convolutions if not node.shares)
+
+    def input_channels(self, node: Node) -> int:
+        """Channels of what a node reads first; the image has 3."""
+        return 3 if node.inputs[0] == self.input else self.node(node.inputs[0]).channels
 
     def forget(self, values: dict[str, Tensor], node: Node) -> None:
         """Take out of a run's tensors what nothing needs any more behind a node: memory does not grow with depth."""
@@ -90,11 +123,9 @@ class Graph:
 
     def macs(self, size: int) -> int:
         """Multiply-accumulates of the convolutions for one square input of that side."""
-        channels = {node.output: node.channels for node in self.nodes} | {self.input: 3}
         return sum(
-            node.channels * channels[node.inputs[0]] * node.kernel**2 * (size // node.stride_to_input) ** 2
-            for node in self.nodes
-            if node.op == "conv"
+            node.channels * self.input_channels(node) * node.kernel**2 * (size // node.stride_to_input) ** 2
+            for node in self.convolutions
         )
 
 
@@ -137,6 +168,22 @@ class Builder:
             Node("conv", (x,), here, channels, at, relu, kernel, stride, conv=conv, norm=norm, shares=shares)
         )
 
+    def plain(
+        self,
+        x: str,
+        conv: str,
+        channels: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        norm: str = "",
+        relu: bool = False,
+        output: str = "",
+    ) -> str:
+        """A biased convolution, called as in the state of the network."""
+        at = self.strides.get(x, 1) * stride
+        return self.add(Node("conv", (x,), output or conv, channels, at, relu, kernel, stride, conv=conv, norm=norm))
+
     def cat(self, xs: list[str], name: str) -> str:
         if len(xs) == 1:
             return xs[0]
@@ -170,28 +217,22 @@ class Builder:
         x = self.conv(x, squeeze, width, norm=f"{squeeze}.norm", relu=True)
         return self.conv(x, grow, config.growth, kernel=3, norm=f"{grow}.norm", relu=True)
 
-    def block(self, xs: list[str], history: list[str], name: str, i: int, *, skip: bool) -> tuple[str, str, str]:
-        xs = [*xs, *history]
-        dense = self.dense_unit(xs, f"{name}.units.{i}")
-        xs = [*xs, dense]
-        ahead = self.cat_conv(xs, f"{name}.ahead.{i}", self.config.channels)
-        return ahead, self.cat_conv(xs, f"{name}.skip.{i}", self.config.channels) if skip else ahead, dense
-
     def stem(self) -> str:
-        channels = self.config.channels
-        if self.config.stem == "conv7":
-            x = self.add(
-                Node("conv", ("image",), "stem.conv", channels, 2, True, 7, 2, conv="stem.conv", norm="stem.norm")
-            )
-            return self.pool(x, "stem.pool")
-        if self.config.stem == "s2d":
-            return self.add(
-                Node("conv", ("image",), "stem.conv", channels, 4, True, 7, 4, conv="stem.conv", norm="stem.norm")
-            )
-        x = self.add(
-            Node("conv", ("image",), "stem.conv", channels // 2, 2, True, 3, 2, conv="stem.conv", norm="stem.norm")
+        """`Stem`."""
+        kernel, stride = {"conv7": (7, 2), "s2d": (7, 4), "conv3x2": (3, 2)}[self.config.stem]
+        two, channels = self.config.stem == "conv3x2", self.config.channels
+        x = self.plain(
+            "image",
+            "stem.conv",
+            channels // 2 if two else channels,
+            kernel=kernel,
+            stride=stride,
+            norm="stem.norm",
+            relu=True,
         )
-        return self.add(Node("conv", (x,), "stem.conv2", channels, 4, True, 3, 2, conv="stem.conv2", norm="stem.norm2"))
+        if two:
+            return self.plain(x, "stem.conv2", channels, kernel=3, stride=2, norm="stem.norm2", relu=True)
+        return self.pool(x, "stem.pool") if self.config.stem == "conv7" else x
 
     def pool(self, x: str, name: str) -> str:
         return self.add(Node("max_pool", (x,), self._here(name), self.channels[x], self.strides[x] * 2))
@@ -213,49 +254,6 @@ class Builder:
         return self.add(Node("add", (a, b), name, self.channels[a], self.strides[a]))
 
 
-def build_cunet_graph(config: ModelConfig, num_landmarks: int, *, all_heads: bool = False) -> Graph:
-    """The operations of `CUNet` at inference; see `cunet_deploy.model.build_graph`."""
-    build = Builder(config, num_landmarks)
-    start = build.stem()
-    last = config.passes == 1
-    x, outputs = _unets(build, start, all_heads=all_heads, last_head=last)
-    if not last:
-        x = build.cat_conv([start, x], "merge", config.channels)
-        build.turn = 1
-        outputs += _unets(build, x, all_heads=all_heads, last_head=True)[1]
-    return Graph(tuple(build.nodes), tuple(outputs))
-
-
-def _unets(build: Builder, x: str, *, all_heads: bool, last_head: bool) -> tuple[str, list[str]]:
-    """One pass through all U-Nets: the features behind the last one, and the wanted heads."""
-    config = build.config
-    order, levels = config.order, range(config.depth)
-    down: list[list[str]] = [[] for _ in levels]
-    up: list[list[str]] = [[] for _ in levels]
-    neck: list[str] = []
-    between = [x][-order:] if order else []
-    outputs = []
-    for i in range(config.num_unets):
-        if i > 0:
-            x = build.cat_conv([x, *between], f"inter.{i - 1}", config.channels)
-            between = [*between, x][-order:] if order else []
-        skips = []
-        for j in levels:
-            x, skip, dense = build.block([x], down[j], f"down.{j}", i, skip=True)
-            down[j] = [*down[j], dense][-order:] if order else []
-            skips.append(skip)
-            x = build.pool(x, f"down.{j}.pool.{i}")
-        x, _, dense = build.block([x], neck, "neck", i, skip=False)
-        neck = [*neck, dense][-order:] if order else []
-        for j in reversed(levels):
-            x = build.upsample(x, f"up.{j}.upsample.{i}")
-            x, _, dense = build.block([x, skips[j]], up[j], f"up.{j}", i, skip=False)
-            up[j] = [*up[j], dense][-order:] if order else []
-        if i in config.anchors and (all_heads or (last_head and i == config.num_unets - 1)):
-            outputs.append(build.head(x, i))
-    return x, outputs
-
-
 def fold(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a graph from the state of a trained `CUNet`, every BN folded.
 
@@ -264,21 +262,29 @@ def fold(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ``NAME.weight`` (C,) and ``NAME.bias`` (C,). All float32.
     """
     folded: dict[str, Tensor] = {}
-    for node in graph.nodes:
-        if node.op not in ("conv", "affine"):
-            continue
+    for node in graph.weighted:
         scale, shift = torch.ones(node.channels), torch.zeros(node.channels)
         if node.norm:
             mean, variance = state[f"{node.norm}.running_mean"].double(), state[f"{node.norm}.running_var"].double()
             gamma, beta = state[f"{node.norm}.weight"].double(), state[f"{node.norm}.bias"].double()
             scale = gamma / torch.sqrt(variance + BN_EPS)
             shift = beta - mean * scale
-        if node.op == "affine":
-            folded[f"{node.output}.weight"], folded[f"{node.output}.bias"] = scale.float(), shift.float()
-            continue
-        bias = state.get(f"{node.conv}.bias")
-        if bias is not None:
-            shift = shift + bias.double() * scale
-        weight = state[f"{node.conv}.weight"].double() * scale.double()[:, None, None, None]
-        folded[f"{node.output}.weight"], folded[f"{node.output}.bias"] = weight.float(), shift.float()
+        if node.conv:
+            bias = state.get(f"{node.conv}.bias")
+            shift = shift if bias is None else shift + bias.double() * scale
+            scale = state[f"{node.conv}.weight"].double() * scale.double()[:, None, None, None]
+        folded[f"{node.output}.weight"], folded[f"{node.output}.bias"] = scale.float(), shift.float()
     return folded
+
+
+def convolve(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The convolution that an operation with weights is, padded by half its kernel.
+
+    Args:
+        node: "conv" or "affine".
+        x: (B, in, H, W).
+        weight: (out, in, k, k), or of an affine node (C,) or (C, 1, 1, 1).
+        bias: (out,); ``None``: none.
+    """
+    filters = weight.reshape(node.channels, -1, node.kernel, node.kernel)
+    return F.conv2d(x, filters, bias, node.stride, node.kernel // 2, groups=node.groups)

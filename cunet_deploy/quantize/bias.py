@@ -46,7 +46,7 @@ def correct_biases(network: QuantizedCUNet, folded: dict[str, Tensor], images: T
     for node in graph.nodes:
         inputs = [values[x] for x in node.inputs]
         out = network.compute(node, inputs)
-        if node.op in ("conv", "affine"):
+        if node.operation.weighted:
             scale, zero_point = network.activation_qparams(node.output)
             moved = torch.zeros_like(wanted[node.output])
             for _ in range(ROUNDS):

@@ -8,26 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cunet_deploy.model.graph import Graph, Node
+from cunet_deploy.model.graph import Graph, Node, convolve
 from cunet_deploy.quantize.groups import activation_groups
 from cunet_deploy.quantize.observers import Histogram, histogram_of, merge
 
-__all__ = ["Ranges", "calibrate", "move", "observe", "run_float"]
+__all__ = ["Ranges", "calibrate", "observe", "run_float"]
 
 Ranges = dict[str, tuple[float, float]]
 """Smallest and largest value of each activation group."""
 
 Watch = Callable[[Node, list[Tensor], Tensor], None]
 """Is shown each operation with its inputs and its output."""
-
-
-def move(node: Node, inputs: list[Tensor]) -> Tensor:
-    """An operation without weights."""
-    if node.op == "concat":
-        return torch.cat(inputs, dim=1)
-    if node.op == "add":
-        return inputs[0] + inputs[1]
-    return F.max_pool2d(inputs[0], 2) if node.op == "max_pool" else F.interpolate(inputs[0], scale_factor=2)
 
 
 def run_float(
@@ -47,13 +38,10 @@ def run_float(
     values = {graph.input: image}
     for node in graph.nodes:
         inputs = [values[x] for x in node.inputs]
-        if node.op in ("conv", "affine"):
-            weight = folded[f"{node.output}.weight"]
-            weight, groups = (weight, 1) if node.op == "conv" else (weight.reshape(-1, 1, 1, 1), node.channels)
-            bias = folded[f"{node.output}.bias"]
-            out = F.conv2d(inputs[0], weight, bias, node.stride, node.kernel // 2, groups=groups)
+        if node.operation.weighted:
+            out = convolve(node, inputs[0], folded[f"{node.output}.weight"], folded[f"{node.output}.bias"])
         else:
-            out = move(node, inputs)
+            out = node.operation(inputs)
         values[node.output] = out = F.relu(out) if node.relu else out
         if watch is not None:
             watch(node, inputs, out)
@@ -87,10 +75,9 @@ def observe(graph: Graph, folded: dict[str, Tensor], batch: Tensor, histograms: 
 
     def count(node: Node, inputs: list[Tensor], out: Tensor) -> None:
         group = shared[node.output]
-        if node.op == "concat":
+        rounded = [out]
+        if node.operation.role == "copy":
             rounded = [x for name, x in zip(node.inputs, inputs, strict=True) if shared[name] != group]
-        else:
-            rounded = [] if node.op in ("max_pool", "upsample") else [out]
         for values in rounded:
             histograms[group] = merge(histograms.get(group, Histogram()), histogram_of(values))
 

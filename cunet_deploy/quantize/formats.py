@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cunet_deploy.config import WEIGHT_FORMATS, QuantConfig
 from cunet_deploy.errors import ConfigError
-from cunet_deploy.model.graph import Node
+from cunet_deploy.model.graph import Graph, Node
 
 __all__ = ["WeightFormat", "check_layers", "format_of", "is_edge", "weight_formats"]
 
@@ -82,9 +82,9 @@ def weight_formats(nodes: Iterable[Node], config: QuantConfig, inner: str | None
     """
     chosen = {}
     for node in nodes:
-        if node.op == "affine":
+        if node.operation.role == "per_channel":
             chosen[node.output] = format_of("8")
-        elif node.op == "conv":
+        elif node.operation.role == "filters":
             owner = node.shares or node.output
             named = [name for pattern, name in config.layers.items() if fnmatch.fnmatchcase(owner, pattern)]
             default = str(config.edge_bits) if is_edge(owner) else inner or config.weights
@@ -92,7 +92,7 @@ def weight_formats(nodes: Iterable[Node], config: QuantConfig, inner: str | None
     return chosen
 
 
-def check_layers(nodes: Iterable[Node], config: QuantConfig) -> None:
+def check_layers(graph: Graph, config: QuantConfig) -> None:
     """Whether each pattern of ``layers`` names a layer that has weights of its own.
 
     For the whole network only: the part of it that is exported may lack layers that were rightly named.
@@ -100,7 +100,7 @@ def check_layers(nodes: Iterable[Node], config: QuantConfig) -> None:
     Raises:
         ConfigError: a pattern matches no layer.
     """
-    owners = [node.output for node in nodes if node.op == "conv" and not node.shares]
+    owners = [node.output for node in graph.owners]
     for pattern in config.layers:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in owners):
             raise ConfigError(

@@ -37,11 +37,11 @@ def activation_groups(graph: Graph) -> Groups:
         return name
 
     for node in graph.nodes:
-        moves_bytes = node.op in ("max_pool", "upsample", "concat")
-        inherits = (moves_bytes or node.op == "add") and not node.relu
+        copies = node.operation.role == "copy"
+        inherits = not node.operation.weighted and not node.relu
         signed[node.output] = any(signed[x] for x in node.inputs) if inherits else not node.relu
         parent[node.output] = node.output
-        for x in node.inputs if moves_bytes else ():
+        for x in node.inputs if copies else ():
             if signed[x] == signed[node.output]:
                 first, second = sorted((root(x), root(node.output)), key=list(parent).index)
                 parent[second] = first

@@ -12,13 +12,12 @@ are learned (LSQ) from calibrated ones, or follow from binary and ternary weight
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import InputError
-from cunet_deploy.model.graph import Graph, Node
-from cunet_deploy.quantize.floats import Ranges, move
+from cunet_deploy.model.graph import Graph, Node, convolve
+from cunet_deploy.quantize.floats import Ranges
 from cunet_deploy.quantize.formats import WeightFormat, check_layers, weight_formats
 from cunet_deploy.quantize.groups import Groups, activation_groups
 from cunet_deploy.quantize.primitives import (
@@ -99,17 +98,15 @@ class QuantizedCUNet(nn.Module):
         self._heatmap_groups = _heatmap_groups(graph, self.groups)
         self._noise: torch.Generator | None = None
         self.processes = 1
-        channels = {graph.input: 3} | {node.output: node.channels for node in graph.nodes}
-        for node in graph.nodes:
-            if node.op == "conv":
-                shape = (node.channels, channels[node.inputs[0]], node.kernel, node.kernel)
+        for node in graph.weighted:
+            if node.operation.role == "per_channel":
+                self.weights[_key(node.output)] = nn.Parameter(torch.ones(node.channels))
+            else:
+                shape = (node.channels, graph.input_channels(node), node.kernel, node.kernel)
                 if not node.shares:
                     self.weights[_key(node.output)] = nn.Parameter(torch.zeros(shape))
                 self._add_scale(f"{node.output}.weight", torch.ones(node.channels))
-            elif node.op == "affine":
-                self.weights[_key(node.output)] = nn.Parameter(torch.ones(node.channels))
-            if node.op in ("conv", "affine"):
-                self.biases[_key(node.output)] = nn.Parameter(torch.zeros(node.channels))
+            self.biases[_key(node.output)] = nn.Parameter(torch.zeros(node.channels))
         for group in self.zero_points:
             self._add_scale(group, torch.ones(()))
 
@@ -131,8 +128,8 @@ class QuantizedCUNet(nn.Module):
             fit_scales: choose learned scales anew from the latent weights, as a change of format needs.
         """
         before, self._formats = self._formats, weight_formats(self.graph.nodes, self.config, name)
-        for node in self.graph.nodes:
-            if fit_scales and node.op == "conv" and before[node.output] != self.weight_format(node):
+        for node in self.graph.owners:
+            if fit_scales and before[node.output] != self.weight_format(node):
                 self._fit_weight_scale(node)
 
     @classmethod
@@ -143,7 +140,7 @@ class QuantizedCUNet(nn.Module):
             InputError: a range is missing.
             ConfigError: a pattern of ``[quant.layers]`` matches no layer.
         """
-        check_layers(graph.nodes, config)
+        check_layers(graph, config)
         groups = activation_groups(graph)
         missing = sorted(set(groups.of.values()) - set(ranges))
         if missing:
@@ -161,22 +158,21 @@ class QuantizedCUNet(nn.Module):
         with torch.no_grad():
             for group, (scale, _) in params.items():
                 network.base_scales[_key(group)].fill_(scale)
-            for node in graph.nodes:
-                if node.op in ("conv", "affine"):
-                    if not node.shares:
-                        network.weights[_key(node.output)].copy_(folded[f"{node.output}.weight"])
-                    network.biases[_key(node.output)].copy_(folded[f"{node.output}.bias"])
-                if node.op == "conv" and node.shares:
+            for node in graph.weighted:
+                network.biases[_key(node.output)].copy_(folded[f"{node.output}.bias"])
+                if node.shares:
                     ratio = _ratio(folded[f"{node.output}.weight"], folded[f"{node.shares}.weight"])
                     network.base_scales[_key(f"{node.output}.weight")].copy_(ratio)
-                elif node.op == "conv":
-                    network._fit_weight_scale(node)
+                else:
+                    network.weights[_key(node.output)].copy_(folded[f"{node.output}.weight"])
+            for node in graph.owners:
+                network._fit_weight_scale(node)
         return network
 
     @torch.no_grad()
     def _fit_weight_scale(self, node: Node) -> None:
         weight_format = self.weight_format(node)
-        if weight_format.learned and not node.shares:
+        if weight_format.learned:
             scale = choose_weight_scale(self.weights[_key(node.output)], weight_format.high)
             self.base_scales[_key(f"{node.output}.weight")].copy_(scale)
             self.log_ratios[_key(f"{node.output}.weight")].zero_()
@@ -197,8 +193,8 @@ class QuantizedCUNet(nn.Module):
         Binary and ternary weights become what they stand for, so that the same scale follows from them everywhere.
         This ends training: what the latent weights knew beyond that is lost.
         """
-        for node in self.graph.nodes:
-            if node.op == "conv" and not node.shares and not self.weight_format(node).learned:
+        for node in self.graph.owners:
+            if not self.weight_format(node).learned:
                 latent = self.weights[_key(node.output)]
                 integers, scale = self._statistical(node)
                 latent.copy_(integers * scale[:, None, None, None])
@@ -224,7 +220,7 @@ class QuantizedCUNet(nn.Module):
         """(out,) scale of a node's integer weights."""
         if node.shares:
             return self.weight_scale(self.graph.node(node.shares)) * self._scale(f"{node.output}.weight")
-        if node.op == "affine":  # one weight a channel: its own magnitude makes it exact
+        if node.operation.role == "per_channel":  # one weight a channel: its own magnitude makes it exact
             high = self.weight_format(node).high
             scale = (self.weights[_key(node.output)].detach().abs() / high).clamp(min=TINY)
         elif self.weight_format(node).learned:
@@ -284,19 +280,19 @@ class QuantizedCUNet(nn.Module):
 
     def compute(self, node: Node, inputs: list[Tensor]) -> Tensor:
         """One operation on integers, less their zero points."""
-        if node.op in ("conv", "affine"):
+        if node.operation.weighted:
             return self._convolve(node, inputs[0])
-        if node.op == "concat":
+        if node.operation.role == "copy":
             pairs = zip(node.inputs, inputs, strict=True)
-            return torch.cat([self._rescale(x, node.output, value) for x, value in pairs], dim=1)
-        return self._sum(node, inputs) if node.op == "add" else move(node, inputs)
+            return node.operation([self._rescale(x, node.output, value) for x, value in pairs])
+        return self._sum(node, inputs)
 
     def _sum(self, node: Node, inputs: list[Tensor]) -> Tensor:
-        """Two tensors, each brought to the scale of the result, added and rounded once."""
+        """Tensors, each brought to the scale of the result, added and rounded once."""
         _, zero_point = self.activation_qparams(node.output)
         target = self._damped(node.output, inputs[0].numel())
         parts = [x * (self._damped(name, x.numel()) / target) for name, x in zip(node.inputs, inputs, strict=True)]
-        return round_clamp(parts[0] + parts[1], -zero_point, self.activation_max(node.output) - zero_point)
+        return round_clamp(node.operation(parts), -zero_point, self.activation_max(node.output) - zero_point)
 
     @torch.no_grad()
     def shift_bias(self, node: Node, shift: Tensor) -> None:
@@ -321,7 +317,7 @@ class QuantizedCUNet(nn.Module):
     def _damped_weight_scale(self, node: Node) -> Tensor:
         """Scale of a node's weights; where it is learned, with its gradient in proportion to what it scales."""
         scale = self.weight_scale(node)
-        if node.op == "affine" or not self.weight_format(node).learned:
+        if node.operation.role == "per_channel" or not self.weight_format(node).learned:
             return scale
         owner = node.shares or node.output
         return damp_gradient(scale, self.weights[_key(owner)][0].numel(), self.weight_format(node).high)
@@ -335,8 +331,7 @@ class QuantizedCUNet(nn.Module):
         owner = self.graph.node(node.shares) if node.shares else node
         weight = self._integer_weights(owner, owner_scale)
         bias = self._integer_bias(node, (scale.double() * input_scale.double()).detach())
-        groups = node.channels if node.op == "affine" else 1
-        sums = F.conv2d(x, weight, None, node.stride, node.kernel // 2, groups=groups)
+        sums = convolve(node, x, weight)
         if self.config.gradient_bits < 32 and self.training:
             sums = rounded_gradient(sums, self.config.gradient_bits, self._noise)
         sums = sums + bias

@@ -8,11 +8,9 @@ multiplication by a float32 factor, rounding half to even.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from cunet_deploy.model.graph import Node
-from cunet_deploy.quantize.floats import move
+from cunet_deploy.model.graph import Node, convolve
 from cunet_deploy.quantize.network import QuantizedCUNet
 
 __all__ = ["run_integer"]
@@ -34,16 +32,13 @@ def run_integer(network: QuantizedCUNet, image: Tensor) -> list[Tensor]:
     values = {graph.input: image.double()}
     for node in graph.nodes:
         inputs = [values[x] for x in node.inputs]
-        if node.op in ("max_pool", "upsample"):
-            values[node.output] = move(node, inputs)
-        elif node.op == "add":
-            values[node.output] = _sum(network, node, inputs)
-        elif node.op == "concat":
-            values[node.output] = torch.cat(
-                [_rescale(network, x, node.output, value) for x, value in zip(node.inputs, inputs, strict=True)], dim=1
-            )
-        else:
+        if node.operation.weighted:
             values[node.output] = _convolve(network, node, inputs[0])
+        elif node.operation.role == "copy":
+            pairs = zip(node.inputs, inputs, strict=True)
+            values[node.output] = node.operation([_rescale(network, x, node.output, value) for x, value in pairs])
+        else:
+            values[node.output] = _sum(network, node, inputs)
         graph.forget(values, node)
     results = []
     for name in graph.outputs:
@@ -56,22 +51,21 @@ def _convolve(network: QuantizedCUNet, node: Node, x: Tensor) -> Tensor:
     weight, bias = network.integers(node)
     input_scale, input_zero = network.activation_qparams(node.inputs[0])
     output_scale, output_zero = network.activation_qparams(node.output)
-    groups = node.channels if node.op == "affine" else 1
     # Padding with the zero point is padding with zero after it is taken off.
-    sums = F.conv2d(x - input_zero, weight.double(), bias.double(), node.stride, node.kernel // 2, groups=groups)
+    sums = convolve(node, x - input_zero, weight.double(), bias.double())
     factor = (input_scale * network.weight_scale(node) / output_scale).float()
     rounded = torch.round(sums.float() * factor[:, None, None]).double()
     return (rounded + output_zero).clamp(0, network.activation_max(node.output))
 
 
 def _sum(network: QuantizedCUNet, node: Node, inputs: list[Tensor]) -> Tensor:
-    """Two tensors, each brought to the scale of the result in float32, added and rounded once."""
+    """Tensors, each brought to the scale of the result in float32, added and rounded once."""
     target_scale, target_zero = network.activation_qparams(node.output)
     parts = []
     for name, x in zip(node.inputs, inputs, strict=True):
         scale, zero_point = network.activation_qparams(name)
         parts.append((x - zero_point).float() * (scale / target_scale))
-    return (torch.round(parts[0] + parts[1]).double() + target_zero).clamp(0, network.activation_max(node.output))
+    return (torch.round(node.operation(parts)).double() + target_zero).clamp(0, network.activation_max(node.output))
 
 
 def _rescale(network: QuantizedCUNet, source: str, target: str, x: Tensor) -> Tensor:

@@ -12,7 +12,12 @@ from networks import quantized_checkpoint
 from onnx import TensorProto, helper
 
 from cunet_deploy.export.onnx_builder import OnnxBuilder
-from cunet_deploy.export.rewrites import block_of, enlarged, spread_pixels, spread_weights
+from cunet_deploy.export.rewrites import (
+    space_to_depth,
+    space_to_depth_block,
+    space_to_depth_weights,
+    upsample_by_copies,
+)
 from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.model.graph import Node
 
@@ -41,9 +46,9 @@ def test_a_convolution_of_blocks_of_pixels_is_the_convolution_of_the_pixels(
     image = random.integers(-128, 128, (2, 16, 16, 3)).astype(np.float32)
     weights = random.integers(-127, 128, (5, 3, kernel, kernel)).astype(np.float32)
     parts = OnnxBuilder()
-    spread = run(parts, spread_pixels(parts, "image", 16, block), {"image": image}, (TensorProto.FLOAT,) * 2)
+    spread = run(parts, space_to_depth(parts, "image", 16, block), {"image": image}, (TensorProto.FLOAT,) * 2)
     assert spread.shape == (2, 3 * block**2, 16 // block, 16 // block)
-    moved, (top, left, bottom, right) = spread_weights(weights, block)
+    moved, (top, left, bottom, right) = space_to_depth_weights(weights, block)
     assert np.count_nonzero(moved) == np.count_nonzero(weights)
     padded = F.pad(torch.from_numpy(spread), (left, right, top, bottom))
     expected = F.conv2d(
@@ -55,7 +60,7 @@ def test_a_convolution_of_blocks_of_pixels_is_the_convolution_of_the_pixels(
 def test_enlarging_repeats_every_cell_with_its_channels() -> None:
     values, parts = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4)).astype(np.float32), OnnxBuilder()
     params = [parts.constant(np.array(1, np.float32)), parts.constant(np.array(0, np.uint8))]
-    made = run(parts, enlarged(parts, "x", "y", 4, params), {"x": values}, (TensorProto.FLOAT,) * 2)
+    made = run(parts, upsample_by_copies(parts, "x", "y", 4, params), {"x": values}, (TensorProto.FLOAT,) * 2)
     np.testing.assert_array_equal(made, values.repeat(2, axis=2).repeat(2, axis=3))
 
 
@@ -67,8 +72,8 @@ def test_only_stems_of_7x7_read_blocks_of_pixels(stem: str, kernel: int, channel
     assert list(weights.dims)[1:] == [channels, kernel, kernel]
     assert not any(node.op_type == "Resize" for node in model.graph.node)
     (node,) = (node for node in checkpoint.graph.nodes if node.output == "stem.conv")
-    assert block_of(node) == {"conv7": 2, "s2d": 4, "conv3x2": 1}[stem]
+    assert space_to_depth_block(node) == {"conv7": 2, "s2d": 4, "conv3x2": 1}[stem]
 
 
 def test_other_layers_read_no_blocks() -> None:
-    assert block_of(Node("conv", ("x",), "y", 8, 4, kernel=3)) == 1
+    assert space_to_depth_block(Node("conv", ("x",), "y", 8, 4, kernel=3)) == 1

@@ -128,12 +128,12 @@ def test_efficient_training_of_a_dense_unet_gives_the_same_and_keeps_less() -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "hourglass", "order": 1}, "no dense order; set order = 0"),
-        ({"kind": "dense_unet", "order": 1}, "no dense order; set order = 0"),
-        ({"kind": "hourglass", "passes": 2}, "makes one pass; set passes = 1"),
+        ({"kind": "hourglass", "order": 1}, "comes with order = 0 only, got 1"),
+        ({"kind": "dense_unet", "order": 1}, "comes with order = 0 only, got 1"),
+        ({"kind": "hourglass", "passes": 2}, "comes with passes = 1 only, got 2"),
         ({"kind": "hourglass", "block": "post"}, 'comes with block = "pre" only'),
         ({"kind": "hourglass", "stem": "conv3x2"}, 'comes with stem = "conv7" only'),
-        ({"kind": "hourglass", "channels": 18}, "must divide by 4, got 18"),
+        ({"kind": "hourglass", "channels": 18}, "must be a multiple of 4, got 18"),
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cunet_deploy.config import ModelConfig
 from cunet_deploy.errors import ConfigError
-from cunet_deploy.model.cunet import BatchNorm, CUNet, initialize
+from cunet_deploy.model.cunet import BatchNorm, CUNet, initialize, set_efficient
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph
 from cunet_deploy.quantize.floats import run_float
@@ -119,7 +119,7 @@ def test_the_last_unet_sees_the_order_k_before_it_and_no_more() -> None:
 def test_efficient_training_gives_the_same_outputs_gradients_and_statistics(block: str) -> None:
     def step(efficient: bool) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         model = trained_looking(small(block=block)).train()
-        model.set_efficient(efficient)
+        set_efficient(model, efficient)
         outputs = model(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)))
         sum(maps.square().mean() for maps in outputs).backward()
         norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
@@ -139,5 +139,5 @@ def test_efficient_training_saves_the_published_bytes(unets: int, order: int, pl
     model = CUNet(ModelConfig(num_unets=unets, order=order), 16).train()
     image = torch.zeros(1, 3, 256, 256)
     assert saved_activation_bytes(model, image) / 2**20 == pytest.approx(plain, rel=0.05)
-    model.set_efficient(True)
+    set_efficient(model, True)
     assert saved_activation_bytes(model, image) / 2**20 == pytest.approx(efficient, rel=0.05)

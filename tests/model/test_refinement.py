@@ -10,7 +10,7 @@ from networks import trained_looking
 
 from cunet_deploy.config import ModelConfig, QuantConfig
 from cunet_deploy.errors import ConfigError, InputError
-from cunet_deploy.model.cunet import MIN_FACTOR, BatchNorm, CUNet
+from cunet_deploy.model.cunet import MIN_FACTOR, BatchNorm, CUNet, set_efficient
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph
 from cunet_deploy.quantize.floats import run_float
@@ -98,7 +98,7 @@ def test_efficient_training_updates_the_statistics_of_both_passes_once() -> None
     results = []
     for efficient in (False, True):
         model = network(config()).train()
-        model.set_efficient(efficient)
+        set_efficient(model, efficient)
         outputs = model(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)))
         torch.stack([maps.square().mean() for maps in outputs]).sum().backward()
         norms = [module for module in model.modules() if isinstance(module, BatchNorm)]

@@ -70,10 +70,10 @@ def test_float_weights_have_32_bits_and_shared_ones_are_counted_where_they_stand
 
 @pytest.mark.parametrize("name", ["8 bits", "mixed"])
 def test_the_names_are_those_that_a_configuration_takes(name: str) -> None:
-    nodes = quantized("pre" if name == "8 bits" else "post", QuantConfig()).graph.nodes
+    graph = quantized("pre" if name == "8 bits" else "post", QuantConfig()).graph
     for layer in read_storage(models()[name]).layers:
         if ".norm" not in layer.name:
-            check_layers(nodes, QuantConfig(layers={layer.name: "4"}))
+            check_layers(graph, QuantConfig(layers={layer.name: "4"}))
 
 
 def test_four_bit_types_of_other_files_take_half_a_byte() -> None:

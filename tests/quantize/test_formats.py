@@ -116,8 +116,8 @@ def test_both_passes_use_the_integers_of_one_format() -> None:
 
 @pytest.mark.parametrize("pattern", ["down.9.*", "Down.*", "again.*", "down.0.pool.0", "image"])
 def test_a_pattern_that_names_no_weights_is_refused_with_a_name_that_exists(pattern: str) -> None:
-    nodes = graph_of(passes=2).nodes
+    graph = graph_of(passes=2)
     with pytest.raises(ConfigError, match=r"matches no convolution.*such as 'down\.0\.units\.0\.grow'") as caught:
-        check_layers(nodes, QuantConfig(layers={"neck.*": "4", pattern: "4"}))
+        check_layers(graph, QuantConfig(layers={"neck.*": "4", pattern: "4"}))
     assert repr(pattern) in str(caught.value)
-    check_layers(nodes, QuantConfig(layers={"neck.*": "4"}))
+    check_layers(graph, QuantConfig(layers={"neck.*": "4"}))

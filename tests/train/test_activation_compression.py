@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cunet_deploy.checkpoint.storage import make_manifest, normalize
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.crops import drawn_crops
-from cunet_deploy.model.cunet import CUNet, Head, initialize
+from cunet_deploy.model.cunet import CUNet, Head, initialize, set_efficient
 from cunet_deploy.train.activation_compression import (
     Keeper,
     PackedActivation,
@@ -112,7 +112,7 @@ def step(model: nn.Module, images: Tensor, *, packed: bool) -> tuple[list[Tensor
 @pytest.mark.parametrize("block", ["pre", "post"])
 def test_outputs_are_the_same_and_gradients_nearly_so(block: str, efficient: bool) -> None:
     model, images = network(block), torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(2))
-    model.set_efficient(efficient)
+    set_efficient(model, efficient)
     exact, packed = (step(model, images, packed=packed) for packed in (False, True))
     assert all(torch.equal(one, other) for one, other in zip(exact[0], packed[0], strict=True))
     # What is computed again from rounded inputs stops at a ReLU where it did not before, now and then.
@@ -150,6 +150,6 @@ def test_weights_are_exact_in_the_backward_pass_under_bfloat16() -> None:
 def test_what_is_counted_is_a_quarter_and_half_of_that_with_recomputation(efficient: bool, most: float) -> None:
     model, image = network(channels=64), torch.zeros(1, 3, 64, 64)
     plain = saved_activation_bytes(model, image)
-    model.set_efficient(efficient)
+    set_efficient(model, efficient)
     kept = saved_activation_bytes(model, image, eight_bit=True)
     assert 0.05 * plain < kept < most * plain

@@ -25,7 +25,7 @@ from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
 from cunet_deploy.config import Config, ModelConfig, QuantConfig, parse_config
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.targets.cpu import write_model
-from cunet_deploy.model.cunet import CUNet, initialize
+from cunet_deploy.model.cunet import CUNet, initialize, set_efficient
 from cunet_deploy.model.networks import build_network
 from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.sessions import open_session
@@ -212,7 +212,7 @@ def _step_memory(config: ModelConfig, efficient: bool, eight_bit: bool) -> _Memo
     return_freed_memory()  # as training does that saves memory; for all alike
     network = build_network(config, LANDMARKS).train()
     if isinstance(network, CUNet):
-        network.set_efficient(efficient)
+        set_efficient(network, efficient)
     images = torch.rand(8, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
     optimizer = torch.optim.AdamW(network.parameters())
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

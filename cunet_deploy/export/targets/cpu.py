@@ -25,7 +25,7 @@ from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest
 from cunet_deploy.export.decoding import add_decoder
 from cunet_deploy.export.onnx_builder import INPUT, OUTPUT, OnnxBuilder
 from cunet_deploy.export.packing import lookup_table, pack
-from cunet_deploy.export.rewrites import block_of, enlarged, spread_pixels, spread_weights
+from cunet_deploy.export.rewrites import REWRITES, space_to_depth, space_to_depth_block, space_to_depth_weights
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.network import QuantizedCUNet
 
@@ -44,95 +44,95 @@ def write_model(checkpoint: Checkpoint, *, packed: bool = True, decoded: bool = 
         packed: weights of fewer than 8 bits are packed; else every weight takes a byte, and the same integers come out.
     """
     if checkpoint.kind == "float":
-        parts = OnnxBuilder()
-        _write_float(parts, checkpoint)
+        builder = OnnxBuilder()
+        _write_float(builder, checkpoint)
     else:
         network = checkpoint.quantized_network()
-        formats = [network.weight_format(node) for node in network.graph.nodes if node.op == "conv"]
-        parts = OnnxBuilder(short=packed and any(item.bits < 8 for item in formats))
-        _write_quantized(parts, network, checkpoint.config.crop.size)
+        formats = [network.weight_format(node) for node in network.graph.convolutions]
+        builder = OnnxBuilder(short=packed and any(item.bits < 8 for item in formats))
+        _write_quantized(builder, network, checkpoint.config.crop.size)
     manifest = make_manifest(checkpoint)
     if decoded:
-        add_decoder(parts, manifest)
-    return parts.to_bytes(manifest)
+        add_decoder(builder, manifest)
+    return builder.to_bytes(manifest)
 
 
-def _dequantized(parts: OnnxBuilder, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
+def _dequantized(builder: OnnxBuilder, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
     """A DequantizeLinear of stored integers with one scale per output channel."""
-    return _scaled(parts, name, parts.tensor(f"{name}.q", values), scale, values.dtype)
+    return _scaled(builder, name, builder.tensor(f"{name}.q", values), scale, values.dtype)
 
 
-def _scaled(parts: OnnxBuilder, name: str, stored: str, scale: NDArray[np.float32], dtype: Any) -> str:
-    scales, zero = parts.tensor(f"{name}.s", scale), parts.constant(np.zeros(scale.shape, dtype))
-    return parts.node("DequantizeLinear", [stored, scales, zero], name, axis=0)
+def _scaled(builder: OnnxBuilder, name: str, stored: str, scale: NDArray[np.float32], dtype: Any) -> str:
+    scales, zero = builder.tensor(f"{name}.s", scale), builder.constant(np.zeros(scale.shape, dtype))
+    return builder.node("DequantizeLinear", [stored, scales, zero], name, axis=0)
 
 
-def _packed(parts: OnnxBuilder, name: str, values: NDArray[np.int8], bits: int) -> str:
+def _packed(builder: OnnxBuilder, name: str, values: NDArray[np.int8], bits: int) -> str:
     """The tensor of integers that are stored as packed bytes."""
-    words = parts.node("Cast", [parts.tensor(f"{name}.p", pack(values, bits))], f"{name}.i", to=TensorProto.INT32)
-    rows = parts.node("Gather", [parts.constant(lookup_table(bits)), words], f"{name}.t", axis=0)
+    words = builder.node("Cast", [builder.tensor(f"{name}.p", pack(values, bits))], f"{name}.i", to=TensorProto.INT32)
+    rows = builder.node("Gather", [builder.constant(lookup_table(bits)), words], f"{name}.t", axis=0)
     if values.size * bits % 8:  # the last byte holds more than there is
-        rows = parts.node("Reshape", [rows, parts.constant(np.array([-1], np.int64))], f"{name}.f")
-        ends = [parts.constant(np.array([end], np.int64)) for end in (0, values.size)]
-        rows = parts.node("Slice", [rows, *ends], f"{name}.e")
-    return parts.node("Reshape", [rows, parts.constant(np.array(values.shape, np.int64))], f"{name}.q")
+        rows = builder.node("Reshape", [rows, builder.constant(np.array([-1], np.int64))], f"{name}.f")
+        ends = [builder.constant(np.array([end], np.int64)) for end in (0, values.size)]
+        rows = builder.node("Slice", [rows, *ends], f"{name}.e")
+    return builder.node("Reshape", [rows, builder.constant(np.array(values.shape, np.int64))], f"{name}.q")
 
 
-def _quantized(parts: OnnxBuilder, x: str, name: str, params: list[str], highest: int = 255) -> str:
+def _quantized(builder: OnnxBuilder, x: str, name: str, params: list[str], highest: int = 255) -> str:
     """A QuantizeLinear / DequantizeLinear pair behind a tensor; integers above ``highest`` are clamped."""
-    integers = parts.node("QuantizeLinear", [x, *params], f"{name}.q")
+    integers = builder.node("QuantizeLinear", [x, *params], f"{name}.q")
     if highest < 255:
-        limits = [parts.constant(np.array(limit, np.uint8)) for limit in (0, highest)]
-        integers = parts.node("Clip", [integers, *limits], f"{name}.c")
-    return parts.node("DequantizeLinear", [integers, *params], name)
+        limits = [builder.constant(np.array(limit, np.uint8)) for limit in (0, highest)]
+        integers = builder.node("Clip", [integers, *limits], f"{name}.c")
+    return builder.node("DequantizeLinear", [integers, *params], name)
 
 
-def _write_float(parts: OnnxBuilder, checkpoint: Checkpoint) -> None:
+def _write_float(builder: OnnxBuilder, checkpoint: Checkpoint) -> None:
     folded = {name: value.numpy() for name, value in checkpoint.folded().items()}
     graph = checkpoint.graph
-    parts.node("Transpose", [INPUT], f"{INPUT}.nchw", perm=[0, 3, 1, 2])
-    parts.node("Cast", [f"{INPUT}.nchw"], f"{INPUT}.float", to=TensorProto.FLOAT)
-    half = parts.constant(np.array(128, np.float32))
-    parts.node("Sub", [f"{INPUT}.float", half], f"{INPUT}.centred")
-    values = {graph.input: parts.node("Div", [f"{INPUT}.centred", half], f"{INPUT}.x")}
+    builder.node("Transpose", [INPUT], f"{INPUT}.nchw", perm=[0, 3, 1, 2])
+    builder.node("Cast", [f"{INPUT}.nchw"], f"{INPUT}.float", to=TensorProto.FLOAT)
+    half = builder.constant(np.array(128, np.float32))
+    builder.node("Sub", [f"{INPUT}.float", half], f"{INPUT}.centred")
+    values = {graph.input: builder.node("Div", [f"{INPUT}.centred", half], f"{INPUT}.x")}
     for node in graph.nodes:
         weights = []
-        if node.op in ("conv", "affine"):
-            weight = folded[f"{node.output}.weight"]
-            weight = weight if weight.ndim == 4 else weight.reshape(-1, 1, 1, 1)
+        if node.operation.weighted:
+            weight = folded[f"{node.output}.weight"].reshape(node.channels, -1, node.kernel, node.kernel)
             weights = [
-                parts.tensor(f"{node.output}.w", weight),
-                parts.tensor(f"{node.output}.b", folded[f"{node.output}.bias"]),
+                builder.tensor(f"{node.output}.w", weight),
+                builder.tensor(f"{node.output}.b", folded[f"{node.output}.bias"]),
             ]
         name = OUTPUT if node.output == graph.outputs[-1] else node.output
         inputs, made = [values[x] for x in node.inputs], f"{name}.x" if node.relu else name
-        out = parts.convolution(node, [*inputs, *weights], made) if weights else parts.moved(node, inputs, made)
-        values[node.output] = parts.node("Relu", [out], name) if node.relu else out
+        out = builder.convolution(node, [*inputs, *weights], made) if weights else builder.operation(node, inputs, made)
+        values[node.output] = builder.node("Relu", [out], name) if node.relu else out
 
 
-def _write_quantized(parts: OnnxBuilder, network: QuantizedCUNet, size: int) -> None:
+def _write_quantized(builder: OnnxBuilder, network: QuantizedCUNet, size: int) -> None:
     graph: Graph = network.graph
     (stem,) = (node for node in graph.nodes if graph.input in node.inputs)
-    block = block_of(stem)
-    pixels = spread_pixels(parts, INPUT, size, block) if block > 1 else _channels_first(parts)
+    block = space_to_depth_block(stem)
+    pixels = space_to_depth(builder, INPUT, size, block) if block > 1 else _channels_first(builder)
     values = {
-        graph.input: parts.node("DequantizeLinear", [pixels, *_params(parts, network, graph.input)], f"{INPUT}.x")
+        graph.input: builder.node("DequantizeLinear", [pixels, *_params(builder, network, graph.input)], f"{INPUT}.x")
     }
     stored: dict[str, str] = {}
     for node in graph.nodes:
         name = OUTPUT if node.output == graph.outputs[-1] else node.output
-        params, inputs = _params(parts, network, node.output), [values[x] for x in node.inputs]
-        if node.op == "upsample" and network.activation_qparams(node.output)[1] == 0:
-            out = enlarged(parts, inputs[0], f"{node.output}.x", size // node.stride_to_input // 2, params)
-        elif node.op in ("conv", "affine"):
-            out = _convolution(parts, network, node, inputs, stored, block if node is stem else 1)
+        params, inputs = _params(builder, network, node.output), [values[x] for x in node.inputs]
+        rewrite = REWRITES.get(node.op)
+        if node.operation.weighted:
+            out = _convolution(builder, network, node, inputs, stored, block if node is stem else 1)
+        elif rewrite is not None and network.activation_qparams(node.output)[1] == 0:
+            out = rewrite(builder, inputs[0], f"{node.output}.x", size // node.stride_to_input // 2, params)
         else:
-            out = parts.moved(node, inputs, f"{node.output}.x")
-        values[node.output] = _quantized(parts, out, name, params, network.activation_max(node.output))
+            out = builder.operation(node, inputs, f"{node.output}.x")
+        values[node.output] = _quantized(builder, out, name, params, network.activation_max(node.output))
 
 
 def _convolution(
-    parts: OnnxBuilder, network: QuantizedCUNet, node: Node, inputs: list[str], stored: dict[str, str], block: int
+    builder: OnnxBuilder, network: QuantizedCUNet, node: Node, inputs: list[str], stored: dict[str, str], block: int
 ) -> str:
     """A convolution of integers; of an image whose blocks of pixels are channels where ``block`` is not 1.
 
@@ -143,27 +143,27 @@ def _convolution(
     input_scale, _ = network.activation_qparams(node.inputs[0])
     owner, name, pads = node.shares or node.output, f"{node.output}.w", None
     if block > 1:
-        weight, pads = spread_weights(weight, block)
+        weight, pads = space_to_depth_weights(weight, block)
         node = replace(node, kernel=weight.shape[-1], stride=node.stride // block)
     if owner not in stored:
         bits = network.weight_format(node).bits
-        is_packed = parts.short and bits < 8
-        stored[owner] = _packed(parts, name, weight, bits) if is_packed else parts.tensor(f"{name}.q", weight)
+        is_packed = builder.short and bits < 8
+        stored[owner] = _packed(builder, name, weight, bits) if is_packed else builder.tensor(f"{name}.q", weight)
     weights = [
-        _scaled(parts, name, stored[owner], _array(weight_scale), weight.dtype),
-        _dequantized(parts, f"{node.output}.b", bias, _array(weight_scale * input_scale)),
+        _scaled(builder, name, stored[owner], _array(weight_scale), weight.dtype),
+        _dequantized(builder, f"{node.output}.b", bias, _array(weight_scale * input_scale)),
     ]
-    return parts.convolution(node, [*inputs, *weights], f"{node.output}.x", pads)
+    return builder.convolution(node, [*inputs, *weights], f"{node.output}.x", pads)
 
 
-def _channels_first(parts: OnnxBuilder) -> str:
-    return parts.node("Transpose", [INPUT], f"{INPUT}.q", perm=[0, 3, 1, 2])
+def _channels_first(builder: OnnxBuilder) -> str:
+    return builder.node("Transpose", [INPUT], f"{INPUT}.q", perm=[0, 3, 1, 2])
 
 
-def _params(parts: OnnxBuilder, network: QuantizedCUNet, name: str) -> list[str]:
+def _params(builder: OnnxBuilder, network: QuantizedCUNet, name: str) -> list[str]:
     """Scale and zero point of a tensor."""
     scale, zero_point = network.activation_qparams(name)
-    return [parts.constant(_array(scale)), parts.constant(np.array(zero_point, np.uint8))]
+    return [builder.constant(_array(scale)), builder.constant(np.array(zero_point, np.uint8))]
 
 
 def _array(value: Any) -> NDArray[np.float32]:

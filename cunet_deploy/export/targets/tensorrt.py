@@ -96,7 +96,7 @@ def write_tensorrt_model(checkpoint: Checkpoint, lowering: Lowering) -> bytes:
     manifest = replace(make_manifest(checkpoint), opset=lowering.opset)
     writer = _Writer(checkpoint.graph, network, folded, lowering)
     writer.write()
-    return writer.parts.to_bytes(manifest, "batch" if lowering.batch is None else lowering.batch)
+    return writer.builder.to_bytes(manifest, "batch" if lowering.batch is None else lowering.batch)
 
 
 @dataclass
@@ -111,7 +111,7 @@ class _Writer:
     network: QuantizedCUNet | None
     folded: dict[str, NDArray[np.float32]]
     lowering: Lowering
-    parts: OnnxBuilder = field(default_factory=OnnxBuilder)
+    builder: OnnxBuilder = field(default_factory=OnnxBuilder)
     pairs: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def write(self) -> None:
@@ -120,22 +120,22 @@ class _Writer:
         for node in graph.nodes:
             inputs = [self._operand(node, x, values[x]) for x in node.inputs]
             out = self._operation(node, inputs)
-            values[node.output] = self.parts.node("Relu", [out], node.output) if node.relu else out
-        self.parts.node("Cast", [values[graph.outputs[-1]]], OUTPUT, to=TensorProto.FLOAT)
+            values[node.output] = self.builder.node("Relu", [out], node.output) if node.relu else out
+        self.builder.node("Cast", [values[graph.outputs[-1]]], OUTPUT, to=TensorProto.FLOAT)
 
     def _image(self) -> str:
         """(N, S, S, 3) uint8 to (N, 3, S, S) in [-1, 1): an exact int8 tensor, in the carrier type."""
         carrier = helper.np_dtype_to_tensor_dtype(np.dtype(self.lowering.dtype))
-        x = self.parts.node("Cast", [INPUT], f"{INPUT}.carrier", to=carrier)
-        x = self.parts.node("Transpose", [x], f"{INPUT}.nchw", perm=[0, 3, 1, 2])
-        x = self.parts.node("Sub", [x, self._carrier(128)], f"{INPUT}.centred")
-        return self.parts.node("Mul", [x, self._carrier(INPUT_SCALE)], f"{INPUT}.x")
+        x = self.builder.node("Cast", [INPUT], f"{INPUT}.carrier", to=carrier)
+        x = self.builder.node("Transpose", [x], f"{INPUT}.nchw", perm=[0, 3, 1, 2])
+        x = self.builder.node("Sub", [x, self._carrier(128)], f"{INPUT}.centred")
+        return self.builder.node("Mul", [x, self._carrier(INPUT_SCALE)], f"{INPUT}.x")
 
     def _operand(self, node: Node, name: str, value: str) -> str:
         """The input of a node, quantized where the placement wants it."""
-        if node.op == "conv":
+        if node.operation.role == "filters":
             return self._quantized(value, name)
-        if node.op == "concat" and self.lowering.features == "int8":
+        if node.operation.role == "copy" and len(node.inputs) > 1 and self.lowering.features == "int8":
             # All at the scale of the result, so that dequantizing can move behind the concatenation.
             return self._quantized(value, node.output)
         return value
@@ -146,39 +146,41 @@ class _Writer:
             return value
         scale, highest = _symmetric_scale(self.network, like)
         scale = max(scale, SMALLEST_NORMAL)
-        params = [self._carrier(scale), self.parts.constant(np.array(0, np.int8))]
+        params = [self._carrier(scale), self.builder.constant(np.array(0, np.int8))]
         key = (value, params[0])
         if key not in self.pairs:
             name = f"{value}.int8" if sum(x == value for x, _ in self.pairs) == 0 else f"{value}.int8.{params[0]}"
             if highest < INT8_MAX:
                 limits = [self._carrier(0), self._carrier(highest * scale)]
-                value = self.parts.node("Clip", [value, *limits], f"{name}.c")
-            self.parts.node("QuantizeLinear", [value, *params], f"{name}.q")
-            self.pairs[key] = self.parts.node("DequantizeLinear", [f"{name}.q", *params], name)
+                value = self.builder.node("Clip", [value, *limits], f"{name}.c")
+            self.builder.node("QuantizeLinear", [value, *params], f"{name}.q")
+            self.pairs[key] = self.builder.node("DequantizeLinear", [f"{name}.q", *params], name)
         return self.pairs[key]
 
     def _operation(self, node: Node, inputs: list[str]) -> str:
         name = f"{node.output}.x" if node.relu else node.output
-        if node.op == "conv":
+        if node.operation.role == "filters":
             return self._convolution(node, inputs[0], name)
-        if node.op == "affine":
+        if node.operation.role == "per_channel":
             return self._affine(node, inputs[0], name)
-        return self.parts.moved(node, inputs, name)
+        return self.builder.operation(node, inputs, name)
 
     def _convolution(self, node: Node, x: str, name: str) -> str:
         bias = self._cast(self._floats(node)[1])
-        return self.parts.convolution(node, [x, self._weights(node), self.parts.tensor(f"{node.output}.b", bias)], name)
+        return self.builder.convolution(
+            node, [x, self._weights(node), self.builder.tensor(f"{node.output}.b", bias)], name
+        )
 
     def _weights(self, node: Node) -> str:
         name = f"{node.output}.w"
         if self.network is None:
-            return self.parts.tensor(name, self._cast(self._floats(node)[0]))
+            return self.builder.tensor(name, self._cast(self._floats(node)[0]))
         integers, _ = self.network.integers(node)
         weights, scale = _safe_scale(integers.numpy(), self.network.weight_scale(node).detach().numpy())
-        stored = self.parts.tensor(f"{name}.q", weights)
-        scales = self.parts.tensor(f"{name}.s", scale.astype(self.lowering.dtype))
-        zero = self.parts.constant(np.zeros(scale.shape, np.int8))
-        return self.parts.node("DequantizeLinear", [stored, scales, zero], name, axis=0)
+        stored = self.builder.tensor(f"{name}.q", weights)
+        scales = self.builder.tensor(f"{name}.s", scale.astype(self.lowering.dtype))
+        zero = self.builder.constant(np.zeros(scale.shape, np.int8))
+        return self.builder.node("DequantizeLinear", [stored, scales, zero], name, axis=0)
 
     def _floats(self, node: Node) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weights of an affine node, or those of a float network, and biases in the steps of integer sums."""
@@ -192,15 +194,15 @@ class _Writer:
     def _affine(self, node: Node, x: str, name: str) -> str:
         scale, shift = self._floats(node)
         params = [
-            self.parts.tensor(f"{node.output}.scale", self._cast(scale.reshape(-1))),
-            self.parts.tensor(f"{node.output}.shift", self._cast(shift)),
-            self.parts.constant(np.zeros(node.channels, self.lowering.dtype)),
-            self.parts.constant(np.ones(node.channels, self.lowering.dtype)),
+            self.builder.tensor(f"{node.output}.scale", self._cast(scale.reshape(-1))),
+            self.builder.tensor(f"{node.output}.shift", self._cast(shift)),
+            self.builder.constant(np.zeros(node.channels, self.lowering.dtype)),
+            self.builder.constant(np.ones(node.channels, self.lowering.dtype)),
         ]
-        return self.parts.node("BatchNormalization", [x, *params], name, epsilon=0.0)
+        return self.builder.node("BatchNormalization", [x, *params], name, epsilon=0.0)
 
     def _carrier(self, value: float) -> str:
-        return self.parts.constant(np.array(value, self.lowering.dtype))
+        return self.builder.constant(np.array(value, self.lowering.dtype))
 
     def _cast(self, values: NDArray[Any]) -> NDArray[Any]:
         limit = float(np.finfo(self.lowering.dtype).max)

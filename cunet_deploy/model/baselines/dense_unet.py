@@ -62,8 +62,8 @@ class DenseUNet(nn.Module):
         return [self.heads[0](x)]
 
 
-def build_dense_unet_graph(config: ModelConfig, num_landmarks: int) -> Graph:
-    """The operations of `DenseUNet` at inference."""
+def build_dense_unet_graph(config: ModelConfig, num_landmarks: int, *, all_heads: bool = False) -> Graph:
+    """The operations of `DenseUNet` at inference; it has one head, so ``all_heads`` changes nothing."""
     build = Builder(config, num_landmarks)
     x, skips = build.stem(), []
 

@@ -119,22 +119,6 @@ def build_hourglass_graph(config: ModelConfig, num_landmarks: int, *, all_heads:
 class _HourglassBuilder(Builder):
     """Builder with the parts of an hourglass."""
 
-    def plain(
-        self,
-        x: str,
-        conv: str,
-        channels: int,
-        *,
-        kernel: int = 1,
-        stride: int = 1,
-        norm: str = "",
-        relu: bool = False,
-        output: str = "",
-    ) -> str:
-        """A biased convolution, called as in the state of the network."""
-        at = self.strides.get(x, 1) * stride
-        return self.add(Node("conv", (x,), output or conv, channels, at, relu, kernel, stride, conv=conv, norm=norm))
-
     def residual(self, x: str, name: str, channels: int) -> str:
         """`Residual`: two of its three normalizations follow a convolution directly and fold into it."""
         norm = f"{name}.norm1"
