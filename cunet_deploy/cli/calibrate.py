@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from cunet_deploy.cli._options import console, method_option, output_option, overwrite_option, progress
+from cunet_deploy.cli._options import method_option, output_option, overwrite_option, progress
 from cunet_deploy.errors import InputError
 
 __all__ = ["command"]
@@ -36,8 +36,7 @@ def command(
 ) -> None:
     """Record the activation ranges of a float CHECKPOINT over photos.
 
-    The file makes `export --bits 8 --calibration FILE` repeatable without the photos. Progress is kept in FILE.partial:
-    stopped at any time, the same command goes on from there to the same ranges.
+    The file makes `export --bits 8 --calibration FILE` repeatable without the photos.
 
     \b
     Example:
@@ -51,7 +50,6 @@ def command(
     from cunet_deploy.cli._report import advancing
     from cunet_deploy.export.calibration import calibrate_checkpoint
     from cunet_deploy.export.crops import list_photos
-    from cunet_deploy.export.progress import ResumeFile
     from cunet_deploy.export.ranges import write_ranges
     from cunet_deploy.quantize.observers import RangeRule
 
@@ -62,14 +60,7 @@ def command(
     rule = RangeRule(method or "min-max", 99.99 if percentile is None else percentile)
     source = load_checkpoint(checkpoint)
     photos = list_photos(images, make_manifest(source), crops)
-    partial = ResumeFile.beside(out, weights=source.checksum, photos=photos.checksum, method=rule.method)
     with advancing(progress(), "calibrating", len(photos)) as advance:
-        try:
-            ranges = calibrate_checkpoint(source, photos, rule, partial=partial, advance=advance)
-        except KeyboardInterrupt:
-            if partial.path.exists():
-                console().print(f"stopped; {partial.path} holds the progress, the same command goes on from there")
-            raise
+        ranges = calibrate_checkpoint(source, photos, rule, advance=advance)
     write_ranges(ranges, source, out, crops=len(photos), rule=rule, overwrite=overwrite)
-    partial.remove()
     click.echo(f"{out}: {len(ranges)} ranges of {len(photos)} crops, {rule.method}")

@@ -105,9 +105,9 @@ def command(
     prober = Prober(source, ranges := ranges_of(source, calibration or data), photos)
     identity = {"weights": source.checksum, "photos": photos.checksum, "formats": ",".join(names)}
     beside = ResumeFile.beside(out, **identity, ranges=repr(sorted(ranges.items())))
-    partial = replace(beside, path=keep or beside.path)
+    resume = replace(beside, path=keep or beside.path)
     with json_report(json_path, overwrite=overwrite) as write:
-        measurement = _measure(prober, names, partial)
+        measurement = _measure(prober, names, resume)
         plan = prober.plan(measurement, limit)
         write(_report(measurement, plan))
         line = f"cunet-deploy sensitivity {checkpoint} --data {data} -o {out} --formats {formats} --images {images}"
@@ -115,20 +115,20 @@ def command(
             line += "" if value is None else f" --{option} {value}"
         write_text_atomic(out, bits_toml(measurement, plan, line), overwrite=overwrite)
     if keep is None:
-        partial.remove()
+        resume.remove()
     _print_plan(measurement, plan, out)
 
 
-def _measure(prober: Prober, formats: list[str], partial: ResumeFile) -> Measurement:
+def _measure(prober: Prober, formats: list[str], resume: ResumeFile) -> Measurement:
     """Measure with a progress bar; say on Ctrl-C where the progress is kept."""
     from cunet_deploy.cli._report import advancing
 
     with advancing(progress(), "measuring", len(prober.layers) * len(formats) * len(prober.photos)) as advance:
         try:
-            return prober.measure(formats, partial=partial, advance=advance)
+            return prober.measure(formats, resume=resume, advance=advance)
         except KeyboardInterrupt:
-            if partial.path.exists():
-                console().print(f"stopped; {partial.path} holds the progress, the same command goes on from there")
+            if resume.path.exists():
+                console().print(f"stopped; {resume.path} holds the progress, the same command goes on from there")
             raise
 
 

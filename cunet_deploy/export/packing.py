@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["lookup_table", "pack", "unpack"]
+__all__ = ["lookup_table", "pack"]
 
 
 def pack(values: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
@@ -41,11 +41,6 @@ def lookup_table(bits: int) -> NDArray[np.int8]:
     """(256, 8 / bits) integers that each byte stands for."""
     places = np.arange(256)[:, None] >> (np.arange(8 // bits) * bits)
     return np.asarray(_levels(bits)[places & (2**bits - 1)], np.int8)
-
-
-def unpack(words: NDArray[np.uint8], bits: int, shape: tuple[int, ...]) -> NDArray[np.int8]:
-    """The inverse of `pack`."""
-    return lookup_table(bits)[words].reshape(-1)[: int(np.prod(shape))].reshape(shape)
 
 
 def _levels(bits: int) -> NDArray[np.int8]:

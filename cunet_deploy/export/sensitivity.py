@@ -140,14 +140,14 @@ class Prober:
         self,
         formats: Sequence[str],
         *,
-        partial: ResumeFile | None = None,
+        resume: ResumeFile | None = None,
         advance: Callable[[int], None] | None = None,
     ) -> Measurement:
         """Round one layer after the other to each format.
 
         Args:
             formats: names of weight formats.
-            partial: where progress is kept and looked for; the result is the same as without an interruption.
+            resume: where progress is kept and looked for; the result is the same as without an interruption.
             advance: called with the number of crops run since the last call; the whole is layers x formats x crops.
 
         Raises:
@@ -156,7 +156,7 @@ class Prober:
         layers = self.layers
         counts = tuple(self._folded[f"{layer}.weight"].numel() for layer in layers)
         shape = (len(layers), len(formats), len(self._examples))
-        state = _restored(partial, shape)
+        state = _restored(resume, shape)
         done = state["done"]
         if advance is not None:
             advance(int(done.sum()))
@@ -173,8 +173,8 @@ class Prober:
                     done[row, column] = stop
                     if advance is not None:
                         advance(stop - start)
-                if partial is not None:
-                    partial.save(state)
+                if resume is not None:
+                    resume.save(state)
         return Measurement(layers, tuple(formats), counts, state["baseline"], state["errors"], state["moves"])
 
     def plan(self, measurement: Measurement, budget: int | None = None) -> Plan:
@@ -303,12 +303,12 @@ def _behind(graph: Graph, layer: str) -> list[Node]:
     return nodes
 
 
-def _restored(partial: ResumeFile | None, shape: tuple[int, int, int]) -> dict[str, NDArray[Any]]:
+def _restored(resume: ResumeFile | None, shape: tuple[int, int, int]) -> dict[str, NDArray[Any]]:
     """The progress of a measurement of (layers, formats, objects); ``done`` says how many objects are through."""
-    state: dict[str, NDArray[Any]] = {} if partial is None else dict(partial.load())
+    state: dict[str, NDArray[Any]] = {} if resume is None else dict(resume.load())
     wanted = {"baseline": shape[2:], "errors": shape, "moves": shape, "done": shape[:2]}
-    if partial is not None and state and {name: values.shape for name, values in state.items()} != wanted:
-        raise InputError(f"{partial.path}: is no progress of this measurement; delete it to begin anew")
+    if resume is not None and state and {name: values.shape for name, values in state.items()} != wanted:
+        raise InputError(f"{resume.path}: is no progress of this measurement; delete it to begin anew")
     return state or {name: np.zeros(size, np.int64 if name == "done" else np.float64) for name, size in wanted.items()}
 
 

@@ -24,7 +24,6 @@ TARGETS = {
 """The chips whose rules are known."""
 
 _NOT_FOR_RTX = (87, 90, 110)
-_FLOAT8 = (17, 18, 19, 20)
 _FLOAT8_E4M3 = 17
 _DLA_OPERATORS = frozenset(
     {"Conv", "ConvTranspose", "Relu", "Sigmoid", "Tanh", "Clip", "LeakyRelu", "MaxPool", "AveragePool", "Concat", "Add"}

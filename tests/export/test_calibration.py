@@ -1,13 +1,11 @@
-"""Calibration: what each method records, and that an interruption changes nothing."""
+"""Calibration: what each method records."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -19,12 +17,9 @@ from cunet_deploy.cli import cli
 from cunet_deploy.cli.calibrate import command as calibrate_command
 from cunet_deploy.cli.export import command as export_command
 from cunet_deploy.config import QuantConfig
-from cunet_deploy.errors import InputError
-from cunet_deploy.export import calibration
 from cunet_deploy.export.bundle import quantized_checkpoint
 from cunet_deploy.export.calibration import calibrate_checkpoint
 from cunet_deploy.export.crops import list_photos
-from cunet_deploy.export.progress import ResumeFile
 from cunet_deploy.export.ranges import read_ranges, write_ranges
 from cunet_deploy.quantize.floats import calibrate, observe
 from cunet_deploy.quantize.groups import activation_groups
@@ -128,99 +123,6 @@ def test_the_file_says_how_it_was_made(
     checksum = load_checkpoint(float_file).checksum
     assert table == {"format": 1, "model": "tiny", "checkpoint": checksum, "crops": 9, **recorded}
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]  # the progress is gone
-
-
-class Stop:
-    """Reads crops, and Ctrl-C comes while the crops of a later call are looked at."""
-
-    def __init__(self, calls: int) -> None:
-        self.left = calls
-
-    def __call__(self, *arguments: Any) -> None:
-        if not self.left:
-            raise KeyboardInterrupt
-        self.left -= 1
-        observe(*arguments)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_after_an_interruption_the_same_command_gives_the_file_of_an_unbroken_run(
-    method: str, float_file: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(calibration, "BATCH", 2)
-    command = ("calibrate", float_file, "--images", faces, "--method", method, "-o")
-    assert run(*command, tmp_path / "whole.json").exit_code == 0
-    out, partial = tmp_path / "broken.json", tmp_path / "broken.json.partial"
-    for calls in (2, 1):
-        monkeypatch.setattr(calibration, "observe", Stop(calls))
-        result = run(*command, out)
-        assert result.exit_code == 130
-        assert f"{partial} holds the progress" in result.stderr
-        assert not out.exists()
-    last = Stop(100)
-    monkeypatch.setattr(calibration, "observe", last)
-    assert run(*command, out).exit_code == 0
-    assert last.left == 98  # the crops 6, 7 and 8 were left
-    assert out.read_bytes() == (tmp_path / "whole.json").read_bytes()
-    assert not partial.exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [("weights", "other weights"), ("photos", "other photos"), ("crops", "other photos"), ("method", "other method")],
-)
-def test_progress_of_something_else_is_refused(
-    change: str, word: str, float_file: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(calibration, "BATCH", 2)
-    monkeypatch.setattr(calibration, "observe", Stop(1))
-    command = ["calibrate", float_file, "--images", faces, "-o", tmp_path / "r.json"]
-    assert run(*command).exit_code == 130
-    before = (tmp_path / "r.json.partial").read_bytes()
-    if change == "weights":
-        save_checkpoint(float_checkpoint("pre"), tmp_path / "other.pt")
-        command[1] = tmp_path / "other.pt"
-    elif change == "photos":
-        command[3] = shutil.copytree(faces, tmp_path / "other")
-        (tmp_path / "other" / "face000_1.png").write_bytes((faces / "face001_1.png").read_bytes() + b" ")
-    else:
-        command += ["--crops", 5] if change == "crops" else ["--method", "mse"]
-    result = run(*command)
-    assert result.exit_code == 2
-    assert f"r.json.partial: holds the progress of a run with {word}" in result.stderr
-    assert "delete the file" in result.stderr
-    assert (tmp_path / "r.json.partial").read_bytes() == before
-
-
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut", "array", "stranger"], ids=str)
-def test_damaged_progress_is_refused(content: bytes | str, float_file: Path, faces: Path, tmp_path: Path) -> None:
-    path = tmp_path / "r.json.partial"
-    if content == "array":
-        with path.open("wb") as file:
-            np.save(file, np.zeros(3))
-    elif content == "stranger":
-        checkpoint = load_checkpoint(float_file)
-        photos = list_photos(faces, make_manifest(checkpoint), 256)
-        identity = {"weights": checkpoint.checksum, "photos": photos.checksum, "method": "min-max"}
-        ResumeFile(path, identity).save({"baseline": np.zeros(3)})
-    else:
-        assert isinstance(content, bytes)
-        path.write_bytes(content)
-    result = run("calibrate", float_file, "--images", faces, "-o", tmp_path / "r.json")
-    assert result.exit_code == 2, result.output
-    assert "r.json.partial" in result.stderr
-    assert "delete it" in result.stderr
-
-
-def test_progress_cut_anywhere_is_refused_and_never_used(tmp_path: Path) -> None:
-    partial = ResumeFile(tmp_path / "x.partial", {"weights": "1"})
-    partial.save({"seen": np.array(3), "a/counts": np.arange(20)})
-    assert partial.load()["a/counts"].tolist() == list(range(20))
-    whole = partial.path.read_bytes()
-    for length in range(0, len(whole), 37):
-        partial.path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match="delete it to begin"):
-            partial.load()
 
 
 @pytest.mark.parametrize("command", [calibrate_command, export_command], ids=["calibrate", "export"])

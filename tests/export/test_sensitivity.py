@@ -213,7 +213,7 @@ def test_after_an_interruption_the_measurement_is_that_of_an_unbroken_run(
     monkeypatch.setattr(sensitivity, "BATCH", 2)
     whole = prober.measure(names)
     np.testing.assert_allclose(whole.errors, at_once.errors, rtol=1e-5)
-    partial, total = ResumeFile(tmp_path / "x.partial", {"weights": "1"}), len(prober.layers) * len(names) * 5
+    resume, total = ResumeFile(tmp_path / "x.partial", {"weights": "1"}), len(prober.layers) * len(names) * 5
     seen = [0]
 
     def stop_later(steps: int) -> None:
@@ -223,9 +223,9 @@ def test_after_an_interruption_the_measurement_is_that_of_an_unbroken_run(
 
     for _ in range(2):
         with pytest.raises(StoppedError):
-            prober.measure(names, partial=partial, advance=stop_later)
+            prober.measure(names, resume=resume, advance=stop_later)
         seen.append(0)
-    resumed = prober.measure(names, partial=partial, advance=lambda steps: seen.append(steps))
+    resumed = prober.measure(names, resume=resume, advance=lambda steps: seen.append(steps))
     assert seen[3] > 0.6 * total  # of the first two runs
     assert sum(seen[3:]) == total
     np.testing.assert_array_equal(resumed.errors, whole.errors)
@@ -247,7 +247,7 @@ def float_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_goes_on_after_ctrl_c_and_its_file_exports(
     float_file: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, partial = tmp_path / "bits.toml", tmp_path / "bits.toml.partial"
+    out, resume = tmp_path / "bits.toml", tmp_path / "bits.toml.partial"
     command: list[Any] = ["sensitivity", float_file, "--data", faces, "-o", out, "--images", 2]
     command += ["--formats", "8,1", "--json", tmp_path / "r.json"]
     save = ResumeFile.save
@@ -258,14 +258,14 @@ def test_the_command_goes_on_after_ctrl_c_and_its_file_exports(
 
     monkeypatch.setattr(ResumeFile, "save", save_and_stop)
     stopped = run(*command)
-    assert (stopped.exit_code, f"{partial} holds the progress" in stopped.stderr) == (130, True)
-    assert [path.name for path in tmp_path.iterdir()] == [partial.name]
+    assert (stopped.exit_code, f"{resume} holds the progress" in stopped.stderr) == (130, True)
+    assert [path.name for path in tmp_path.iterdir()] == [resume.name]
     monkeypatch.setattr(ResumeFile, "save", save)
     refused = run(*command, "--formats", "4")
     assert (refused.exit_code, "other formats" in refused.stderr) == (2, True)
     result = run(*command)
     assert result.exit_code == 0, result.output
-    assert not partial.exists()
+    assert not resume.exists()
     report = json.loads((tmp_path / "r.json").read_text())
     assert f"{report['file_bytes'] / 1e6:.3f} MB" in result.stdout
     assert "1" in {row["chosen"] for row in report["layers"]}
