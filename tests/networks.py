@@ -10,7 +10,9 @@ import onnx
 import torch
 from drawn import tiny_config
 
-from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import normalize
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import ModelConfig, QuantConfig
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.targets.tensorrt import Lowering, write_tensorrt_model

@@ -10,46 +10,26 @@ import copy
 import hashlib
 import pickle
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cunet_deploy import __version__
 from cunet_deploy._files import atomic_path
 from cunet_deploy.config import Config, QuantConfig, parse_config
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, UntrustedError
-from cunet_deploy.geometry import CropRule
-from cunet_deploy.heatmaps import Decoder
-from cunet_deploy.manifest import Manifest
 from cunet_deploy.model.graph import Graph, fold
 from cunet_deploy.model.networks import NETWORKS, build_graph, build_network
-from cunet_deploy.quantize.floats import run_float
-from cunet_deploy.quantize.formats import format_of, weight_formats
 from cunet_deploy.quantize.groups import activation_groups
 from cunet_deploy.quantize.network import QuantizedCUNet
-from cunet_deploy.quantize.reference import run_integer
 
-__all__ = [
-    "Checkpoint",
-    "TorchSession",
-    "float_model",
-    "load_checkpoint",
-    "make_manifest",
-    "normalize",
-    "open_torch_session",
-    "read_tensors",
-    "save_checkpoint",
-]
+__all__ = ["Checkpoint", "float_model", "load_checkpoint", "read_tensors", "save_checkpoint"]
 
 FORMAT = 1
-OPSET = 17
 Kind = Literal["float", "quantized"]
 
 
@@ -112,10 +92,10 @@ class Checkpoint:
         """
         model = self.config.model
         if not NETWORKS[model.kind].has_prefixes or model.passes > 1:
-            raise InputError("--unets: only a CU-Net of one pass can be cut behind a U-Net")
+            raise InputError("only a CU-Net of one pass can be cut behind a U-Net; export the whole network")
         if not 1 <= count <= model.num_unets or count - 1 not in model.anchors:
             choices = ", ".join(str(anchor + 1) for anchor in model.anchors)
-            raise InputError(f"--unets {count}: the supervised U-Nets of this checkpoint are {choices}")
+            raise InputError(f"the first {count} U-Nets are no network; cut behind a supervised one: {choices}")
         cut = replace(model, num_unets=count, order=min(model.order, count - 1), num_losses=1)
         config = replace(self.config, model=cut)
         graph = build_graph(cut, len(config.landmarks))
@@ -129,8 +109,8 @@ class Checkpoint:
         sources = {name: _source(name, self.state, whole) for name in wanted}
         if any(source not in self.state for source in sources.values()):
             raise InputError(
-                f"--unets {count}: the checkpoint has lost the heads of its earlier U-Nets; export the float "
-                "checkpoint, or train again"
+                f"the checkpoint has lost the heads of its earlier U-Nets and cannot be cut behind U-Net {count}; "
+                "export the float checkpoint, or train again"
             )
         state = {name: self.state[source] for name, source in sources.items()}
         groups = sorted(set(activation_groups(graph).of.values())) if self.zero_points else []
@@ -272,96 +252,3 @@ def float_model(checkpoint: Checkpoint) -> nn.Module:
     model = build_network(checkpoint.config.model, len(checkpoint.config.landmarks))
     model.load_state_dict(checkpoint.state)
     return model.eval()
-
-
-def make_manifest(checkpoint: Checkpoint) -> Manifest:
-    """What a model made from this checkpoint says of itself."""
-    config, is_float = checkpoint.config, checkpoint.kind == "float"
-    return Manifest(
-        name=config.name,
-        skeleton=config.landmarks,
-        crop=CropRule(config.crop.size, config.crop.padding),
-        stride=config.model.stride,
-        decoder=Decoder(config.heatmap.radius, config.heatmap.blur),
-        weight_bits=32 if is_float else _weight_bits(checkpoint),
-        activation_bits=32 if is_float else config.quant.activation_bits,
-        min_score=checkpoint.min_score,
-        licence=config.data.licence,
-        trained_on=config.data.train,
-        opset=OPSET,
-        producer=f"cunet-deploy {__version__}",
-        checkpoint=checkpoint.checksum,
-        reduced_range=not is_float and _has_reduced_range(checkpoint),
-        boxes=config.boxes.code if config.finds_boxes else None,
-        detector=config.detector,
-    )
-
-
-def _has_reduced_range(checkpoint: Checkpoint) -> bool:
-    """Whether no weight of a convolution needs more than 7 bits. Affine nodes have one product a channel to add."""
-    formats = weight_formats(checkpoint.graph.convolutions, checkpoint.config.quant).values()
-    return max(item.high for item in formats) <= format_of("7").high
-
-
-def _weight_bits(checkpoint: Checkpoint) -> int:
-    """Bits of most weights of a quantized checkpoint."""
-    quant = checkpoint.config.quant
-    if not quant.layers:
-        return quant.weight_bits
-    counts: Counter[int] = Counter()
-    for name, weight_format in weight_formats(checkpoint.graph.owners, quant).items():
-        bits = 2 if weight_format.name == "ternary" else int(weight_format.name)
-        counts[bits] += checkpoint.state[f"weights.{name.replace('.', '/')}"].numel()
-    return counts.most_common(1)[0][0]
-
-
-def normalize(images: NDArray[np.uint8]) -> Tensor:
-    """(B, S, S, 3) uint8 crops to the (B, 3, S, S) float32 tensor that the network computes on."""
-    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
-
-
-class TorchSession:
-    """A checkpoint behind the `Session` protocol: the reference that exported models are compared with.
-
-    Args:
-        checkpoint: what to run.
-        exact: run a quantized network on integers, as a correct runtime does; otherwise on fake-quantized float32,
-            as it was trained. Both round the same numbers, but float32 sums can fall on the other side of a half.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, *, exact: bool = True) -> None:
-        self.checkpoint = checkpoint
-        self._manifest = make_manifest(checkpoint)
-        self._exact = exact
-        self._graph = checkpoint.graph
-        self._folded = checkpoint.folded() if checkpoint.kind == "float" else {}
-        self._network = checkpoint.quantized_network() if checkpoint.kind == "quantized" else None
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the network expects and returns."""
-        return self._manifest
-
-    @property
-    def backend(self) -> str:
-        """What runs it."""
-        return f"torch {torch.__version__}"
-
-    @torch.inference_mode()
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, size, size, 3) uint8 BGR crops to (B, K, map_size, map_size) float32 heatmaps."""
-        if self._network is None:
-            maps = run_float(self._graph, self._folded, normalize(images))
-        elif self._exact:
-            maps = run_integer(self._network, torch.from_numpy(images).permute(0, 3, 1, 2))
-        else:
-            maps = self._network(normalize(images))
-        return np.asarray(maps[-1].numpy(), np.float32)
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-def open_torch_session(path: Path) -> TorchSession:
-    """A session that runs a checkpoint in torch; raises as `load_checkpoint`."""
-    return TorchSession(load_checkpoint(path))

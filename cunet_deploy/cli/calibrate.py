@@ -46,7 +46,8 @@ def command(
     from cunet_deploy._optional import require
 
     require("torch", extra="train")
-    from cunet_deploy.checkpoint.storage import load_checkpoint, make_manifest
+    from cunet_deploy.checkpoint.manifest import make_manifest
+    from cunet_deploy.checkpoint.storage import load_checkpoint
     from cunet_deploy.cli._report import advancing
     from cunet_deploy.export.calibration import calibrate_checkpoint
     from cunet_deploy.export.crops import list_photos

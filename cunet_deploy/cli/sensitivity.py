@@ -87,7 +87,8 @@ def command(
     torch = require("torch", extra="train")
     require("onnx", extra="train")
     from cunet_deploy._files import write_text_atomic
-    from cunet_deploy.checkpoint.storage import load_checkpoint, make_manifest
+    from cunet_deploy.checkpoint.manifest import make_manifest
+    from cunet_deploy.checkpoint.storage import load_checkpoint
     from cunet_deploy.cli._report import json_report
     from cunet_deploy.export.bundle import ranges_of
     from cunet_deploy.export.crops import list_photos

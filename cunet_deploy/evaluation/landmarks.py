@@ -145,7 +145,7 @@ def open_model(model: str, *, threads: int | None = None, backend: str | None = 
     if threads is not None:
         torch.set_num_threads(threads)
 
-    from cunet_deploy.checkpoint.storage import open_torch_session
+    from cunet_deploy.checkpoint.session import open_torch_session
 
     return open_torch_session(Path(model))
 

@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy._files import write_bytes_atomic, write_text_atomic
-from cunet_deploy.checkpoint.storage import Checkpoint, TorchSession, make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import TorchSession, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.data.readers import is_data_set
 from cunet_deploy.errors import InputError, VerificationError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cunet_deploy.checkpoint.storage import Checkpoint, normalize
+from cunet_deploy.checkpoint.session import normalize
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.export.crops import Photos
 from cunet_deploy.quantize.floats import Ranges, observe
 from cunet_deploy.quantize.groups import activation_groups

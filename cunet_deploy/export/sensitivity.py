@@ -19,7 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import normalize
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.data.batches import Batch, plain_batches
 from cunet_deploy.data.examples import PhotoCache

@@ -19,14 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cunet_deploy.checkpoint.storage import (
-    Checkpoint,
-    TorchSession,
-    float_model,
-    load_checkpoint,
-    normalize,
-    save_checkpoint,
-)
+from cunet_deploy.checkpoint.session import TorchSession, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, float_model, load_checkpoint, save_checkpoint
 from cunet_deploy.config import Config
 from cunet_deploy.data.batches import count_batches
 from cunet_deploy.errors import CunetError, InputError

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from drawn import tiny_config
 from torch import Tensor, nn
 
-from cunet_deploy.checkpoint.storage import Checkpoint, TorchSession, make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import TorchSession, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import ModelConfig, QuantConfig, parse_config
 from cunet_deploy.config.networks import NETWORK_RULES, NetworkRules
 from cunet_deploy.errors import ConfigError

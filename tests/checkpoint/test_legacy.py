@@ -36,7 +36,8 @@ from cunet_deploy.checkpoint.legacy.convert import (
     translate,
 )
 from cunet_deploy.checkpoint.legacy.files import read_state
-from cunet_deploy.checkpoint.storage import TorchSession, float_model, load_checkpoint
+from cunet_deploy.checkpoint.session import TorchSession
+from cunet_deploy.checkpoint.storage import float_model, load_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.cunet import CUNet
@@ -366,7 +367,10 @@ def broken(change: Callable[[OrderedDict[str, Tensor]], object]) -> OrderedDict[
             "linears.0.norm.weight holds a number that is not finite",
         ),
         (authors_state(Shape(landmarks=14)), "has 14 landmarks; 68 (ibug68) and 16 (mpii16) are supported"),
-        (authors_state(Shape(channels=7)), "its tensors make no CU-Net: [model] channels must be even, got 7"),
+        (
+            authors_state(Shape(channels=7)),
+            "its tensors make no CU-Net: [model] channels of a 'cunet' must be a multiple of 2, got 7",
+        ),
     ],
     ids=["empty", "missing", "no stem", "no neck", "extra", "width", "kernel", "nan", "landmarks", "odd"],
 )

@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 from drawn import write_faces
 from networks import float_checkpoint
 
-from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint, make_manifest, normalize, save_checkpoint
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint, save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.cli.calibrate import command as calibrate_command
 from cunet_deploy.cli.export import command as export_command

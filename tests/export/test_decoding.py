@@ -13,7 +13,8 @@ from networks import float_checkpoint, quantized_checkpoint
 from onnx import TensorProto, helper
 from openvino_here import needs_openvino
 
-from cunet_deploy.checkpoint.storage import make_manifest, save_checkpoint
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.storage import save_checkpoint
 from cunet_deploy.cli.export import command
 from cunet_deploy.errors import VerificationError
 from cunet_deploy.export import bundle

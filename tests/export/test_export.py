@@ -25,14 +25,9 @@ from drawn import tiny_config, wake_heads, write_faces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cunet_deploy.checkpoint.storage import (
-    Checkpoint,
-    TorchSession,
-    load_checkpoint,
-    make_manifest,
-    normalize,
-    save_checkpoint,
-)
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import TorchSession, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint, save_checkpoint
 from cunet_deploy.cli.calibrate import command as calibrate_command
 from cunet_deploy.cli.export import command as export_command
 from cunet_deploy.config import QuantConfig

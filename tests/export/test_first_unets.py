@@ -12,14 +12,9 @@ from click.testing import CliRunner
 from drawn import tiny_config
 from networks import NETWORKS, float_network, in_training, quantized
 
-from cunet_deploy.checkpoint.storage import (
-    Checkpoint,
-    TorchSession,
-    load_checkpoint,
-    make_manifest,
-    normalize,
-    save_checkpoint,
-)
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import TorchSession, normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint, save_checkpoint
 from cunet_deploy.cli.export import command
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import CunetError, InputError
@@ -100,7 +95,9 @@ def test_a_unet_that_was_not_supervised_is_refused() -> None:
     checkpoint = Checkpoint.of_float(config, model)
     assert checkpoint.first_unets(2).config.model.num_unets == 2
     for count in (0, 1, 3, 5):
-        with pytest.raises(InputError, match=f"--unets {count}: the supervised U-Nets of this checkpoint are 2, 4"):
+        with pytest.raises(
+            InputError, match=f"the first {count} U-Nets are no network; cut behind a supervised one: 2, 4"
+        ):
             checkpoint.first_unets(count)
 
 

@@ -21,7 +21,9 @@ from networks import NETWORKS, float_network, quantized
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from cunet_deploy.checkpoint.storage import Checkpoint, TorchSession, make_manifest, save_checkpoint
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import TorchSession
+from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
 from cunet_deploy.cli.export import command
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import CunetError

@@ -13,7 +13,9 @@ import torch
 from click.testing import CliRunner, Result
 from drawn import tiny_config, write_faces
 
-from cunet_deploy.checkpoint.storage import Checkpoint, TorchSession, make_manifest, save_checkpoint
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import TorchSession
+from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.config import QuantConfig, load_bits
 from cunet_deploy.data.examples import PhotoCache

@@ -14,7 +14,9 @@ from click.testing import CliRunner
 from networks import BLOCKS, NETWORKS, float_checkpoint, quantized, quantized_checkpoint
 from onnx import TensorProto, numpy_helper
 
-from cunet_deploy.checkpoint.storage import TorchSession, make_manifest, save_checkpoint
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import TorchSession
+from cunet_deploy.checkpoint.storage import save_checkpoint
 from cunet_deploy.cli.export import command
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import CunetError, InputError

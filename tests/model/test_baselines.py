@@ -11,7 +11,8 @@ import torch
 from networks import NETWORKS, float_network, trained_looking
 from torch import Tensor
 
-from cunet_deploy.checkpoint.storage import TorchSession, make_manifest
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import TorchSession
 from cunet_deploy.config import ModelConfig
 from cunet_deploy.errors import ConfigError
 from cunet_deploy.export.crops import drawn_crops

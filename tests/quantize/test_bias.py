@@ -8,7 +8,9 @@ import pytest
 import torch
 from networks import float_checkpoint
 
-from cunet_deploy.checkpoint.storage import load_checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import normalize
+from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.ranges import read_ranges

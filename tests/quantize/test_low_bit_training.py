@@ -9,7 +9,9 @@ import torch
 from networks import float_network, in_training
 from torch import Tensor
 
-from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import normalize
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.quantize.network import QuantizedCUNet

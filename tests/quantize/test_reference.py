@@ -9,7 +9,9 @@ import pytest
 import torch
 from networks import NETWORKS, float_network, in_training, quantized
 
-from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import normalize
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import WEIGHT_FORMATS, QuantConfig
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.quantize.network import QuantizedCUNet

@@ -20,7 +20,8 @@ from dots import DOTS, manifest, scene, write_model
 from networks import float_network, quantized
 from openvino_here import needs_openvino
 
-from cunet_deploy.checkpoint.storage import TorchSession, make_manifest
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import TorchSession
 from cunet_deploy.cli import cli, verify
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, MissingDependencyError

@@ -15,7 +15,9 @@ from drawn import write_faces
 from networks import NETWORKS, float_network, quantized
 from onnx import numpy_helper
 
-from cunet_deploy.checkpoint.storage import TorchSession, make_manifest, save_checkpoint
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import TorchSession
+from cunet_deploy.checkpoint.storage import save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.crops import drawn_crops

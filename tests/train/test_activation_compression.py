@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from networks import float_network, in_training
 from torch import Tensor, nn
 
-from cunet_deploy.checkpoint.storage import make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import normalize
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.model.cunet import CUNet, Head, initialize, set_efficient

@@ -21,7 +21,9 @@ from torch import nn
 
 from cunet_deploy.bench import latency
 from cunet_deploy.bench.latency import Candidate, Scene, drawn_picture
-from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import normalize
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import Config, ModelConfig, QuantConfig, parse_config
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.targets.cpu import write_model

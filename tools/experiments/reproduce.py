@@ -20,7 +20,8 @@ from typing import Any
 import click
 
 from cunet_deploy._files import write_text_atomic
-from cunet_deploy.checkpoint.storage import TorchSession, load_checkpoint
+from cunet_deploy.checkpoint.session import TorchSession
+from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import ConfigError

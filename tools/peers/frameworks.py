@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.checkpoint.storage import Checkpoint, float_model, load_checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import normalize
+from cunet_deploy.checkpoint.storage import Checkpoint, float_model, load_checkpoint
 from cunet_deploy.errors import CunetError, MissingDependencyError
 from cunet_deploy.export.bundle import export_checkpoint
 from cunet_deploy.manifest import Manifest

@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cunet_deploy.bench.latency import Candidate, Scene, Timing, drawn_picture, measure_latency, ratio
-from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest, normalize
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.session import normalize
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import QuantConfig, parse_config
 from cunet_deploy.errors import CunetError
 from cunet_deploy.export.crops import drawn_crops

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.export.decoding import add_decoder
 from cunet_deploy.export.onnx_builder import INPUT, OUTPUT, OnnxBuilder
 from cunet_deploy.export.packing import lookup_table, pack

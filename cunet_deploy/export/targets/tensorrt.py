@@ -26,7 +26,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from cunet_deploy.checkpoint.storage import Checkpoint, make_manifest
+from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.errors import InputError
 from cunet_deploy.export.onnx_builder import INPUT, OUTPUT, OnnxBuilder
 from cunet_deploy.manifest import METADATA_KEY, Manifest
