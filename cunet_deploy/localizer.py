@@ -1,53 +1,82 @@
-"""`Localizer`: images and videos in, landmarks out. Joins the network, the detector, the tracker and the media."""
+"""`Localizer`: images and videos in, landmarks out. Joins the networks, the steps of a frame and the media."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import threading
 import time
+import weakref
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cunet_deploy.detection import Detector, open_detector
-from cunet_deploy.detection.network import NetworkDetector
-from cunet_deploy.detection.search import CoarseToFineSearch, confirmed, plausible
+from cunet_deploy.detection.base import Detector
+from cunet_deploy.detection.open import open_detector
 from cunet_deploy.errors import InputError
-from cunet_deploy.geometry import box_iou, share_inside
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.locate import check_boxes, locate
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
-from cunet_deploy.metrics import pck_threshold
 from cunet_deploy.preprocess import as_bgr
 from cunet_deploy.sessions import Session, open_session
-from cunet_deploy.tracking.one_euro import Smoother, Smoothing, smooth_clip
-from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector
-from cunet_deploy.tracking.tracker import SAME_OBJECT, Cadence, Tracker
-from cunet_deploy.zoo import DEFAULT_MODEL, default_detector
+from cunet_deploy.tracking.one_euro import Smoothing, smooth_clip
+from cunet_deploy.tracking.step import ImageStep, VideoState, VideoStep, check_landmarks
+from cunet_deploy.zoo import DEFAULT_MODEL
 
-__all__ = ["FULL", "Frame", "Localizer"]
-
-FULL = "full"
-"""What `Localizer` calls the search of whole frames, without a detector."""
+__all__ = ["Frame", "Localizer"]
 
 
-_BEHIND = 4
-"""How many times as rarely new objects are looked for while a camera drops frames."""
+@dataclass(frozen=True)
+class _Opening:
+    """How the networks are opened: the arguments of `Localizer`, with which another process opens them again."""
+
+    engine: str | Path | Session
+    threads: int | None
+    detector: str | Path | Detector | None
+    backend: str | None
+    trust: bool
+
+    def open(self) -> _Networks:
+        """Load the networks, both or neither."""
+        session: Session = (
+            open_session(self.engine, threads=self.threads, backend=self.backend, trust=self.trust)
+            if isinstance(self.engine, (str, Path))
+            else self.engine
+        )
+        try:
+            check_landmarks(session)
+            if self.detector is None or isinstance(self.detector, (str, Path)):
+                return _Networks(session, open_detector(self.detector, session))
+            return _Networks(session, _checked(self.detector), foreign_detector=True)
+        except BaseException:
+            session.close()
+            raise
 
 
-_HELD = 0.85
-"""Share of the least score that is enough for a body which was found in the frame before: it turns and hides its own
-joints, and networks are less sure of these from frame to frame than of a face."""
-_PART = 0.7
-"""A box of which this share lies in that of something followed shows a part of it."""
+@dataclass(frozen=True)
+class _Networks:
+    """What is open; a detector that was given as an object is left open."""
+
+    session: Session
+    detector: Detector
+    foreign_detector: bool = False
+
+    def close(self) -> None:
+        self.session.close()
+        if not self.foreign_detector:
+            self.detector.close()
 
 
 class Localizer:
     """Finds landmarks. Several threads may use one `Localizer`.
+
+    It can be pickled, and used in a process that was forked: there it opens its networks again.
 
     Example:
         >>> localizer = Localizer("face68-s")
@@ -56,12 +85,17 @@ class Localizer:
         ...     print(frame.index, frame.landmarks.points)
     """
 
+    _opening: _Opening
+    _lock: threading.Lock
+    _open: _Networks | None
+    """``None`` in a forked process, until it is first used there."""
+
     def __init__(
         self,
         engine: str | Path | Session = DEFAULT_MODEL,
         *,
         threads: int | None = None,
-        detector: str | Detector | None = None,
+        detector: str | Path | Detector | None = None,
         backend: str | None = None,
         trust: bool = False,
     ) -> None:
@@ -71,9 +105,9 @@ class Localizer:
             engine: a bundle folder, an ``.onnx`` or ``.engine`` file, the name of a released model, or an open session.
             threads: how many the network may use; ``None`` leaves it to the runtime.
             detector: where to look when no boxes are given: the name or file of a model that finds boxes,
-                ``"boxes:FILE"``, ``"yunet:FILE"``, ``"onnx:FILE"``, or an object; ``"full"`` searches whole frames for
-                one large object. ``None``: the model that the manifest names, or that is usual for its landmarks;
-                without any, the search.
+                ``"boxes:FILE"``, ``"yunet:FILE"``, ``"onnx:FILE"``, or an object, which is not closed with the
+                localizer; ``"full"`` searches whole frames for one large object. ``None``: the model that the manifest
+                names, or that is usual for its landmarks; without any, the search.
             backend: what shall run the network, one of `cunet_deploy.sessions.BACKENDS`, or ``"auto"``: what is
                 fastest on this machine, measured once and remembered; ``None``: TensorRT for engines, ONNX Runtime on
                 the CPU for the rest.
@@ -84,51 +118,26 @@ class Localizer:
             ArtifactError: a file is damaged or cannot run here.
             UntrustedError: an engine is not the one that is described beside it.
         """
-        self._session = (
-            open_session(engine, threads=threads, backend=backend, trust=trust)
-            if isinstance(engine, (str, Path))
-            else engine
-        )
-        self._finder: NetworkDetector | None = None  # ours to close
-        try:
-            self._detector = self._open_detector(detector)
-        except BaseException:
-            self.close()
-            raise
+        self._begin(_Opening(engine, threads, detector, backend, trust))
 
-    def _open_detector(self, wanted: str | Detector | None) -> Detector:
-        spec, manifest = wanted, self._session.manifest
-        if manifest.boxes is not None:
-            name = manifest.name
-            raise InputError(f"{name} finds boxes, not landmarks; give it as detector, beside a model of landmarks")
-        if spec is None:
-            spec = manifest.detector or default_detector(manifest.skeleton.name) or FULL
-        if not isinstance(spec, str):
-            return spec
-        if spec == FULL:
-            return CoarseToFineSearch(self._session)
-        if ":" in spec and not Path(spec).exists():
-            return open_detector(spec)
-        # One thread: two pools that spin would take each other's processors, and the network is small.
-        try:
-            session = open_session(spec, threads=1)
-        except InputError as error:
-            raise InputError(
-                f"detector {spec!r} is not known ({error}); expected {FULL}, a model that finds boxes, boxes:FILE, "
-                "yunet:FILE or onnx:FILE"
-            ) from error
-        self._finder = NetworkDetector(session)
-        return self._finder
+    def _networks(self) -> _Networks:
+        """The networks; after a fork they are opened again, since the threads of the parent's did not come along."""
+        networks = self._open
+        if networks is None:
+            with self._lock:
+                networks = self._open or self._opening.open()
+                self._open = networks
+        return networks
 
     @property
     def manifest(self) -> Manifest:
         """What the network expects and returns."""
-        return self._session.manifest
+        return self._networks().session.manifest
 
     @property
     def backend(self) -> str:
         """What runs the network, with its version."""
-        return self._session.backend
+        return self._networks().session.backend
 
     def predict(self, image: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Landmarks:
         """Localize the landmarks of every object in an image.
@@ -147,9 +156,28 @@ class Localizer:
         """
         bgr = as_bgr(image)
         if boxes is not None:
-            checked = check_boxes(boxes)
-            return self._landmarks(checked, *locate(self._session, bgr, checked))
-        return self._find(bgr, 0, "")
+            session, checked = self._networks().session, check_boxes(boxes)
+            ids = np.arange(len(checked), dtype=np.int64)
+            found = locate(session, bgr, checked)
+            return Landmarks(*found, np.asarray(checked, np.float32), session.manifest.skeleton, ids)
+        return self._image_step().update(bgr)
+
+    def video(self, *, smooth: bool | Smoothing = True, state: VideoState | None = None) -> VideoStep:
+        """Localize in a video that you read yourself, one frame at a time, as `stream` does.
+
+        Args:
+            smooth: whether landmarks of an object that is followed are steadied over time, or how much.
+            state: where another step ended, `VideoStep.state`, which the next frame follows.
+
+        Returns:
+            A step for one video and one process. It uses the networks of this localizer, and ends with it.
+        """
+        networks = self._networks()
+        return VideoStep(networks.session, networks.detector, smooth=smooth, state=state)
+
+    def _image_step(self) -> ImageStep:
+        networks = self._networks()
+        return ImageStep(networks.session, networks.detector)
 
     def stream(
         self,
@@ -195,9 +223,9 @@ class Localizer:
 
     def close(self) -> None:
         """Release the networks; the localizer cannot be used afterwards."""
-        self._session.close()
-        if self._finder is not None:
-            self._finder.close()
+        if self._open is not None:
+            self._open.close()
+        _ALIVE.discard(self)
 
     def __enter__(self) -> Localizer:
         return self
@@ -207,29 +235,37 @@ class Localizer:
     ) -> None:
         self.close()
 
+    def __getstate__(self) -> _Opening:
+        """How it was opened: what is unpickled opens the networks again."""
+        if not isinstance(self._opening.engine, (str, Path)):
+            raise TypeError("a Localizer of an open session cannot be pickled; make it from a path or name")
+        return self._opening
+
+    def __setstate__(self, opening: _Opening) -> None:
+        self._begin(opening)
+
+    def _begin(self, opening: _Opening) -> None:
+        self._opening, self._lock = opening, threading.Lock()
+        self._open = opening.open()
+        _ALIVE.add(self)
+
+    def _forget(self) -> None:
+        """Leave the networks of the parent process alone."""
+        self._lock = threading.Lock()  # another thread of the parent may have held the old one
+        if isinstance(self._opening.engine, (str, Path)) and self._open is not None:
+            # never freed, not even as the process ends: that would wait for threads which only the parent has
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._open))
+            self._open = None
+
     def _each(self, pictures: Iterator[Picture]) -> Generator[Frame, None, None]:
+        step = self._image_step()
         for picture in pictures:
-            start = time.perf_counter()
-            image = as_bgr(picture.image)
-            yield _frame(picture, image, self._find(image, picture.index, picture.name), start)
+            yield _frame(step, picture)
 
     def _follow(self, pictures: Iterator[Picture], smooth: bool | Smoothing | None) -> Generator[Frame, None, None]:
-        detector, cuts = self._detector, ShotBoundaryDetector()
-        held = 1.0 if pck_threshold(self.manifest.skeleton) is None else _HELD
-        tracker = Tracker(self.manifest.min_score, Cadence(detector.every, detector.retry, detector.exact), held)
-        smoother = None if smooth is False else Smoother(smooth if isinstance(smooth, Smoothing) else None)
-        last = -1
+        step = self.video(smooth=True if smooth is None else smooth)
         for picture in pictures:
-            start = time.perf_counter()
-            # frames that a camera dropped say that time is short: then new objects are looked for less often
-            tracker.pace(_BEHIND * detector.every if picture.index > last + 1 else detector.every)
-            last = picture.index
-            image = as_bgr(picture.image)
-            if cuts.update(image):
-                tracker.cut()
-            found = self._track(tracker, image, picture)
-            steady = found if smoother is None else smoother.update(found, picture.time_ms)
-            yield _frame(picture, image, steady, start)
+            yield _frame(step, picture)
 
     def _both_ways(
         self, source: Iterable[Picture | NDArray[np.uint8]], smooth: Smoothing, stop: threading.Event | None
@@ -249,60 +285,6 @@ class Localizer:
                 image = as_bgr(picture.image)
                 yield Frame(picture.index, picture.time_ms, image, landmarks, picture.name, seconds)
 
-    def _track(self, tracker: Tracker, image: NDArray[np.uint8], picture: Picture) -> Landmarks:
-        def detect() -> NDArray[np.float64]:
-            return self._detect(image, picture.index, picture.name, tracker.boxes())
-
-        looked = tracker.wants_detection()
-        boxes = detect() if looked else None
-        while True:
-            plan = tracker.plan(boxes)
-            points, scores = locate(self._session, image, plan.boxes)
-            kept, identities = tracker.update(plan, points, scores)
-            if looked or len(kept) or not tracker.wants_detection():
-                return self._landmarks(plan.boxes[kept], points[kept], scores[kept], identities)
-            # all that was followed is lost in this very frame: look for it at once
-            looked, boxes = True, detect()
-
-    def _find(self, image: NDArray[np.uint8], index: int, name: str) -> Landmarks:
-        """Look with the detector and keep what the network confirms."""
-        boxes = self._detect(image, index, name)
-        points, scores = locate(self._session, image, boxes)
-        result = self._landmarks(boxes, points, scores)
-        if self._detector.exact or not len(result):
-            return result
-        good = (result.confidence >= self.manifest.min_score) & plausible(points, boxes)
-        return self._landmarks(boxes[good], points[good], scores[good])
-
-    def _detect(
-        self, image: NDArray[np.uint8], index: int, name: str, known: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64]:
-        """Boxes of a detector. Of those that it is not sure of, landmarks have to confirm the new ones.
-
-        Those that lie in the box of what is followed are a part of it, and say that it is still there.
-        """
-        boxes, scores = self._detector.detect(image, index, name, known)
-        sure = getattr(self._detector, "sure", None)  # other detectors than ours are taken at their word
-        if sure is None:
-            return boxes
-        followed = np.zeros((0, 4)) if known is None else known
-        doubtful = (scores < sure) & ~(box_iou(boxes, followed) >= SAME_OBJECT).any(axis=1)
-        parts = doubtful[:, None] & (share_inside(boxes, followed) >= _PART)
-        new = doubtful & ~parts.any(axis=1)
-        kept = ~doubtful
-        kept[new] = confirmed(self._session, image, boxes[new])
-        return np.concatenate([boxes[kept], followed[parts.any(axis=0)]])
-
-    def _landmarks(
-        self,
-        boxes: NDArray[np.float64],
-        points: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        identities: NDArray[np.int64] | None = None,
-    ) -> Landmarks:
-        ids = np.arange(len(boxes), dtype=np.int64) if identities is None else identities
-        return Landmarks(points, scores, np.asarray(boxes, np.float32), self.manifest.skeleton, ids)
-
 
 def _pictures(source: Iterable[Picture | NDArray[np.uint8]]) -> Iterator[Picture]:
     """Frames of a source; bare arrays are numbered and have no time."""
@@ -310,6 +292,31 @@ def _pictures(source: Iterable[Picture | NDArray[np.uint8]]) -> Iterator[Picture
         yield item if isinstance(item, Picture) else Picture(index, 0.0, item)
 
 
-def _frame(picture: Picture, image: NDArray[np.uint8], landmarks: Landmarks, start: float) -> Frame:
+def _frame(step: ImageStep | VideoStep, picture: Picture) -> Frame:
+    start = time.perf_counter()
+    image = as_bgr(picture.image)
+    landmarks = step.update(image, picture.index, picture.time_ms, picture.name)
     seconds = time.perf_counter() - start
     return Frame(picture.index, picture.time_ms, image, landmarks, picture.name, seconds)
+
+
+def _checked(detector: Detector) -> Detector:
+    """Refuse an object that is not all of a `Detector`."""
+    if not isinstance(detector, Detector):
+        members = ("every", "retry", "exact", "confident_score", "detect", "close")
+        missing = ", ".join(name for name in members if not hasattr(detector, name))
+        raise InputError(f"a detector of your own needs {missing} as well; see cunet_deploy.Detector")
+    return detector
+
+
+_ALIVE: weakref.WeakSet[Localizer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Let every localizer of a new process open its networks again when they are used."""
+    for localizer in list(_ALIVE):
+        localizer._forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -35,7 +35,7 @@ def moving(count: int = 30, *, missing: range = range(0)) -> list[tuple[np.ndarr
 class TwoObjects:
     """A detector that knows where the two objects of every picture are; counts its calls."""
 
-    every, retry, exact = 15, 3, False
+    every, retry, exact, confident_score = 15, 3, False, 0.0
 
     def __init__(self) -> None:
         self.calls = 0
@@ -45,6 +45,9 @@ class TwoObjects:
     ) -> tuple[np.ndarray, np.ndarray]:
         self.calls += 1
         return np.concatenate([box((80, 120), 30), box((240, 120), 30)]), np.ones(2)
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def test_the_package_offers_the_localizer() -> None:
@@ -185,7 +188,7 @@ def test_a_detector_is_asked_only_now_and_then(dots_model: Path) -> None:
 class Unsure:
     """Finds what it is told, with a low score."""
 
-    every, retry, exact, sure = 1, 1, False, 0.9
+    every, retry, exact, confident_score = 1, 1, False, 0.9
 
     def __init__(self, *rounds: list[list[float]]) -> None:
         self.rounds = list(rounds)
@@ -195,6 +198,9 @@ class Unsure:
     ) -> tuple[np.ndarray, np.ndarray]:
         boxes = np.array(self.rounds[min(index, len(self.rounds) - 1)], np.float64).reshape(-1, 4)
         return boxes, np.full(len(boxes), 0.4)
+
+    def close(self) -> None:
+        pass
 
 
 def test_landmarks_confirm_what_a_detector_is_not_sure_of(dots_model: Path) -> None:
@@ -291,7 +297,7 @@ def test_a_slow_writer_bounds_the_frames_in_memory(localizer: Localizer) -> None
 
 
 def test_a_bad_detector_is_refused(dots_model: Path) -> None:
-    with pytest.raises(InputError, match="expected full, a model that finds boxes, boxes:FILE"):
+    with pytest.raises(InputError, match=r"expected one of NAME\|PATH, full, boxes:FILE"):
         Localizer(dots_model, detector="haar")
 
 

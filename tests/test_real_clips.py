@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cunet_deploy import zoo
-from cunet_deploy.detection import open_detector
+from cunet_deploy.detection.open import open_detector
 from cunet_deploy.geometry import box_iou, landmark_boxes
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import open_source

@@ -1,8 +1,8 @@
 """The whole way of a frame, timed stage by stage: from the file to the picture with landmarks drawn in.
 
-What runs is the `Localizer` itself, as ``cunet-deploy infer`` uses it, except that all happens in turn: no thread
-reads ahead, so that each stage can be told apart. Its session and its detector are wrapped, and each call of them says
-that another stage begins.
+What runs is the step of a frame that `Localizer.stream` and ``cunet-deploy infer`` take, with the same detector (see
+`cunet_deploy.tracking.step`), except that all happens in turn: no thread reads ahead, so that each stage can be told
+apart. The step says which of its stages begins; its session is wrapped to tell the network from cropping and decoding.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.bench.latency import Call, Runner, Scene
-from cunet_deploy.detection import Detector
-from cunet_deploy.detection.search import CoarseToFineSearch
+from cunet_deploy.detection.base import Detector
+from cunet_deploy.detection.open import open_detector
 from cunet_deploy.drawing import draw_into
 from cunet_deploy.errors import InputError
-from cunet_deploy.landmarks import Landmarks
-from cunet_deploy.localizer import Localizer
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import ImageFiles, Picture, VideoFile
 from cunet_deploy.preprocess import as_bgr
 from cunet_deploy.sessions.base import Decoding, Session
-from cunet_deploy.tracking.tracker import Cadence, Tracker
+from cunet_deploy.tracking.step import ImageStep, VideoStep
 
 __all__ = ["FRAME_STAGES", "Frames"]
 
-FRAME_STAGES = ("read", "detect", "crop", "network", "decode", "draw")
-"""Reading and decoding the picture or video frame; looking for objects, which runs the network too where no detector is
-given; cutting out and scaling the crops; the network on them; landmarks from its heatmaps; drawing them."""
+FRAME_STAGES = ("read", "detect", "crop", "network", "decode", "track", "draw")
+"""Reading and decoding the picture or video frame; looking for objects, and confirming what the detector is not
+confident of; cutting out and scaling the crops; the network on them; landmarks from its heatmaps; what ties frames
+together: shot boundaries, tracking and smoothing; drawing."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,11 @@ class Frames:
 
     Attributes:
         source: photos, each searched by itself, or a clip, in which what was found is followed.
-        detector: where to look; ``None`` searches whole frames, as ``infer`` does by default.
+        detector: where to look, as `open_detector` takes it, or an open one; ``None``: what the model names.
     """
 
     source: ImageFiles | VideoFile
-    detector: Detector | None = None
+    detector: str | Detector | None = None
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -62,15 +61,15 @@ class _Stopwatch:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._seconds = dict.fromkeys(FRAME_STAGES, 0.0)
-        self._stage, self._since = "", 0.0
-        self.crops = 0
+        self._since = 0.0
+        self.stage, self.crops = "", 0
 
     def enter(self, stage: str) -> None:
         """From now on it is ``stage``; an empty one: none."""
         now = self._clock()
-        if self._stage:
-            self._seconds[self._stage] += now - self._since
-        self._stage, self._since = stage, now
+        if self.stage:
+            self._seconds[self.stage] += now - self._since
+        self.stage, self._since = stage, now
 
     def take(self) -> Call:
         """End the frame and forget it."""
@@ -81,68 +80,44 @@ class _Stopwatch:
 
 
 class _TimedSession(Decoding):
-    """A session whose runs are the stage ``"network"``, with decoding after them."""
+    """A session, which may change, whose runs on crops are the stage ``"network"``, with decoding after them."""
 
     def __init__(self, session: Session, watch: _Stopwatch) -> None:
-        self._session, self._watch = session, watch
+        self.session, self._watch = session, watch
 
     @property
     def manifest(self) -> Manifest:
-        return self._session.manifest
+        return self.session.manifest
 
     @property
     def backend(self) -> str:
-        return self._session.backend
+        return self.session.backend
 
     @property
     def decodes(self) -> bool:
-        return isinstance(self._session, Decoding) and self._session.decodes
+        return isinstance(self.session, Decoding) and self.session.decodes
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with self._network(images):
-            return self._session.run(images)
+            return self.session.run(images)
 
     def landmarks(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        assert isinstance(self._session, Decoding)
+        assert isinstance(self.session, Decoding)
         with self._network(images):
-            return self._session.landmarks(images)
+            return self.session.landmarks(images)
 
     @contextlib.contextmanager
     def _network(self, images: NDArray[np.uint8]) -> Iterator[None]:
+        if self._watch.stage == "detect":  # a search, or landmarks that confirm a detection
+            yield
+            return
         self._watch.crops += len(images)
         self._watch.enter("network")
         yield
         self._watch.enter("decode")
 
     def close(self) -> None:
-        self._session.close()
-
-
-class _TimedDetector:
-    """A detector whose looks are the stage ``"detect"``, with cropping after them."""
-
-    def __init__(self, detector: Detector, watch: _Stopwatch) -> None:
-        self._detector, self._watch = detector, watch
-        self.every, self.retry, self.exact = detector.every, detector.retry, detector.exact
-
-    def detect(
-        self, image: NDArray[np.uint8], index: int = 0, name: str = "", known: NDArray[np.float64] | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        self._watch.enter("detect")
-        found = self._detector.detect(image, index, name, known)
-        self._watch.enter("crop")
-        return found
-
-
-class _StepwiseLocalizer(Localizer):
-    """A localizer that is given one frame at a time."""
-
-    def step(self, picture: Picture, tracker: Tracker | None) -> tuple[NDArray[np.uint8], Landmarks]:
-        """What `Localizer.stream` does with a frame: the image to draw into, and what was found."""
-        image = as_bgr(picture.image)
-        if tracker is None:
-            return image, self._find(image, picture.index, picture.name)
-        return image, self._track(tracker, image, picture)
+        """The session belongs to others."""
 
 
 class _FrameRunner:
@@ -152,9 +127,9 @@ class _FrameRunner:
         self._frames = frames
         self._watch = _Stopwatch(clock)
         self._warm = Scene.centred(next(iter(frames.source)).image).begin(clock)
-        self._session: Session | None = None
-        self._localizer: _StepwiseLocalizer | None = None
-        self._tracker: Tracker | None = None
+        self._session: _TimedSession | None = None
+        self._detector: Detector | None = None
+        self._step: ImageStep | VideoStep | None = None
         self._pictures = self._read()
 
     def warm(self, session: Session) -> float:
@@ -162,32 +137,39 @@ class _FrameRunner:
         return self._warm.warm(session)
 
     def call(self, session: Session) -> Call:
-        localizer, watch = self._around(session), self._watch
+        self._use(session)
+        watch = self._watch
         watch.enter("read")
         picture = next(self._pictures)
-        watch.enter("crop")
-        image, found = localizer.step(picture, self._tracker)
+        watch.enter("")
+        step = self._step = self._step or self._begin()
+        watch.enter("track")
+        image = as_bgr(picture.image)
+        found = step.update(image, picture.index, picture.time_ms, picture.name)
         watch.enter("draw")
         draw_into(image, found.points, found.ids, found.skeleton)
         return watch.take()
 
     def close(self) -> None:
         self._pictures.close()
+        if self._detector is not None and self._detector is not self._frames.detector:
+            self._detector.close()
 
-    def _around(self, session: Session) -> _StepwiseLocalizer:
-        """The localizer of a session, which is another one where models are opened for each turn."""
-        if self._localizer is None or self._session is not session:
-            detector = _TimedDetector(self._frames.detector or CoarseToFineSearch(session), self._watch)
-            self._session = session
-            self._localizer = _StepwiseLocalizer(_TimedSession(session, self._watch), detector=detector)
-            if self._tracker is None and self._frames.source.moving:
-                self._tracker = self._new_tracker()
-        return self._localizer
+    def _use(self, session: Session) -> None:
+        """Run a session, which is another one where models are opened for each turn; what was found stays."""
+        if self._session is None:
+            self._session = _TimedSession(session, self._watch)
+        self._session.session = session
+        if self._detector is None:
+            given = self._frames.detector
+            self._detector = open_detector(given, self._session) if given is None or isinstance(given, str) else given
 
-    def _new_tracker(self) -> Tracker:
+    def _begin(self) -> ImageStep | VideoStep:
+        """The step of a source: of a clip a new one for each pass, with nothing followed."""
         assert self._session is not None
-        detector = self._frames.detector or CoarseToFineSearch(self._session)
-        return Tracker(self._session.manifest.min_score, Cadence(detector.every, detector.retry, detector.exact))
+        assert self._detector is not None
+        kind = VideoStep if self._frames.source.moving else ImageStep
+        return kind(self._session, self._detector, on_stage=self._watch.enter)
 
     def _read(self) -> Generator[Picture, None, None]:
         """Pictures without end; each pass over a clip starts with nothing followed."""
@@ -199,8 +181,7 @@ class _FrameRunner:
                     yield picture
             if not seen:
                 raise InputError("the input holds no frame; give another photo, folder or clip")
-            if self._frames.source.moving:
-                self._tracker = self._new_tracker()
+            self._step = None
 
 
 def _iterate(source: ImageFiles | VideoFile) -> Generator[Picture, None, None]:

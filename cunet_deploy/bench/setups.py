@@ -10,9 +10,9 @@ from typing import Any
 
 import cv2
 
-from cunet_deploy.bench.frames import Frames
+from cunet_deploy.bench.frames import FRAME_STAGES, Frames
 from cunet_deploy.bench.latency import Scene, Work, drawn_picture
-from cunet_deploy.detection import open_detector
+from cunet_deploy.detection.open import check_spec
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import ImageFiles, open_files
 from cunet_deploy.sessions import model_file, open_session
@@ -70,16 +70,16 @@ class Input:
 
     Attributes:
         source: a photo, a folder of photos or a clip; ``None``: the drawn picture.
-        detector: where to look in it, as ``infer --detector`` takes it.
+        detector: where to look in it, as ``infer --detector`` takes it; ``None``: what each model names, as there.
     """
 
     source: str | None = None
-    detector: str = "full"
+    detector: str | None = None
 
     @property
     def key(self) -> tuple[str, str]:
         """Source and detector, as reports name them."""
-        return self.source or "drawn", self.detector
+        return self.source or "drawn", self.detector or "default"
 
     def work(self, batch: int = 1) -> Work:
         """The work of a setup.
@@ -88,13 +88,13 @@ class Input:
             InputError: the source or the detector cannot be read, or ``batch`` is not 1 with a source.
         """
         if self.source is None:
-            if self.detector != "full":
+            if self.detector is not None:
                 raise InputError("a detector looks in photos or a clip; add --input")
             return Scene.centred(drawn_picture(), batch)
         if batch != 1:
             raise InputError("with --input the objects of a frame make one call; leave --batch out, or the input")
-        detector = None if self.detector == "full" else open_detector(self.detector)
-        return Frames(open_files(self.source), detector)
+        check_spec(self.detector)
+        return Frames(open_files(self.source), self.detector)
 
     def describe(self) -> str:
         """What is measured, in one sentence."""
@@ -105,10 +105,10 @@ class Input:
         photos = isinstance(source, ImageFiles)
         kind = ("photo" if source.count == 1 else "photos") if photos else "frames of a clip"
         how = "each searched by itself" if photos else "what is found is followed"
-        where = "the search of the whole frame" if self.detector == "full" else self.detector
+        where = self.detector or "the detector that the model names"
         return (
-            f"measured: {count}{kind}, {self.source}, again and again, {how}; one frame after the other: read, detect "
-            f"({where}), crop, network, decode, draw"
+            f"measured: {count}{kind}, {self.source}, again and again, {how}, as infer does it; one frame after the "
+            f"other: {', '.join(FRAME_STAGES)}; detected with {where}"
         )
 
 

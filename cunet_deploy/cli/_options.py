@@ -20,9 +20,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cunet_deploy.detection.table import detector_forms, detector_help
+
 __all__ = [
     "backend_options",
     "console",
+    "detector_option",
     "json_option",
     "method_option",
     "output_option",
@@ -46,6 +49,24 @@ def backend_options(function: F) -> F:
     )
     trust = click.option("--trust", is_flag=True, help="Load an engine whose checksum differs: it is native code.")
     return backend(trust(function))
+
+
+class _DetectorForm(click.ParamType[str]):
+    """What `cunet_deploy.detection.open.open_detector` takes; it is opened with the network and checked there."""
+
+    name = "detector"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return detector_forms()
+
+
+def detector_option(function: F) -> F:
+    """``--detector``: the parameter is ``detector``, a text or ``None`` for what the model names."""
+    return click.option(
+        "--detector",
+        type=_DetectorForm(),
+        help=f"Where to look: {detector_help()}.  [default: what the model names, face-detect-s for faces]",
+    )(function)
 
 
 def resolve_backend(model: str | Path, backend: str | None, threads: int | None) -> str | None:

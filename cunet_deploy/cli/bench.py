@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 
 from cunet_deploy._files import atomic_path
-from cunet_deploy.cli._options import json_option, overwrite_option, progress, resolve_backend
+from cunet_deploy.cli._options import detector_option, json_option, overwrite_option, progress, resolve_backend
 from cunet_deploy.cli._report import advancing, interval, json_report, results
 from cunet_deploy.errors import InputError, VerificationError
 from cunet_deploy.machine.cpu import available_cpus
@@ -43,13 +43,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 @click.option(
     "--input", "source", metavar="FILE|DIR", help="Photo, folder of photos or clip.  [default: a drawn picture]"
 )
-@click.option(
-    "--detector",
-    default="full",
-    show_default=True,
-    metavar="full|boxes:FILE|yunet:FILE|onnx:FILE",
-    help="Where to look for objects in the input.",
-)
+@detector_option
 @click.option("--threads", type=_Numbers(), default=(1,), metavar="N,...", help="CPU threads.  [default: 1]")
 @click.option("--batch", "batches", type=_Numbers(), default=(1,), metavar="N,...", help="Crops a call.  [default: 1]")
 @click.option(
@@ -88,7 +82,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 def command(
     models: tuple[str, ...],
     source: str | None,
-    detector: str,
+    detector: str | None,
     threads: tuple[int, ...],
     batches: tuple[int, ...],
     backends: str | None,
@@ -107,8 +101,9 @@ def command(
     of the backends, numbers of threads and batches. They take turns in one process, so their ratios to the first hold
     even where the clock or the load of the machine changes meanwhile.
 
-    With --input it is the whole way of each frame: reading it, looking for objects, cropping, the network, landmarks
-    from heatmaps, drawing. Without it, it is cropping, network and landmarks of crops from a drawn picture.
+    With --input it is the whole way of each frame, as infer takes it: reading it, looking for objects, cropping, the
+    network, landmarks from heatmaps, tracking and smoothing, drawing. Without it, it is cropping, network and landmarks
+    of crops from a drawn picture.
 
     --compare judges each row by its time as a multiple of the first row, where both runs have that row and others, so
     that a slower machine is no regression; else by its time. A row is a regression where even the lower end of the

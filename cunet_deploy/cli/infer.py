@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cunet_deploy.cli._options import backend_options, overwrite_option, resolve_backend
+from cunet_deploy.cli._options import backend_options, detector_option, overwrite_option, resolve_backend
 from cunet_deploy.cli._watch import Tally, watching
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.zoo import DEFAULT_MODEL
@@ -120,12 +120,7 @@ class _Request:
 @click.argument("source", metavar="SOURCE")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME|PATH", help="Released model or file.")
 @_result_options
-@click.option(
-    "--detector",
-    metavar="NAME|PATH|full|boxes:FILE|yunet:FILE|onnx:FILE",
-    help="Where to look: a model that finds boxes, a search of whole frames for one large object, given boxes, "
-    "OpenCV's YuNet, or any ONNX detector.  [default: what the model names, face-detect-s for faces]",
-)
+@detector_option
 @click.option(
     "--smooth",
     type=click.Choice(["one-euro", "both-ways", "off"]),

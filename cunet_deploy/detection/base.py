@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 __all__ = ["Detector"]
 
 
+@runtime_checkable
 class Detector(Protocol):
-    """Finds the boxes of objects in an image. Implementations are safe to call from several threads.
-
-    One that has an attribute ``sure`` finds much that is none: of its new boxes with a lower score landmarks are looked
-    for in several crops, and have to be sure in all of them. Without it, its boxes are taken at their word.
-    """
+    """Finds the boxes of objects in an image. Implementations are safe to call from several threads."""
 
     @property
     def every(self) -> int:
@@ -30,6 +27,14 @@ class Detector(Protocol):
     @property
     def exact(self) -> bool:
         """Whether its boxes are given: used as they are, and never dropped for a low landmark score."""
+        ...
+
+    @property
+    def confident_score(self) -> float:
+        """Score from which a new box is believed; below, landmarks have to confirm it in several crops.
+
+        0 for a detector whose boxes are taken at their word.
+        """
         ...
 
     def detect(
@@ -48,4 +53,8 @@ class Detector(Protocol):
             boxes: (N, 4) tight xyxy boxes, as around the object's landmarks, in pixels of the image, best first.
             scores: (N,) in [0, 1].
         """
+        ...
+
+    def close(self) -> None:
+        """Release what it holds; it cannot be used afterwards."""
         ...

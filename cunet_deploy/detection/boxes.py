@@ -29,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
+from cunet_deploy.sessions.base import Session
 
-__all__ = ["GivenBoxes"]
+__all__ = ["GivenBoxes", "open_spec"]
 
 Key = int | str
 Row = tuple[str, Key, tuple[float, ...] | None]
@@ -43,6 +44,7 @@ class GivenBoxes:
     every = 1
     retry = 1
     exact = True
+    confident_score = 0.0
 
     def __init__(self, boxes: Mapping[Key, NDArray[np.float64]]) -> None:
         """Keep boxes.
@@ -92,6 +94,14 @@ class GivenBoxes:
         if boxes is None:
             boxes = self._boxes.get(index, np.zeros((0, 4)))
         return boxes, np.ones(len(boxes))
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def open_spec(argument: str, session: Session | None) -> GivenBoxes:
+    """``boxes:FILE``."""
+    return GivenBoxes.read(Path(argument))
 
 
 def _checked(box: tuple[float, ...], place: str) -> tuple[float, ...]:

@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.boxmaps import BoxCode, distinct
+from cunet_deploy.detection.table import detector_forms
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import Crop, box_iou, whole_image
 from cunet_deploy.preprocess import sample
+from cunet_deploy.sessions import open_session
 from cunet_deploy.sessions.base import Session
 
-__all__ = ["NetworkDetector"]
+__all__ = ["NetworkDetector", "open_spec"]
 
 _TILE = 0.6
 """Side of the four tiles in which small objects are looked for, as a share of the picture's longer side."""
@@ -21,9 +23,9 @@ _SMALL = 32.0
 """What is followed and smaller than this, in pixels of the network's input, is looked for in its tile: the look at the
 whole frame may not see it."""
 _MOST_TILES = 2
-_SURE = 0.5
+_CONFIDENT_SHARE = 0.5
 """How far above the least score, on the way to 1, a box must be to be believed before landmarks confirm it."""
-_HELD, _SAME = 0.5, 0.3
+_HYSTERESIS_RATIO, _MIN_OVERLAP = 0.5, 0.3
 """What is followed may have this share of the least score where a box overlaps it by that much."""
 
 
@@ -52,10 +54,10 @@ class NetworkDetector:
         self._code: BoxCode = session.manifest.boxes
 
     @property
-    def sure(self) -> float:
+    def confident_score(self) -> float:
         """See `cunet_deploy.detection.base.Detector`."""
         least = self._session.manifest.min_score
-        return least + _SURE * (1 - least)
+        return least + _CONFIDENT_SHARE * (1 - least)
 
     def close(self) -> None:
         """Release the network."""
@@ -86,11 +88,11 @@ class NetworkDetector:
             small = known[(known[:, 2:] - known[:, :2]).max(axis=1, initial=0) * whole.scale < _SMALL]
             chosen = {turn, *(_nearest(box, tiles) for box in small[:_MOST_TILES])}
             tiles = [tiles[place] for place in sorted(chosen)]
-        boxes, scores = self._look(image, [whole, *tiles], 1.0 if followed is None else _HELD)
+        boxes, scores = self._look(image, [whole, *tiles], 1.0 if followed is None else _HYSTERESIS_RATIO)
         boxes = self._code.tight(boxes)
         good = scores >= self._session.manifest.min_score
         if followed is not None:
-            good |= box_iou(boxes, followed).max(axis=1, initial=0) >= _SAME
+            good |= box_iou(boxes, followed).max(axis=1, initial=0) >= _MIN_OVERLAP
         return boxes[good], scores[good]
 
     def _look(
@@ -112,6 +114,22 @@ class NetworkDetector:
         order = np.argsort(-heights, kind="stable")
         kept = order[distinct(boxes[order], self._code.overlap)] if len(crops) > 1 else order
         return boxes[kept], heights[kept]
+
+
+def open_spec(argument: str, session: Session | None) -> NetworkDetector:
+    """``NAME|PATH``, as `cunet_deploy.sessions.open_session` takes it."""
+    try:
+        # One thread: two pools that spin would take each other's processors, and the network is small.
+        network = open_session(argument, threads=1)
+    except InputError as error:
+        raise InputError(
+            f"detector {argument!r} is not known ({error}); expected one of {detector_forms(', ')}"
+        ) from error
+    try:
+        return NetworkDetector(network)
+    except InputError:
+        network.close()
+        raise
 
 
 def _tiles(width: int, height: int, size: int) -> list[Crop]:

@@ -17,8 +17,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import ArtifactError
+from cunet_deploy.sessions.base import Session
 
-__all__ = ["OnnxDetector", "letterbox"]
+__all__ = ["OnnxDetector", "letterbox", "open_spec"]
 
 _MIN_SCORE = 0.4
 _GREY = 114
@@ -30,6 +31,7 @@ class OnnxDetector:
     every = 15
     retry = 3
     exact = False
+    confident_score = 0.0
 
     def __init__(self, path: Path) -> None:
         """Load the detector.
@@ -81,6 +83,15 @@ class OnnxDetector:
         good = (rows[:, 4] >= _MIN_SCORE) & np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         order = np.flatnonzero(good)[rows[good, 4].argsort()[::-1]]
         return boxes[order], rows[order, 4]
+
+    def close(self) -> None:
+        """Release the network."""
+        self._session = None
+
+
+def open_spec(argument: str, session: Session | None) -> OnnxDetector:
+    """``onnx:FILE``."""
+    return OnnxDetector(Path(argument))
 
 
 def letterbox(

@@ -12,17 +12,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import CropRule, box_iou, landmark_boxes
 from cunet_deploy.locate import locate
 from cunet_deploy.sessions.base import Session
 
-__all__ = ["CoarseToFineSearch", "confirmed", "plausible", "windows"]
+__all__ = ["CoarseToFineSearch", "confirmed", "open_spec", "plausible", "windows"]
 
 FloatArray = NDArray[np.float64]
 
 _SIDES = ((1.0, 0.7, 0.5), (0.35,))
 """Sides of the windows, as shares of the frame's shorter side; small ones are only looked at when no find is sure."""
-_ACCEPTED, _SURE = 0.25, 0.5
+_ACCEPTED_SHARE, _CONFIDENT_SHARE = 0.25, 0.5
 """How far above the model's minimum score, on the way to 1, a find must be to be believed, and to end the search early.
 The best of some sixty windows is sure of itself more often by chance than a box that a detector vouches for."""
 _CANDIDATES = 3
@@ -90,9 +91,13 @@ class CoarseToFineSearch:
     every = 15
     retry = 5
     exact = False
+    confident_score = 0.0
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    def close(self) -> None:
+        """Nothing to release: the network belongs to the localizer."""
 
     def detect(
         self, image: NDArray[np.uint8], index: int = 0, name: str = "", known: FloatArray | None = None
@@ -117,7 +122,9 @@ class CoarseToFineSearch:
                 order = order[scores[order] >= manifest.min_score]
                 return known[order], scores[order]
         small, scale = _shrink(image, _WORKING_SIDE * manifest.crop.size)
-        accepted, sure = (manifest.min_score + share * (1 - manifest.min_score) for share in (_ACCEPTED, _SURE))
+        accepted, confident = (
+            manifest.min_score + share * (1 - manifest.min_score) for share in (_ACCEPTED_SHARE, _CONFIDENT_SHARE)
+        )
         found = (0.0, np.zeros(4))
         for shares in _SIDES:
             boxes = _unpad(windows(small.shape[1], small.shape[0], shares), manifest.crop)
@@ -126,7 +133,7 @@ class CoarseToFineSearch:
             candidates = self._refine(small, points[likely.argsort()[::-1][:_CANDIDATES]])
             looks = [(self._look_again(small, box, _STEADY), box) for box in candidates]
             found = max([found, *looks], key=lambda look: look[0])
-            if found[0] >= sure:
+            if found[0] >= confident:
                 break
         score, box = found
         if score < accepted:
@@ -153,6 +160,17 @@ class CoarseToFineSearch:
         points, heights = locate(self._session, image, _looks(box))
         moved = np.linalg.norm(points[1:] - points[0], axis=-1).mean() / (box[2:] - box[:2]).max()
         return float(heights.mean(axis=1).min()) if moved <= steady else 0.0
+
+
+def open_spec(argument: str, session: Session | None) -> CoarseToFineSearch:
+    """``full``.
+
+    Raises:
+        InputError: there is no network to search with.
+    """
+    if session is None:
+        raise InputError("the detector full searches with a network of landmarks; give one, or another detector")
+    return CoarseToFineSearch(session)
 
 
 def confirmed(session: Session, image: NDArray[np.uint8], boxes: FloatArray) -> NDArray[np.bool_]:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import ArtifactError
+from cunet_deploy.sessions.base import Session
 
-__all__ = ["YuNet", "tight_boxes"]
+__all__ = ["YuNet", "open_spec", "tight_boxes"]
 
 # From YuNet's box to the tight box of the 68 landmarks: centre offset and ratio of the sides, in units of YuNet's box.
 # Medians over 1,207 faces of the HELEN and AFW training photos (standard deviations: 0.03 and 0.03; 0.05 and 0.06);
@@ -40,6 +41,7 @@ class YuNet:
     every = 30
     retry = 3
     exact = False
+    confident_score = 0.0
 
     def __init__(self, path: Path) -> None:
         """Load the detector.
@@ -83,9 +85,17 @@ class YuNet:
         order = scores.argsort()[::-1]
         return boxes[order], scores[order]
 
+    def close(self) -> None:
+        """Nothing to release: OpenCV does it with the object."""
+
     def _find(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, 15) rows of YuNet: x, y, w, h, five landmarks, score."""
         with self._lock:
             self._detector.setInputSize((image.shape[1], image.shape[0]))
             _, found = self._detector.detect(image)
         return np.zeros((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
+
+
+def open_spec(argument: str, session: Session | None) -> YuNet:
+    """``yunet:FILE``."""
+    return YuNet(Path(argument))

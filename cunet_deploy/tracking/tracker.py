@@ -1,7 +1,7 @@
 """Following objects through a video: each box follows from the landmarks of the frame before. Pure bookkeeping.
 
 For each frame: `Tracker.wants_detection` says whether to look for objects, `Tracker.plan` gives the boxes to localize
-in, and `Tracker.update` takes what was found there and says which of it to believe, and under which number.
+in, and `Tracker.update` takes what was found there and says which of it to believe, and under which track id.
 """
 
 from __future__ import annotations
@@ -11,26 +11,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.detection.confirmation import SAME_OBJECT_IOU
 from cunet_deploy.detection.search import plausible
 from cunet_deploy.geometry import box_iou, landmark_boxes
 
-__all__ = ["SAME_OBJECT", "Cadence", "Plan", "Track", "Tracker"]
+__all__ = ["Cadence", "Plan", "Track", "Tracker"]
 
 FloatArray = NDArray[np.float64]
 
-SAME_OBJECT = 0.3
-"""A detection that overlaps a followed box by this much is that object."""
-_DUPLICATE = 0.5
+_DUPLICATE_IOU = 0.5
 """Two results that overlap by this much are one object."""
-_UNSEEN = 2
+_MAX_UNSEEN = 2
 """Looks of a detector in a row that a followed object may be missing from: the network alone can mistake background."""
-_PATIENCE = 5
+_MAX_MISSED_FRAMES = 5
 """Frames for which a lost object is still looked for where it was."""
-_MEMORY = 30
-"""Frames for which one that was given up gets its number back when it is detected where it was last."""
-_FALLEN = 0.75
+_MAX_LOST_FRAMES = 30
+"""Frames for which one that was given up gets its track id back when it is detected where it was last."""
+_FALLING_RATIO = 0.75
 """Share of its usual confidence from which an object is looked for again: it is about to be lost."""
-_USUAL = 0.9
+_CONFIDENCE_MEMORY = 0.9
 """What the usual confidence keeps of itself from frame to frame."""
 
 
@@ -54,7 +53,7 @@ class Track:
     """An object that is followed.
 
     Attributes:
-        identity: its number; -1 until it was found for the first time.
+        track_id: -1 until it was found for the first time.
         box: (4,) xyxy where to look next.
         missed: frames since it was last found.
         given: the box is an exact detection of this frame.
@@ -63,7 +62,7 @@ class Track:
         falling: its score is far below that.
     """
 
-    identity: int
+    track_id: int
     box: FloatArray
     missed: int = 0
     given: bool = False
@@ -90,22 +89,22 @@ class Tracker:
         ...     plan = tracker.plan(boxes)
         ...     points, scores = my_localizer(image, plan.boxes)  # (N, K, 2), (N, K)
         ...     kept, ids = tracker.update(plan, points, scores)
-        ...     points = points[kept]  # those to believe, with their numbers
+        ...     points = points[kept]  # those to believe, with their track ids
     """
 
-    def __init__(self, min_score: float, cadence: Cadence | None = None, held: float = 1.0) -> None:
+    def __init__(self, min_score: float, cadence: Cadence | None = None, hysteresis_ratio: float = 1.0) -> None:
         """Start without objects.
 
         Args:
             min_score: mean landmark score from which an object counts as found.
             cadence: how often to look for new ones; ``None``: the defaults.
-            held: share of ``min_score`` that is enough for one that was found in the frame before.
+            hysteresis_ratio: share of ``min_score`` that is enough for one that was found in the frame before.
         """
-        self._min_score, self._held = min_score, held
+        self._min_score, self._hysteresis_ratio = min_score, hysteresis_ratio
         self._cadence = cadence or Cadence()
         self._gone: tuple[Track, ...] = ()
         self._tracks: tuple[Track, ...] = ()
-        self._next_identity = 0
+        self._next_id = 0
         self._since_look: int | None = None
 
     def wants_detection(self) -> bool:
@@ -151,10 +150,10 @@ class Tracker:
         taken: dict[int, FloatArray] = {}
         fresh: list[Track] = []
         for row, box in zip(overlap, detections, strict=True):
-            free = [index for index in range(len(tracks)) if index not in taken and row[index] >= SAME_OBJECT]
+            free = [index for index in range(len(tracks)) if index not in taken and row[index] >= SAME_OBJECT_IOU]
             if free:
                 taken[max(free, key=lambda index: float(row[index]))] = box
-            elif exact or not len(row) or row.max() < SAME_OBJECT:
+            elif exact or not len(row) or row.max() < SAME_OBJECT_IOU:
                 fresh.append(Track(-1, box, given=exact))
         if exact:
             if not len(detections):
@@ -167,7 +166,7 @@ class Tracker:
                 kept.append(replace(track, unseen=track.unseen + 1))
             else:
                 kept.append(replace(track, box=taken[index] if track.missed else track.box, unseen=0))
-        return [track for track in kept if track.unseen < _UNSEEN] + fresh
+        return [track for track in kept if track.unseen < _MAX_UNSEEN] + fresh
 
     def update(
         self, plan: Plan, points: NDArray[np.floating], scores: NDArray[np.floating]
@@ -180,22 +179,22 @@ class Tracker:
             scores: (N, K).
 
         Returns:
-            kept: (M,) indices of the results to believe, in order of their numbers.
-            identities: (M,) their numbers.
+            kept: (M,) indices of the results to believe, by rising track id.
+            track_ids: (M,) of them.
         """
         confidence = scores.mean(axis=1) if len(plan.tracks) else np.zeros(0)
-        followed = np.array([track.identity >= 0 and not track.missed for track in plan.tracks], np.bool_)
-        least = np.where(followed, self._held * self._min_score, self._min_score)
+        followed = np.array([track.track_id >= 0 and not track.missed for track in plan.tracks], np.bool_)
+        least = np.where(followed, self._hysteresis_ratio * self._min_score, self._min_score)
         good = (confidence >= least) & plausible(points, plan.boxes)
         boxes = landmark_boxes(points) if len(plan.tracks) else np.zeros((0, 4))
-        # an older number wins over a younger one, a more certain new object over a less certain one
+        # an older track wins over a younger one, a more certain new object over a less certain one
         order = sorted(
             range(len(plan.tracks)),
-            key=lambda i: (plan.tracks[i].identity < 0, plan.tracks[i].identity, -float(confidence[i])),
+            key=lambda i: (plan.tracks[i].track_id < 0, plan.tracks[i].track_id, -float(confidence[i])),
         )
         following: list[Track] = []
-        gone = [replace(track, unseen=track.unseen + 1) for track in self._gone if track.unseen < _MEMORY]
-        gone += [replace(t, unseen=0) for t in self._tracks if t.identity not in {p.identity for p in plan.tracks}]
+        gone = [replace(track, unseen=track.unseen + 1) for track in self._gone if track.unseen < _MAX_LOST_FRAMES]
+        gone += [replace(t, unseen=0) for t in self._tracks if t.track_id not in {p.track_id for p in plan.tracks}]
         results: list[tuple[int, int]] = []
         for index in order:
             track = plan.tracks[index]
@@ -203,39 +202,39 @@ class Tracker:
             if believed and not track.given and _overlaps(boxes[index], following):
                 continue
             if not (believed or track.given):
-                if track.identity >= 0 and track.missed < _PATIENCE:
+                if track.track_id >= 0 and track.missed < _MAX_MISSED_FRAMES:
                     following.append(replace(track, missed=track.missed + 1, given=False))
-                elif track.identity >= 0:
+                elif track.track_id >= 0:
                     gone.append(replace(track, unseen=0))
                 continue
-            identity = track.identity if track.identity >= 0 else self._identity_at(boxes[index], gone)
-            results.append((identity, index))
+            track_id = track.track_id if track.track_id >= 0 else self._id_at(boxes[index], gone)
+            results.append((track_id, index))
             box, score = boxes[index] if believed else track.box, float(confidence[index])
             following.append(
                 Track(
-                    identity,
+                    track_id,
                     box,
                     0 if believed else track.missed + 1,
                     unseen=track.unseen,
-                    usual=_USUAL * track.usual + (1 - _USUAL) * score if track.usual else score,
-                    falling=score < _FALLEN * track.usual,
+                    usual=_CONFIDENCE_MEMORY * track.usual + (1 - _CONFIDENCE_MEMORY) * score if track.usual else score,
+                    falling=score < _FALLING_RATIO * track.usual,
                 )
             )
         self._tracks, self._gone = tuple(following), tuple(gone)
         results.sort()
         kept = np.array([index for _, index in results], np.intp)
-        return kept, np.array([identity for identity, _ in results], np.int64)
+        return kept, np.array([track_id for track_id, _ in results], np.int64)
 
-    def _identity_at(self, box: FloatArray, gone: list[Track]) -> int:
-        """The number of what was given up here a moment ago, which is taken off the list, or the next one."""
+    def _id_at(self, box: FloatArray, gone: list[Track]) -> int:
+        """The track id of what was given up here a moment ago, which is taken off the list, or the next one."""
         overlaps = box_iou(box[None], np.array([track.box for track in gone]).reshape(-1, 4))[0]
-        if len(gone) and overlaps.max() >= SAME_OBJECT:
-            return gone.pop(int(overlaps.argmax())).identity
-        self._next_identity += 1
-        return self._next_identity - 1
+        if len(gone) and overlaps.max() >= SAME_OBJECT_IOU:
+            return gone.pop(int(overlaps.argmax())).track_id
+        self._next_id += 1
+        return self._next_id - 1
 
 
 def _overlaps(box: FloatArray, tracks: list[Track]) -> bool:
     """Whether a found object lies on one of these."""
     found = [track.box for track in tracks if track.missed == 0]
-    return bool(found) and float(box_iou(box[None], np.array(found)).max()) >= _DUPLICATE
+    return bool(found) and float(box_iou(box[None], np.array(found)).max()) >= _DUPLICATE_IOU

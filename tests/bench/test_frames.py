@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.bench.frames import FRAME_STAGES, Frames
 from cunet_deploy.bench.latency import Candidate, Scene, Timing, Work, measure_latency
-from cunet_deploy.detection import GivenBoxes
+from cunet_deploy.detection.boxes import GivenBoxes
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.manifest import Manifest
@@ -47,7 +47,7 @@ class Network:
 class Detector:
     """Takes 30 ms and sees the same objects in every frame, or none."""
 
-    every, retry, exact = 4, 2, False
+    every, retry, exact, confident_score = 4, 2, False, 0.0
 
     def __init__(self, clock: Clock, objects: int = 1) -> None:
         self.clock, self.looks = clock, list[int]()
@@ -59,6 +59,9 @@ class Detector:
         self.clock.now += 0.03
         self.looks.append(index)
         return self.found, np.ones(len(self.found))
+
+    def close(self) -> None:
+        pass
 
 
 class DecodingNetwork(Network, Decoding):
@@ -82,7 +85,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def timed(source: Path, clock: Clock, detector: Detector | GivenBoxes | None, **options: int | bool) -> Timing:
+def timed(source: Path, clock: Clock, detector: Detector | GivenBoxes | str, **options: int | bool) -> Timing:
     work = Frames(open_files(source), detector)
     candidate = Candidate("toy", lambda: Network(clock), work)
     (timing,) = measure_latency([candidate], work, clock=clock, **options)  # type: ignore[arg-type]
@@ -94,7 +97,7 @@ def test_each_photo_is_searched_and_its_time_goes_to_the_right_stage(photos: Pat
     timing = timed(photos, clock, Detector(clock, objects=2), rounds=2, calls=3)
     assert timing.stages == FRAME_STAGES
     assert timing.typical_ms() == pytest.approx(
-        {"read": 0, "detect": 30, "crop": 0, "network": 20, "decode": 0, "draw": 0}
+        {"read": 0, "detect": 30, "crop": 0, "network": 20, "decode": 0, "track": 0, "draw": 0}
     )
     assert timing.crops is not None
     assert timing.crops.tolist() == [[2] * 3] * 2
@@ -113,7 +116,7 @@ def test_in_a_clip_the_detector_looks_now_and_then_and_each_pass_starts_anew() -
 
 def test_without_a_detector_the_search_is_detection_and_not_network(photos: Path) -> None:
     clock = Clock()
-    timing = timed(photos, clock, None, rounds=1, calls=3)
+    timing = timed(photos, clock, "full", rounds=1, calls=3)
     assert timing.typical_ms()["detect"] >= 10 * 6  # several windows
     assert timing.typical_ms()["network"] <= 10
 

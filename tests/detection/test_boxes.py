@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cunet_deploy.detection import GivenBoxes, open_detector
+from cunet_deploy.detection.boxes import GivenBoxes
+from cunet_deploy.detection.open import open_detector
 from cunet_deploy.errors import InputError
 
 IMAGE = np.zeros((9, 9, 3), np.uint8)
@@ -79,9 +80,9 @@ def test_the_command_lines_word_opens_them(tmp_path: Path) -> None:
     assert len(open_detector(f"boxes:{path}").detect(IMAGE, 0)[0]) == 1
 
 
-@pytest.mark.parametrize("spec", ["haar", "yunet", "boxes:", "cascade:face.xml", ""])
+@pytest.mark.parametrize("spec", ["haar", "yunet", "boxes:", "cascade:face.xml", "full:", "full:x", ":x", ""])
 def test_an_unknown_detector_lists_the_known_ones(spec: str) -> None:
-    with pytest.raises(InputError, match="expected full, boxes:FILE, yunet:FILE or onnx:FILE"):
+    with pytest.raises(InputError, match=r"expected one of NAME\|PATH, full, boxes:FILE, yunet:FILE, onnx:FILE"):
         open_detector(spec)
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from cunet_deploy.detection import open_detector
 from cunet_deploy.detection.onnx import letterbox
+from cunet_deploy.detection.open import open_detector
 from cunet_deploy.detection.yunet import tight_boxes
 from cunet_deploy.errors import ArtifactError
 from cunet_deploy.geometry import box_iou

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from dots import DOTS, TEMPLATE
 
-from cunet_deploy.detection import GivenBoxes
+from cunet_deploy.detection.boxes import GivenBoxes
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.media import (

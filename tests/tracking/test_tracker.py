@@ -198,7 +198,7 @@ def test_how_often_to_look_can_be_set_on_the_way() -> None:
 
 
 def test_what_is_followed_may_be_less_sure_than_what_is_new() -> None:
-    world, tracker = World(HERE), Tracker(0.5, Cadence(every=0), held=0.85)
+    world, tracker = World(HERE), Tracker(0.5, Cadence(every=0), hysteresis_ratio=0.85)
 
     def step(score: float) -> int:
         plan = tracker.plan(world.detect() if tracker.wants_detection() else None)

@@ -1,0 +1,78 @@
+"""What ``--detector`` and `Localizer` name, opened: the one place that reads it. The kinds are in `table`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import cast
+
+from cunet_deploy.detection.base import Detector
+from cunet_deploy.detection.table import DETECTORS, FULL, MODEL, DetectorKind, detector_forms
+from cunet_deploy.errors import InputError
+from cunet_deploy.manifest import Manifest
+from cunet_deploy.sessions.base import Session
+from cunet_deploy.zoo import default_detector
+
+__all__ = ["check_spec", "default_spec", "open_detector"]
+
+
+def default_spec(manifest: Manifest) -> str:
+    """Where a network of landmarks looks unless told otherwise.
+
+    The model that its manifest names, else the released one that is usual for its landmarks, else the search.
+    """
+    return manifest.detector or default_detector(manifest.skeleton.name) or FULL
+
+
+def open_detector(spec: str | Path | None = None, session: Session | None = None) -> Detector:
+    """Open a detector; close it after use.
+
+    Args:
+        spec: the path of a model that finds boxes, or one of the forms in `DETECTORS`; ``None``: `default_spec`. A path
+            that exists comes first, unless it is a word of the table without a folder in front (write ``./full``).
+        session: the network of landmarks that it serves, which ``full`` searches with; it is not closed with it.
+
+    Raises:
+        InputError: there is no such file, released model or kind, or a network is needed and none given.
+        ArtifactError: a file is damaged or of another form.
+    """
+    if spec is None:
+        if session is None:
+            raise InputError(f"no detector named; expected {_expected()}")
+        spec = default_spec(session.manifest)
+    kind, argument = _parse(str(spec))
+    if kind.argument == "FILE":
+        _check_file(str(spec), Path(argument))
+    module, _, function = kind.opener.partition(":")
+    return cast("Detector", getattr(importlib.import_module(module), function)(argument, session))
+
+
+def check_spec(spec: str | None) -> None:
+    """Find out whether a detector opens, before the network of landmarks does; raises as `open_detector`."""
+    if spec is not None and spec != FULL:
+        open_detector(spec).close()
+
+
+def _parse(spec: str) -> tuple[DetectorKind, str]:
+    """The kind that is meant, and its argument."""
+    word, colon, argument = spec.partition(":")
+    kind = DETECTORS.get(word) if word != MODEL else None
+    if kind is not None and bool(colon) == bool(kind.argument) and bool(argument) == bool(colon):
+        if not colon or not Path(spec).exists():
+            return kind, argument
+    elif spec and kind is None and not colon:
+        return DETECTORS[MODEL], spec
+    if spec and Path(spec).exists():
+        return DETECTORS[MODEL], spec
+    raise InputError(f"detector {spec!r} is not known; expected {_expected()}")
+
+
+def _check_file(spec: str, path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"detector {spec}: there is no file {path}; check the path")
+    if path.stat().st_size == 0:
+        raise InputError(f"detector {spec}: {path} is empty; write or download it again")
+
+
+def _expected() -> str:
+    return f"one of {detector_forms(', ')}"

@@ -1,0 +1,230 @@
+"""What happens to one frame: the steps that `Localizer`, ``infer`` and ``bench`` take, one frame at a time.
+
+`VideoStep` looks for the boundary of a shot, asks the detector when it is time, localizes in the boxes that are
+followed or new, decides which results to believe and under which track id, and steadies them. `ImageStep` does what is
+left of that for pictures that do not follow each other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.detection.base import Detector
+from cunet_deploy.detection.confirmation import detect_confirmed
+from cunet_deploy.detection.search import plausible
+from cunet_deploy.errors import InputError
+from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.locate import locate
+from cunet_deploy.metrics import pck_threshold
+from cunet_deploy.preprocess import as_bgr
+from cunet_deploy.sessions.base import Session
+from cunet_deploy.skeletons import Skeleton
+from cunet_deploy.tracking.one_euro import Smoother, Smoothing
+from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector
+from cunet_deploy.tracking.tracker import Cadence, Tracker
+
+__all__ = ["STAGES", "ImageStep", "VideoState", "VideoStep", "check_landmarks"]
+
+STAGES = ("detect", "crop", "track")
+"""What a step says that it begins: looking for objects and confirming them; cropping, which the network and its
+decoding follow; and what ties frames together: shot boundaries, tracking, smoothing."""
+
+_BODY_HYSTERESIS_RATIO = 0.85
+"""Share of the least score that is enough for a body which was found in the frame before: it turns and hides its own
+joints, and networks are less sure of these from frame to frame than of a face."""
+_LATE_CADENCE_RATIO = 4
+"""How many times as rarely new objects are looked for while a camera drops frames."""
+
+UInt8Array = NDArray[np.uint8]
+StageHook = Callable[[str], object]
+
+
+class ImageStep:
+    """Localizes in pictures that do not follow each other. Several threads may use one."""
+
+    def __init__(self, session: Session, detector: Detector, *, on_stage: StageHook | None = None) -> None:
+        """Use an open network and a detector, which are not closed with it.
+
+        Args:
+            session: a network of landmarks.
+            detector: where to look.
+            on_stage: called with one of `STAGES` as it begins.
+
+        Raises:
+            InputError: the network finds boxes.
+        """
+        check_landmarks(session)
+        self._session, self._detector = session, detector
+        self._on_stage = on_stage or _ignore
+
+    def update(self, image: UInt8Array, index: int = 0, time_ms: float = 0.0, name: str = "") -> Landmarks:
+        """Find objects and their landmarks; those below the model's minimum score are left out.
+
+        Args:
+            image: uint8, as `cunet_deploy.Localizer.predict` takes it.
+            index: of the picture in its source.
+            time_ms: not used; steps are called alike.
+            name: of the image file, without folders, which given boxes may be found by.
+        """
+        image, detector, session = as_bgr(image), self._detector, self._session
+        self._on_stage("detect")
+        boxes = detect_confirmed(detector, session, image, index, name)
+        self._on_stage("crop")
+        points, scores = locate(session, image, boxes)
+        self._on_stage("track")
+        skeleton = session.manifest.skeleton
+        result = _landmarks(skeleton, boxes, points, scores)
+        if detector.exact or not len(result):
+            return result
+        good = (result.confidence >= session.manifest.min_score) & plausible(points, boxes)
+        return _landmarks(skeleton, boxes[good], points[good], scores[good])
+
+
+@dataclass(frozen=True, eq=False)
+class VideoState:
+    """All that a `VideoStep` carries from frame to frame. It can be pickled, and holds no network.
+
+    Attributes:
+        tracker: what is followed.
+        shots: what the last frame looked like.
+        smoother: filters of what is followed; ``None`` where landmarks are not steadied.
+        last: index of the last frame; -1 before the first.
+    """
+
+    tracker: Tracker
+    shots: ShotBoundaryDetector
+    smoother: Smoother | None
+    last: int = -1
+
+
+class VideoStep:
+    """Localizes in one video, one frame at a time. Not for several threads.
+
+    Example:
+        >>> step = localizer.video()
+        >>> for image in camera:
+        ...     landmarks = step.update(image)
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        detector: Detector,
+        *,
+        smooth: bool | Smoothing = True,
+        state: VideoState | None = None,
+        on_stage: StageHook | None = None,
+    ) -> None:
+        """Start with nothing followed, or where another step ended.
+
+        Args:
+            session: a network of landmarks, not closed with it.
+            detector: where to look, not closed with it.
+            smooth: whether landmarks of what is followed are steadied as frames come, or how much.
+            state: of a step with the same kind of network and detector, which the next frame follows; ``smooth`` is
+                not looked at then.
+            on_stage: called with one of `STAGES` as it begins.
+
+        Raises:
+            InputError: the network finds boxes, or ``smooth`` needs frames that are still to come.
+        """
+        check_landmarks(session)
+        if isinstance(smooth, Smoothing) and smooth.both_ways:
+            raise InputError(
+                "smoothing both ways needs the whole clip; use Localizer.stream, or smooth_clip afterwards"
+            )
+        self._session, self._detector = session, detector
+        self._on_stage = on_stage or _ignore
+        begun = copy.deepcopy(state) if state is not None else _begin(session, detector, smooth)
+        self._tracker, self._shots, self._smoother = begun.tracker, begun.shots, begun.smoother
+        self._last = begun.last
+
+    def state(self) -> VideoState:
+        """A copy of what it knows so far, to go on from in another process or after a restart."""
+        return copy.deepcopy(VideoState(self._tracker, self._shots, self._smoother, self._last))
+
+    def update(
+        self, image: UInt8Array, index: int | None = None, time_ms: float | None = None, name: str = ""
+    ) -> Landmarks:
+        """Localize in the next frame.
+
+        Args:
+            image: uint8, as `cunet_deploy.Localizer.predict` takes it.
+            index: of the frame in its source, rising; ``None``: the next. A gap says that a camera dropped frames.
+            time_ms: since the start; ``None``: not known, and taken as 30 frames a second.
+            name: of the image file that it came from, without folders; empty for video.
+
+        Returns:
+            The objects in it, by rising track id.
+        """
+        self._on_stage("track")
+        image, every = as_bgr(image), self._detector.every
+        index = self._last + 1 if index is None else index
+        # frames that a camera dropped say that time is short: then new objects are looked for less often
+        self._tracker.pace(_LATE_CADENCE_RATIO * every if index > self._last + 1 else every)
+        self._last = index
+        if self._shots.update(image):
+            self._tracker.cut()
+        found = self._follow(image, index, name)
+        return found if self._smoother is None else self._smoother.update(found, 0.0 if time_ms is None else time_ms)
+
+    def _follow(self, image: UInt8Array, index: int, name: str) -> Landmarks:
+        tracker = self._tracker
+        looked = tracker.wants_detection()
+        boxes = self._look(image, index, name) if looked else None
+        while True:
+            plan = tracker.plan(boxes)
+            self._on_stage("crop")
+            points, scores = locate(self._session, image, plan.boxes)
+            self._on_stage("track")
+            kept, track_ids = tracker.update(plan, points, scores)
+            if looked or len(kept) or not tracker.wants_detection():
+                skeleton = self._session.manifest.skeleton
+                return _landmarks(skeleton, plan.boxes[kept], points[kept], scores[kept], track_ids)
+            # all that was followed is lost in this very frame: look for it at once
+            looked, boxes = True, self._look(image, index, name)
+
+    def _look(self, image: UInt8Array, index: int, name: str) -> NDArray[np.float64]:
+        self._on_stage("detect")
+        boxes = detect_confirmed(self._detector, self._session, image, index, name, self._tracker.boxes())
+        self._on_stage("track")
+        return boxes
+
+
+def _begin(session: Session, detector: Detector, smooth: bool | Smoothing) -> VideoState:
+    """Nothing is followed yet."""
+    ratio = 1.0 if pck_threshold(session.manifest.skeleton) is None else _BODY_HYSTERESIS_RATIO
+    cadence = Cadence(detector.every, detector.retry, detector.exact)
+    smoother = None if smooth is False else Smoother(smooth if isinstance(smooth, Smoothing) else None)
+    return VideoState(Tracker(session.manifest.min_score, cadence, ratio), ShotBoundaryDetector(), smoother)
+
+
+def check_landmarks(session: Session) -> None:
+    """Refuse a network that finds boxes.
+
+    Raises:
+        InputError: it does.
+    """
+    if session.manifest.boxes is not None:
+        name = session.manifest.name
+        raise InputError(f"{name} finds boxes, not landmarks; give it as detector, beside a model of landmarks")
+
+
+def _landmarks(
+    skeleton: Skeleton,
+    boxes: NDArray[np.float64],
+    points: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    track_ids: NDArray[np.int64] | None = None,
+) -> Landmarks:
+    ids = np.arange(len(boxes), dtype=np.int64) if track_ids is None else track_ids
+    return Landmarks(points, scores, np.asarray(boxes, np.float32), skeleton, ids)
+
+
+def _ignore(stage: str) -> None:
+    """Nobody asked."""

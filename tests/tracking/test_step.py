@@ -1,0 +1,103 @@
+"""One step of video: what `Localizer.stream` yields, one frame at a time, and going on from a state."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dots import TEMPLATE, draw
+
+from cunet_deploy import Localizer
+from cunet_deploy.errors import InputError
+from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.sessions import open_session
+from cunet_deploy.tracking.one_euro import Smoothing
+from cunet_deploy.tracking.step import STAGES, ImageStep, VideoStep
+
+
+@pytest.fixture(scope="module")
+def localizer(dots_model: Path) -> Iterator[Localizer]:
+    with Localizer(dots_model, threads=1) as localizer:
+        yield localizer
+
+
+def clip(count: int = 40) -> list[np.ndarray]:
+    """An object that moves over a noisy ground, is away for a while, and goes on in another shot."""
+    rng = np.random.default_rng(0)
+    images = []
+    for index in range(count):
+        place = [100 + 2 * index, 120 - index // 2]
+        image = (
+            draw((TEMPLATE * 32 + place)[None], 32, (240, 320)) if not 12 <= index < 16 else np.full((240, 320, 3), 128)
+        )
+        noisy = image + rng.normal(0, 6, image.shape) - (90 if index >= 30 else 0)
+        images.append(np.asarray(noisy.clip(0, 255), np.uint8))
+    return images
+
+
+def assert_same(one: Landmarks, other: Landmarks) -> None:
+    for name in ("points", "scores", "boxes", "ids"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("smooth", [False, True, Smoothing(0.5, 5.0)], ids=["plain", "smooth", "smoother"])
+def test_steps_find_what_a_stream_yields(localizer: Localizer, smooth: bool | Smoothing) -> None:
+    step = localizer.video(smooth=smooth)
+    frames = list(localizer.stream(clip(), smooth=smooth))
+    assert {len(frame.landmarks) for frame in frames} == {0, 1}
+    for image, frame in zip(clip(), frames, strict=True):
+        assert_same(step.update(image), frame.landmarks)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 14, 29, 30, 31])
+def test_a_step_goes_on_where_another_one_ended(localizer: Localizer, cut: int) -> None:
+    whole, first = localizer.video(), localizer.video()
+    images = clip()
+    expected = [whole.update(image, time_ms=40.0 * index) for index, image in enumerate(images)]
+    for index, image in enumerate(images[:cut]):
+        first.update(image, time_ms=40.0 * index)
+    state = pickle.loads(pickle.dumps(first.state()))
+    for _ in range(2):  # a state is not changed by what follows it
+        second = localizer.video(state=state)
+        for index, image in enumerate(images[cut:], cut):
+            assert_same(second.update(image, time_ms=40.0 * index), expected[index])
+
+
+class Looker:
+    every, retry, exact, confident_score = 4, 1, False, 0.0
+
+    def detect(
+        self, image: np.ndarray, index: int = 0, name: str = "", known: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([[68.0, 88, 132, 152]]), np.ones(1)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("stride", "looks"), [(1, 10), (2, 3)], ids=["all frames", "every other is dropped"])
+def test_a_camera_that_drops_frames_is_searched_more_rarely(dots_model: Path, stride: int, looks: int) -> None:
+    stages: list[str] = []
+    session = open_session(dots_model, threads=1)
+    step = VideoStep(session, Looker(), on_stage=stages.append)
+    for index in range(0, 40 * stride, stride):
+        assert len(step.update(clip(1)[0], index)) == 1
+    session.close()
+    assert set(stages) == set(STAGES)
+    assert stages.count("detect") == looks
+
+
+@pytest.mark.parametrize("kind", [ImageStep, VideoStep])
+def test_a_network_of_boxes_is_refused(kind: type[ImageStep] | type[VideoStep]) -> None:
+    session = open_session("face-detect-s", threads=1)
+    with pytest.raises(InputError, match="finds boxes, not landmarks"):
+        kind(session, Looker())
+    session.close()
+
+
+def test_smoothing_both_ways_is_nothing_for_one_frame_at_a_time(localizer: Localizer) -> None:
+    with pytest.raises(InputError, match="needs the whole clip"):
+        localizer.video(smooth=Smoothing(both_ways=True))
