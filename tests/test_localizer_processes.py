@@ -7,13 +7,15 @@ import os
 import pickle
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from dots import TEMPLATE, draw
 
 from cunet_deploy import InputError, Localizer
-from cunet_deploy.sessions import open_session
+from cunet_deploy import localizer as localizer_module
+from cunet_deploy.sessions import Session, open_session
 
 # Python 3.12 and later warn of what these tests are about.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -51,16 +53,27 @@ def test_a_pool_of_processes_takes_a_localizer(dots_model: Path, method: str) ->
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_forked_process_uses_the_localizer_of_its_parent(dots_model: Path, threads: int) -> None:
-    with Localizer(dots_model, threads=threads) as localizer:
+def test_a_forked_process_opens_the_networks_again_for_their_threads_stay_behind(
+    dots_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+
+    def count(engine: Path, **options: Any) -> Session:
+        opened.append(engine)
+        return open_session(engine, **options)
+
+    monkeypatch.setattr(localizer_module, "open_session", count)
+    with Localizer(dots_model, threads=2, detector="full") as localizer:
         expected = points(localizer)
         child = os.fork()
         if not child:
-            signal.alarm(30)  # threads that were left behind would be waited for without end
-            os._exit(0 if points(localizer) == expected else 1)
-        assert os.waitpid(child, 0)[1] == 0
+            signal.alarm(30)
+            found = [points(localizer), points(localizer)]
+            os._exit(len(opened) if found == [expected, expected] else 99)
+        status = os.waitpid(child, 0)[1]
+        assert os.waitstatus_to_exitcode(status) == 2  # once by the parent, once by the child
         assert points(localizer) == expected
+    assert len(opened) == 1
 
 
 class Half:

@@ -4,6 +4,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
+from types import ModuleType
 
 import pytest
 
@@ -16,21 +18,65 @@ MODULES = sorted(
 )
 
 
-def test_the_package_exports_the_localizer_its_result_and_the_errors() -> None:
+def test_the_package_exports_what_a_user_needs() -> None:
+    """The list is written out: a name that goes, or comes, is a decision."""
     assert cunet_deploy.__all__ == [
         "ArtifactError",
+        "Cadence",
         "ConfigError",
         "CunetError",
+        "Detector",
+        "Frame",
         "InputError",
         "Landmarks",
         "Localizer",
+        "Manifest",
         "MissingDependencyError",
         "OneEuro",
+        "Picture",
+        "Plan",
+        "Session",
+        "Skeleton",
+        "Smoothing",
+        "Track",
         "Tracker",
         "UntrustedError",
         "VerificationError",
+        "VideoState",
+        "VideoStep",
         "__version__",
     ]
+
+
+RECEIVED = {"Manifest", "VideoState"}
+"""What users are given and never make themselves."""
+ERRORS = {name for name in cunet_deploy.__all__ if name.endswith("Error")}
+
+
+@pytest.mark.parametrize("name", [name for name in cunet_deploy.__all__ if name not in {*ERRORS, "__version__"}])
+def test_every_type_of_ours_that_a_public_signature_takes_is_exported(name: str) -> None:
+    exported = getattr(cunet_deploy, name)
+    members = [
+        value
+        for key, value in vars(exported).items()
+        if not key.startswith("_") or (key == "__init__" and name not in RECEIVED)
+    ]
+    functions = [member.fget if isinstance(member, property) else member for member in members]
+    taken: set[str] = set()
+    for function in functions:
+        unbound = getattr(function, "__func__", function)
+        if inspect.isfunction(unbound):
+            for parameter in inspect.signature(unbound).parameters.values():
+                taken |= ours_in(str(parameter.annotation), sys.modules[unbound.__module__])
+    assert taken <= set(cunet_deploy.__all__)
+
+
+def ours_in(annotation: str, module: ModuleType) -> set[str]:
+    """Names in an annotation that are classes of this package."""
+    found = {word: getattr(module, word, None) for word in re.findall(r"[A-Z]\w+", annotation)}
+    return {
+        word for word, value in found.items() if inspect.isclass(value) and value.__module__.startswith("cunet_deploy")
+    }
 
 
 def test_every_exported_name_is_there_and_listed() -> None:
