@@ -10,12 +10,13 @@ CONSTRAINTS := tools/constraints-cpu.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports fmt clean
+.PHONY: help demo test check lint types imports docs fmt clean
 
 help:
 	@echo "make demo    find the landmarks in the demo clip (base install, no PyTorch)"
 	@echo "make test    all tests"
-	@echo "make check   format, lint, types, import contracts and all tests, the wheel in an empty environment among them"
+	@echo "make check   format, lint, types, import contracts, docs and all tests, the wheel in an empty environment among them"
+	@echo "make docs    the site of the documentation, in build/site; a dead link is an error"
 	@echo "make fmt     format the code and apply the lint fixes that are safe"
 	@echo "make clean   remove .venv and everything that was built"
 
@@ -31,7 +32,7 @@ $(VENV)/base.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "Installing cunet-deploy with PyTorch and the development tools into $(VENV)"
-	$(PIP) -e '.[train,dev]'
+	$(PIP) -e '.[train,dev,docs]'
 	@touch $(VENV)/base.stamp $@
 
 demo: $(VENV)/base.stamp
@@ -42,7 +43,7 @@ demo: $(VENV)/base.stamp
 test: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-check: lint types imports test
+check: lint types imports docs test
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
@@ -53,6 +54,10 @@ types: $(VENV)/dev.stamp
 
 imports: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/python -m tools.docs.site
+	$(BIN)/zensical build --strict
 
 fmt: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

@@ -39,7 +39,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory, script: ModuleType) -> Pa
     export_checkpoint(small, root / "models" / "tiny")
     save_checkpoint(parent, root / "models" / "tiny" / "float.pt")
     save_checkpoint(small, root / "models" / "tiny" / "checkpoint.pt")
-    for document in (root / "README.md", root / "models" / "tiny" / "README.md"):
+    (root / "docs").mkdir()
+    (root / "README.md").write_text("<!-- models in short: begin -->\nold\n<!-- models in short: end -->\n")
+    for document in (root / "docs" / "models.md", root / "models" / "tiny" / "README.md"):
         document.write_text("# Title\n\n<!-- released models: begin -->\nold\n<!-- released models: end -->\n\nmore\n")
     paths = ["--data", faces, "--models", root / "models"]
     arguments = ["tiny", *map(str, paths), "--title", "drawn", "--rounds", "3"]
@@ -84,18 +86,19 @@ def test_a_model_of_fewer_bits_is_timed_against_its_8_bit_twin(
     assert numbers["parent"] == "tiny"
     assert "--float models/tiny/float.pt" in numbers["command"]
     assert numbers["latency"]["network_ratio_released_to_twin"]["value"] > 0
-    lines = [line for line in (root / "README.md").read_text().splitlines() if line.startswith("| `tiny")]
+    lines = [line for line in (root / "docs" / "models.md").read_text().splitlines() if line.startswith("| `tiny")]
     assert [line.split("|")[3].strip() for line in lines] == ["8 bit", "binary"]
     assert [line.split("|")[-2].strip() == "-" for line in lines] == [True, False]
 
 
 def test_readme_and_cards_are_brought_up_to_date_and_then_stay(measured: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(measured, tmp_path / "repository"))
-    documents = [root / "README.md", root / "models" / "tiny" / "README.md"]
+    documents = [root / "README.md", root / "docs" / "models.md", root / "models" / "tiny" / "README.md"]
     assert tables.update_cards(root / "models", write=False) == documents
     assert all("old" in document.read_text() for document in documents)
     assert tables.update_cards(root / "models", write=True) == []
-    for document in documents:
+    assert "| `tiny` | 68 face points | 8 bit |" in documents[0].read_text()
+    for document in documents[1:]:
         text = document.read_text()
         assert text.startswith("# Title\n")
         assert text.endswith("<!-- released models: end -->\n\nmore\n")
@@ -114,7 +117,9 @@ def test_a_body_model_has_parts_and_the_flip_test(script: ModuleType, tmp_path: 
     export_checkpoint(small, folder)
     save_checkpoint(parent, folder / "float.pt")
     save_checkpoint(small, folder / "checkpoint.pt")
-    for document in (tmp_path / "README.md", folder / "README.md"):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("<!-- models in short: begin -->\n<!-- models in short: end -->\n")
+    for document in (tmp_path / "docs" / "models.md", folder / "README.md"):
         document.write_text("<!-- released models: begin -->\n<!-- released models: end -->\n")
     data = [f"{tmp_path}/lspet{part}" for part in ("", "#train:clean")]
     arguments = ["tiny-pose", "--data", data[0], "--data", data[1], "--title", "drawn", "--rounds", "2"]
@@ -138,13 +143,13 @@ def test_a_body_model_has_parts_and_the_flip_test(script: ModuleType, tmp_path: 
     assert "| `tiny-pose` | 14 body joints | 8 bit |" in card
     assert "| all | 9 |" in card
     assert "| clean | 3 |" in card
-    assert "| all | 9 |" not in (tmp_path / "README.md").read_text()
+    assert "| all | 9 |" not in (tmp_path / "docs" / "models.md").read_text()
 
 
 def test_a_readme_without_markers_says_which_are_missing(measured: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(measured, tmp_path / "repository"))
     (root / "README.md").write_text("no markers")
-    with pytest.raises(InputError, match="<!-- released models: begin -->"):
+    with pytest.raises(InputError, match="<!-- models in short: begin -->"):
         tables.update_cards(root / "models", write=True)
 
 

@@ -13,7 +13,7 @@ from tools.reports import replace_between
 
 __all__ = ["MARK", "table_of", "update_cards"]
 
-MARK = "released models"
+MARK, SHORT_MARK = "released models", "models in short"
 WEIGHTS = {"1": "binary", "ternary": "ternary"}
 FINDS = {"face": "face points", "body": "body joints"}
 
@@ -39,10 +39,7 @@ def table_of(all_numbers: list[dict[str, Any]]) -> str:
 def _row(numbers: dict[str, Any]) -> str:
     accuracy, latency = numbers["accuracy"], numbers["latency"]
     cells = [
-        f"`{numbers['model']}`",
-        f"{len(get_skeleton(numbers['landmarks']))} {FINDS['face' if _of_face(numbers) else 'body']}",
-        WEIGHTS.get(numbers["weights"], f"{numbers['weights']} bit"),
-        f"{numbers['file']['bytes'] / 1e6:.2f} MB",
+        *_described(numbers),
         *(f"{_title(numbers)} {_percent(accuracy[kind][_key(numbers)])}" for kind in ("float", "released")),
         _cost(accuracy["metric"], accuracy["released_minus_float"]),
         f"{latency['float']['network_p50_ms']:.2f} ms",
@@ -51,6 +48,16 @@ def _row(numbers: dict[str, Any]) -> str:
         f"{latency['network_ratio_released_to_twin']['value']:.2f}" if "twin" in latency else "-",
     ]
     return f"| {' | '.join(cells)} |\n"
+
+
+def _described(numbers: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Name, what is found, weights and size of the file."""
+    return (
+        f"`{numbers['model']}`",
+        f"{len(get_skeleton(numbers['landmarks']))} {FINDS['face' if _of_face(numbers) else 'body']}",
+        WEIGHTS.get(numbers["weights"], f"{numbers['weights']} bit"),
+        f"{numbers['file']['bytes'] / 1e6:.2f} MB",
+    )
 
 
 def _of_face(numbers: dict[str, Any]) -> bool:
@@ -129,23 +136,42 @@ def _parts_of(numbers: dict[str, Any]) -> str:
     return text
 
 
+def short_table_of(all_numbers: list[dict[str, Any]]) -> str:
+    """The table for README.md: what a model finds, how well, how large and how fast."""
+    text = "| model | finds | weights | file | accuracy | time |\n" + "|---" * 6 + "|\n"
+    for numbers in all_numbers:
+        estimate = numbers["accuracy"]["released"][_key(numbers)]
+        cells = (
+            *_described(numbers),
+            f"{_title(numbers)} {estimate['value']:.{2 if estimate['value'] < 10 else 1}f} %",
+            f"{numbers['latency']['released']['network_p50_ms']:.1f} ms",
+        )
+        text += f"| {' | '.join(cells)} |\n"
+    processors = {numbers["machine"]["processor"] for numbers in all_numbers}
+    return (
+        f"{text}\nNME is the mean error in shares of the distance of the outer eye corners: lower is better. PCK is "
+        "the share of\njoints that are right: higher is better. Times are of the network, on one thread"
+        f"{' of ' + processors.pop() if len(processors) == 1 else ', not all on one machine'}.\n"
+    )
+
+
 def update_cards(models: Path, *, write: bool) -> list[Path]:
-    """The documents whose table is not current: README.md with all models and the card of each with its own.
+    """The documents that are not current: README.md, docs/models.md with all models and the card of each with its own.
 
     With ``write`` they are brought up to date, and none is left.
     """
     tables = {file: json.loads(file.read_text(encoding="utf-8")) for file in models.glob("*/numbers.json")}
     measured = {file.parent: numbers for file, numbers in tables.items() if "task" not in numbers}  # no detectors
     folders = sorted(measured, key=lambda folder: _place(measured[folder]))
-    documents = {models.parent / "README.md": folders} | {folder / "README.md": [folder] for folder in folders}
-    stale = []
-    for path, shown in documents.items():
-        text = table_of([measured[folder] for folder in shown])
-        if path.parent in measured and not _of_face(measured[path.parent]):
-            text += f"\n{_parts_of(measured[path.parent])}"
-        if not replace_between(path, MARK, text, write=write):
-            stale.append(path)
-    return stale
+    all_numbers = [measured[folder] for folder in folders]
+    texts = {
+        (models.parent / "README.md", SHORT_MARK): short_table_of(all_numbers),
+        (models.parent / "docs" / "models.md", MARK): table_of(all_numbers),
+    }
+    for folder in folders:
+        parts = "" if _of_face(measured[folder]) else f"\n{_parts_of(measured[folder])}"
+        texts[folder / "README.md", MARK] = table_of([measured[folder]]) + parts
+    return [path for (path, mark), text in texts.items() if not replace_between(path, mark, text, write=write)]
 
 
 def _place(numbers: dict[str, Any]) -> tuple[bool, int, str, int]:
