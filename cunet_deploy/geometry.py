@@ -14,9 +14,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.errors import InputError
 
-__all__ = ["Crop", "CropRule", "box_iou", "landmark_boxes", "share_inside", "whole_image"]
+__all__ = [
+    "Crop",
+    "CropRule",
+    "box_iou",
+    "halvings",
+    "landmark_boxes",
+    "share_inside",
+    "whole_image",
+    "whole_pixels",
+]
 
 FloatArray = NDArray[np.float64]
+
+_WEIGHT_STEPS = 128
+"""A side that is ``size / 128`` of something whole is interpolated with weights of 1/256, fast and exactly."""
+_ROUGHEST = 16
+"""A side is not rounded to more than this share of its length."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +102,7 @@ class CropRule:
     def crop(self, box: ArrayLike, angle: float = 0.0) -> Crop:
         """The crop of a tight ``(x0, y0, x1, y1)`` box.
 
-        One that is not turned covers whole pixels of the image, at most half a pixel from where it would be: they are
-        sampled in less than half the time.
+        One that is not turned covers `whole_pixels` of the image, which are sampled in less than half the time.
 
         Raises:
             InputError: the box is not finite or has no area.
@@ -100,16 +113,44 @@ class CropRule:
             raise InputError(f"a box is x0 < x1, y0 < y1 in pixels, got [{x0:g}, {y0:g}, {x1:g}, {y1:g}]")
         x, y, side = (x0 + x1) / 2, (y0 + y1) / 2, longer * self.padding
         if angle == 0:
-            side = max(1.0, float(round(side)))
-            half = (side - 1) / 2
-            # not round(), which goes to even numbers and so would depend on where in the image the box is
-            x, y = math.floor(x - half + 0.5) + half, math.floor(y - half + 0.5) + half
+            return whole_pixels(x, y, side, self.size)
         return Crop((x, y), side, self.size, angle)
 
 
+def halvings(side: float, size: int) -> int:
+    """How often a square of an image is halved, before it is interpolated to a size that is at most twice smaller."""
+    return max(math.frexp(side / size)[1] - 1, 0)
+
+
+def whole_pixels(x: float, y: float, side: float, size: int, *, cover: bool = False) -> Crop:
+    """The crop that is not turned next to a square, of whole pixels that are sampled fast and exactly.
+
+    Its middle is at most half a pixel away. Its side is whole, a multiple of two where the image is shrunk by two or
+    more, of four where it is shrunk by four or more, and so on. Where ``size`` is not a power of two up to 128, it is
+    also a multiple of 2 for 256, of 3 for 96 and 192, of 5 for 160 and 320, unless that changes it by more than 3 %.
+
+    Args:
+        x: middle of the square, in image pixels.
+        y: the same.
+        side: of the square, in image pixels.
+        size: side of the network's input.
+        cover: the crop is not smaller than the square.
+    """
+    block = 1 << halvings(side, size)
+    unit = block * (size // math.gcd(size, _WEIGHT_STEPS))
+    unit = unit if unit * _ROUGHEST <= side else block
+    # not round(), which goes to even numbers and so would depend on where in the image the box is
+    whole = max(math.ceil(side / unit) if cover else math.floor(side / unit + 0.5), 1) * unit
+    half = (whole - 1) / 2
+    return Crop((math.floor(x - half + 0.5) + half, math.floor(y - half + 0.5) + half), float(whole), size)
+
+
 def whole_image(width: int, height: int, size: int) -> Crop:
-    """The crop that shows all of an image, in the middle, its longer side as long as the network's input."""
-    return Crop(((width - 1) / 2, (height - 1) / 2), float(max(width, height)), size)
+    """The crop that shows all of an image, in the middle, its longer side as long as the network's input.
+
+    To be of `whole_pixels` it may be a few pixels larger.
+    """
+    return whole_pixels((width - 1) / 2, (height - 1) / 2, max(width, height), size, cover=True)
 
 
 def landmark_boxes(points: ArrayLike) -> FloatArray:

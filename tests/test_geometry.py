@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.geometry import Crop, CropRule, box_iou, landmark_boxes, share_inside
+from cunet_deploy.geometry import (
+    Crop,
+    CropRule,
+    box_iou,
+    halvings,
+    landmark_boxes,
+    share_inside,
+    whole_image,
+    whole_pixels,
+)
 
 coordinates = st.floats(-5000, 5000)
 crops = st.builds(
@@ -85,15 +94,37 @@ def test_a_crop_that_is_not_turned_shows_whole_pixels_wherever_it_is(
     rule = CropRule(size=128, padding=padding)
     exact, crop = rule.crop(box, angle=1e-9), rule.crop(box)
     assert crop.side >= 1
-    assert abs(crop.side - exact.side) <= 0.5 or crop.side == 1
+    block = 2 ** halvings(exact.side, 128)
+    assert abs(crop.side - exact.side) <= block / 2 or crop.side == 1
+    assert crop.side % 2 ** halvings(crop.side, 128) == 0
     corner = np.array(crop.center) - (crop.side - 1) / 2
     np.testing.assert_array_equal(corner, corner.round())
     assert np.abs(np.array(crop.center) - exact.center).max() <= 0.5
     near = np.abs(np.array(exact.center) - (crop.side - 1) / 2 % 1 - 0.5) % 1  # of the next half, where rounding flips
-    if min(near.min(), 1 - near.max()) > 1e-6 and abs(exact.side % 1 - 0.5) > 1e-6:
+    if min(near.min(), 1 - near.max()) > 1e-6 and abs(exact.side / block % 1 - 0.5) > 1e-6:
         moved = rule.crop(np.array(box) + shift)
         assert moved.side == crop.side
         np.testing.assert_array_equal(moved.center, np.array(crop.center) + shift)
+
+
+@pytest.mark.parametrize("size", [96, 128, 256, 320])
+@pytest.mark.parametrize("side", [33.3, 100.0, 255.7, 641.0, 1279.2])
+def test_whole_pixels_are_those_that_are_interpolated_with_few_bits(size: int, side: float) -> None:
+    crop = whole_pixels(70.2, -30.9, side, size)
+    assert abs(crop.side - side) <= side / 32 + 0.5
+    assert crop.side % 2 ** halvings(crop.side, size) == 0
+    fine = crop.side / 2 ** halvings(crop.side, size) * 128 / size
+    assert fine % 1 == 0 or side / size < 1  # unless a small square would change by more than 3 percent
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (641, 480), (479, 641), (30, 7), (1919, 1080)])
+def test_a_crop_of_the_whole_image_shows_all_of_it(width: int, height: int) -> None:
+    crop = whole_image(width, height, 320)
+    assert crop.side < max(width, height) * 1.04
+    corners = crop.to_input([[-0.5, -0.5], [width - 0.5, height - 0.5]])
+    assert (corners >= -0.5).all()
+    assert (corners <= 319.5).all()
+    np.testing.assert_allclose(corners[0], 319 - corners[1], atol=1.01 * crop.scale)  # in the middle
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cunet_deploy.boxmaps import BoxCode, distinct
 from cunet_deploy.detection.table import detector_forms
 from cunet_deploy.errors import InputError
-from cunet_deploy.geometry import Crop, box_iou, whole_image
+from cunet_deploy.geometry import Crop, box_iou, whole_image, whole_pixels
 from cunet_deploy.preprocess import sample
 from cunet_deploy.sessions import open_session
 from cunet_deploy.sessions.base import Session
@@ -137,7 +137,7 @@ def _tiles(width: int, height: int, size: int) -> list[Crop]:
     side = _TILE * max(width, height)
     columns = sorted({min(side, width) / 2, width - min(side, width) / 2})
     rows = sorted({min(side, height) / 2, height - min(side, height) / 2})
-    return [Crop((x - 0.5, y - 0.5), side, size) for y in rows for x in columns]
+    return [whole_pixels(x - 0.5, y - 0.5, side, size) for y in rows for x in columns]
 
 
 def _nearest(box: NDArray[np.float64], tiles: list[Crop]) -> int:

@@ -11,12 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import ArtifactError
+from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
 
 __all__ = ["OnnxDetector", "letterbox", "open_spec"]
@@ -108,7 +108,6 @@ def letterbox(
     size = (max(round(image.shape[1] * factor), 1), max(round(image.shape[0] * factor), 1))
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
     canvas = np.full((height, width, 3), _GREY, np.uint8)
-    flags = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    canvas[top : top + size[1], left : left + size[0]] = cv2.resize(image, size, interpolation=flags)
+    canvas[top : top + size[1], left : left + size[0]] = shrink(image, *size)
     scale = np.array([size[0] / image.shape[1], size[1] / image.shape[0]])
     return canvas, scale, np.array([left, top], np.float64)

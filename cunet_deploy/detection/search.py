@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import CropRule, box_iou, landmark_boxes
 from cunet_deploy.locate import locate
+from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
 
 __all__ = ["CoarseToFineSearch", "confirmed", "open_spec", "plausible", "windows"]
@@ -230,5 +230,4 @@ def _shrink(image: NDArray[np.uint8], limit: int) -> tuple[NDArray[np.uint8], Fl
     if factor <= 1:
         return image, np.ones(2)
     size = (round(width / factor), round(height / factor))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8), np.array([width / size[0], height / size[1]])
+    return shrink(image, *size), np.array([width / size[0], height / size[1]])

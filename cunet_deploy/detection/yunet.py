@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import ArtifactError
+from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
 
 __all__ = ["YuNet", "open_spec", "tight_boxes"]
@@ -77,7 +78,7 @@ class YuNet:
         factor = max(max(height, width) / side, 1.0)
         if factor > 1:
             size = (max(round(width / factor), 1), max(round(height / factor), 1))
-            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+            image = shrink(image, *size)
         found = self._find(image)
         scale = np.tile([width / image.shape[1], height / image.shape[0]], 2)
         boxes = (tight_boxes(found[:, :4]) + 0.5) * scale - 0.5

@@ -71,9 +71,10 @@ def test_an_object_too_small_to_be_sure_of_is_not_found(session: Session) -> Non
     assert len(CoarseToFineSearch(session).detect(image)[0]) == 0
 
 
-def test_dots_without_their_arrangement_are_not_an_object(session: Session) -> None:
+@pytest.mark.parametrize("spot", [(160.0, 120.0), (163.7, 118.2), (141.3, 101.9), (170.5, 139.1)])
+def test_dots_without_their_arrangement_are_not_an_object(session: Session, spot: tuple[float, float]) -> None:
     # all five colours in one spot: every heatmap has a peak, but the landmarks span nothing
-    image = draw(np.tile([160.0, 120.0], (5, 1)) + TEMPLATE * 3, 3 / RADIUS, (240, 320))
+    image = draw(np.tile(spot, (5, 1)) + TEMPLATE, 3 / RADIUS, (240, 320))
     assert len(CoarseToFineSearch(session).detect(image)[0]) == 0
 
 
