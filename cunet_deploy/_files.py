@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from cunet_deploy.errors import CunetError, InputError
 
-__all__ = ["atomic_path", "unwritable", "write_bytes_atomic", "write_text_atomic"]
+__all__ = ["atomic_path", "file_sha256", "unwritable", "write_bytes_atomic", "write_text_atomic"]
 
 _CANNOT_WRITE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -79,6 +80,22 @@ def write_bytes_atomic(path: str | Path, data: bytes, *, overwrite: bool) -> Non
 def write_text_atomic(path: str | Path, text: str, *, overwrite: bool) -> None:
     r"""Write a UTF-8 text file completely or not at all, with ``\n`` as it stands; see `atomic_path`."""
     write_bytes_atomic(path, text.encode("utf-8"), overwrite=overwrite)
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file as hexadecimal digits.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give an existing file") from error
+    return digest.hexdigest()
 
 
 def _check_target(final: str | Path, target: Path, *, overwrite: bool) -> None:

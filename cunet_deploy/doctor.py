@@ -7,7 +7,7 @@ import importlib.util
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +17,7 @@ from cunet_deploy.errors import CunetError
 from cunet_deploy.machine.cpu import cpu_features, cpu_name, may_saturate
 from cunet_deploy.machine.gpu import Gpu, local_gpu
 from cunet_deploy.machine.jetson import Jetson, read_jetson
-from cunet_deploy.sessions.openvino import describe_openvino
+from cunet_deploy.sessions.registry import BACKENDS, NVIDIA, Backend
 
 __all__ = ["Check", "Report", "examine"]
 
@@ -88,7 +88,7 @@ def examine(root: Path = Path("/")) -> Report:
     rtx = _check_module("TensorRT for RTX", "tensorrt_rtx", "" if jetson else "'cunet-deploy[tensorrt-rtx]'")
     providers = _providers() if runtime.found else []
     memory = [_check_package(name, name, _pip(name)) for name in ("pycuda", "cuda-bindings")]
-    openvino = _openvino()
+    trials = {name: _try(row) for name, row in BACKENDS.items()}
     checks = [
         Check("Python", f"{platform.python_version()} in {sys.prefix}"),
         Check("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
@@ -101,14 +101,14 @@ def examine(root: Path = Path("/")) -> Report:
         tensorrt,
         *([rtx] if rtx.found or rtx.advice else []),
         *memory,
-        openvino,
+        *_other_libraries({check.name for check in (runtime, tensorrt)}, trials),
         _check_package("PyTorch", "torch", f"{_pip(_TRAIN)} (to train and export)"),
         _check_package("onnx", "onnx", f"{_pip(_TRAIN)} (to export and inspect)"),
     ]
-    found = {check.name for check in (runtime, tensorrt, rtx, openvino, *memory) if check.found}
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     hints = tuple(jetson.advice(python)) if jetson else ()
-    return Report(tuple(checks), _backends(found, providers, gpu), hints)
+    backends = {name: _why_not(BACKENDS[name], found, advice, gpu) for name, (found, advice) in trials.items()}
+    return Report(tuple(checks), backends, hints)
 
 
 def _pip(what: str) -> str:
@@ -188,15 +188,29 @@ def _providers() -> list[str]:
     return [str(name) for name in onnxruntime.get_available_providers()]
 
 
-def _openvino() -> Check:
-    """OpenVINO with the devices that it sees here."""
-    line = _pip("'cunet-deploy[openvino]'")
+def _try(backend: Backend) -> tuple[str, str]:
+    """What a backend's library is and finds here; else empty, and what is wrong with it."""
     try:
-        version, devices = describe_openvino()
-    except (CunetError, OSError, RuntimeError) as error:
-        missing = not _installed("openvino")
-        return Check("OpenVINO", "", line if missing else f"it is installed but does not load ({error}); {line}")
-    return Check("OpenVINO", f"{version}, devices {', '.join(devices)}")
+        module = backend.load()
+        missing = module.missing(backend)
+        return ("", missing) if missing else (module.describe(backend), "")
+    except (CunetError, ImportError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        line = f"; {backend.install_line}" if backend.extra else ""
+        return "", f"it is installed but does not load ({reason}){line}"
+
+
+def _other_libraries(known: set[str], trials: Mapping[str, tuple[str, str]]) -> list[Check]:
+    """A check for each library of the backends that has none of its own."""
+    others = {row.library: trials[name] for name, row in BACKENDS.items() if row.library not in known}
+    return [Check(library, *trial) for library, trial in others.items()]
+
+
+def _why_not(backend: Backend, found: str, advice: str, gpu: Gpu | None) -> str:
+    """Why a backend cannot run here; empty where it can."""
+    if not found:
+        return advice
+    return "no NVIDIA driver or GPU" if backend.device == NVIDIA and gpu is None else ""
 
 
 def _opencv(jetson: Jetson | None) -> Sequence[Check]:
@@ -216,24 +230,3 @@ def _opencv(jetson: Jetson | None) -> Sequence[Check]:
         Check("OpenCV", str(cv2.__version__), required=True),
         Check("  GStreamer", match[1] if has and match else "", "" if has else advice),
     ]
-
-
-def _backends(found: set[str], providers: Sequence[str], gpu: Gpu | None) -> dict[str, str]:
-    """For each backend why it cannot run here, or nothing."""
-    no_gpu = "" if gpu else "no NVIDIA driver or GPU"
-    no_ort = "" if "ONNX Runtime" in found else "ONNX Runtime is missing"
-    rtx = importlib.util.find_spec("onnxruntime_ep_nv_tensorrt_rtx")
-    no_trt = "" if found & {"TensorRT", "TensorRT for RTX"} else "TensorRT is missing"
-    no_memory = "" if found & {"pycuda", "cuda-bindings"} else "pycuda and cuda-bindings are missing"
-    no_graph = "" if "cuda-bindings" in found else "cuda-bindings is missing"
-    return {
-        "ort:cpu": no_ort,
-        "ort:cuda": no_ort or ("" if "CUDAExecutionProvider" in providers else "onnxruntime-gpu is missing") or no_gpu,
-        "ort:tensorrt": no_ort
-        or ("" if "TensorrtExecutionProvider" in providers else "onnxruntime-gpu is missing")
-        or no_gpu,
-        "ort:tensorrt-rtx": no_ort or ("" if rtx else "onnxruntime-ep-nv-tensorrt-rtx-cu12 is missing") or no_gpu,
-        "openvino": "" if "OpenVINO" in found else "OpenVINO is missing",
-        "tensorrt": no_trt or no_memory or no_gpu,
-        "tensorrt:graph": no_trt or no_graph or no_gpu,
-    }

@@ -78,8 +78,8 @@ class Manifest:
         return self.crop.size // self.stride
 
     @property
-    def wide_sums(self) -> bool:
-        """Whether sums of two products of its bytes need more than 16 bits; see `machine.cpu.may_saturate`."""
+    def may_saturate(self) -> bool:
+        """Whether sums of two products of its bytes may exceed 16 bits; see `machine.cpu.may_saturate`."""
         return self.weight_bits < 32 and not self.reduced_range
 
     @property

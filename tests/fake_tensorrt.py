@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from cunet_deploy._files import file_sha256
 from cunet_deploy.manifest import METADATA_KEY
-from cunet_deploy.tensorrt.sidecar import EngineManifest, file_sha256
+from cunet_deploy.tensorrt.sidecar import EngineManifest
 
 MAGIC = b"fake engine\n"
 VERSION = "10.3.0"

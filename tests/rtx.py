@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from cunet_deploy.tensorrt.compile import BuildSpec
+
 WORKER = """
 import json, sys
 from pathlib import Path
-from cunet_deploy.tensorrt.compile import Job, compile_network
+from cunet_deploy.tensorrt.compile import BuildSpec, compile_network
 from cunet_deploy.errors import CunetError
 folder = Path(sys.argv[1])
 for line in sys.stdin:
-    table = json.loads(line)
-    name = table.pop("name")
+    name, spec = json.loads(line)
     (folder / "running").write_text(name)
     try:
-        layers = compile_network(Job(flavour="tensorrt_rtx", **{**table, "sm": tuple(table["sm"])})).layers
+        layers = compile_network(BuildSpec.from_json(spec)).layers
         result = {"int8": layers.int8, "convolutions": len(layers.convolutions)}
     except CunetError as error:
         result = {"error": str(error)}
@@ -51,10 +52,11 @@ def compile_all(
     for index, (name, model) in enumerate(models.items()):
         path = folder / f"{index}.onnx"
         path.write_bytes(model)
-        jobs[name] = {"onnx": str(path), "sm": sm, "profile": _free_batch(model) if free_batch else None}
+        profile = _free_batch(model) if free_batch else None
+        jobs[name] = BuildSpec(path, "tensorrt_rtx", sm, profile=profile).to_json()
     results: dict[str, object] = {}
     while missing := [name for name in jobs if name not in results]:
-        lines = "".join(json.dumps({"name": name, **jobs[name]}) + "\n" for name in missing)
+        lines = "".join(json.dumps([name, jobs[name]]) + "\n" for name in missing)
         done = subprocess.run([sys.executable, "-c", WORKER, str(folder)], input=lines, text=True, capture_output=True)
         for line in (folder / "results").read_text().splitlines() if (folder / "results").exists() else []:
             name, result = json.loads(line)

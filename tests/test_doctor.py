@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import platform
 import subprocess
@@ -13,10 +14,9 @@ from click.testing import CliRunner
 
 from cunet_deploy import doctor
 from cunet_deploy.cli import cli
-from cunet_deploy.errors import MissingDependencyError
 from cunet_deploy.machine.gpu import Gpu
 from cunet_deploy.machine.jetson import JETPACKS, read_jetson
-from cunet_deploy.sessions import BACKENDS
+from cunet_deploy.sessions.registry import BACKENDS, Backend
 
 ORIN = "NVIDIA Jetson Orin Nano Developer Kit\0"
 
@@ -137,33 +137,46 @@ def test_a_processor_without_int8_instructions_is_told(tmp_path: Path) -> None:
 def test_without_a_gpu_every_gpu_backend_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "local_gpu", lambda: None)
     backends = doctor.examine().backends
-    assert tuple(backends) == BACKENDS
+    assert list(backends) == list(BACKENDS)
     assert backends["ort:cpu"] == ""
-    assert all(backends[name] for name in BACKENDS if name not in ("ort:cpu", "openvino"))
+    assert all(backends[name] for name, row in BACKENDS.items() if not row.runs_on_cpu)
 
 
-def test_openvino_is_shown_with_its_devices_or_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> tuple[str, list[str]]:
-        raise MissingDependencyError("openvino is not installed")
+def test_a_library_is_shown_as_it_is_or_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = BACKENDS["openvino"]
 
-    def broken() -> tuple[str, list[str]]:
-        raise RuntimeError("no plugin")
+    class Module:
+        def __init__(self, missing: str, found: str | Exception) -> None:
+            self._missing, self._found = missing, found
 
+        def missing(self, backend: Backend) -> str:
+            assert backend is row
+            return self._missing
+
+        def describe(self, backend: Backend) -> str:
+            if isinstance(self._found, Exception):
+                raise self._found
+            return self._found
+
+    line = "pip install 'cunet-deploy[openvino]'"
+    states = {
+        "here": Module("", "2026.4.1, devices CPU, GPU"),
+        "missing": Module(f"openvino is not installed; run: {line}", ""),
+        "broken": Module("", RuntimeError("no\nplugin")),
+    }
     found = {}
-    for name, describe in {"here": lambda: ("2026.4.1", ["CPU", "GPU"]), "missing": missing, "broken": broken}.items():
-        monkeypatch.setattr(doctor, "describe_openvino", describe)
-        monkeypatch.setattr(doctor, "_installed", lambda package, name=name: "" if name == "missing" else "2026.4.1")
+    load = Backend.load
+    for name, module in states.items():
+        monkeypatch.setattr(Backend, "load", lambda self, module=module: module if self is row else load(self))
         report = doctor.examine()
         check = next(check for check in report.checks if check.name == "OpenVINO")
         found[name] = (check.found, check.advice, report.backends["openvino"])
-    line = "pip install 'cunet-deploy[openvino]'"
-    assert found["here"] == ("2026.4.1, devices CPU, GPU", "", "")
-    assert found["missing"] == ("", line, "OpenVINO is missing")
-    assert found["broken"] == (
-        "",
-        f"it is installed but does not load (no plugin); {line}",
-        "OpenVINO is missing",
-    )
+    broken = f"it is installed but does not load (no plugin); {line}"
+    assert found == {
+        "here": ("2026.4.1, devices CPU, GPU", "", ""),
+        "missing": ("", f"openvino is not installed; run: {line}", f"openvino is not installed; run: {line}"),
+        "broken": ("", broken, broken),
+    }
 
 
 def test_an_x86_processor_without_vnni_is_told_which_models_are_faster(tmp_path: Path) -> None:
@@ -174,11 +187,9 @@ def test_an_x86_processor_without_vnni_is_told_which_models_are_faster(tmp_path:
 
 
 def test_everything_missing_that_can_be_installed_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> tuple[str, list[str]]:
-        raise MissingDependencyError("openvino is not installed")
-
     monkeypatch.setattr(doctor, "_installed", lambda package: "")
-    monkeypatch.setattr(doctor, "describe_openvino", absent)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else real(name))
     monkeypatch.setattr(doctor, "_module", lambda name: ("1.0", "") if name == "onnxruntime" else ("", ""))
     monkeypatch.setattr(doctor, "local_gpu", lambda: None)
     report = doctor.examine()

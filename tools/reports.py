@@ -14,6 +14,7 @@ import click
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.machine.describe import describe_machine, describe_versions
+from cunet_deploy.sessions.registry import packages as backend_packages
 
 __all__ = ["replace_between", "signed", "write_report"]
 
@@ -44,7 +45,8 @@ def signed(report: dict[str, Any], *packages: str) -> dict[str, Any]:
         ".".join(program.relative_to(_ROOT).with_suffix("").parts) if program.is_relative_to(_ROOT) else program.stem
     )
     command = f"python -m {module} " + " ".join(_shown(argument) for argument in sys.argv[1:])
-    return {"command": command, **report, "machine": describe_machine(), "versions": describe_versions(*packages)}
+    versions = describe_versions(*backend_packages(), *packages)
+    return {"command": command, **report, "machine": describe_machine(), "versions": versions}
 
 
 def _shown(argument: str) -> str:

@@ -20,6 +20,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.metrics import Estimate
 from cunet_deploy.onnx_graph.costs import Costs, read_costs
+from cunet_deploy.sessions.registry import packages
 
 __all__ = ["Measured", "Report", "measure"]
 
@@ -146,7 +147,7 @@ class Report:
             "models": [row.to_dict(self.rows[0]) for row in self.rows],
             "peaks": [peak.to_dict() for peak in self.peaks],
             "machine": self.machine,
-            "versions": describe_versions(),
+            "versions": describe_versions(*packages()),
         }
 
 

@@ -17,6 +17,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.media import ImageFiles, open_files
 from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.sessions.base import Session
+from cunet_deploy.sessions.registry import default_backend, find_backend
 
 __all__ = ["Input", "Setup", "combine"]
 
@@ -27,7 +28,7 @@ class Setup:
 
     Attributes:
         model: as the user named it.
-        backend: what runs it, one of `cunet_deploy.sessions.BACKENDS`.
+        backend: what runs it, a name of `cunet_deploy.sessions.registry.BACKENDS`.
         threads: of the network, and of OpenCV.
         batch: crops a call.
         trust: load an engine whose checksum differs.
@@ -47,7 +48,7 @@ class Setup:
     @property
     def is_on_cpu(self) -> bool:
         """Whether the network runs on the processor, whose peak is measured."""
-        return self.backend in ("ort:cpu", "openvino")
+        return find_backend(self.backend).runs_on_cpu
 
     def open(self) -> Session:
         """Load the network, and let OpenCV use as many threads as it."""
@@ -138,7 +139,7 @@ def combine(
     for model in models:
         if model.endswith(".pt"):
             raise InputError(f"{model}: is a checkpoint; export it first: cunet-deploy export {model} -o DIR")
-        default = "tensorrt" if model_file(model).suffix == ".engine" else "ort:cpu"
+        default = default_backend(model_file(model).suffix).name
         product = itertools.product(backends, threads, batches)
         found = [
             Setup(model, resolve(model, name, count) or default, count, size, trust) for name, count, size in product

@@ -48,10 +48,6 @@ _EXTRAS = {
     "matplotlib": "train",
     "onnx": "train",
     "torch": "train",
-    "openvino": "openvino",
-    "pycuda": "tensorrt",
-    "tensorrt": "tensorrt",
-    "tensorrt_rtx": "tensorrt-rtx",
 }
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 

@@ -21,11 +21,14 @@ from rich.progress import (
 )
 
 from cunet_deploy.detection.table import detector_forms, detector_help
+from cunet_deploy.sessions.registry import AUTO, BACKENDS, backend_choices, default_backend
 
 __all__ = [
+    "BackendNames",
     "backend_options",
     "console",
     "detector_option",
+    "default_backends",
     "json_option",
     "method_option",
     "output_option",
@@ -39,13 +42,38 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class BackendNames(click.ParamType[Any]):
+    """One of the backends, or several of them divided by commas; see `cunet_deploy.sessions.registry`."""
+
+    name = "backend"
+
+    def __init__(self, *, several: bool) -> None:
+        self._several = several
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "|".join(backend_choices()) + ",..." * self._several
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        names = [part.strip() for part in str(value).split(",")] if self._several else [str(value)]
+        for name in names:
+            if name not in backend_choices():
+                self.fail(f"unknown backend {name!r}; choose from {', '.join(backend_choices())}", param, ctx)
+        return names if self._several else names[0]
+
+
+def default_backends() -> str:
+    """What runs which file where nothing is said, for help texts."""
+    suffixes = dict.fromkeys(backend.suffix for backend in BACKENDS.values())
+    return ", ".join(f"{default_backend(suffix).name} for {suffix} files" for suffix in suffixes)
+
+
 def backend_options(function: F) -> F:
     """``--backend NAME`` and ``--trust``: the parameters are ``backend``, a name or ``None``, and ``trust``."""
     backend = click.option(
         "--backend",
-        metavar="ort:cpu|ort:cuda|ort:tensorrt|ort:tensorrt-rtx|openvino|tensorrt|tensorrt:graph|auto",
-        help="What runs the network, and nothing else; auto takes what is fastest here, measured once.  [default: "
-        "tensorrt for an .engine, ort:cpu for the rest]",
+        type=BackendNames(several=False),
+        help=f"What runs the network, and nothing else; {AUTO} takes what is fastest here, measured once.  [default: "
+        f"{default_backends()}]",
     )
     trust = click.option("--trust", is_flag=True, help="Load an engine whose checksum differs: it is native code.")
     return backend(trust(function))
@@ -71,7 +99,7 @@ def detector_option(function: F) -> F:
 
 def resolve_backend(model: str | Path, backend: str | None, threads: int | None) -> str | None:
     """The backend that ``--backend`` asks for; ``auto`` is measured or recalled, and said on stderr."""
-    if backend != "auto":
+    if backend != AUTO:
         return backend
     from cunet_deploy.sessions import choose_backend  # loads numpy, which the help of a command does not need
 

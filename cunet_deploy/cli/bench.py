@@ -11,7 +11,15 @@ import click
 from rich.table import Table
 
 from cunet_deploy._files import atomic_path
-from cunet_deploy.cli._options import detector_option, json_option, overwrite_option, progress, resolve_backend
+from cunet_deploy.cli._options import (
+    BackendNames,
+    default_backends,
+    detector_option,
+    json_option,
+    overwrite_option,
+    progress,
+    resolve_backend,
+)
 from cunet_deploy.cli._report import advancing, interval, json_report, results
 from cunet_deploy.errors import InputError, VerificationError
 from cunet_deploy.machine.cpu import available_cpus
@@ -49,9 +57,8 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 @click.option(
     "--backend",
     "backends",
-    metavar="NAME,...",
-    help="What runs the network: ort:cpu, ort:cuda, ort:tensorrt, ort:tensorrt-rtx, openvino, tensorrt, tensorrt:graph "
-    "or auto.  [default: tensorrt for an .engine, ort:cpu for the rest]",
+    type=BackendNames(several=True),
+    help=f"What runs the network.  [default: {default_backends()}]",
 )
 @click.option("--trust", is_flag=True, help="Load an engine whose checksum differs: it is native code.")
 @click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns that each row has.")
@@ -85,7 +92,7 @@ def command(
     detector: str | None,
     threads: tuple[int, ...],
     batches: tuple[int, ...],
-    backends: str | None,
+    backends: list[str] | None,
     trust: bool,
     rounds: int,
     calls: int,
@@ -119,7 +126,7 @@ def command(
     from cunet_deploy.bench.report import measure  # loads OpenCV, which --help does not need
     from cunet_deploy.bench.setups import Input, combine
 
-    names = [name.strip() for name in backends.split(",")] if backends else [None]
+    names: list[str | None] = [*backends] if backends else [None]
     given = Input(source, detector)
     for size in batches:
         given.work(size)  # wrong input is said before anything is measured

@@ -10,6 +10,7 @@ import click
 from rich.progress import Progress
 
 from cunet_deploy.cli._options import console, output_option, overwrite_option, progress
+from cunet_deploy.tensorrt.flavour import FLAVOURS
 
 if TYPE_CHECKING:
     from cunet_deploy.tensorrt.build import BuildPlan, Built
@@ -23,7 +24,7 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--flavour",
-    type=click.Choice(["auto", "tensorrt", "tensorrt_rtx"]),
+    type=click.Choice(["auto", *FLAVOURS]),
     default="auto",
     show_default=True,
     help="TensorRT builds for the GPU that is here; TensorRT for RTX for others too, without any.",
@@ -123,7 +124,7 @@ def _bytes(text: str) -> int:
 def _print_plan(plan: BuildPlan, folder: Path) -> None:
     report = plan.report
     click.echo(f"would build {folder / plan.file_name}")
-    click.echo(f"  from {plan.job.onnx}, {report.int8} of {len(report.convolutions)} convolutions int8")
+    click.echo(f"  from {plan.spec.model}, {report.int8} of {len(report.convolutions)} convolutions int8")
     click.echo(f"  with {plan.flavour.name} {plan.flavour.version}")
     for name, shapes in plan.profile.items():
         click.echo(f"  {name}: " + ", ".join(f"{kind} {'x'.join(map(str, shapes[kind]))}" for kind in shapes))

@@ -33,6 +33,7 @@ from cunet_deploy.evaluation.boxes import BoxEvaluation, compare_boxes, evaluate
 from cunet_deploy.evaluation.gallery import worst_sheet
 from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.sessions.base import Session
+from cunet_deploy.sessions.registry import packages
 
 __all__ = ["command"]
 
@@ -230,7 +231,7 @@ def _report(
     if differences:
         report["against"] = tables[1]
         report["difference"] = {measure.key: measure.estimate.to_dict() for measure in differences}
-    return {**report, "machine": describe_machine(), "versions": describe_versions("torch")}
+    return {**report, "machine": describe_machine(), "versions": describe_versions(*packages(), "torch")}
 
 
 def _sentence(models: Sequence[str], differences: Sequence[Measure]) -> str:

@@ -11,6 +11,8 @@ import click
 
 from cunet_deploy.cli._options import json_option, overwrite_option
 from cunet_deploy.cli._report import json_report
+from cunet_deploy.tensorrt.flavour import FLAVOURS
+from cunet_deploy.tensorrt.targets import TARGETS
 
 if TYPE_CHECKING:
     from cunet_deploy.onnx_graph.storage import Storage
@@ -27,11 +29,11 @@ _SHOWN = 5
 @click.option(
     "--target",
     metavar="NAME",
-    help="Also check the rules of sm75, sm80, sm86, sm87, sm89, sm90, sm110, sm120 or dla.",
+    help=f"Also check the rules of {', '.join(TARGETS)}.",
 )
 @click.option(
     "--flavour",
-    type=click.Choice(["tensorrt", "tensorrt_rtx"]),
+    type=click.Choice(FLAVOURS),
     help="Also check what holds for one of the two only.",
 )
 @click.option("--layers", is_flag=True, help="Print bits, bytes and share of every layer.")

@@ -16,6 +16,7 @@ from cunet_deploy.cli._report import advancing, json_report, results
 from cunet_deploy.errors import ArtifactError
 from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.sessions import open_session
+from cunet_deploy.sessions.registry import packages
 from cunet_deploy.zoo import DEFAULT_MODEL, find_model, released_models
 
 __all__ = ["command"]
@@ -44,7 +45,7 @@ def command(measure: bool, json_path: Path | None, overwrite: bool) -> None:
         if measure and rows:
             for row, network_ms in zip(rows, _time([row["path"] for row in rows]), strict=True):
                 row["network_p50_ms"] = network_ms
-        here = {"machine": describe_machine(), "versions": describe_versions()} if measure else {}
+        here = {"machine": describe_machine(), "versions": describe_versions(*packages())} if measure else {}
         write({"models": rows, **here})
     if not rows:
         results().print(

@@ -154,6 +154,7 @@ def _bytes(text: str) -> int:
 
 def _report(measurement: Measurement, plan: Plan) -> dict[str, Any]:
     from cunet_deploy.machine.describe import describe_machine, describe_versions
+    from cunet_deploy.sessions.registry import packages
 
     choices = measurement.choices()
     layers = [
@@ -181,7 +182,7 @@ def _report(measurement: Measurement, plan: Plan) -> dict[str, Any]:
         "nme_difference_percent_points": plan.measured.to_dict(),
         "layers": layers,
         "machine": describe_machine(),
-        "versions": describe_versions("torch"),
+        "versions": describe_versions(*packages(), "torch"),
     }
 
 

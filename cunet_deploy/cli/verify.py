@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,8 @@ from cunet_deploy.golden import Golden, read_golden
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.parity import Parity, locate_in_crops, measure
 from cunet_deploy.sessions import Session, model_file, open_session
+from cunet_deploy.sessions.checks import matches_manifest
+from cunet_deploy.sessions.registry import Backend, default_backend, find_backend
 
 __all__ = ["command"]
 
@@ -70,7 +70,7 @@ def command(
     if not bundle.is_dir():
         raise InputError(f"{bundle}: is not a folder; verify needs a bundle, made by cunet-deploy export CKPT -o DIR")
     golden = read_golden(bundle / "golden.npz")
-    _check_sum(bundle)
+    _check_described(bundle)
     with json_report(json_path, overwrite=overwrite) as write:
         model = bundle if engine is None else engine
         backend = resolve_backend(model, backend, threads)
@@ -93,9 +93,10 @@ def command(
     _print_stages(stages, failed)
     if failed:
         lowered = model_file(model, backend).name != "model.onnx"
+        row = default_backend(model_file(model).suffix) if backend is None else find_backend(backend)
         raise VerificationError(
             f"{model}: differs by more than {max_mean_px:g} px in: {', '.join(failed)}; "
-            + _advice(failed, outputs["runtime"].backend, lowered=lowered)
+            + _advice(failed, row, lowered=lowered)
         )
 
 
@@ -108,17 +109,17 @@ class _Outputs:
     backend: str
 
 
-def _check_sum(bundle: Path) -> Manifest:
-    """The bundle's manifest; the model must be the file that it describes."""
+def _check_described(bundle: Path) -> None:
+    """Refuse a bundle whose model is not the file that its manifest describes."""
     sidecar, model = bundle / "manifest.json", bundle / "model.onnx"
     try:
-        text, content = sidecar.read_text(encoding="utf-8"), model.read_bytes()
+        Manifest.from_json(sidecar.read_text(encoding="utf-8"), sidecar)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); export the bundle again") from error
-    manifest = Manifest.from_json(text, sidecar)
-    if json.loads(text).get("sha256") != hashlib.sha256(content).hexdigest():
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{sidecar}: is damaged ({error}); export the bundle again") from error
+    if not matches_manifest(model):
         raise VerificationError(f"{model}: is not the file that {sidecar} describes; copy or export the bundle again")
-    return manifest
 
 
 def _run(session: Session, model: Path, golden: Golden) -> _Outputs:
@@ -150,12 +151,13 @@ def _stages(golden: Golden, outputs: dict[str, _Outputs]) -> dict[str, Parity]:
     }
 
 
-def _advice(failed: list[str], backend: str, *, lowered: bool) -> str:
+def _advice(failed: list[str], backend: Backend, *, lowered: bool) -> str:
     if "checkpoint / export" not in failed and lowered:
         return "if that is little more than the mean_px that manifest.json tells of TensorRT, allow it: --max-mean-px"
-    if "checkpoint / export" not in failed and backend.startswith("openvino"):
+    if "checkpoint / export" not in failed and backend.rounding_px:
         return (
-            "OpenVINO rounds some ties to the other side, which moves landmarks a little; allow it: --max-mean-px 0.1"
+            f"{backend.library} rounds some ties to the other side, which moves landmarks a little; allow it: "
+            f"--max-mean-px {backend.rounding_px:g}"
         )
     if failed == ["runtime / export"]:
         return "the runtime on this machine computes something else; report it with the output of this command"

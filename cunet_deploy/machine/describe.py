@@ -37,7 +37,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_versions(*packages: str) -> dict[str, str]:
-    """Versions of Python, this package, numpy, OpenCV, ONNX Runtime, OpenVINO and further ``packages`` where installed.
+    """Versions of Python, this package, numpy, OpenCV and of ``packages`` where they are installed.
 
     Nothing heavy is imported for it: versions are read from the installed metadata.
     """
@@ -49,7 +49,7 @@ def describe_versions(*packages: str) -> dict[str, str]:
         "numpy": np.__version__,
         "opencv": cv2.__version__,
     }
-    for package in ("onnxruntime", "openvino", *packages):
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

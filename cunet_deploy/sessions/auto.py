@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy import __version__
-from cunet_deploy._files import write_text_atomic
+from cunet_deploy._files import file_sha256, write_text_atomic
 from cunet_deploy.drawn_faces import drawn_faces
 from cunet_deploy.errors import CunetError, VerificationError
 from cunet_deploy.golden import read_golden
@@ -29,10 +29,11 @@ from cunet_deploy.machine.cpu import available_cpus, read_cpuinfo
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.sessions.cache import cache_folder, describe_processor
+from cunet_deploy.sessions.registry import default_backend, packages
 
 __all__ = ["Choice", "cache_folder", "choose", "fingerprint", "measure"]
 
-DEFAULT = "ort:cpu"
+DEFAULT = default_backend(".onnx").name
 MAX_MEAN_PX = 0.1
 """Backends round ties differently, which moves landmarks by up to 0.06 pixels of the input on average over two crops;
 sums of bytes that are cut off move them by 0.2 and more."""
@@ -41,12 +42,9 @@ MARGIN = 0.97
 
 _SECONDS = 2.0
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 100
-_WARM, _CALLS = (
-    2,
-    3,
-)  # calls of a turn that are not counted, since the backend before has taken the caches, and that are
+_WARM, _CALLS = 2, 3
+"""Calls of a turn that are not counted, since the backend before has taken the caches, and calls that are."""
 _ALONE_ROUNDS, _ALONE_SECONDS = 2, 0.15
-_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 
 Open = Callable[[], Session]
 Points = NDArray[np.float64]
@@ -170,9 +168,9 @@ def fingerprint(path: Path, candidates: tuple[str, ...], threads: int | None) ->
         **describe_processor(read_cpuinfo()),
         "cpus": available_cpus(),
         "threads": threads,
-        "libraries": {"cunet-deploy": __version__, **{name: _version(name) for name in _LIBRARIES}},
+        "libraries": {"cunet-deploy": __version__, **{name: _version(name) for name in packages()}},
         "candidates": list(candidates),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": file_sha256(path),
     }
 
 

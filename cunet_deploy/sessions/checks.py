@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy._files import file_sha256
 from cunet_deploy.errors import ArtifactError, InputError
 from cunet_deploy.manifest import Manifest
 
-__all__ = ["Port", "check_crops", "check_file", "check_graph", "read_manifest"]
+__all__ = ["Port", "check_crops", "check_file", "check_graph", "matches_manifest", "read_manifest"]
 
 Port = tuple[str, str, tuple[int | None, ...]]
 """An input or output of a graph: its name, its type as numpy calls it, and its shape with ``None`` for free sizes."""
@@ -29,6 +31,23 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if size == 0:
         raise InputError(f"{path}: is empty; export or copy the model again")
+
+
+def matches_manifest(model: Path) -> bool | None:
+    """Whether a bundle's model is the file that ``manifest.json`` beside it describes; ``None``: nothing describes it.
+
+    Raises:
+        InputError: the model cannot be read.
+        ArtifactError: ``manifest.json`` is damaged.
+    """
+    sidecar = model.with_name("manifest.json")
+    try:
+        expected = json.loads(sidecar.read_text(encoding="utf-8")).get("sha256")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{sidecar}: is damaged ({error}); export the bundle again") from error
+    return None if expected is None else file_sha256(model) == expected
 
 
 def read_manifest(text: str | None, path: Path) -> Manifest:

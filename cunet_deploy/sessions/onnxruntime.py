@@ -20,24 +20,40 @@ from cunet_deploy.sessions.providers import (
     PROVIDERS,
     Provider,
     add_plugin,
-    check_available,
     check_running,
     first_line,
+    missing_provider,
 )
+from cunet_deploy.sessions.registry import Backend
 
-__all__ = ["OrtSession"]
+__all__ = ["OrtSession", "describe", "missing", "open_backend"]
 
 _FATAL_ONLY, _WARNINGS = 4, 2
-_CPU = PROVIDERS[0].key
+_CPU = PROVIDERS["cpu"].key
 _DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
 """It quantizes float biases by the product of two scales, which underflows where the scales are float16, as they are in
 graphs for TensorRT. Graphs for the CPU have integer biases already, so it has nothing to do there."""
 
 
+def open_backend(path: Path, backend: Backend, *, threads: int | None, trust: bool) -> OrtSession:
+    """Load a network; see `OrtSession`. ONNX holds no code, so there is nothing to trust."""
+    return OrtSession(path, threads=threads, provider=PROVIDERS[backend.variant])
+
+
+def missing(backend: Backend) -> str:
+    """What has to be installed; see `cunet_deploy.sessions.registry.BackendModule`."""
+    return missing_provider(PROVIDERS[backend.variant])
+
+
+def describe(backend: Backend) -> str:
+    """Library, version and provider."""
+    return f"onnxruntime {ort.__version__} {PROVIDERS[backend.variant].key}"
+
+
 class OrtSession(Decoding):
     """A network in ONNX Runtime. See `cunet_deploy.sessions.base.Session`; safe for several threads."""
 
-    def __init__(self, path: Path, *, threads: int | None = None, provider: Provider = PROVIDERS[0]) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, provider: Provider = PROVIDERS["cpu"]) -> None:
         """Load an ONNX file that carries a manifest.
 
         Args:
@@ -108,7 +124,9 @@ class OrtSession(Decoding):
 
 def _load(path: Path, threads: int | None, provider: Provider) -> Any:
     check_file(path)
-    check_available(provider)
+    reason = missing_provider(provider)
+    if reason:
+        raise ArtifactError(reason)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _FATAL_ONLY  # what goes wrong is raised and said once, by us
@@ -159,13 +177,13 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
 
     ``options`` are changed. Errors are those of ONNX Runtime about ``path``, and no others.
     """
-    wide = may_saturate(cpu_features(read_cpuinfo()))
+    saturates = may_saturate(cpu_features(read_cpuinfo()))
     settings: dict[str, Any] = {
         "version": ort.__version__,
         "build": ort.get_build_info(),
         "level": "all",
         "disabled": _DISABLED_OPTIMIZERS,
-        **({"wide_sums": True} if wide else {}),
+        **({"saturation_safe": True} if saturates else {}),
     }
     graph = find_graph(path, settings)
     kept = None if graph is None else graph.find()
@@ -177,25 +195,25 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
         except ORT_ERRORS:
             graph.drop(kept)
         options.graph_optimization_level = level
-    unsigned = _unsigned(path) if wide else None
-    if unsigned is not None:
+    safe = _saturation_safe(path) if saturates else None
+    if safe is not None:
         options.add_session_config_entry("session.x64quantprecision", "1")
     if graph is None:
-        return _open(path, options, [_CPU], unsigned)
+        return _open(path, options, [_CPU], safe)
     try:
         with graph.making() as temporary:
             options.optimized_model_filepath = str(temporary)
-            return _open(path, options, [_CPU], unsigned)
+            return _open(path, options, [_CPU], safe)
     except (OSError, *ORT_ERRORS):  # the cache cannot be written to, or the network does not load: said below
         options.optimized_model_filepath = ""
-        return _open(path, options, [_CPU], unsigned)
+        return _open(path, options, [_CPU], safe)
 
 
-def _unsigned(path: Path) -> bytes | None:
-    """What to load in place of a file so that no sum is cut off; ``None``: the file itself."""
-    from cunet_deploy.sessions.saturation import unsigned_graph  # what it imports takes a while
+def _saturation_safe(path: Path) -> bytes | None:
+    """What to load in place of a file so that no sum saturates; ``None``: the file itself."""
+    from cunet_deploy.sessions.saturation import saturation_safe_graph  # loads protobuf, which most processors spare
 
-    return unsigned_graph(path)
+    return saturation_safe_graph(path)
 
 
 def _port(node: Any) -> Port:

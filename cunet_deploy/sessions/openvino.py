@@ -7,6 +7,7 @@ and takes half a second more to compile, which is longer than most programs run 
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -23,8 +24,9 @@ from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.machine.cpu import cpu_features, may_saturate, read_cpuinfo
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 from cunet_deploy.sessions.checks import Port, check_crops, check_file, check_graph, read_manifest
+from cunet_deploy.sessions.registry import Backend
 
-__all__ = ["OpenVINOSession", "describe_openvino", "load_openvino"]
+__all__ = ["OpenVINOSession", "describe", "load_openvino", "missing", "open_backend"]
 
 _SETTINGS = {
     "PERFORMANCE_HINT": "LATENCY",
@@ -35,6 +37,28 @@ _FLOAT = {"LP_TRANSFORMS_MODE": "NO"}
 """Integers are computed in float32, which holds them exactly. Without it sums of 8-bit products are cut off where there
 is no VNNI, and OpenVINO has no kernels that add them in more bits."""
 _TELEMETRY = "openvino_telemetry"
+
+
+def open_backend(path: Path, backend: Backend, *, threads: int | None, trust: bool) -> OpenVINOSession:
+    """Load a network; see `OpenVINOSession`. ONNX holds no code, so there is nothing to trust."""
+    return OpenVINOSession(path, threads=threads)
+
+
+def missing(backend: Backend) -> str:
+    """What has to be installed; see `cunet_deploy.sessions.registry.BackendModule`."""
+    found = importlib.util.find_spec("openvino") is not None
+    return "" if found else f"openvino is not installed; run: {backend.install_line}"
+
+
+def describe(backend: Backend) -> str:
+    """Version of the library, and the devices that it sees here; only ``CPU`` is used.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+        RuntimeError: it is, but does not start.
+    """
+    openvino: Any = load_openvino()
+    return f"{_version(openvino)}, devices {', '.join(str(device) for device in openvino.Core().available_devices)}"
 
 
 class OpenVINOSession:
@@ -64,7 +88,7 @@ class OpenVINOSession:
         if len(outputs) > 1:  # landmarks that the graph finds itself; the same are found in the heatmaps
             model = self._openvino.Model([model.output("heatmaps")], model.get_parameters(), "model")
         model.reshape([1, *inputs[0][2][1:]])
-        if self._manifest.wide_sums and may_saturate(cpu_features(read_cpuinfo())):
+        if self._manifest.may_saturate and may_saturate(cpu_features(read_cpuinfo())):
             settings = {**settings, **_FLOAT}
         elif self._manifest.weight_bits < 32:
             _quantize_image(self._openvino, model)
@@ -123,17 +147,6 @@ def load_openvino() -> ModuleType:
     """
     with _without(_TELEMETRY):
         return require("openvino", extra="openvino")
-
-
-def describe_openvino() -> tuple[str, list[str]]:
-    """Version of the library, and the devices that it sees here; only ``CPU`` is used.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-        RuntimeError: it is, but does not start.
-    """
-    openvino: Any = load_openvino()
-    return _version(openvino), [str(device) for device in openvino.Core().available_devices]
 
 
 @contextmanager

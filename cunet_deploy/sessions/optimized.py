@@ -35,6 +35,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cunet_deploy._files import file_sha256
+from cunet_deploy.errors import InputError
 from cunet_deploy.machine.cpu import read_cpuinfo
 from cunet_deploy.sessions.cache import cache_folder, describe_processor
 
@@ -62,8 +64,8 @@ def find_graph(path: Path, settings: Mapping[str, Any]) -> KeptGraph | None:
     if folder is None:
         return None
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:  # whoever loads it says what is wrong
+        digest = file_sha256(path)
+    except InputError:  # whoever loads it says what is wrong
         return None
     table = {"network": digest, "settings": dict(settings), **describe_processor(read_cpuinfo())}
     return KeptGraph(folder, hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:32])

@@ -16,17 +16,16 @@ from typing import Any
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from cunet_deploy.errors import ArtifactError, InputError
+from cunet_deploy.errors import ArtifactError
 
 __all__ = [
     "ORT_ERRORS",
     "PROVIDERS",
     "Provider",
     "add_plugin",
-    "check_available",
     "check_running",
-    "find_provider",
     "first_line",
+    "missing_provider",
 ]
 
 ORT_ERRORS = (  # they share no base class but Exception
@@ -61,7 +60,7 @@ class Provider:
     plugin: str = ""
 
 
-PROVIDERS = (
+_ALL = (
     Provider("cpu", "CPUExecutionProvider", "run: pip install onnxruntime"),
     Provider(
         "cuda",
@@ -84,31 +83,18 @@ PROVIDERS = (
 )
 
 
-def find_provider(name: str) -> Provider:
-    """The provider that is called so.
-
-    Raises:
-        InputError: there is none; the message lists them.
-    """
-    for provider in PROVIDERS:
-        if provider.name == name:
-            return provider
-    raise InputError(f"unknown backend ort:{name}; choose from {', '.join(f'ort:{p.name}' for p in PROVIDERS)}")
+PROVIDERS = {provider.name: provider for provider in _ALL}
+"""By name."""
 
 
-def check_available(provider: Provider) -> None:
-    """Refuse a provider that the installed ONNX Runtime does not have.
-
-    Raises:
-        ArtifactError: with the line that installs it.
-    """
+def missing_provider(provider: Provider) -> str:
+    """Why the installed ONNX Runtime does not have a provider, with the line that installs it; empty: it has it."""
     if provider.plugin:
-        if importlib.util.find_spec(provider.plugin) is None:
-            raise ArtifactError(f"ort:{provider.name}: {provider.plugin} is not installed; {provider.remedy}")
-    elif provider.key not in ort.get_available_providers():
-        raise ArtifactError(
-            f"ort:{provider.name}: onnxruntime {ort.__version__} has no {provider.key}; {provider.remedy}"
-        )
+        found = importlib.util.find_spec(provider.plugin) is not None
+        return "" if found else f"ort:{provider.name}: {provider.plugin} is not installed; {provider.remedy}"
+    if provider.key in ort.get_available_providers():
+        return ""
+    return f"ort:{provider.name}: onnxruntime {ort.__version__} has no {provider.key}; {provider.remedy}"
 
 
 def add_plugin(provider: Provider, options: Any) -> None:

@@ -1,9 +1,9 @@
-"""Exact integers in ONNX Runtime on x86 processors without VNNI.
+"""Saturation-safe int8 in ONNX Runtime: unsigned weights (U8U8) on x86 processors without VNNI.
 
-There its kernels for signed 8-bit weights add pairs of products in 16 bits, which cut off what does not fit: of
-released networks up to half of the values of the heatmaps change. Told ``session.x64quantprecision`` it makes the
-weights unsigned and adds in 32 bits, which is exact. Measured on an AMD EPYC (Zen 3), one thread, in turns: face68-s
-takes 1.36 times as long as with sums that are cut off and 0.91 of its float export, pose14-s 1.33 and 0.79.
+There the kernels for unsigned activations and signed weights (U8S8) add pairs of products in 16 bits, which saturate:
+of released networks up to half of the values of the heatmaps change. Told ``session.x64quantprecision``, ONNX Runtime
+makes the weights unsigned and adds in 32 bits, which is exact. Measured on an AMD EPYC (Zen 3), one thread, in turns:
+face68-s takes 1.36 times as long as with saturation and 0.91 of its float export, pose14-s 1.33 and 0.79.
 
 That pass of ONNX Runtime (seen in 1.32) fails on a constant that several nodes share, so these get one each first.
 """
@@ -19,7 +19,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from cunet_deploy.errors import ArtifactError
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 
-__all__ = ["unsigned_graph"]
+__all__ = ["saturation_safe_graph"]
 
 _INT8 = 3
 """TensorProto.DataType of int8."""
@@ -34,15 +34,15 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 """What of onnx.proto is looked at, with field numbers; all else is kept as it is. The base install has no onnx."""
 
 
-def unsigned_graph(path: Path) -> bytes | None:
-    """The network to load with that setting in place of a file; ``None`` where its sums fit as they are.
+def saturation_safe_graph(path: Path) -> bytes | None:
+    """The network to load with that setting in place of a file; ``None`` where it cannot saturate.
 
     Files that cannot be read or have no manifest are left to those who load them and say what is wrong.
     """
     try:
         model = _messages()["ModelProto"].FromString(path.read_bytes())
         said = next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), "")
-        if not Manifest.from_json(said, path).wide_sums:
+        if not Manifest.from_json(said, path).may_saturate:
             return None
     except (OSError, message.DecodeError, ArtifactError):
         return None

@@ -13,21 +13,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cunet_deploy import errors
-from cunet_deploy._files import write_bytes_atomic
+from cunet_deploy._files import file_sha256, write_bytes_atomic
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, VerificationError
 from cunet_deploy.machine.gpu import local_gpu
 from cunet_deploy.manifest import METADATA_KEY, Manifest
-from cunet_deploy.tensorrt.compile import PROGRESS, Job, Progress
+from cunet_deploy.tensorrt.compile import PROGRESS, BuildSpec, Progress
 from cunet_deploy.tensorrt.flavour import Flavour, load
 from cunet_deploy.tensorrt.layers import LayerReport
 from cunet_deploy.tensorrt.lint import ModelReport, check_model
-from cunet_deploy.tensorrt.profile import BatchRange, Profile, make_profile
-from cunet_deploy.tensorrt.sidecar import PORTABLE, EngineManifest, file_sha256, sidecar_path
+from cunet_deploy.tensorrt.profile import Profile, make_profile
+from cunet_deploy.tensorrt.sidecar import PORTABLE, EngineManifest, sidecar_path
 
 __all__ = [
     "BuildPlan",
@@ -44,33 +44,12 @@ RTX_OLDEST = 80
 """Without a choice, TensorRT for RTX builds for this compute capability and all later ones."""
 
 
-@dataclass(frozen=True)
-class BuildSpec:
-    """What the user asks for; see `cunet_deploy.tensorrt.compile.Job` for what is not explained here.
-
-    Attributes:
-        model: a bundle folder or an ONNX file.
-        flavour: "auto", "tensorrt" or "tensorrt_rtx".
-        batch: ``None``: what the model has, or 1:1:16 where its batch is free.
-    """
-
-    model: Path
-    flavour: str = "auto"
-    sm: tuple[int, ...] = ()
-    batch: BatchRange | None = None
-    workspace: int | None = None
-    timing_cache: Path | None = None
-    dla: int | None = None
-    gpu_fallback: bool = False
-    verbose: bool = False
-
-
 @dataclass(frozen=True, eq=False)
 class BuildPlan:
     """What will be built.
 
     Attributes:
-        job: for the builder.
+        spec: for the builder.
         flavour: that builds it.
         manifest: of the model.
         report: what the check of the model found.
@@ -78,7 +57,7 @@ class BuildPlan:
         portable: it runs on later GPUs too.
     """
 
-    job: Job
+    spec: BuildSpec
     flavour: Flavour
     manifest: Manifest
     report: ModelReport
@@ -88,23 +67,23 @@ class BuildPlan:
     @property
     def profile(self) -> Profile:
         """Shapes of the inputs with a free size."""
-        return self.job.profile or {}
+        return self.spec.profile or {}
 
     @property
     def file_name(self) -> str:
         """``NAME.int8.trt10.3-sm87.engine`` or ``NAME.int8.rtx1.7-sm80+.engine``."""
         kind = "rtx" if self.flavour.name == "tensorrt_rtx" else "trt"
         numbers = "-".join(f"sm{number}" for number in self.compute_capabilities) or "sm0"
-        later, dla = "+" if self.portable else "", "" if self.job.dla is None else f"-dla{self.job.dla}"
+        later, dla = "+" if self.portable else "", "" if self.spec.dla is None else f"-dla{self.spec.dla}"
         precision = self.report.precision
         return f"{self.manifest.name}.{precision}.{kind}{self.flavour.short_version}-{numbers}{later}{dla}.engine"
 
     @property
     def trtexec(self) -> str:
         """The line of NVIDIA's own program that builds the same."""
-        job, trt = self.job, self.flavour.trt
+        spec, trt = self.spec, self.flavour.trt
         # Sizes are in MiB where no unit stands, in every version; units are known to 10 and later only.
-        words = ["tensorrt_rtx" if self.flavour.is_portable else "trtexec", f"--onnx={job.onnx}"]
+        words = ["tensorrt_rtx" if self.flavour.is_portable else "trtexec", f"--onnx={spec.model}"]
         words.append(f"--saveEngine={self.file_name}")
         for option, kind in (("minShapes", "min"), ("optShapes", "opt"), ("maxShapes", "max")):
             shapes = [f"{name}:{'x'.join(map(str, sizes[kind]))}" for name, sizes in self.profile.items()]
@@ -113,11 +92,11 @@ class BuildPlan:
             words += ["--int8", "--fp16"]
         elif hasattr(trt.BuilderFlag, "FP16"):
             words.append("--stronglyTyped")
-        words += [f"--memPoolSize=workspace:{job.workspace / 2**20:g}"] if job.workspace is not None else []
-        words += [f"--timingCacheFile={job.timing_cache}"] if job.timing_cache is not None else []
-        words += [f"--useDLACore={job.dla}"] if job.dla is not None else []
-        words += ["--allowGPUFallback"] if job.gpu_fallback else []
-        words += [f"--computeCapabilities={','.join(map(str, job.sm))}"] if job.sm else []
+        words += [f"--memPoolSize=workspace:{spec.workspace / 2**20:g}"] if spec.workspace is not None else []
+        words += [f"--timingCacheFile={spec.timing_cache}"] if spec.timing_cache is not None else []
+        words += [f"--useDLACore={spec.dla}"] if spec.dla is not None else []
+        words += ["--allowGPUFallback"] if spec.gpu_fallback else []
+        words += [f"--computeCapabilities={','.join(map(str, spec.sm))}"] if spec.sm else []
         return shlex.join([*words, "--profilingVerbosity=detailed", "--skipInference"])
 
 
@@ -203,18 +182,8 @@ def plan_build(spec: BuildSpec) -> BuildPlan:
         raise ArtifactError(f"{path}: {first}{more}; see: cunet-deploy inspect {path}")
     profile = make_profile(report.inputs, spec.batch)
     _check_dla(spec, profile)
-    job = Job(
-        onnx=str(path),
-        flavour=flavour.name,
-        sm=spec.sm,
-        profile=profile or None,
-        workspace=spec.workspace,
-        timing_cache=None if spec.timing_cache is None else str(spec.timing_cache),
-        dla=spec.dla,
-        gpu_fallback=spec.gpu_fallback,
-        verbose=spec.verbose,
-    )
-    return BuildPlan(job, flavour, manifest, report, capabilities, flavour.is_portable and not spec.sm)
+    resolved = replace(spec, model=path, flavour=flavour.name, profile=profile or None)
+    return BuildPlan(resolved, flavour, manifest, report, capabilities, flavour.is_portable and not spec.sm)
 
 
 def _manifest(report: ModelReport, path: Path) -> Manifest:
@@ -275,13 +244,13 @@ def build_engine(
             f"{plan.flavour.name} builds for the GPU of this machine, which has none or no driver; build on the "
             "device, or use --flavour tensorrt_rtx"
         )
-    engine, result = compile_in_child(plan.job, progress)
+    engine, result = compile_in_child(plan.spec, progress)
     layers = LayerReport.from_dict(result["layers"])
     missing = _not_computed_in_int8(plan.report, layers)
     if require_int8 and (missing or layers.not_int8 or not layers.convolutions):
         names = missing or tuple(layer.name for layer in layers.not_int8)
         raise VerificationError(
-            f"{plan.job.onnx}: {len(names)} of {len(plan.report.convolutions)} convolutions do not run in int8 "
+            f"{plan.spec.model}: {len(names)} of {len(plan.report.convolutions)} convolutions do not run in int8 "
             f"({', '.join(names[:3])}); nothing was written. cunet-deploy inspect shows why"
         )
     manifest = _describe(plan, engine, tuple(result["flags"]), layers)
@@ -302,7 +271,7 @@ def _describe(plan: BuildPlan, engine: bytes, flags: tuple[str, ...], layers: La
     return EngineManifest(
         manifest=plan.manifest.to_dict(),
         engine_sha256=hashlib.sha256(engine).hexdigest(),
-        onnx_sha256=file_sha256(plan.job.onnx),
+        onnx_sha256=file_sha256(plan.spec.model),
         flavour=plan.flavour.name,
         version=plan.flavour.version,
         compute_capabilities=plan.compute_capabilities,
@@ -314,7 +283,7 @@ def _describe(plan: BuildPlan, engine: bytes, flags: tuple[str, ...], layers: La
     )
 
 
-def compile_in_child(job: Job, progress: Progress | None = None) -> tuple[bytes, dict[str, Any]]:
+def compile_in_child(spec: BuildSpec, progress: Progress | None = None) -> tuple[bytes, dict[str, Any]]:
     """Run `cunet_deploy.tensorrt.compile` in a process of its own.
 
     Returns:
@@ -326,9 +295,9 @@ def compile_in_child(job: Job, progress: Progress | None = None) -> tuple[bytes,
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
+        (folder / "job.json").write_text(spec.to_json(), encoding="utf-8")
         command = [sys.executable, "-m", "cunet_deploy.tensorrt.compile", str(folder)]
-        errors_to = None if job.verbose else subprocess.DEVNULL
+        errors_to = None if spec.verbose else subprocess.DEVNULL
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors_to, text=True, errors="replace") as child:
             try:
                 for line in child.stdout or ():
@@ -341,14 +310,14 @@ def compile_in_child(job: Job, progress: Progress | None = None) -> tuple[bytes,
                 raise
         result_file = folder / "result.json"
         if not result_file.is_file():
-            raise _crash(job, code)
+            raise _crash(spec, code)
         result = json.loads(result_file.read_text(encoding="utf-8"))
         if "error" in result:
             raise getattr(errors, result["error"], CunetError)(result["message"])
         return (folder / "engine").read_bytes(), result
 
 
-def _crash(job: Job, code: int) -> CunetError:
+def _crash(spec: BuildSpec, code: int) -> CunetError:
     if code < 0:
         try:
             how = signal.Signals(-code).name
@@ -356,10 +325,10 @@ def _crash(job: Job, code: int) -> CunetError:
             how = f"signal {-code}"
         if -code == signal.SIGKILL:
             return CunetError(
-                f"{job.onnx}: the builder was killed, most likely for memory; lower --workspace or --batch"
+                f"{spec.model}: the builder was killed, most likely for memory; lower --workspace or --batch"
             )
         return ArtifactError(
-            f"{job.onnx}: {job.flavour} crashed on it ({how}); this process is unharmed. A scale that is computed "
-            f"instead of constant does that; see: cunet-deploy inspect {job.onnx}"
+            f"{spec.model}: {spec.flavour} crashed on it ({how}); this process is unharmed. A scale that is computed "
+            f"instead of constant does that; see: cunet-deploy inspect {spec.model}"
         )
-    return CunetError(f"{job.onnx}: the builder stopped with code {code}; build with --verbose to see why")
+    return CunetError(f"{spec.model}: the builder stopped with code {code}; build with --verbose to see why")

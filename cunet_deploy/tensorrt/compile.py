@@ -2,7 +2,7 @@
 
 A parser that meets what it does not expect can take its process down: a scale that is computed rather than constant
 does. So this module is a program: it reads a job as JSON from a file, reports progress as lines of JSON on stdout, and
-leaves the engine and a result beside the job. `cunet_deploy.tensorrt.build` runs it.
+leaves the engine and a result beside the spec. `cunet_deploy.tensorrt.build` runs it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.tensorrt.flavour import Flavour, load
 from cunet_deploy.tensorrt.layers import LayerReport, layers_from_inspector, layers_from_log
 from cunet_deploy.tensorrt.log import Record, capture, get_logger
-from cunet_deploy.tensorrt.profile import Profile
+from cunet_deploy.tensorrt.profile import BatchRange, Profile
 
-__all__ = ["PROGRESS", "Compiled", "Job", "Progress", "compile_network", "main"]
+__all__ = ["PROGRESS", "BuildSpec", "Compiled", "Progress", "compile_network", "main"]
 
 PROGRESS = "cunet-progress "
 """What a line of progress begins with; other lines on stdout are the library's."""
@@ -33,14 +33,15 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class BuildSpec:
     """What to build.
 
     Attributes:
-        onnx: path of the model.
-        flavour: "tensorrt" or "tensorrt_rtx".
+        model: the ONNX file; before `cunet_deploy.tensorrt.build.plan_build` also a bundle folder.
+        flavour: "tensorrt", "tensorrt_rtx", or before `plan_build` also "auto".
         sm: compute capabilities to build for; only for flavours that are portable.
-        profile: shapes of the inputs with a free size.
+        batch: that is asked for; ``None``: what the model has, or 1:1:16 where its batch is free.
+        profile: shapes of the inputs with a free size, as `plan_build` makes them of ``batch``.
         workspace: limit of temporary GPU memory in bytes; ``None``: the library's.
         timing_cache: file of measured kernels, read and written; ``None``: none.
         dla: number of the DLA core; ``None``: build for the GPU.
@@ -48,21 +49,28 @@ class Job:
         verbose: log what the library says to stderr.
     """
 
-    onnx: str
-    flavour: str
+    model: Path
+    flavour: str = "auto"
     sm: tuple[int, ...] = ()
+    batch: BatchRange | None = None
     profile: Profile | None = None
     workspace: int | None = None
-    timing_cache: str | None = None
+    timing_cache: Path | None = None
     dla: int | None = None
     gpu_fallback: bool = False
     verbose: bool = False
 
+    def to_json(self) -> str:
+        """All that the builder needs, for another process."""
+        return json.dumps({**asdict(self), "batch": None}, default=str)
+
     @classmethod
-    def from_json(cls, text: str) -> Job:
-        """Read what ``json.dumps(asdict(job))`` gave."""
+    def from_json(cls, text: str) -> BuildSpec:
+        """Read what `to_json` gave."""
         table = json.loads(text)
-        return cls(**{**table, "sm": tuple(table["sm"])})
+        cache = table["timing_cache"]
+        paths = {"model": Path(table["model"]), "timing_cache": None if cache is None else Path(cache)}
+        return cls(**{**table, **paths, "sm": tuple(table["sm"])})
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,42 +90,42 @@ class Compiled:
     warnings: tuple[str, ...]
 
 
-def compile_network(job: Job, progress: Progress | None = None) -> Compiled:
+def compile_network(spec: BuildSpec, progress: Progress | None = None) -> Compiled:
     """Parse and build in this process.
 
     Args:
-        job: what to build.
+        spec: what to build, as `plan_build` made it.
         progress: called with the phase, the step that is done, and the number of steps.
 
     Raises:
         ArtifactError: the model is rejected, or this flavour cannot build it.
         CunetError: the build failed.
     """
-    flavour = load(job.flavour)
+    flavour = load(spec.flavour)
     trt, logger = flavour.trt, get_logger(flavour.module)
     with capture() as records:
         builder = trt.Builder(logger)
-        network, flags = _parse(flavour, builder, logger, job)
+        network, flags = _parse(flavour, builder, logger, spec)
         config = builder.create_builder_config()
-        flags += _configure(flavour, builder, config, job)
+        flags += _configure(flavour, builder, config, spec)
         if progress is not None and flavour.has_progress:
             config.progress_monitor = _progress_monitor(flavour, progress)
-        cache = _timing_cache(flavour, config, job)
+        cache = _timing_cache(flavour, config, spec)
         engine = builder.build_serialized_network(network, config)
         if engine is None:
             raise CunetError(
-                f"{job.onnx}: {flavour.name} {flavour.version} cannot build it: {_reason(records)}; "
+                f"{spec.model}: {flavour.name} {flavour.version} cannot build it: {_reason(records)}; "
                 "see cunet-deploy inspect, or build with --verbose for the whole log"
             )
-        if cache is not None and job.timing_cache is not None:
-            write_bytes_atomic(job.timing_cache, bytes(cache.serialize()), overwrite=True)
+        if cache is not None and spec.timing_cache is not None:
+            write_bytes_atomic(spec.timing_cache, bytes(cache.serialize()), overwrite=True)
         blob = bytes(engine)
         layers = _layers(flavour, logger, blob, records)
     warnings = dict.fromkeys(record.message.strip() for record in records if record.severity == "WARNING")
     return Compiled(blob, tuple(flags), layers, tuple(warnings))
 
 
-def _parse(flavour: Flavour, builder: Any, logger: Any, job: Job) -> tuple[Any, list[str]]:
+def _parse(flavour: Flavour, builder: Any, logger: Any, spec: BuildSpec) -> tuple[Any, list[str]]:
     trt = flavour.trt
     creation = trt.NetworkDefinitionCreationFlag
     if flavour.has_strong_types:
@@ -128,14 +136,14 @@ def _parse(flavour: Flavour, builder: Any, logger: Any, job: Job) -> tuple[Any, 
     network = builder.create_network(bits)
     parser = trt.OnnxParser(network, logger)
     try:
-        data = Path(job.onnx).read_bytes()
+        data = spec.model.read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{job.onnx}: cannot be read ({error.strerror}); give an existing file") from error
+        raise ArtifactError(f"{spec.model}: cannot be read ({error.strerror}); give an existing file") from error
     if not parser.parse(data):
         problems = [_problem(parser.get_error(index)) for index in range(parser.num_errors)]
         reason = "; ".join(problems[:3]) or "it gives no reason"
         raise ArtifactError(
-            f"{job.onnx}: {flavour.name} {flavour.version} does not accept it: {reason}; "
+            f"{spec.model}: {flavour.name} {flavour.version} does not accept it: {reason}; "
             "cunet-deploy inspect shows what to change"
         )
     return network, flags
@@ -147,49 +155,49 @@ def _problem(error: Any) -> str:
     return f"{where}: {' '.join(error.desc().split())[:200]}" if where else " ".join(error.desc().split())[:200]
 
 
-def _configure(flavour: Flavour, builder: Any, config: Any, job: Job) -> list[str]:
+def _configure(flavour: Flavour, builder: Any, config: Any, spec: BuildSpec) -> list[str]:
     trt, flags = flavour.trt, []
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not flavour.has_strong_types:
         for name in ("INT8", "FP16"):
             config.set_flag(getattr(trt.BuilderFlag, name))
             flags.append(name.lower())
-    if job.workspace is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job.workspace)
-        flags.append(f"workspace={job.workspace}")
-    if job.sm:
-        config.num_compute_capabilities = len(job.sm)
-        for index, number in enumerate(job.sm):
+    if spec.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace)
+        flags.append(f"workspace={spec.workspace}")
+    if spec.sm:
+        config.num_compute_capabilities = len(spec.sm)
+        for index, number in enumerate(spec.sm):
             config.set_compute_capability(flavour.compute_capability(number), index)
-    if job.dla is not None:
-        flags += _use_dla(flavour, builder, config, job)
-    if job.profile:
+    if spec.dla is not None:
+        flags += _use_dla(flavour, builder, config, spec)
+    if spec.profile:
         profile = builder.create_optimization_profile()
-        for name, shapes in job.profile.items():
+        for name, shapes in spec.profile.items():
             profile.set_shape(name, shapes["min"], shapes["opt"], shapes["max"])
         config.add_optimization_profile(profile)
     return flags
 
 
-def _use_dla(flavour: Flavour, builder: Any, config: Any, job: Job) -> list[str]:
+def _use_dla(flavour: Flavour, builder: Any, config: Any, spec: BuildSpec) -> list[str]:
     trt = flavour.trt
     cores = int(getattr(builder, "num_DLA_cores", 0))
-    if job.dla is None or not 0 <= job.dla < cores:
+    if spec.dla is None or not 0 <= spec.dla < cores:
         raise ArtifactError(
-            f"{flavour.name} {flavour.version} finds {cores} DLA cores on this machine, so there is no core {job.dla}; "
-            "build without --dla"
+            f"{flavour.name} {flavour.version} finds {cores} DLA cores on this machine, so there is no core "
+            f"{spec.dla}; build without --dla"
         )
     config.default_device_type = trt.DeviceType.DLA
-    config.DLA_core = job.dla
-    if job.gpu_fallback:
+    config.DLA_core = spec.dla
+    if spec.gpu_fallback:
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
-    return [f"dla={job.dla}", *(["gpu_fallback"] if job.gpu_fallback else [])]
+    return [f"dla={spec.dla}", *(["gpu_fallback"] if spec.gpu_fallback else [])]
 
 
-def _timing_cache(flavour: Flavour, config: Any, job: Job) -> Any:
-    if job.timing_cache is None or not flavour.has_timing_cache:
+def _timing_cache(flavour: Flavour, config: Any, spec: BuildSpec) -> Any:
+    if spec.timing_cache is None or not flavour.has_timing_cache:
         return None
-    path = Path(job.timing_cache)
+    path = spec.timing_cache
     cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
     if cache is None or not config.set_timing_cache(cache, False):
         raise ArtifactError(f"{path}: is no timing cache of this TensorRT and GPU; delete it, or name another file")
@@ -255,11 +263,11 @@ def _reason(records: list[Record]) -> str:
 
 def main(folder: Path) -> int:
     """Do the job in ``folder/job.json``; leave ``engine`` and ``result.json`` there, which holds the error if any."""
-    job = Job.from_json((folder / "job.json").read_text(encoding="utf-8"))
-    if job.verbose:
+    spec = BuildSpec.from_json((folder / "job.json").read_text(encoding="utf-8"))
+    if spec.verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(message)s")
     try:
-        compiled = compile_network(job, _Reporter())
+        compiled = compile_network(spec, _Reporter())
     except CunetError as error:
         result: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
         (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")

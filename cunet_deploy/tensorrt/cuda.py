@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,12 +19,16 @@ from numpy.typing import NDArray
 
 from cunet_deploy.errors import ArtifactError, CunetError, MissingDependencyError
 
-__all__ = ["Cuda", "CudaBindings", "PyCuda", "open_cuda"]
+__all__ = ["Cuda", "CudaBindings", "PyCuda", "missing", "open_cuda"]
 
 NO_GPU = (
     "no NVIDIA GPU or driver is usable here ({reason}); `cunet-deploy doctor` shows what is; the .onnx file that the "
     "engine was built from runs on the CPU"
 )
+
+
+_NO_GRAPHS = "CUDA graphs need cuda-bindings; run: pip install cuda-bindings"
+_NO_MEMORY = "neither pycuda nor cuda-bindings is installed; run: pip install 'cunet-deploy[tensorrt]'"
 
 
 class Cuda(Protocol):
@@ -99,9 +104,21 @@ def open_cuda(*, graphs: bool = False) -> Cuda:
     try:
         return CudaBindings()
     except ModuleNotFoundError as error:
-        what = "CUDA graphs need cuda-bindings" if graphs else "neither pycuda nor cuda-bindings is installed"
-        line = "pip install cuda-bindings" if graphs else "pip install 'cunet-deploy[tensorrt]'"
-        raise MissingDependencyError(f"{what}; run: {line}") from error
+        raise MissingDependencyError(_NO_GRAPHS if graphs else _NO_MEMORY) from error
+
+
+def missing(*, graphs: bool = False) -> str:
+    """What has to be installed before `open_cuda` works, in one line; empty if nothing."""
+    if _is_installed("cuda.bindings") or (not graphs and _is_installed("pycuda")):
+        return ""
+    return _NO_GRAPHS if graphs else _NO_MEMORY
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it is in
+        return False
 
 
 def _check_driver() -> None:

@@ -6,6 +6,8 @@ exists, never which version it is.
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -13,9 +15,11 @@ from typing import Any
 from cunet_deploy._optional import require
 from cunet_deploy.errors import ArtifactError, InputError, MissingDependencyError
 
-__all__ = ["FLAVOURS", "Flavour", "load"]
+__all__ = ["FLAVOURS", "Flavour", "is_installed", "load"]
 
 FLAVOURS = ("tensorrt", "tensorrt_rtx")
+"""Python modules, the first that is installed being the default."""
+
 _JETSON = (53, 62, 72, 87, 101, 110)
 
 
@@ -86,6 +90,14 @@ class Flavour:
                 f"{', '.join(str(item) for item in sorted(known))}"
             )
         return known[number]
+
+
+def is_installed(name: str) -> bool:
+    """Whether a flavour can be found, without importing it."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # in tests: a module without a specification
+        return name in sys.modules
 
 
 def load(name: str = "auto") -> Flavour:

@@ -19,19 +19,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy._optional import require
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, MissingDependencyError, UntrustedError
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.sessions.checks import check_crops
+from cunet_deploy.sessions.registry import Backend
 from cunet_deploy.tensorrt import cuda as cuda_library
+from cunet_deploy.tensorrt.flavour import FLAVOURS, is_installed, load
 from cunet_deploy.tensorrt.log import get_logger, last_error
 from cunet_deploy.tensorrt.sidecar import EngineManifest, build_command, sidecar_path
 
-__all__ = ["TensorRTSession"]
+__all__ = ["TensorRTSession", "describe", "missing", "open_backend"]
 
 _log = logging.getLogger(__name__)
-_FLAVOURS = ("tensorrt", "tensorrt_rtx")
+_GRAPH = "graph"
+"""The variant that replays CUDA graphs."""
 _TYPES = {"UINT8": np.uint8, "FLOAT": np.float32, "HALF": np.float16}
+
+
+def open_backend(path: Path, backend: Backend, *, threads: int | None, trust: bool) -> TensorRTSession:
+    """Load an engine; see `TensorRTSession`. It uses no CPU threads."""
+    return TensorRTSession(path, trust=trust, cuda_graph=backend.variant == _GRAPH)
+
+
+def missing(backend: Backend) -> str:
+    """What has to be installed; see `cunet_deploy.sessions.registry.BackendModule`."""
+    if not any(map(is_installed, FLAVOURS)):
+        return f"neither {' nor '.join(FLAVOURS)} is installed; run: {backend.install_line}"
+    return cuda_library.missing(graphs=backend.variant == _GRAPH)
+
+
+def describe(backend: Backend) -> str:
+    """The library that ``auto`` takes, with its version."""
+    flavour = load()
+    return f"{flavour.name} {flavour.version}"
 
 
 class TensorRTSession:
@@ -206,15 +226,14 @@ def _read(path: Path, trust: bool) -> tuple[bytes, EngineManifest]:
 def _load_flavour(path: Path, described: EngineManifest) -> ModuleType:
     """The library that the engine is for, in the version that it is for."""
     try:
-        module = require(described.flavour, extra=described.flavour.replace("_", "-"))
+        flavour = load(described.flavour)
     except MissingDependencyError:
-        for other in _FLAVOURS:
+        for other in FLAVOURS:
             with suppress(MissingDependencyError):
-                installed = require(other, extra=other.replace("_", "-"))
-                described.check_fits(path, other, str(getattr(installed, "__version__", "")), None)
+                described.check_fits(path, other, load(other).version, None)
         raise
-    described.check_fits(path, described.flavour, str(getattr(module, "__version__", "")), None)
-    return module
+    described.check_fits(path, flavour.name, flavour.version, None)
+    return flavour.module
 
 
 def _check_tensors(trt: Any, engine: Any, items: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, np.dtype[Any]]:

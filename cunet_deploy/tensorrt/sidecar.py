@@ -14,18 +14,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cunet_deploy._files import write_text_atomic
+from cunet_deploy._files import file_sha256, write_text_atomic
 from cunet_deploy.errors import ArtifactError, InputError, UntrustedError
 from cunet_deploy.manifest import Manifest
+from cunet_deploy.tensorrt.flavour import FLAVOURS
 
-__all__ = ["FORMAT", "PORTABLE", "EngineManifest", "build_command", "file_sha256", "sidecar_path"]
+__all__ = ["FORMAT", "PORTABLE", "EngineManifest", "build_command", "sidecar_path"]
 
 FORMAT = 1
 
 PORTABLE = "portable"
 """The flag of an engine that runs on its compute capability and on every later one."""
-
-_FLAVOURS = ("tensorrt", "tensorrt_rtx")
 
 
 def sidecar_path(engine: str | Path) -> Path:
@@ -46,22 +45,6 @@ def build_command(engine: str | Path, name: str = "") -> str:
         if any((place / model).is_file() for model in ("model.tensorrt.onnx", "model.onnx")):
             return f"cunet-deploy build {shlex.quote(str(place))}"
     return "cunet-deploy build BUNDLE"
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file as hexadecimal digits.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with Path(path).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give an existing file") from error
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -96,8 +79,8 @@ class EngineManifest:
     layers: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.flavour not in _FLAVOURS:
-            raise InputError(f"flavour must be one of {', '.join(_FLAVOURS)}; got {self.flavour!r}")
+        if self.flavour not in FLAVOURS:
+            raise InputError(f"flavour must be one of {', '.join(FLAVOURS)}; got {self.flavour!r}")
         for name in ("engine_sha256", "onnx_sha256"):
             value = getattr(self, name)
             if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):

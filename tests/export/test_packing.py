@@ -36,7 +36,7 @@ from cunet_deploy.manifest import Manifest
 from cunet_deploy.model.cunet import CUNet, initialize
 from cunet_deploy.onnx_graph.storage import read_storage
 from cunet_deploy.quantize.groups import activation_groups
-from cunet_deploy.sessions.saturation import unsigned_graph
+from cunet_deploy.sessions.saturation import saturation_safe_graph
 
 FORMATS = {
     "binary": QuantConfig(weight_bits=1),
@@ -80,7 +80,7 @@ def load(model: bytes, folder: Path) -> tuple[ort.InferenceSession, collections.
     options, path = ort.SessionOptions(), folder / "optimized.onnx"
     options.optimized_model_filepath, options.log_severity_level = str(path), 4
     (folder / "model.onnx").write_bytes(model)
-    unsigned = unsigned_graph(folder / "model.onnx")
+    unsigned = saturation_safe_graph(folder / "model.onnx")
     if unsigned is not None and may_saturate(
         cpu_features(read_cpuinfo())
     ):  # as our sessions do where sums may be cut off

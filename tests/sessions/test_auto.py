@@ -362,7 +362,7 @@ def test_a_backend_that_was_left_out_is_a_warning_in_python(
     model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choice = Choice("ort:cpu", {}, {"openvino": "does not load (no plugin)"}, {})
-    monkeypatch.setattr("cunet_deploy.sessions.choose_backend", lambda engine, threads: choice)
+    monkeypatch.setattr("cunet_deploy.sessions.opening.choose_backend", lambda engine, threads: choice)
     with caplog.at_level(logging.INFO, "cunet_deploy"):
         open_session(model, threads=1, backend="auto").close()
     (record,) = (record for record in caplog.records if "backend auto takes" in record.message)

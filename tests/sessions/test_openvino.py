@@ -28,7 +28,7 @@ from cunet_deploy.errors import ArtifactError, CunetError, InputError, MissingDe
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.targets.cpu import write_model as write_network
 from cunet_deploy.machine.cpu import cpu_features, may_saturate, read_cpuinfo
-from cunet_deploy.sessions import open_session, openvino
+from cunet_deploy.sessions import BACKENDS, open_session, openvino
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.sessions.openvino import OpenVINOSession
 
@@ -223,7 +223,7 @@ def test_the_released_model_passes_verify_and_names_what_ran_it(tmp_path: Path) 
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "r.json").read_text())["backend"].startswith("openvino")
-    assert verify._advice(["runtime / export"], "openvino 1", lowered=False).startswith("OpenVINO rounds")
+    assert verify._advice(["runtime / export"], BACKENDS["openvino"], lowered=False).startswith("OpenVINO rounds")
 
 
 @needs_openvino

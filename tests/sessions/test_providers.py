@@ -14,10 +14,10 @@ from dots import scene
 
 from cunet_deploy.cli import cli
 from cunet_deploy.errors import ArtifactError
-from cunet_deploy.sessions import open_session
-from cunet_deploy.sessions.providers import PROVIDERS, check_running, find_provider
+from cunet_deploy.sessions import BACKENDS, open_session
+from cunet_deploy.sessions.providers import PROVIDERS, check_running
 
-GPU = [provider for provider in PROVIDERS if provider.name != "cpu"]
+GPU = [provider for provider in PROVIDERS.values() if provider.name != "cpu"]
 
 
 def _session(running: str, nodes: dict[str, int]) -> Any:
@@ -87,5 +87,7 @@ def test_a_bundle_gives_its_tensorrt_graph_to_tensorrt_providers_only(tmp_path: 
     assert model_file(tmp_path, "ort:tensorrt-rtx").name == "model.tensorrt.onnx"
 
 
-def test_names_of_providers_are_unique_and_found() -> None:
-    assert [find_provider(provider.name) for provider in PROVIDERS] == list(PROVIDERS)
+def test_each_provider_is_a_backend() -> None:
+    rows = [row.variant for row in BACKENDS.values() if row.library == "ONNX Runtime"]
+    assert rows == list(PROVIDERS)
+    assert all(row.name == f"ort:{row.variant}" for row in BACKENDS.values() if row.library == "ONNX Runtime")

@@ -25,7 +25,7 @@ from cunet_deploy.export.targets.cpu import write_model as write_network
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.sessions import onnxruntime as ort
 from cunet_deploy.sessions import open_session
-from cunet_deploy.sessions.saturation import unsigned_graph
+from cunet_deploy.sessions.saturation import saturation_safe_graph
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ from cunet_deploy.sessions.saturation import unsigned_graph
     ],
 )
 def test_sums_are_wide_where_a_layer_has_weights_of_8_bits(said: Manifest, expected: bool) -> None:
-    assert said.wide_sums is expected
+    assert said.may_saturate is expected
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_graph_has_constants_of_its_own_for_every_weight_and_is_the_same_oth
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(write_network(quantized("refined post", QuantConfig())))
-    before, data = onnx.load(path), unsigned_graph(path)
+    before, data = onnx.load(path), saturation_safe_graph(path)
     assert data is not None
     after = onnx.load_from_string(data)
     onnx.checker.check_model(after, full_check=True)
@@ -90,7 +90,7 @@ def test_what_is_no_network_is_left_to_the_runtime(tmp_path: Path) -> None:
     said_nothing = write_model(tmp_path / "mute.onnx", metadata=False)
     (tmp_path / "noise.onnx").write_bytes(bytes(range(256)))
     for path in (said_nothing, tmp_path / "noise.onnx", tmp_path / "missing.onnx"):
-        assert unsigned_graph(path) is None
+        assert saturation_safe_graph(path) is None
 
 
 def test_onnx_runtime_is_told_so_where_it_matters_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

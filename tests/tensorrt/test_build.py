@@ -18,15 +18,16 @@ from networks import changed, float_checkpoint, lowered, quantized_checkpoint
 from patterns import PATTERNS
 from rtx import need_rtx
 
+from cunet_deploy._files import file_sha256
 from cunet_deploy.cli import cli
 from cunet_deploy.errors import ArtifactError, MissingDependencyError, UntrustedError
 from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.export.targets.tensorrt import Lowering
 from cunet_deploy.manifest import METADATA_KEY
-from cunet_deploy.tensorrt.build import BuildSpec, compile_in_child, plan_build
-from cunet_deploy.tensorrt.compile import Job
+from cunet_deploy.tensorrt.build import compile_in_child, plan_build
+from cunet_deploy.tensorrt.compile import BuildSpec
 from cunet_deploy.tensorrt.flavour import Flavour
-from cunet_deploy.tensorrt.sidecar import PORTABLE, EngineManifest, file_sha256
+from cunet_deploy.tensorrt.sidecar import PORTABLE, EngineManifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -90,7 +91,7 @@ def test_two_builds_of_a_fixed_batch_give_the_same_bytes(tmp_path: Path) -> None
     need_rtx()
     path = tmp_path / "fixed.onnx"
     path.write_bytes(lowered(lowering=Lowering(batch=1)))
-    one, two = (compile_in_child(Job(str(path), "tensorrt_rtx"))[0] for _ in range(2))
+    one, two = (compile_in_child(BuildSpec(path, "tensorrt_rtx"))[0] for _ in range(2))
     assert hashlib.sha256(one).hexdigest() == hashlib.sha256(two).hexdigest()
 
 
@@ -159,8 +160,8 @@ def test_the_trtexec_line_of_each_version(
     trt.BuilderFlag = SimpleNamespace(**dict.fromkeys(builder, 0))
     trt.IBuilderConfig = SimpleNamespace()
     plan = plan_build(BuildSpec(bundle, "tensorrt_rtx"))
-    job = replace(plan.job, dla=1, gpu_fallback=True, timing_cache="t.cache")
-    words = shlex.split(replace(plan, flavour=Flavour("tensorrt", trt), job=job).trtexec)
+    spec = replace(plan.spec, dla=1, gpu_fallback=True, timing_cache=Path("t.cache"))
+    words = shlex.split(replace(plan, flavour=Flavour("tensorrt", trt), spec=spec).trtexec)
     assert words[0] == "trtexec"
     assert {"--int8", "--fp16", "--stronglyTyped"} & set(words) == types
     assert {"--useDLACore=1", "--allowGPUFallback", "--timingCacheFile=t.cache"} < set(words)
@@ -178,7 +179,7 @@ def test_a_computed_scale_crashes_the_child_and_only_the_child(tmp_path: Path) -
     path = tmp_path / "computed.onnx"
     path.write_bytes(PATTERNS["scale computed from the input"]())
     with pytest.raises(ArtifactError, match=r"crashed on it \(SIGSEGV\)"):
-        compile_in_child(Job(str(path), "tensorrt_rtx"))
+        compile_in_child(BuildSpec(path, "tensorrt_rtx"))
 
 
 def test_a_rejected_model_says_where(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_a_rejected_model_says_where(tmp_path: Path) -> None:
     path = tmp_path / "int32.onnx"
     path.write_bytes(PATTERNS["bias dequantized from int32"]())
     with pytest.raises(ArtifactError, match=r"DequantizeLinear.*Int32"):
-        compile_in_child(Job(str(path), "tensorrt_rtx"))
+        compile_in_child(BuildSpec(path, "tensorrt_rtx"))
 
 
 def test_a_model_with_errors_is_not_even_tried(bundle: Path, tmp_path: Path) -> None:

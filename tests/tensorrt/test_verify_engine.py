@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 from fake_tensorrt import FakeCuda
 
+from cunet_deploy._files import file_sha256
 from cunet_deploy.cli import cli
 from cunet_deploy.parity import locate_in_crops
 from cunet_deploy.sessions import open_session
-from cunet_deploy.tensorrt.sidecar import file_sha256
 
 Make = Callable[..., Path]
 CROPS = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)

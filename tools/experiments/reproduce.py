@@ -27,6 +27,7 @@ from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import ConfigError
 from cunet_deploy.evaluation import evaluate
 from cunet_deploy.machine.describe import describe_machine, describe_versions
+from cunet_deploy.sessions.registry import packages
 from cunet_deploy.skeletons import get_skeleton
 from tools.experiments import costs, pages
 from tools.experiments.rows import ROOT, TABLES, config_of, load_rows, to_toml
@@ -132,7 +133,7 @@ def _measure(session: TorchSession, data: Path) -> dict[str, Any]:
 
 def provenance() -> dict[str, Any]:
     """Machine and versions."""
-    return {"machine": describe_machine(), "versions": describe_versions("torch", "onnx")}
+    return {"machine": describe_machine(), "versions": describe_versions(*packages(), "torch", "onnx")}
 
 
 def result_path(name: str) -> Path:

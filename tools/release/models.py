@@ -33,6 +33,7 @@ from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.sessions import open_session
 from tools.docs.models import table_of
 from tools.reports import errors_in_a_line, write_report
+from cunet_deploy.sessions.registry import packages
 
 ROOT = Path(__file__).resolve().parents[2]
 TITLE = "HELEN subset"
@@ -102,7 +103,7 @@ def measure_model(folder: Path, parent: Path, data: tuple[Path, ...], title: str
         "file": {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest(), "float_bytes": float_bytes},
         "parity": sidecar.get("parity"),
         "machine": describe_machine(),
-        "versions": describe_versions("torch", "onnx"),
+        "versions": describe_versions(*packages(), "torch", "onnx"),
     }
 
 
