@@ -31,9 +31,9 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation import ONCE, TTA, Evaluation, compare, evaluate, open_model
 from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.sessions import open_session
+from cunet_deploy.sessions.registry import packages
 from tools.docs.models import table_of
 from tools.reports import errors_in_a_line, write_report
-from cunet_deploy.sessions.registry import packages
 
 ROOT = Path(__file__).resolve().parents[2]
 TITLE = "HELEN subset"
