@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
+from cunet_deploy.pixels import as_bgr
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = ["PARTS", "Style", "draw_into", "draw_landmarks"]
@@ -70,13 +71,13 @@ class Style:
 
 
 def draw_landmarks(
-    image: NDArray[np.uint8],
+    image: NDArray[np.uint8] | NDArray[np.uint16],
     points: NDArray[np.floating],
     ids: NDArray[np.integer],
     skeleton: Skeleton,
 ) -> NDArray[np.uint8]:
-    """A copy of an image with the landmarks of N objects; see `draw_into`."""
-    canvas = image.copy()
+    """A copy of an image with the landmarks of N objects, (H, W, 3) BGR; see `as_bgr` for images and `draw_into`."""
+    canvas = as_bgr(image).copy()
     draw_into(canvas, points, ids, skeleton)
     return canvas
 

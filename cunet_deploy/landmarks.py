@@ -134,19 +134,17 @@ class Landmarks:
         classes = np.zeros(len(self), np.int64)
         return kind(xy=self.points, class_id=classes, data={"track_id": self.ids}, **confidence)
 
-    def plot(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A copy of the image with the landmarks and their contours drawn into it.
+    def plot(self, image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+        """A copy of the image with the landmarks and their contours drawn into it, (H, W, 3) uint8 BGR.
 
         Args:
-            image: (H, W, 3) uint8 BGR, the one that was localized in.
+            image: the one that was localized in, in any form that `cunet_deploy.Localizer.predict` takes.
 
         Raises:
             InputError: the image is of another form.
         """
         from cunet_deploy.drawing import draw_landmarks  # loads OpenCV, which a result needs for nothing else
 
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise InputError("plot draws into a uint8 image of shape (H, W, 3) BGR; convert the image first")
         return draw_landmarks(image, self.points, self.ids, self.skeleton)
 
 

@@ -23,7 +23,7 @@ from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.locate import check_boxes, locate
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
-from cunet_deploy.preprocess import as_bgr
+from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions import Session, open_session
 from cunet_deploy.tracking.one_euro import Smoothing, smooth_clip
 from cunet_deploy.tracking.step import ImageStep, VideoState, VideoStep, check_landmarks
@@ -139,11 +139,12 @@ class Localizer:
         """What runs the network, with its version."""
         return self._networks().session.backend
 
-    def predict(self, image: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Landmarks:
+    def predict(self, image: NDArray[np.uint8] | NDArray[np.uint16], boxes: ArrayLike | None = None) -> Landmarks:
         """Localize the landmarks of every object in an image.
 
         Args:
-            image: uint8: (H, W, 3) BGR as OpenCV reads it, (H, W, 4) BGRA or (H, W) grey.
+            image: uint8: (H, W, 3) BGR as OpenCV reads it, (H, W, 4) BGRA or (H, W) grey. uint16 is scaled by the bits
+                that its largest value needs; see `cunet_deploy.pixels.to_8_bits`.
             boxes: (N, 4) tight boxes x0, y0, x1, y1 in pixels of the image, which may reach outside it; the result then
                 holds N objects in this order, however low their scores. ``None``: the detector, or the search of the
                 whole image, finds them; objects below the model's minimum score are left out.

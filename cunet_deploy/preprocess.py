@@ -12,16 +12,14 @@ not.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import Crop, halvings
 
-__all__ = ["BORDER", "as_bgr", "sample", "shrink"]
+__all__ = ["BORDER", "sample", "shrink"]
 
 BORDER = 128
 """Grey level that stands for zero, in the normalization and outside the image."""
@@ -34,29 +32,6 @@ _COORDINATE_BITS = 20
 """Fractional bits of coordinates before they are rounded to these steps."""
 
 UInt8Array = NDArray[np.uint8]
-
-
-def as_bgr(image: Any) -> UInt8Array:
-    """Check an image and return it as (H, W, 3) BGR uint8.
-
-    Accepts uint8 arrays: (H, W, 3) BGR as OpenCV reads them, (H, W, 4) BGRA (alpha is dropped), (H, W) or (H, W, 1)
-    grey.
-
-    Raises:
-        InputError: anything else; the message says what is accepted.
-    """
-    accepted = "expected uint8 of shape (H, W, 3) BGR, (H, W, 4) BGRA or (H, W) grey, as cv2.imread returns"
-    if not isinstance(image, np.ndarray):
-        raise InputError(f"image is {type(image).__name__}, not an array; {accepted}")
-    if image.dtype != np.uint8:
-        raise InputError(f"image has dtype {image.dtype}; {accepted} (a float image in [0, 1]: multiply by 255 first)")
-    channels = image.shape[2] if image.ndim == 3 else 1
-    if image.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in image.shape:
-        raise InputError(f"image has shape {image.shape}; {accepted}")
-    if channels == 3:
-        return image
-    code = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
-    return np.asarray(cv2.cvtColor(image, code), np.uint8)
 
 
 def sample(image: UInt8Array, crop: Crop) -> UInt8Array:

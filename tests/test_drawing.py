@@ -25,6 +25,20 @@ def test_plot_draws_into_a_copy() -> None:
     assert (drawn != 90).any()
 
 
+@pytest.mark.parametrize("kind", ["grey", "grey with a channel", "BGRA", "16 bits"])
+def test_plot_takes_what_predict_takes(kind: str) -> None:
+    image = np.full((200, 200, 3), 90, np.uint8)
+    image[40:60] = 200
+    made = {
+        "grey": image[:, :, 0],
+        "grey with a channel": image[:, :, :1],
+        "BGRA": np.concatenate([image, image[:, :, :1]], axis=2),
+        "16 bits": image.astype(np.uint16) << 8,
+    }[kind]
+    result = _landmarks((100, 100))
+    np.testing.assert_array_equal(result.plot(made), result.plot(image))
+
+
 def test_every_landmark_and_edge_is_visible() -> None:
     result = _landmarks((100, 100))
     drawn = result.plot(np.full((200, 200, 3), 90, np.uint8)).astype(int)
@@ -126,7 +140,7 @@ def test_landmarks_far_outside_do_no_harm() -> None:
     _landmarks((1e9, -1e9)).plot(np.zeros((20, 20, 3), np.uint8))
 
 
-@pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32)])
-def test_plot_needs_a_colour_image(image: np.ndarray) -> None:
+@pytest.mark.parametrize("image", [np.zeros((9, 9, 2), np.uint8), np.zeros((9, 9, 3), np.float32)])
+def test_plot_needs_an_image(image: np.ndarray) -> None:
     with pytest.raises(InputError, match=r"\(H, W, 3\) BGR"):
         _landmarks((4, 4)).plot(image)

@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import Crop, whole_pixels
-from cunet_deploy.preprocess import BORDER, as_bgr, sample, shrink
+from cunet_deploy.preprocess import BORDER, sample, shrink
 
 HEIGHT, WIDTH = 150, 160
 
@@ -166,25 +165,3 @@ def test_a_crop_that_leaves_the_image_is_one_of_an_image_with_a_border(corner: t
         x, y = corner[0] + (side - 1) / 2, corner[1] + (side - 1) / 2
         expected = sample(canvas, Crop((x + 1200, y + 1200), side, 128))
         np.testing.assert_array_equal(sample(image, Crop((x, y), side, 128)), expected)
-
-
-@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3), (5, 7, 4)])
-def test_grey_colour_and_alpha_are_accepted(shape: tuple[int, ...]) -> None:
-    assert as_bgr(np.full(shape, 9, np.uint8)).shape == (5, 7, 3)
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        None,
-        [[1, 2]],
-        np.zeros((4, 4, 3)),
-        np.zeros((0, 4, 3), np.uint8),
-        np.zeros((4, 4, 2), np.uint8),
-        np.zeros(4, np.uint8),
-    ],
-    ids=["none", "list", "float", "empty", "two channels", "one dimension"],
-)
-def test_anything_else_is_refused_with_what_is_accepted(image: object) -> None:
-    with pytest.raises(InputError, match="expected uint8 of shape"):
-        as_bgr(image)

@@ -21,7 +21,7 @@ from cunet_deploy.drawing import draw_into
 from cunet_deploy.errors import InputError
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import ImageFiles, Picture, VideoFile
-from cunet_deploy.preprocess import as_bgr
+from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions.base import Decoding, Session
 from cunet_deploy.tracking.step import ImageStep, VideoStep
 

@@ -21,7 +21,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.locate import locate
 from cunet_deploy.metrics import pck_threshold
-from cunet_deploy.preprocess import as_bgr
+from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.skeletons import Skeleton
 from cunet_deploy.tracking.one_euro import Smoother, Smoothing

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
+from cunet_deploy.pixels import as_bgr
 
 __all__ = ["IMAGE_SUFFIXES", "read_image"]
 
@@ -30,12 +31,15 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     if _cut_off(data):
         raise InputError(f"{path}: the image is cut off; copy it again")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        # of a picture of more bits OpenCV would keep the upper 8, which are all but black where 12 bits lie in 16
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if image is not None and image.dtype not in (np.uint8, np.uint16):  # floating point, which OpenCV converts
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # for example more pixels than OpenCV accepts
         image = None
     if image is None:
         raise InputError(f"{path}: is damaged or not an image; expected one of {', '.join(IMAGE_SUFFIXES)}")
-    return np.asarray(image, np.uint8)
+    return as_bgr(image)
 
 
 def _cut_off(data: bytes) -> bool:

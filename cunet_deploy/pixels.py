@@ -1,0 +1,57 @@
+"""Arrays that are images: what is accepted, and how it becomes 8-bit BGR."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.errors import InputError
+
+__all__ = ["as_bgr", "to_8_bits"]
+
+_LOG = logging.getLogger(__name__)
+_DEPTHS = (8, 10, 12, 14, 16)
+"""Bits of the sensors whose values come in 16-bit arrays."""
+_told: set[int] = set()
+
+
+def as_bgr(image: Any) -> NDArray[np.uint8]:
+    """Check an image and return it as (H, W, 3) BGR uint8.
+
+    Accepts arrays of uint8, or of uint16 (see `to_8_bits`): (H, W, 3) BGR as OpenCV reads them, (H, W, 4) BGRA (alpha
+    is dropped), (H, W) or (H, W, 1) grey. An image that is in the right form already is returned as it is.
+
+    Raises:
+        InputError: anything else; the message says what is accepted.
+    """
+    accepted = "expected uint8 of shape (H, W, 3) BGR, (H, W, 4) BGRA or (H, W) grey, as cv2.imread returns"
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"image is {type(image).__name__}, not an array; {accepted}")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"image has dtype {image.dtype}; {accepted} (a float image in [0, 1]: multiply by 255 first)")
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in image.shape:
+        raise InputError(f"image has shape {image.shape}; {accepted}")
+    shallow: NDArray[np.uint8] = to_8_bits(image) if image.dtype == np.uint16 else image
+    if channels == 3:
+        return shallow
+    code = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
+    return np.asarray(cv2.cvtColor(shallow, code), np.uint8)
+
+
+def to_8_bits(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Scale an image of 8 to 16 bits a value to 8, by how many its largest value needs: 8, 10, 12, 14 or 16.
+
+    Cameras store 10, 12 or 14 bits in 16, where the picture would be all but black if it was taken for 16. An image
+    that is as dark as that in earnest becomes brighter; scale it yourself where that matters.
+    """
+    needed = int(image.max()).bit_length()
+    depth = next(bits for bits in _DEPTHS if bits >= needed)
+    if depth < 16 and depth not in _told:
+        _told.add(depth)
+        _LOG.warning("an image has 16-bit values that need %d bits: taken as %d bits, and scaled to 8", needed, depth)
+    return (image >> (depth - 8)).astype(np.uint8)
