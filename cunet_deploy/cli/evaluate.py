@@ -47,10 +47,12 @@ AnyEvaluation = Evaluation | BoxEvaluation
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Crops a run.")
 @click.option("--skip-bad", is_flag=True, help="Leave out photos and label files that cannot be read, and say which.")
 @click.option(
-    "--held-back",
+    "--validation",
+    "--held-back",  # its name in earlier versions
+    "validation",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
-    help="Only the photos that training with validation_fraction = SHARE holds back.",
+    help="Only the validation split that training with validation_fraction = SHARE makes.",
 )
 @click.option("--per-landmark", is_flag=True, help="Show the error of each landmark too; of bodies the correct share.")
 @click.option("--flip-test", is_flag=True, help="Average the maps of each crop and its mirror image: twice the work.")
@@ -82,7 +84,7 @@ def command(
     against: str | None,
     batch_size: int,
     skip_bad: bool,
-    held_back: float | None,
+    validation: float | None,
     per_landmark: bool,
     flip_test: bool,
     scales: tuple[float, ...],
@@ -126,7 +128,7 @@ def command(
                 dataset,
                 photos,
                 partial(evaluate, batch_size=batch_size, tta=tta, blur=blurred, bad=bad),
-                held_back,
+                validation,
                 bad,
                 of_landmarks=tta != ONCE or blurred is not None,
             )
@@ -158,7 +160,7 @@ def _evaluate(
     dataset: Path,
     photos: PhotoCache,
     measured: Callable[..., Evaluation],
-    held_back: float | None,
+    validation: float | None,
     bad: list[str] | None,
     *,
     of_landmarks: bool,
@@ -170,10 +172,10 @@ def _evaluate(
                 raise InputError(
                     f"--flip-test, --scale and --blur are for landmarks, and {model} finds boxes; leave them out"
                 )
-            boxed = _held_back(read_boxes(dataset, bad=bad), held_back, dataset)
+            boxed = _validation_split(read_boxes(dataset, bad=bad), validation, dataset)
             with advancing(progress(), model, len(boxed)) as advance:
                 return evaluate_boxes(session, boxed, photos, bad=bad, advance=advance)
-        examples = _held_back(read_examples(dataset, session.manifest.skeleton, bad=bad), held_back, dataset)
+        examples = _validation_split(read_examples(dataset, session.manifest.skeleton, bad=bad), validation, dataset)
         with advancing(progress(), model, len(examples)) as advance:
             return measured(session, examples, photos, advance=advance)
     finally:
@@ -201,14 +203,14 @@ def _sheet(
         yield draw
 
 
-def _held_back(items: Sequence[Labelled], share: float | None, dataset: Path) -> Sequence[Labelled]:
-    """What training holds back of a folder; all of it where nothing is asked for."""
+def _validation_split(items: Sequence[Labelled], share: float | None, dataset: Path) -> Sequence[Labelled]:
+    """The validation split that training makes of a folder; all of it where no share is asked for."""
     if share is None:
         return items
-    held = split_by_photo(items, share)[1]
-    if not held:
-        raise InputError(f"{dataset}: training holds back none of its {len(items)} examples; ask for a larger share")
-    return held
+    split = split_by_photo(items, share)[1]
+    if not split:
+        raise InputError(f"{dataset}: no photo of {len(items)} examples is in that split; ask for a larger share")
+    return split
 
 
 def _report(

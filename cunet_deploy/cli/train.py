@@ -101,7 +101,7 @@ def command(
             trainer.run(resume=resume)
             return
         say_skipped(bad)
-        click.echo(f"{task.num_train} examples to train on, {task.num_held_back} held back", err=True)
+        click.echo(f"{task.num_train} examples to train on, {task.num_validation} for validation", err=True)
         folder.prepare(config.read_text(encoding="utf-8"), resume=resume, beside=own_skeleton_file(config))
         with folder.locked(), display, _saying_where(run):
             checkpoint = trainer.run(resume=resume)

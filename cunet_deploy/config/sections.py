@@ -210,7 +210,7 @@ class DataConfig:
 
     Attributes:
         train: folders below ``--data`` to train on; ``FOLDER#NAME`` is a part of one (see `cunet_deploy.data.readers`).
-        validation_fraction: share of the photos of ``train`` that is held back to show progress.
+        validation_fraction: share of the photos of ``train`` for validation, to show progress.
         layout: how the folders are laid out; each is described in a module of `cunet_deploy.data`: "300w" is NAME.jpg
             beside NAME.pts (`ibug`), "lsp" the ``joints.mat`` of Leeds Sports Pose or its extended set (`lsp`), "mpii"
             the release of MPII Human Pose or its conversions to JSON (`mpii`), "coco" COCO keypoints (`coco`), "points"

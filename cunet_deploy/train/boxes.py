@@ -46,14 +46,14 @@ class BoxTensors(NamedTuple):
 
 
 class BoxTask(Task):
-    """Photos with boxes, those to learn from and those held back, and photos without any."""
+    """Photos with boxes, training and validation split, and photos without any."""
 
     def __init__(
         self, config: Config, photos: Sequence[BoxedPhoto], backgrounds: Sequence[BoxedPhoto], cache: PhotoCache
     ) -> None:
         self._config, self._cache = config, cache
         self._code = config.boxes.code
-        self._train, self._held_back = split_by_photo(photos, config.data.validation_fraction)
+        self._train, self._validation = split_by_photo(photos, config.data.validation_fraction)
         self._backgrounds = backgrounds
         self._drawer = FrameDrawer(self._train, backgrounds, cache, config.crop.size, config.boxes, config.augment)
 
@@ -73,15 +73,15 @@ class BoxTask(Task):
         return len(self._train)
 
     @property
-    def num_held_back(self) -> int:
+    def num_validation(self) -> int:
         """See `Task`."""
-        return len(self._held_back)
+        return len(self._validation)
 
     @property
     def checksum(self) -> str:
         """See `Task`."""
         digest = hashlib.sha256()
-        for photo in (*self._train, *self._held_back, *self._backgrounds):
+        for photo in (*self._train, *self._validation, *self._backgrounds):
             digest.update(photo.image.name.encode() + photo.boxes.tobytes() + photo.scores.tobytes())
         return digest.hexdigest()
 
@@ -128,8 +128,8 @@ class BoxTask(Task):
         return torch.stack(losses).mean()
 
     def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
-        """Average precision on the held-back photos, shown whole; recall and precision at the best threshold."""
-        frames, found, matches = self._look(predict, self._held_back)
+        """Average precision on whole photos of the validation split; recall and precision at the best threshold."""
+        frames, found, matches = self._look(predict, self._validation)
         threshold = best_threshold(matches)
         _draw_sheet(frames[:_SHEET], found[:_SHEET], threshold, sheet)
         return {
@@ -140,7 +140,7 @@ class BoxTask(Task):
 
     def choose_min_score(self, session: Session) -> float:
         """The score with the best F-measure on whole photos; see `[boxes] recall_weight`."""
-        _, _, matches = self._look(session.run, self._held_back or self._train)
+        _, _, matches = self._look(session.run, self._validation or self._train)
         return round(float(np.clip(best_threshold(matches, self._config.boxes.recall_weight), 0.05, 0.95)), 2)
 
     def _look(

@@ -6,7 +6,7 @@ state.pt            everything needed to go on after the last whole epoch
 float.pt            float checkpoint: the averaged weights after the last whole epoch
 quantized.pt        quantized checkpoint, once the quantized phase has begun
 curves.png          loss and error by epoch
-validation.png      crops held back, with the landmarks found and the true ones
+validation.png      crops of the validation split, with the landmarks found and the true ones
 """
 
 from __future__ import annotations

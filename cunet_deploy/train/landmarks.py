@@ -31,11 +31,11 @@ SHEET = 24
 
 
 class LandmarkTask(Task):
-    """Labelled objects of a configuration, those to learn from and those held back.
+    """Labelled objects of a configuration, training and validation split.
 
     Attributes:
         train: examples to learn from.
-        validation: examples held back.
+        validation: examples of the validation split.
         photos: decoded photos of both, as far as they fit.
     """
 
@@ -73,7 +73,7 @@ class LandmarkTask(Task):
         return len(self.train)
 
     @property
-    def num_held_back(self) -> int:
+    def num_validation(self) -> int:
         """See `Task`."""
         return len(self.validation)
 
@@ -105,7 +105,7 @@ class LandmarkTask(Task):
         return total_loss(heatmaps, targets, self._config, mean)
 
     def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
-        """Of the held-back examples, in percent: of bodies the share of correct joints, else the mean error."""
+        """Of the validation split, in percent: of bodies the share of correct joints, else the mean error."""
         images: list[NDArray[np.uint8]] = []
         found: list[NDArray[np.float64]] = []
         true: list[NDArray[np.float64]] = []

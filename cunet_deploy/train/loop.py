@@ -208,7 +208,7 @@ class Trainer:
                 last = phase.epoch == phase.epochs
                 if (
                     self.processes.first
-                    and self.task.num_held_back
+                    and self.task.num_validation
                     and (last or phase.epoch % self.config.train.validate_every == 0)
                 ):
                     row.update(self._validate(phase.average.network))
@@ -284,7 +284,7 @@ class Trainer:
 
     @torch.inference_mode()
     def _validate(self, network: nn.Module) -> dict[str, float]:
-        """Metrics of the held-back examples; writes the contact sheet."""
+        """Metrics of the validation split; writes the contact sheet."""
         network.eval()
 
         def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Pictures of a run: curves, and held-back crops with their landmarks."""
+"""Pictures of a run: curves, and crops of the validation split with their landmarks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOUND, TRUE = (0, 200, 255), (255, 160, 60)  # BGR; tell apart with any colour v
 
 
 def main_metric(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The key of the first metric that was measured on what is held back; empty where none was."""
+    """The key of the first metric that was measured on the validation split; empty where none was."""
     return next((key for row in rows for key in row if key.endswith("_percent")), "")
 
 
@@ -29,7 +29,7 @@ def metric_name(key: str) -> str:
 
 
 def save_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Loss and what was measured on the held-back examples by epoch, the quantized phase shaded."""
+    """Loss and what was measured on the validation split by epoch, the quantized phase shaded."""
     figures = require("matplotlib.figure", extra="train")
     figure = figures.Figure(figsize=(8, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -31,8 +31,8 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def num_held_back(self) -> int:
-        """How many examples are held back."""
+    def num_validation(self) -> int:
+        """How many examples the validation split has."""
 
     @property
     @abstractmethod
@@ -60,7 +60,7 @@ class Task(ABC):
 
     @abstractmethod
     def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
-        """Measure the network on what is held back, and write a picture of it.
+        """Measure the network on the validation split, and write a picture of it.
 
         Returns:
             Metrics by name with unit, the most important one first.

@@ -49,7 +49,7 @@ def test_a_table_and_two_files_are_enough_to_train_and_use_a_model(tmp_path: Pat
     run("export", tmp_path / "run" / "quantized.pt", "--bits", 8, "-o", tmp_path / "bundle")
     assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["skeleton"] == skeleton.to_dict()
     (tmp_path / "mouse.toml").unlink()  # the model knows its landmarks
-    report = run("evaluate", tmp_path / "bundle", tmp_path / "cage", "--held-back", 0.2, "--per-landmark")
+    report = run("evaluate", tmp_path / "bundle", tmp_path / "cage", "--validation", 0.2, "--per-landmark")
     assert "NME, body" in report
     assert "left_ear" in report
     boxes = tmp_path / "out.csv"

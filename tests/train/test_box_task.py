@@ -105,12 +105,12 @@ def test_the_exported_network_computes_what_was_trained(run: Path) -> None:
 
 def test_a_network_of_boxes_is_evaluated_and_compared(run: Path, data: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    arguments = ["evaluate", run / "bundle", data / "photos", "--held-back", "0.2"]
+    arguments = ["evaluate", run / "bundle", data / "photos", "--validation", "0.2"]
     arguments += ["--against", run / "out" / "float.pt", "--json", report]
     result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     table = json.loads(report.read_text())
-    held_back = load_task(parse_config(TABLE), data).num_held_back
+    held_back = load_task(parse_config(TABLE), data).num_validation
     assert table["photos"] == held_back
     assert 0 <= table["recall_percent"]["value"] <= 100
     assert "misses" in result.output

@@ -25,7 +25,7 @@ def test_training_on_partly_labelled_joints_reports_pck(tmp_path: Path) -> None:
     write_lspet(tmp_path / "lspet", 24, unlabelled=4)
     config = pose_config()
     task, folder = load_task(config, tmp_path), RunFolder(tmp_path / "run")
-    assert task.num_train + task.num_held_back == 16
+    assert task.num_train + task.num_validation == 16
     folder.prepare("", resume=False)
     Trainer(config, task, folder, lambda row: None).run()
     rows = folder.rows()

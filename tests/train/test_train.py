@@ -52,7 +52,7 @@ def run(*arguments: object) -> tuple[int, str]:
 def test_a_run_leaves_checkpoints_metrics_and_pictures(data: Path, toml: Path, tmp_path: Path) -> None:
     code, output = run(toml, "--data", data, "-o", tmp_path / "run")
     assert code == 0
-    assert "16 examples to train on, 4 held back" in output or "held back" in output
+    assert "18 examples to train on, 2 for validation" in output
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {
         "config.toml", "metrics.jsonl", "state.pt", "float.pt", "quantized.pt", "curves.png", "validation.png",

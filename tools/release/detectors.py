@@ -1,6 +1,6 @@
 r"""Measure a released detector, and write the figures where they are quoted.
 
-    python -m tools.release.detectors face-detect-s --test 300w/helen/testset --held-back 300w/afw=0.1 \
+    python -m tools.release.detectors face-detect-s --test 300w/helen/testset --validation 300w/afw=0.1 \
         --frames clips/asl_eat.mkv --yunet face_detection_yunet.onnx
     python -m tools.release.detectors person-detect-s --objects people --test lspet#test --frames clips/asl_eat.mkv
     python -m tools.release.detectors --tables
@@ -52,7 +52,7 @@ LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "the tight boxes\na
 @click.command()
 @click.argument("name")
 @click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Photos with boxes or landmarks.")
-@click.option("--held-back", multiple=True, metavar="DIR=SHARE", help="The part of a training folder held back.")
+@click.option("--validation", multiple=True, metavar="DIR=SHARE", help="The validation split of a training folder.")
 @click.option("--frames", required=True, type=click.Path(path_type=Path), help="A clip to time on.")
 @click.option("--yunet", type=click.Path(path_type=Path), help="YuNet's ONNX file, timed in turns.")
 @click.option("--objects", type=click.Choice(list(LABELS)), default="faces", show_default=True)
@@ -61,24 +61,24 @@ LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "the tight boxes\na
 def main(
     name: str,
     tests: tuple[Path, ...],
-    held_back: tuple[str, ...],
+    validation: tuple[str, ...],
     frames: Path,
     yunet: Path | None,
     objects: str,
     rounds: int,
 ) -> None:
     """Measure the released detector NAME."""
-    if not (tests or held_back):
-        raise InputError("photos, by --test or --held-back, are needed to measure a detector")
-    photos = _photos(tests, held_back)
+    if not (tests or validation):
+        raise InputError("photos, by --test or --validation, are needed to measure a detector")
+    photos = _photos(tests, validation)
     numbers = {"objects": objects, **measure(ROOT / "models" / name, photos, frames, yunet, rounds)}
     write_report(ROOT / "models" / name / "numbers.json", numbers)
     click.echo(table_of(numbers), nl=False)
 
 
-def _photos(tests: tuple[Path, ...], held_back: tuple[str, ...]) -> dict[str, list[BoxedPhoto]]:
+def _photos(tests: tuple[Path, ...], validation: tuple[str, ...]) -> dict[str, list[BoxedPhoto]]:
     photos = {name_of(folder): read_boxes(folder) for folder in tests}
-    for item in held_back:
+    for item in validation:
         folder, _, share = item.rpartition("=")
         kept = split_by_photo(read_boxes(Path(folder)), float(share))[1]
         photos[f"{float(share):.0%} of {'/'.join(Path(folder).parts[-2:])}"] = kept
