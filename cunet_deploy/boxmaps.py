@@ -9,13 +9,15 @@ Coordinates are those of `cunet_deploy.heatmaps`: a box is x0, y0, x1, y1 in pix
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Annotated, NamedTuple
 
 import cv2
 import numpy as np
+from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
 
+from cunet_deploy._decode import Positive, check_fields
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou
 from cunet_deploy.heatmaps import Decoder, decode, input_to_map, map_to_input
@@ -57,18 +59,16 @@ class BoxCode:
         tight_height: height of the tight box as a share of the height.
     """
 
-    smallest: float = 8.0
-    octaves: float = 5.0
-    spread: float = 0.1
-    overlap: float = 0.4
-    tight_down: float = 0.0
-    tight_width: float = 1.0
-    tight_height: float = 1.0
+    smallest: Positive = 8.0
+    octaves: Annotated[float, Meta(gt=0, le=16)] = 5.0
+    spread: Positive = 0.1
+    overlap: Annotated[float, Meta(gt=0, lt=1)] = 0.4
+    tight_down: Annotated[float, Meta(ge=-10, le=10)] = 0.0
+    tight_width: Positive = 1.0
+    tight_height: Positive = 1.0
 
     def __post_init__(self) -> None:
-        positive = (self.smallest, self.octaves, self.spread, self.tight_width, self.tight_height)
-        if not (min(positive) > 0 and 0 < self.overlap < 1):
-            raise InputError(f"box code: sides and shares above 0 and an overlap in (0, 1) expected, got {self}")
+        check_fields(self, "box code:", InputError)
 
     def encode(self, boxes: ArrayLike, ignored: ArrayLike, size: int, stride: int) -> BoxTargets:
         """Targets of one square image.
@@ -153,11 +153,6 @@ class BoxCode:
     def to_dict(self) -> dict[str, float]:
         """Plain numbers, as a manifest stores them."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, table: dict[str, Any]) -> BoxCode:
-        """The inverse of `to_dict`."""
-        return cls(**{item.name: float(table[item.name]) for item in fields(cls)})
 
     def _code(self, sides: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((np.log2(np.maximum(sides, 1e-6) / self.smallest) / self.octaves).clip(0, 1))

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
 
+from cunet_deploy._decode import check_fields
 from cunet_deploy.errors import InputError
 
 __all__ = [
@@ -89,15 +92,14 @@ class CropRule:
 
     Attributes:
         size: side of the network's square input, in pixels.
-        padding: side of the crop divided by the longer side of the box.
+        padding: side of the crop divided by the longer side of the tight box.
     """
 
-    size: int
-    padding: float
+    size: Annotated[int, Meta(ge=32, le=4096)] = 256
+    padding: Annotated[float, Meta(gt=0, le=100)] = 1.4
 
     def __post_init__(self) -> None:
-        if self.size < 32 or self.padding <= 0:
-            raise InputError(f"crop rule: size >= 32 and padding > 0 expected, got {self.size} and {self.padding}")
+        check_fields(self, "crop rule:", InputError)
 
     def crop(self, box: ArrayLike, angle: float = 0.0) -> Crop:
         """The crop of a tight ``(x0, y0, x1, y1)`` box.

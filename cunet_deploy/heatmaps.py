@@ -9,10 +9,13 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
 
+from cunet_deploy._decode import check_fields
 from cunet_deploy.errors import InputError
 
 __all__ = ["Decoder", "decode", "encode", "input_to_map", "map_to_input"]
@@ -31,14 +34,11 @@ class Decoder:
             lies, and not the highest cell; 0 leaves it out.
     """
 
-    radius: int = 1
-    blur: float = 0.0
+    radius: Annotated[int, Meta(ge=1, le=8)] = 1
+    blur: Annotated[float, Meta(ge=0, le=8)] = 0.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.radius <= 8:
-            raise InputError(f"decoder: radius from 1 to 8 expected, got {self.radius}")
-        if not 0 <= self.blur <= 8:
-            raise InputError(f"decoder: blur from 0 to 8 cells expected, got {self.blur}")
+        check_fields(self, "decoder:", InputError)
 
     def kernel(self, size: int) -> Float32Array:
         """(size, size) symmetric matrix that blurs the columns of a map; beyond its edges there is nothing."""

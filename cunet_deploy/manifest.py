@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from cunet_deploy._decode import Share, check_fields, decode_json
 from cunet_deploy.boxmaps import BoxCode
 from cunet_deploy.errors import ArtifactError, InputError
 from cunet_deploy.geometry import CropRule
@@ -25,6 +27,15 @@ __all__ = ["FORMAT", "METADATA_KEY", "Manifest"]
 
 FORMAT = 1
 METADATA_KEY = "cunet_deploy"
+
+Bits = Annotated[int, Meta(ge=1, le=32)]
+
+
+@dataclass(frozen=True)
+class _Version:
+    """The one key of a manifest that every version reads."""
+
+    format: int
 
 
 @dataclass(frozen=True)
@@ -57,20 +68,23 @@ class Manifest:
     name: str
     skeleton: Skeleton
     crop: CropRule
-    stride: int
+    stride: Annotated[int, Meta(ge=1, le=64)]
     decoder: Decoder
-    weight_bits: int
-    activation_bits: int
-    min_score: float
+    weight_bits: Bits
+    activation_bits: Bits
+    min_score: Share
     licence: str
     trained_on: tuple[str, ...]
-    opset: int
+    opset: Annotated[int, Meta(ge=1, le=10**6)]
     producer: str
     checkpoint: str
     format: int = field(default=FORMAT)
     reduced_range: bool = False
     boxes: BoxCode | None = None
     detector: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "manifest:", InputError)
 
     @property
     def map_size(self) -> int:
@@ -132,7 +146,7 @@ class Manifest:
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str, source: str | Path) -> Manifest:
+    def from_json(cls, text: str | bytes, source: str | Path) -> Manifest:
         """Read a manifest.
 
         Args:
@@ -143,32 +157,14 @@ class Manifest:
             ArtifactError: it is not a manifest or of a newer format.
         """
         try:
-            table = json.loads(text)
-            if int(table["format"]) > FORMAT:
+            version = decode_json(text, _Version).format
+            if version > FORMAT:
                 raise ArtifactError(
-                    f"{source}: manifest format {table['format']} is newer than this version reads ({FORMAT}); "
+                    f"{source}: manifest format {version} is newer than this version reads ({FORMAT}); "
                     "upgrade: pip install -U cunet-deploy"
                 )
-            return cls(
-                name=str(table["name"]),
-                skeleton=Skeleton.from_dict(table["skeleton"]),
-                crop=CropRule(int(table["crop"]["size"]), float(table["crop"]["padding"])),
-                stride=int(table["stride"]),
-                decoder=Decoder(int(table["decoder"]["radius"]), float(table["decoder"].get("blur", 0.0))),
-                weight_bits=int(table["weight_bits"]),
-                activation_bits=int(table["activation_bits"]),
-                min_score=float(table["min_score"]),
-                licence=str(table["licence"]),
-                trained_on=tuple(str(name) for name in table["trained_on"]),
-                opset=int(table["opset"]),
-                producer=str(table["producer"]),
-                checkpoint=str(table["checkpoint"]),
-                format=int(table["format"]),
-                reduced_range=bool(table.get("reduced_range", False)),
-                boxes=BoxCode.from_dict(table["boxes"]) if "boxes" in table else None,
-                detector=str(table.get("detector", "")),
-            )
-        except (KeyError, TypeError, ValueError, InputError) as error:
+            return decode_json(text, cls)
+        except InputError as error:
             raise ArtifactError(
-                f"{source}: its manifest is damaged ({error!r}); export it again: cunet-deploy export CKPT -o DIR"
+                f"{source}: its manifest is damaged ({error}); export it again: cunet-deploy export CKPT -o DIR"
             ) from error

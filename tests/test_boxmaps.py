@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cunet_deploy._decode import decode_json
 from cunet_deploy.boxmaps import BoxCode, distinct
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou
@@ -72,7 +75,7 @@ def test_tight_boxes_are_moved_and_scaled() -> None:
 
 def test_a_code_survives_the_way_through_a_manifest() -> None:
     code = BoxCode(smallest=6, octaves=4, tight_down=0.2)
-    assert BoxCode.from_dict(code.to_dict()) == code
+    assert decode_json(json.dumps(code.to_dict()), BoxCode) == code
 
 
 @pytest.mark.parametrize("wrong", [{"smallest": 0}, {"octaves": -1}, {"overlap": 1.0}, {"tight_width": 0}])

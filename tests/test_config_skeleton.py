@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cunet_deploy.config import load_config, parse_config
-from cunet_deploy.config.skeleton import read_skeleton
 from cunet_deploy.errors import ConfigError
+from cunet_deploy.skeletons.files import read_skeleton
 
 MOUSE = """
 name = "mouse"
@@ -54,15 +54,19 @@ def test_a_known_skeleton_needs_no_file() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('name = "mouse"', 'name = "lsp14"', "'lsp14' is taken"),
-        ('name = "mouse"', "", "name must be a word"),
+        ('name = "mouse"', "", "key 'name' is missing"),
+        ('name = "mouse"', 'name = ""', "name must be a name"),
         ('"nose", "left_ear", "right', '"nose", "nose", "right', "stands twice"),
         ("edges =", "egdes =", "unknown key 'egdes'"),
         ('[["left_ear", "right_ear"]]', '[["left_ear", "rigth_ear"]]', "'rigth_ear' is no landmark; did you mean"),
-        ('[["left_ear", "right_ear"]]', '["left_ear"]', "flip_pairs must hold pairs"),
-        ('["nose", "tail"]\nhead', '["nose"]\nhead', r"\[normalizers\] body must be two"),
+        ('[["left_ear", "right_ear"]]', '["left_ear"]', r"flip_pairs\[0\] must be a pair of names, got 'left_ear'"),
+        (
+            '["nose", "tail"]\nhead',
+            '["nose"]\nhead',
+            "must be a table, each value two names or two lists of names",
+        ),
         ("[normalizers]", "sigmas = [0.1]\n[normalizers]", "sigmas must be 4 positive numbers"),
-        ("landmarks = [", "landmarks = [3, ", "landmarks must be a list of names"),
+        ("landmarks = [", "landmarks = [3, ", r"landmarks\[0\] must be a name, got 3"),
     ],
 )
 def test_a_mistake_is_one_clear_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -70,6 +74,19 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, old: str, new: str, message
     with pytest.raises(ConfigError, match=message) as caught:
         read_skeleton(write(tmp_path, MOUSE.replace(old, new, 1)))
     assert "mouse.toml" in str(caught.value)
+
+
+def test_an_edge_may_be_a_line_through_several_landmarks(tmp_path: Path) -> None:
+    chain = MOUSE.replace('[["nose", "left_ear"], ["nose", "right_ear"],', '[["left_ear", "nose", "right_ear"],')
+    assert read_skeleton(write(tmp_path, chain)).edges == ((1, 0), (0, 2), (0, 3))
+
+
+def test_the_name_of_a_known_set_is_taken(tmp_path: Path) -> None:
+    write(tmp_path, MOUSE.replace('name = "mouse"', 'name = "lsp14"'))
+    config = tmp_path / "config.toml"
+    config.write_text('name = "m"\nskeleton = "mouse.toml"\n[data]\ntrain = ["cage"]\n')
+    with pytest.raises(ConfigError, match=r"mouse\.toml: the name 'lsp14' is taken"):
+        load_config(config)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

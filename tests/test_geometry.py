@@ -137,7 +137,7 @@ def test_a_box_without_area_is_refused(box: tuple[float, float, float, float]) -
 
 @pytest.mark.parametrize(("size", "padding"), [(31, 1.4), (128, 0), (128, -1)])
 def test_a_crop_rule_out_of_range_is_refused(size: int, padding: float) -> None:
-    with pytest.raises(InputError, match="size >= 32 and padding > 0"):
+    with pytest.raises(InputError, match=r"size must be from 32|padding must be positive"):
         CropRule(size, padding)
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from cunet_deploy._decode import decode_json
 from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import (
     COCO17,
@@ -118,7 +119,7 @@ def test_a_normalizer_has_the_same_length_in_the_mirror(skeleton: Skeleton) -> N
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_a_skeleton_survives_the_way_through_json(skeleton: Skeleton) -> None:
-    assert Skeleton.from_dict(json.loads(json.dumps(skeleton.to_dict()))) == skeleton
+    assert decode_json(json.dumps(skeleton.to_dict()), Skeleton) == skeleton
 
 
 def test_landmark_names_are_unique_and_say_the_part() -> None:
@@ -142,7 +143,9 @@ def test_a_landmark_in_two_pairs_is_refused() -> None:
         Skeleton("three", ("a", "b", "c"), flip_pairs=((0, 1), (1, 2)), edges=())
 
 
-@pytest.mark.parametrize("table", [{}, {"name": "x", "landmarks": 3, "flip_pairs": [], "edges": [], "normalizers": {}}])
-def test_a_malformed_table_is_refused(table: dict[str, object]) -> None:
-    with pytest.raises(InputError, match="missing or malformed"):
-        Skeleton.from_dict(table)
+@pytest.mark.parametrize(
+    ("table", "message"), [({}, "missing required field name"), ({"name": "x", "landmarks": 3}, "landmarks: expected")]
+)
+def test_a_malformed_table_is_refused(table: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        decode_json(json.dumps(table), Skeleton)

@@ -6,8 +6,6 @@ from collections import Counter
 
 from cunet_deploy import __version__
 from cunet_deploy.checkpoint.storage import Checkpoint
-from cunet_deploy.geometry import CropRule
-from cunet_deploy.heatmaps import Decoder
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.quantize.formats import format_of, weight_formats
 
@@ -22,9 +20,9 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
     return Manifest(
         name=config.name,
         skeleton=config.landmarks,
-        crop=CropRule(config.crop.size, config.crop.padding),
+        crop=config.crop,
         stride=config.model.stride,
-        decoder=Decoder(config.heatmap.radius, config.heatmap.blur),
+        decoder=config.heatmap.decoder,
         weight_bits=32 if is_float else _weight_bits(checkpoint),
         activation_bits=32 if is_float else config.quant.activation_bits,
         min_score=checkpoint.min_score,

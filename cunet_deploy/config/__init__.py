@@ -1,5 +1,5 @@
 from cunet_deploy.config.run import Config, load_bits, load_config, own_skeleton_file, parse_config
-from cunet_deploy.config.sections import AugmentConfig, BoxConfig, CropConfig, DataConfig, HeatmapConfig, ModelConfig
+from cunet_deploy.config.sections import AugmentConfig, BoxConfig, DataConfig, HeatmapConfig, ModelConfig
 from cunet_deploy.config.training import WEIGHT_FORMATS, QuantConfig, TrainConfig
 
 __all__ = [
@@ -7,7 +7,6 @@ __all__ = [
     "AugmentConfig",
     "BoxConfig",
     "Config",
-    "CropConfig",
     "DataConfig",
     "HeatmapConfig",
     "ModelConfig",

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cunet_deploy._toml import check as _check
-from cunet_deploy._toml import parse, read_toml
-from cunet_deploy.config.sections import AugmentConfig, BoxConfig, CropConfig, DataConfig, HeatmapConfig, ModelConfig
-from cunet_deploy.config.skeleton import read_skeleton
+from cunet_deploy._decode import check as _check
+from cunet_deploy._decode import convert, read_toml
+from cunet_deploy.config.sections import AugmentConfig, BoxConfig, DataConfig, HeatmapConfig, ModelConfig
 from cunet_deploy.config.training import QuantConfig, TrainConfig
 from cunet_deploy.errors import ConfigError
-from cunet_deploy.skeletons import BOX, Skeleton, get_skeleton
+from cunet_deploy.geometry import CropRule
+from cunet_deploy.skeletons import BOX, SKELETONS, Skeleton, get_skeleton
+from cunet_deploy.skeletons.files import read_skeleton
 
 __all__ = ["Config", "load_bits", "load_config", "own_skeleton_file", "parse_config"]
 
@@ -28,7 +29,7 @@ class Config:
     """A training run: what is trained, on what, how.
 
     ``skeleton`` is the name of a known one, or in a file the path of a TOML file, relative to it, that describes the
-    user's own (see `cunet_deploy.config.skeleton`); that is then in ``own_skeleton``. ``detector`` names the model that
+    user's own (see `cunet_deploy.skeletons.files`); that is then in ``own_skeleton``. ``detector`` names the model that
     finds the objects of this one; empty: what is usual for the skeleton.
     """
 
@@ -37,7 +38,7 @@ class Config:
     data: DataConfig
     detector: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
-    crop: CropConfig = field(default_factory=CropConfig)
+    crop: CropRule = field(default_factory=CropRule)
     heatmap: HeatmapConfig = field(default_factory=HeatmapConfig)
     boxes: BoxConfig = field(default_factory=BoxConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -96,6 +97,7 @@ def load_config(path: str | Path) -> Config:
     own = own_skeleton_file(path, table)
     if own is not None:
         skeleton = read_skeleton(own)
+        _check(skeleton.name not in SKELETONS, f"{own}: the name {skeleton.name!r} is taken; choose another one")
         table = {**table, "skeleton": skeleton.name, "own_skeleton": skeleton.to_dict()}
     try:
         return parse_config(table)
@@ -127,15 +129,12 @@ def load_bits(path: str | Path, quant: QuantConfig) -> QuantConfig:
         _check(key in allowed, f"{path}: unknown key {key!r}; expected {', '.join(allowed)}")
     defaults = {"weight_bits": 8, "ternary": False, "edge_bits": 8, "layers": {}}
     try:
-        return parse(QuantConfig, {**dataclasses.asdict(quant), **defaults, **table}, "bits")
+        tables = json.loads(json.dumps(dataclasses.asdict(quant)))  # tuples become lists
+        return convert({**tables, **defaults, **table}, QuantConfig, "bits:")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
 def parse_config(table: dict[str, Any]) -> Config:
     """A `Config` from nested tables; the inverse of `Config.to_dict`."""
-    own = table.get("own_skeleton")
-    if own is None:
-        return parse(Config, table, "")
-    rest = {key: value for key, value in table.items() if key != "own_skeleton"}
-    return replace(parse(Config, rest, ""), own_skeleton=Skeleton.from_dict(own))
+    return convert(table, Config)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Annotated, Literal
 
-from cunet_deploy._toml import check as _check
+from msgspec import Meta
+
+from cunet_deploy._decode import AtLeastZero, Positive, Share, check_fields
+from cunet_deploy._decode import check as _check
 from cunet_deploy.boxmaps import BoxCode
 from cunet_deploy.config.networks import NETWORK_RULES, NetworkRules
+from cunet_deploy.heatmaps import Decoder
 
-__all__ = ["AugmentConfig", "BoxConfig", "CropConfig", "DataConfig", "HeatmapConfig", "ModelConfig"]
+__all__ = ["AugmentConfig", "BoxConfig", "DataConfig", "HeatmapConfig", "ModelConfig"]
 
 
 @dataclass(frozen=True)
@@ -34,18 +38,19 @@ class ModelConfig:
     """
 
     kind: str = "cunet"
-    num_unets: int = 2
+    num_unets: Annotated[int, Meta(ge=1, le=64)] = 2
     order: int = 1
     num_losses: int = 0
-    channels: int = 128
-    growth: int = 32
-    bottleneck: int = 4
-    depth: int = 4
+    channels: Annotated[int, Meta(ge=1, le=4096)] = 128
+    growth: Annotated[int, Meta(ge=1, le=4096)] = 32
+    bottleneck: Annotated[int, Meta(ge=1, le=64)] = 4
+    depth: Annotated[int, Meta(ge=1, le=8)] = 4
     block: Literal["pre", "post"] = "pre"
     stem: Literal["conv7", "conv3x2", "s2d"] = "conv7"
-    passes: int = 1
+    passes: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
+        check_fields(self, "[model]")
         kinds = ", ".join(map(repr, NETWORK_RULES))
         _check(self.kind in NETWORK_RULES, f"[model] kind must be one of {kinds}, got {self.kind!r}")
         for key, value in self.rules.fixed.items():
@@ -54,11 +59,8 @@ class ModelConfig:
                 getattr(self, key) == value,
                 f"[model] kind {self.kind!r} comes with {key} = {wanted} only, got {getattr(self, key)!r}",
             )
-        _check(self.passes in (1, 2), f"[model] passes must be 1 or 2, got {self.passes}")
-        for name in ("num_unets", "channels", "growth", "bottleneck", "depth"):
-            _check(getattr(self, name) >= 1, f"[model] {name} must be at least 1, got {getattr(self, name)}")
         _check(
-            0 <= self.order < max(self.num_unets, 1),
+            0 <= self.order < self.num_unets,
             f"[model] order must be from 0 to num_unets - 1 = {self.num_unets - 1}, got {self.order}",
         )
         _check(
@@ -101,59 +103,31 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class CropConfig:
-    """How a box becomes the network's input.
-
-    Attributes:
-        size: side of the input in pixels.
-        padding: side of the crop divided by the longer side of the tight landmark box.
-    """
-
-    size: int = 256
-    padding: float = 1.4
-
-    def __post_init__(self) -> None:
-        _check(self.size >= 32, f"[crop] size must be at least 32, got {self.size}")
-        _check(self.padding > 0, f"[crop] padding must be positive, got {self.padding}")
-
-
-@dataclass(frozen=True)
-class HeatmapConfig:
-    """Targets and decoding.
+class HeatmapConfig(Decoder):
+    """Targets, and how landmarks are read from maps: a `cunet_deploy.heatmaps.Decoder` has ``radius`` and ``blur``.
 
     Attributes:
         sigma: standard deviation of the target Gaussian, in map cells.
-        radius: the decoder's window, in map cells (see `cunet_deploy.heatmaps.Decoder`).
-        blur: standard deviation, in map cells, of the decoder's blur; 0: none.
         foreground_weight: w in the loss mean((1 + w * target) * (prediction - target)^2).
     """
 
-    sigma: float = 1.2
-    radius: int = 1
-    blur: float = 0.0
-    foreground_weight: float = 9.0
+    sigma: Annotated[float, Meta(gt=0, le=100)] = 1.2
+    foreground_weight: AtLeastZero = 9.0
 
     def __post_init__(self) -> None:
-        _check(self.sigma > 0, f"[heatmap] sigma must be positive, got {self.sigma}")
-        _check(1 <= self.radius <= 8, f"[heatmap] radius must be from 1 to 8, got {self.radius}")
-        _check(0 <= self.blur <= 8, f"[heatmap] blur must be from 0 to 8, got {self.blur}")
-        _check(
-            self.foreground_weight >= 0,
-            f"[heatmap] foreground_weight must not be negative, got {self.foreground_weight}",
-        )
+        check_fields(self, "[heatmap]")
+
+    @property
+    def decoder(self) -> Decoder:
+        """How landmarks are read from maps."""
+        return Decoder(self.radius, self.blur)
 
 
 @dataclass(frozen=True)
-class BoxConfig:
-    """How a network that finds boxes (skeleton "box") is trained; `cunet_deploy.boxmaps.BoxCode` has the first three.
+class BoxConfig(BoxCode):
+    """How a network that finds boxes (skeleton "box") is trained; a `cunet_deploy.boxmaps.BoxCode` has the first keys.
 
     Attributes:
-        smallest: side in input pixels that is coded as 0.
-        octaves: doublings of it up to the side that is coded as 1.
-        spread: standard deviation of a box's Gaussian as a share of its mean side.
-        tight_down: from labelled boxes to tight ones around landmarks: how far down, as a share of the height.
-        tight_width: width of the tight box as a share of the labelled one's.
-        tight_height: height likewise.
         side_weight: weight of the error of the sides in the loss.
         min_label: labels with a lower score are not learnt, and not counted as background either.
         min_side: nor are those whose longer side is smaller, in input pixels.
@@ -167,41 +141,28 @@ class BoxConfig:
             network of landmarks looks at what is found and may reject it: then 2 suits.
     """
 
-    smallest: float = 8.0
-    octaves: float = 5.0
-    spread: float = 0.1
-    tight_down: float = 0.0
-    tight_width: float = 1.0
-    tight_height: float = 1.0
-    side_weight: float = 0.05
-    min_label: float = 0.8
-    min_side: float = 16.0
-    drawn_from: float = 20.0
-    drawn_to: float = 200.0
-    mosaic: float = 0.5
-    max_tiles: int = 3
-    scatter: float = 0.0
+    side_weight: AtLeastZero = 0.05
+    min_label: Share = 0.8
+    min_side: AtLeastZero = 16.0
+    drawn_from: Positive = 20.0
+    drawn_to: Positive = 200.0
+    mosaic: Share = 0.5
+    max_tiles: Annotated[int, Meta(ge=2, le=6)] = 3
+    scatter: Share = 0.0
     beside: bool = False
-    recall_weight: float = 1.0
+    recall_weight: Positive = 1.0
 
     @property
     def code(self) -> BoxCode:
         """How boxes are written into maps and read from them."""
-        shared = {item.name: getattr(self, item.name) for item in fields(BoxCode) if hasattr(self, item.name)}
-        return BoxCode(**shared)
+        return BoxCode(**{item.name: getattr(self, item.name) for item in fields(BoxCode)})
 
     def __post_init__(self) -> None:
-        for name in ("smallest", "octaves", "spread", "tight_width", "tight_height", "recall_weight"):
-            _check(getattr(self, name) > 0, f"[boxes] {name} must be positive, got {getattr(self, name)}")
-        for name in ("side_weight", "min_side"):
-            _check(getattr(self, name) >= 0, f"[boxes] {name} must not be negative, got {getattr(self, name)}")
-        for name in ("min_label", "mosaic", "scatter"):
-            _check(0 <= getattr(self, name) <= 1, f"[boxes] {name} must be from 0 to 1, got {getattr(self, name)}")
+        check_fields(self, "[boxes]")
         _check(
-            0 < self.drawn_from <= self.drawn_to,
-            f"[boxes] drawn_from must be positive and at most drawn_to = {self.drawn_to}, got {self.drawn_from}",
+            self.drawn_from <= self.drawn_to,
+            f"[boxes] drawn_from must be at most drawn_to = {self.drawn_to}, got {self.drawn_from}",
         )
-        _check(2 <= self.max_tiles <= 6, f"[boxes] max_tiles must be from 2 to 6, got {self.max_tiles}")
 
 
 @dataclass(frozen=True)
@@ -222,17 +183,14 @@ class DataConfig:
     """
 
     train: tuple[str, ...] = ()
-    validation_fraction: float = 0.05
+    validation_fraction: Annotated[float, Meta(ge=0, lt=1)] = 0.05
     layout: Literal["300w", "lsp", "mpii", "coco", "points", "faces"] = "300w"
     background: tuple[str, ...] = ()
     licence: str = "unknown"
 
     def __post_init__(self) -> None:
+        check_fields(self, "[data]")
         _check(len(self.train) > 0, "[data] train must name at least one folder below --data")
-        _check(
-            0 <= self.validation_fraction < 1,
-            f"[data] validation_fraction must be in [0, 1), got {self.validation_fraction}",
-        )
 
 
 @dataclass(frozen=True)
@@ -251,18 +209,15 @@ class AugmentConfig:
         negative: share of examples that show background only and have empty targets.
     """
 
-    scale: float = 0.2
-    shift: float = 0.06
-    rotation: float = 20.0
-    flip: float = 0.5
-    gain: float = 0.3
-    brightness: float = 25.0
-    blur: float = 0.15
-    erase: float = 0.25
-    negative: float = 0.0
+    scale: Annotated[float, Meta(ge=0, le=4)] = 0.2
+    shift: Annotated[float, Meta(ge=0, le=4)] = 0.06
+    rotation: Annotated[float, Meta(ge=0, le=180)] = 20.0
+    flip: Share = 0.5
+    gain: Share = 0.3
+    brightness: Annotated[float, Meta(ge=0, le=255)] = 25.0
+    blur: Share = 0.15
+    erase: Share = 0.25
+    negative: Share = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("scale", "shift", "rotation", "gain", "brightness"):
-            _check(getattr(self, name) >= 0, f"[augment] {name} must not be negative, got {getattr(self, name)}")
-        for name in ("flip", "blur", "erase", "negative"):
-            _check(0 <= getattr(self, name) <= 1, f"[augment] {name} is a probability, got {getattr(self, name)}")
+        check_fields(self, "[augment]")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from cunet_deploy._toml import check as _check
+from msgspec import Meta
+
+from cunet_deploy._decode import AtLeastZero, Count, Positive, Share, check_fields
+from cunet_deploy._decode import check as _check
 
 __all__ = ["WEIGHT_FORMATS", "QuantConfig", "TrainConfig"]
 
@@ -36,30 +39,23 @@ class TrainConfig:
         validate_every: epochs between validations.
     """
 
-    epochs: int = 60
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    ema_decay: float = 0.998
+    epochs: Count = 60
+    batch_size: Annotated[int, Meta(ge=2, le=65536)] = 16
+    learning_rate: Positive = 1e-3
+    weight_decay: AtLeastZero = 1e-4
+    ema_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.998
     precision: Literal["float32", "bfloat16"] = "float32"
     memory_efficient: bool = False
-    saved_bits: int = 32
-    coordinate_weight: float = 0.0
-    distill: float = 0.0
-    robust: float = 0.0
+    saved_bits: Literal[8, 32] = 32
+    coordinate_weight: AtLeastZero = 0.0
+    distill: AtLeastZero = 0.0
+    robust: Share = 0.0
     unlabelled: Literal["ignore", "empty"] = "ignore"
-    seed: int = 0
-    validate_every: int = 1
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    validate_every: Count = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 2), ("validate_every", 1), ("seed", 0)):
-            _check(getattr(self, name) >= least, f"[train] {name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("coordinate_weight", "distill", "weight_decay"):
-            _check(getattr(self, name) >= 0, f"[train] {name} must not be negative, got {getattr(self, name)}")
-        _check(self.saved_bits in (8, 32), f"[train] saved_bits must be 8 or 32, got {self.saved_bits}")
-        _check(self.learning_rate > 0, f"[train] learning_rate must be positive, got {self.learning_rate}")
-        _check(0 <= self.robust <= 1, f"[train] robust must be from 0 to 1, got {self.robust}")
-        _check(0 <= self.ema_decay < 1, f"[train] ema_decay must be in [0, 1), got {self.ema_decay}")
+        check_fields(self, "[train]")
 
 
 WEIGHT_FORMATS = ("1", "ternary", "2", "3", "4", "5", "6", "7", "8")
@@ -94,24 +90,24 @@ class QuantConfig:
         calibration_examples: how many training crops set the first scales.
     """
 
-    weight_bits: int = 8
+    weight_bits: Annotated[int, Meta(ge=1, le=8)] = 8
     ternary: bool = False
-    activation_bits: int = 8
+    activation_bits: Annotated[int, Meta(ge=2, le=8)] = 8
     gradient_bits: int = 32
-    edge_bits: int = 8
-    layers: dict[str, str] = field(default_factory=dict)
+    edge_bits: Annotated[int, Meta(ge=2, le=8)] = 8
+    layers: Annotated[dict[str, str], Meta(description='a table of strings, such as "down.0.*" = "4"')] = field(
+        default_factory=dict
+    )
     progressive: tuple[str, ...] = ()
-    distill: float = 0.0
+    distill: AtLeastZero = 0.0
     correct_bias: bool = False
-    weight_decay: float = 0.0
-    epochs: int = 0
-    learning_rate: float = 1e-4
-    calibration_examples: int = 256
+    weight_decay: AtLeastZero = 0.0
+    epochs: Annotated[int, Meta(ge=0, le=10**6)] = 0
+    learning_rate: Positive = 1e-4
+    calibration_examples: Count = 256
 
     def __post_init__(self) -> None:
-        for name, low, high in (("weight_bits", 1, 8), ("activation_bits", 2, 8), ("edge_bits", 2, 8)):
-            value = getattr(self, name)
-            _check(low <= value <= high, f"[quant] {name} must be from {low} to {high}, got {value}")
+        check_fields(self, "[quant]")
         _check(
             self.gradient_bits == 32 or 4 <= self.gradient_bits <= 16,
             f"[quant] gradient_bits must be from 4 to 16, or 32 for float, got {self.gradient_bits}",
@@ -123,17 +119,10 @@ class QuantConfig:
                     name in WEIGHT_FORMATS,
                     f"[quant] {where}: weight format {name!r} is unknown; expected one of {', '.join(WEIGHT_FORMATS)}",
                 )
-        for name in ("epochs", "distill", "weight_decay"):
-            _check(getattr(self, name) >= 0, f"[quant] {name} must not be negative, got {getattr(self, name)}")
         least = len(self.progressive) + 1
         _check(
             self.epochs == 0 or self.epochs >= least,
             f"[quant] epochs must be at least {least}, one for each weight format on the way, got {self.epochs}",
-        )
-        _check(self.learning_rate > 0, f"[quant] learning_rate must be positive, got {self.learning_rate}")
-        _check(
-            self.calibration_examples >= 1,
-            f"[quant] calibration_examples must be at least 1, got {self.calibration_examples}",
         )
 
     @property

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from cunet_deploy.data.examples import Example
 from cunet_deploy.data.faces import FILE_NAME, BoxedPhoto, read_faces
-from cunet_deploy.data.ibug import IMAGE_SUFFIXES
 from cunet_deploy.data.lsp import read_lsp
 from cunet_deploy.data.readers import Layout, find_layout, read_examples, split_name
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.skeletons import COCO17, IBUG68, LSP14, MPII16, Skeleton
 
 __all__ = ["read_backgrounds", "read_boxes"]

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from cunet_deploy.data.examples import Example
 from cunet_deploy.errors import InputError
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 
-__all__ = ["IMAGE_SUFFIXES", "read_300w", "read_pts"]
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+__all__ = ["read_300w", "read_pts"]
 
 
 def read_pts(path: Path, count: int | None = None) -> NDArray[np.float64]:

@@ -19,23 +19,52 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from cunet_deploy._decode import decode_json, read_text
 from cunet_deploy.errors import InputError
 from cunet_deploy.sessions.base import Session
 
 __all__ = ["GivenBoxes", "open_spec"]
 
 Key = int | str
-Row = tuple[str, Key, tuple[float, ...] | None]
+Row = tuple[str, Key, Sequence[float] | None]
 """Where it stands in the file, frame or file name, and the box."""
+
+_FORM = "expected 'frame' (or 'file') and x0, y0, x1, y1 of each box"
+
+
+@dataclass(frozen=True)
+class _Object:
+    """One box of a JSON file; ``null`` or ``[]`` is a frame without boxes."""
+
+    box: list[float] | None
+    frame: Annotated[int, Meta(ge=0)] | None = None
+    file: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """File name or, where there is none, the frame.
+
+        Raises:
+            InputError: there is neither.
+        """
+        if self.file:
+            return Path(self.file).name
+        if self.frame is None:
+            raise InputError("has no 'frame'")
+        return self.frame
+
+    def row(self, place: str) -> Row:
+        """The box with where it stands in the file."""
+        return place, self.key, self.box or None
 
 
 class GivenBoxes:
@@ -65,25 +94,18 @@ class GivenBoxes:
         reader = readers.get(path.suffix.lower())
         if reader is None:
             raise InputError(f"{path}: boxes are read from .csv, .jsonl or .json files; rename or convert it")
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: is not a text file; expected boxes as CSV, JSON Lines or JSON") from error
-        table: dict[Key, list[tuple[float, ...]]] = {}
+        text = read_text(path, "boxes as CSV, JSON Lines or JSON", InputError)
+        table: dict[Key, list[Sequence[float]]] = {}
         try:
             for place, key, box in reader(text):
                 found = table.setdefault(key, [])
                 if box is not None:
                     found.append(_checked(box, place))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
             reason = f"has no {error}" if isinstance(error, KeyError) else str(error)
-            raise InputError(
-                f"{path}: {reason}; expected 'frame' (or 'file') and x0, y0, x1, y1 of each box"
-            ) from error
+            raise InputError(f"{path}: {reason}; {_FORM}") from error
         if not table:
-            raise InputError(f"{path}: holds no boxes; expected 'frame' (or 'file') and x0, y0, x1, y1 of each box")
+            raise InputError(f"{path}: holds no boxes; {_FORM}")
         return cls({key: np.array(boxes, np.float64).reshape(-1, 4) for key, boxes in table.items()})
 
     def detect(
@@ -104,48 +126,38 @@ def open_spec(argument: str, session: Session | None) -> GivenBoxes:
     return GivenBoxes.read(Path(argument))
 
 
-def _checked(box: tuple[float, ...], place: str) -> tuple[float, ...]:
-    if len(box) != 4 or not all(map(math.isfinite, box)) or not (box[2] > box[0] and box[3] > box[1]):
+def _checked(box: Sequence[float], place: str) -> Sequence[float]:
+    if len(box) != 4 or not (np.isfinite(box).all() and box[2] > box[0] and box[3] > box[1]):
         raise ValueError(f"{place}: {list(box)} is not a box x0, y0, x1, y1 with x0 < x1 and y0 < y1")
     return box
 
 
-def _key(row: Mapping[str, Any]) -> Key:
-    file = row.get("file")
-    return Path(str(file)).name if file else int(row["frame"])
-
-
 def _csv_rows(text: str) -> Iterator[Row]:
     for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
-        cells = [row[name] for name in ("x0", "y0", "x1", "y1")]
-        box = tuple(float(cell) for cell in cells) if any(cells) else None
-        yield f"line {number}", _key(row), box
-
-
-def _json_row(row: Any, place: str) -> Row:
-    if not isinstance(row, dict):
-        raise TypeError(f"{place} is not an object")
-    box = row["box"]
-    return place, _key(row), tuple(float(value) for value in box) if box else None
+        x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
+        box = [float(x0), float(y0), float(x1), float(y1)] if any((x0, y0, x1, y1)) else None
+        file = row.get("file")
+        yield f"line {number}", Path(file).name if file else int(row["frame"]), box
 
 
 def _json_lines(text: str) -> Iterator[Row]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            yield _json_row(json.loads(line), f"line {number}")
+            place = f"line {number}"
+            try:
+                found = decode_json(line, _Object)
+            except InputError as error:
+                raise InputError(f"{place}: {error}") from error
+            yield found.row(place)
 
 
 def _json_rows(text: str) -> Iterator[Row]:
-    table = json.loads(text)
-    if isinstance(table, list):
-        for number, row in enumerate(table):
-            yield _json_row(row, f"item {number}")
+    if text.lstrip().startswith("["):
+        yield from (item.row(f"item {number}") for number, item in enumerate(decode_json(text, list[_Object])))
         return
-    if not isinstance(table, dict):
-        raise TypeError("is neither a list nor an object")
-    for name, boxes in table.items():
-        key: Key = int(name) if name.isdigit() else Path(name).name
+    for name, boxes in decode_json(text, dict[str, list[list[float]] | None]).items():
+        key: Key = int(name) if name.isdecimal() else Path(name).name
         if not boxes:
             yield name, key, None
-        for box in boxes:
-            yield name, key, tuple(float(value) for value in box)
+        for box in boxes or ():
+            yield name, key, box

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache
-from cunet_deploy.data.ibug import IMAGE_SUFFIXES
 from cunet_deploy.data.readers import find_layout, is_data_set, read_examples, split_name
 from cunet_deploy.drawn_faces import drawn_faces
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import Crop, CropRule, whole_image
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import read_image
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.preprocess import sample
 
 __all__ = ["Photos", "crops_of_folder", "drawn_crops", "list_photos"]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta
+
+from cunet_deploy._decode import check_fields, decode_json, read_text
 from cunet_deploy._files import file_sha256, write_text_atomic
 from cunet_deploy.errors import ArtifactError, InputError, UntrustedError
 from cunet_deploy.manifest import Manifest
@@ -25,6 +27,20 @@ FORMAT = 1
 
 PORTABLE = "portable"
 """The flag of an engine that runs on its compute capability and on every later one."""
+
+_SHAPES = ("min", "opt", "max")
+
+Flavour = Annotated[str, Meta(pattern=f"^({'|'.join(FLAVOURS)})$", description=f"one of {', '.join(FLAVOURS)}")]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits")]
+Version = Annotated[str, Meta(min_length=1, description="given: an engine runs in the version that built it only")]
+Capabilities = Annotated[tuple[Annotated[int, Meta(ge=10)], ...], Meta(description="numbers like 87")]
+
+
+@dataclass(frozen=True)
+class _Version:
+    """The one key that every version reads."""
+
+    format: int
 
 
 def sidecar_path(engine: str | Path) -> Path:
@@ -67,11 +83,11 @@ class EngineManifest:
     """
 
     manifest: dict[str, Any]
-    engine_sha256: str
-    onnx_sha256: str
-    flavour: str
-    version: str
-    compute_capabilities: tuple[int, ...]
+    engine_sha256: Sha256
+    onnx_sha256: Sha256
+    flavour: Flavour
+    version: Version
+    compute_capabilities: Capabilities
     driver: str | None
     cuda: str | None
     profiles: tuple[dict[str, dict[str, list[int]]], ...]
@@ -79,16 +95,9 @@ class EngineManifest:
     layers: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.flavour not in FLAVOURS:
-            raise InputError(f"flavour must be one of {', '.join(FLAVOURS)}; got {self.flavour!r}")
-        for name in ("engine_sha256", "onnx_sha256"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):
-                raise InputError(f"{name} must be 64 hexadecimal digits, got {value!r}")
-        if not self.version:
-            raise InputError("version must not be empty: an engine runs in the version that built it only")
-        if not all(type(value) is int and value >= 10 for value in self.compute_capabilities):
-            raise InputError(f"compute capabilities are numbers like 87, got {self.compute_capabilities}")
+        check_fields(self, "engine description:", InputError)
+        if any(set(shapes) != set(_SHAPES) for profile in self.profiles for shapes in profile.values()):
+            raise InputError(f"each input of a profile has shapes for {', '.join(_SHAPES)}, got {self.profiles}")
 
     @property
     def model(self) -> Manifest:
@@ -162,39 +171,6 @@ class EngineManifest:
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, table: Mapping[str, Any], source: str | Path) -> EngineManifest:
-        """Read what `to_dict` gave.
-
-        Raises:
-            ArtifactError: a key is missing or wrong, or the format is newer.
-        """
-        try:
-            if int(table["format"]) > FORMAT:
-                raise ArtifactError(
-                    f"{source}: its format {table['format']} is newer than this version reads ({FORMAT}); "
-                    "upgrade: pip install -U cunet-deploy"
-                )
-            made = cls(
-                manifest=dict(table["manifest"]),
-                engine_sha256=str(table["engine_sha256"]),
-                onnx_sha256=str(table["onnx_sha256"]),
-                flavour=str(table["flavour"]),
-                version=str(table["version"]),
-                compute_capabilities=tuple(table["compute_capabilities"]),
-                driver=_text_or_none(table["driver"]),
-                cuda=_text_or_none(table["cuda"]),
-                profiles=tuple(_profile(profile) for profile in table["profiles"]),
-                flags=tuple(str(flag) for flag in table["flags"]),
-                layers=dict(table["layers"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(
-                f"{source}: describes no engine ({error!r}); build the engine again: {build_command(source)}"
-            ) from error
-        Manifest.from_json(json.dumps(made.manifest), source)
-        return made
-
-    @classmethod
     def read(cls, engine: str | Path) -> EngineManifest:
         """The description beside an engine. The engine itself is not looked at; see `check_checksum`.
 
@@ -203,34 +179,30 @@ class EngineManifest:
             ArtifactError: it is damaged or of a newer format.
         """
         path = sidecar_path(engine)
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        if not path.exists():
             raise UntrustedError(
                 f"{engine}: refused: {path.name} is not beside it, and an engine is native code; copy both files, "
                 f"or build it again: {build_command(engine)}"
+            )
+        try:
+            text = read_text(path, "the description of an engine", InputError)
+            version = decode_json(text, _Version).format
+            if version > FORMAT:
+                raise ArtifactError(
+                    f"{path}: its format {version} is newer than this version reads ({FORMAT}); "
+                    "upgrade: pip install -U cunet-deploy"
+                )
+            made = decode_json(text, cls)
+        except InputError as error:
+            raise ArtifactError(
+                f"{path}: describes no engine ({error}); copy it again or build the engine again: "
+                f"{build_command(engine)}"
             ) from error
-        except OSError as error:
-            raise ArtifactError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
-        except ValueError as error:
-            raise ArtifactError(f"{path}: is damaged ({error}); copy it again or build the engine again") from error
-        if not isinstance(table, dict):
-            raise ArtifactError(f"{path}: describes no engine; copy it again or build the engine again")
-        return cls.from_dict(table, path)
+        Manifest.from_json(json.dumps(made.manifest), path)
+        return made
 
     def write(self, engine: str | Path, *, overwrite: bool = False) -> Path:
         """Write the description beside an engine and return its path; see `sidecar_path`."""
         path = sidecar_path(engine)
         write_text_atomic(path, json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n", overwrite=overwrite)
         return path
-
-
-def _text_or_none(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _profile(table: Any) -> dict[str, dict[str, list[int]]]:
-    return {
-        str(name): {kind: [int(size) for size in shapes[kind]] for kind in ("min", "opt", "max")}
-        for name, shapes in table.items()
-    }

@@ -16,8 +16,7 @@ from cunet_deploy.data.batches import WHOLE, Part, plain_batches, training_batch
 from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
-from cunet_deploy.geometry import CropRule
-from cunet_deploy.heatmaps import Decoder, decode, map_to_input
+from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.train.loss import Mean, Targets, alone, make_targets, total_loss
@@ -44,7 +43,7 @@ class LandmarkTask(Task):
         self.train, self.validation = split_by_photo(examples, config.data.validation_fraction)
         self._config = config
         self._skeleton = config.landmarks
-        self._rule = CropRule(config.crop.size, config.crop.padding)
+        self._rule = config.crop
         self._augmenter = Augmenter(config.augment, self._rule, self._skeleton)
 
     @classmethod
@@ -109,7 +108,7 @@ class LandmarkTask(Task):
         images: list[NDArray[np.uint8]] = []
         found: list[NDArray[np.float64]] = []
         true: list[NDArray[np.float64]] = []
-        decoder, stride = Decoder(self._config.heatmap.radius, self._config.heatmap.blur), self._config.model.stride
+        decoder, stride = self._config.heatmap.decoder, self._config.model.stride
         for batch in plain_batches(self.validation, self._rule, self.photos, size=32):
             points, _ = decode(predict(batch.images), decoder)
             images.extend(batch.images)

@@ -124,5 +124,5 @@ def test_factors_are_kept_positive_since_two_passes_could_not_share_integers_oth
 
 @pytest.mark.parametrize("passes", [0, 3])
 def test_other_numbers_of_passes_are_refused(passes: int) -> None:
-    with pytest.raises(ConfigError, match=f"passes must be 1 or 2, got {passes}"):
+    with pytest.raises(ConfigError, match=f"passes must be one of 1, 2, got {passes}"):
         config(passes=passes)

@@ -19,8 +19,8 @@ from typing import Any
 
 import click
 
+from cunet_deploy._decode import read_toml
 from cunet_deploy._files import write_text_atomic
-from cunet_deploy._toml import read_toml
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from cunet_deploy.checkpoint.legacy.files import read_state
 from cunet_deploy.checkpoint.storage import Checkpoint
-from cunet_deploy.config import Config, CropConfig, DataConfig, HeatmapConfig, ModelConfig
+from cunet_deploy.config import Config, DataConfig, HeatmapConfig, ModelConfig
 from cunet_deploy.errors import ConfigError, InputError
+from cunet_deploy.geometry import CropRule
 from cunet_deploy.model.cunet import CUNet
 from cunet_deploy.skeletons import IBUG68, MPII16
 
@@ -79,7 +80,7 @@ def convert_checkpoint(
             skeleton,
             DataConfig(train=(data,), licence=licence),
             model=replace(model, num_losses=losses or _trained_heads(weights, model)),
-            crop=CropConfig(SIZE, padding),
+            crop=CropRule(SIZE, padding),
             heatmap=HEATMAP,
         )
     except InputError as error:
