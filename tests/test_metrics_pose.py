@@ -58,6 +58,33 @@ def test_pck_by_hand() -> None:
     assert metrics.joint_shares(correct)[[0, 1, 13]].tolist() == [1, 0.5, 0.5]
 
 
+def test_a_pair_is_swapped_when_each_joint_lies_where_the_other_is_labelled() -> None:
+    truth = np.zeros((4, 14, 2))
+    truth[:, 9] = (100, 0)  # the torso is 100, a joint may be off by 20
+    (left, right), *others = LSP14.flip_pairs
+    assert not {9, 12} & {left, right}
+    truth[:, left], truth[:, right] = (200, 0), (260, 0)
+    for pair in others:
+        truth[:, pair] = NAN
+    prediction = truth.copy()
+    prediction[1, [left, right]] = prediction[1, [right, left]]  # swapped
+    prediction[2, left] = prediction[2, right]  # both on the right: wrong, and not swapped
+    truth[3, left] = NAN
+    errors, mirrored = (
+        metrics.normalized_errors(found, truth, LSP14, "torso", [100.0] * 4)
+        for found in (prediction, prediction[:, LSP14.flip_order])
+    )
+    swapped = metrics.swapped_pairs(errors, mirrored, LSP14, 0.2)
+    assert swapped[:3, 0].tolist() == [0, 1, 0]
+    assert np.isnan(swapped[3]).all()
+    assert np.isnan(swapped[:, 1:]).all()
+
+
+def test_labels_so_near_that_both_readings_hold_are_not_swapped() -> None:
+    errors = np.full((1, 14), 0.1)
+    assert metrics.swapped_pairs(errors, errors, LSP14, 0.2).tolist() == [[0] * 6]
+
+
 def test_only_labelled_joints_count_and_people_weigh_by_their_joints() -> None:
     correct = np.array([[1, 1, 1, 1], [0, NAN, NAN, NAN], [NAN] * 4])
     assert metrics.share(correct).value == pytest.approx(4 / 5)  # not the mean of 1 and 0

@@ -12,7 +12,7 @@ from cunet_deploy.data.examples import Example
 from cunet_deploy.evaluation.measure import Measure
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["body_measures", "joints_lost", "joints_percent", "similarity_measures"]
+__all__ = ["body_measures", "joints_lost", "joints_percent", "similarity_measures", "swap_measures"]
 
 FloatArray = NDArray[np.float64]
 
@@ -42,6 +42,23 @@ def body_measures(skeleton: Skeleton, errors: Callable[[str], FloatArray]) -> li
         title = f"AUC up to {close.title}"
         found.append(Measure(f"auc_{close.key}_percent", title, "%", area))
     return found
+
+
+def swap_measures(skeleton: Skeleton, errors: FloatArray, mirrored: FloatArray) -> list[Measure]:
+    """The share of pairs of left and right joints that are found in each other's place, in percent.
+
+    Args:
+        skeleton: of the K joints.
+        errors: (N, K) normalized errors with the skeleton's default normalizer.
+        mirrored: (N, K) those of the same predictions with left and right exchanged.
+    """
+    close = metrics.pck_threshold(skeleton)
+    if close is None:
+        return []
+    swapped = metrics.swapped_pairs(errors, mirrored, skeleton, close.threshold)
+    if np.isnan(swapped).all():
+        return []
+    return [Measure("swapped_pairs_percent", "left/right swaps", "%", metrics.share(swapped).scaled(100))]
 
 
 def joints_percent(errors: FloatArray, close: metrics.PckThreshold) -> FloatArray:

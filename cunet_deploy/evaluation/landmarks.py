@@ -20,7 +20,13 @@ from cunet_deploy import metrics
 from cunet_deploy._optional import require
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.evaluation.bodies import body_measures, joints_lost, joints_percent, similarity_measures
+from cunet_deploy.evaluation.bodies import (
+    body_measures,
+    joints_lost,
+    joints_percent,
+    similarity_measures,
+    swap_measures,
+)
 from cunet_deploy.evaluation.measure import Measure
 from cunet_deploy.evaluation.tta import ONCE, TTA
 from cunet_deploy.manifest import Manifest
@@ -73,9 +79,12 @@ class Evaluation:
 
     def errors(self, normalizer: str | None = None) -> NDArray[np.float64]:
         """(N, K) normalized errors, by default with `normalizer`."""
+        return self._errors_of(self.points, normalizer)
+
+    def _errors_of(self, points: NDArray[np.float64], normalizer: str | None = None) -> NDArray[np.float64]:
         name = normalizer or self.normalizer
         labelled = [example.sizes.get(name, np.nan) for example in self.examples]
-        return metrics.normalized_errors(self.points, self.truth, self.manifest.skeleton, name, labelled)
+        return metrics.normalized_errors(points, self.truth, self.manifest.skeleton, name, labelled)
 
     def nme(self, normalizer: str | None = None) -> NDArray[np.float64]:
         """(N,) normalized mean error of each object; NaN where its normalizer is not labelled."""
@@ -90,7 +99,8 @@ class Evaluation:
         if self.pck_threshold is not None:
             skeleton = self.manifest.skeleton
             precision = similarity_measures(skeleton, self.examples, self.points, self.scores)
-            return [*body_measures(skeleton, self.errors), *precision]
+            swaps = swap_measures(skeleton, self.errors(), self._errors_of(self.points[:, skeleton.flip_order]))
+            return [*body_measures(skeleton, self.errors), *swaps, *precision]
         found = [
             Measure(f"nme_{name}_percent", f"NME, {_spoken(name)}", "%", _percent(self.nme(name)))
             for name in metrics.normalizer_names(self.manifest.skeleton)

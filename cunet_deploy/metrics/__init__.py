@@ -28,6 +28,7 @@ from cunet_deploy.metrics.pose import (
     pck_threshold,
     pck_thresholds,
     share,
+    swapped_pairs,
 )
 
 __all__ = [
@@ -59,4 +60,5 @@ __all__ = [
     "pck_threshold",
     "pck_thresholds",
     "share",
+    "swapped_pairs",
 ]

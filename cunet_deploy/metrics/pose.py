@@ -31,6 +31,7 @@ __all__ = [
     "pck_threshold",
     "pck_thresholds",
     "share",
+    "swapped_pairs",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -106,6 +107,29 @@ def curve_parts(errors: ArrayLike, threshold: float) -> FloatArray:
     first = np.searchsorted(np.round(np.arange(steps + 1) * _STEP, 10), np.nan_to_num(errors, nan=np.inf))
     areas = np.concatenate([[1.0], 1 - (np.arange(1, steps + 1) - 0.5) / steps, [0.0]])
     return np.where(np.isnan(errors), np.nan, areas[first])
+
+
+def swapped_pairs(errors: ArrayLike, mirrored: ArrayLike, skeleton: Skeleton, threshold: float) -> FloatArray:
+    """Left and right joints that were found in each other's place.
+
+    A pair is swapped when each of its joints lies within the threshold of the other's label and not both lie within
+    that of their own ("inversion" of Ronchi and Perona, ICCV 2017, of both joints at once). Pairs whose labels are so
+    near to each other that both readings hold do not count as swapped.
+
+    Args:
+        errors: (N, K) normalized errors.
+        mirrored: (N, K) those of the same predictions with left and right exchanged.
+        skeleton: of the K joints.
+        threshold: in units of the normalizer.
+
+    Returns:
+        (N, P) 1 for each of the P flip pairs that is swapped and 0 for one that is not; NaN where one of its joints has
+        no label.
+    """
+    pairs = np.asarray(skeleton.flip_pairs, np.intp).reshape(-1, 2)
+    own, other = np.asarray(errors, np.float64)[:, pairs], np.asarray(mirrored, np.float64)[:, pairs]  # (N, P, 2)
+    swapped = (other <= threshold).all(axis=-1) & ~(own <= threshold).all(axis=-1)
+    return np.where(np.isnan(own).any(axis=-1), np.nan, swapped)
 
 
 def share(parts: ArrayLike) -> Estimate:
