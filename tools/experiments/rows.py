@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cunet_deploy._toml import read_toml
+from cunet_deploy._decode import read_toml
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = ROOT / "tools" / "experiments" / "tables"
