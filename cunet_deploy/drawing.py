@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +13,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["PARTS", "Style", "draw_into", "draw_landmarks"]
+__all__ = ["FOUND", "PARTS", "TRUE", "Style", "contact_sheet", "draw_into", "draw_landmarks"]
 
 PARTS = ("points", "lines", "ids", "scores", "box")
 """What can be drawn."""
@@ -32,6 +32,8 @@ _PALETTE = (
     (_YELLOW, _WHITE),
 )
 _RIM = (32, 32, 32)
+FOUND, TRUE = (0, 200, 255), (255, 160, 60)
+"""What was found and what is labelled, BGR; told apart in any kind of colour vision."""
 _FRACTION_BITS = 4
 _LIMIT = 1 << 20
 _LETTERS = 22.0
@@ -68,6 +70,18 @@ class Style:
         if unknown or not chosen:
             raise InputError(f"{', '.join(unknown) or 'nothing'} cannot be drawn; choose from {', '.join(PARTS)}")
         return cls(**{part: part in chosen for part in PARTS})
+
+
+def contact_sheet(tiles: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    """Pictures in a grid, in order; the rest of the last row is black.
+
+    Args:
+        tiles: at least one, all (H, W, 3) of one size.
+        columns: of the grid.
+    """
+    blanks = [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    cells = [*tiles, *blanks]
+    return np.vstack([np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)])
 
 
 def draw_landmarks(

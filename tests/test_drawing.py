@@ -144,3 +144,11 @@ def test_landmarks_far_outside_do_no_harm() -> None:
 def test_plot_needs_an_image(image: np.ndarray) -> None:
     with pytest.raises(InputError, match=r"\(H, W, 3\) BGR"):
         _landmarks((4, 4)).plot(image)
+
+
+def test_a_sheet_has_its_pictures_in_order_and_is_filled_with_black() -> None:
+    tiles = [np.full((4, 6, 3), value, np.uint8) for value in (1, 2, 3)]
+    sheet = drawing.contact_sheet(tiles, 2)
+    assert sheet.shape == (8, 12, 3)
+    assert sheet[::4, ::6, 0].tolist() == [[1, 2], [3, 0]]
+    assert drawing.contact_sheet(tiles, 3).shape == (4, 18, 3)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from cunet_deploy import metrics
 from cunet_deploy.errors import InputError
 from cunet_deploy.metrics import (
     Estimate,
@@ -189,3 +190,24 @@ def test_percent_is_a_scaled_estimate() -> None:
 def test_what_does_not_fit_is_said(call, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_an_estimate_is_written_in_one_way() -> None:
+    estimate = Estimate(3.1234, 2.9811, 3.2678)
+    assert estimate.text() == "3.12 (2.98 to 3.27)"
+    assert estimate.text(1, unit="%") == "3.1 % (3.0 to 3.3)"
+    assert estimate.scaled(-1).text(1, sign=True) == "-3.1 (-3.3 to -3.0)"
+    assert Estimate.of(estimate.to_dict()) == estimate
+
+
+def test_a_ratio_of_sums_is_not_the_mean_of_ratios() -> None:
+    found = metrics.bootstrap_ratio([[1, 1], [0, 9]])
+    assert found.value == pytest.approx(0.1)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_what_disturbs_a_round_disturbs_both_medians() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(1, 3, (20, 1, 5)) * rng.uniform(1, 5, (20, 1, 1))  # rounds differ by much
+    found = metrics.ratio_of_medians(np.concatenate([2 * base, base], axis=1))
+    assert (found.value, found.low, found.high) == (2, 2, 2)

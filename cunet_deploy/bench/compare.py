@@ -51,8 +51,8 @@ class Change:
         """What changed, in one line."""
         model, backend, threads, batch, _ = self.key
         what = "time as a multiple of the first row" if self.relative else "time"
-        numbers = f"{self.factor.value:.3f} [{self.factor.low:.3f}, {self.factor.high:.3f}]"
-        return f"{model}, {backend}, {threads} thread(s), batch {batch}: {what} is {numbers} times what it was"
+        factor = self.factor.text(3)
+        return f"{model}, {backend}, {threads} thread(s), batch {batch}: {what} is {factor} times what it was"
 
 
 @dataclass(frozen=True)

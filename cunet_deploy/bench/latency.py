@@ -12,14 +12,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.metrics import Estimate, bootstrap
+from cunet_deploy.metrics import Estimate, bootstrap, ratio_of_medians
 from cunet_deploy.preprocess import sample
 from cunet_deploy.sessions.base import Decoding, Session
 
@@ -35,7 +35,10 @@ __all__ = [
     "drawn_picture",
     "measure_latency",
     "ratio",
+    "take_turns",
 ]
+
+T = TypeVar("T")
 
 STAGES = ("crop", "network", "decode")
 PERCENTILES = (50, 90, 95, 99)
@@ -279,15 +282,17 @@ def measure_latency(
         raise InputError("a benchmark needs a model, and at least one round, one call and one crop a call")
     loaded = [_load(candidate, clock) for candidate in candidates]
     turns = [_Turn(candidate, work.begin(clock), clock) for candidate, work in zip(candidates, works, strict=True)]
-    taken: list[list[list[Call]]] = [[] for _ in turns]
+
+    def take(index: int) -> list[Call]:
+        block = turns[index].take(calls)
+        if not keep_open:
+            turns[index].close_session()
+        if advance is not None:
+            advance(1)
+        return block
+
     try:
-        for start in range(rounds):
-            for index in ((start + offset) % len(turns) for offset in range(len(turns))):
-                taken[index].append(turns[index].take(calls))
-                if not keep_open:
-                    turns[index].close_session()
-                if advance is not None:
-                    advance(1)
+        taken = take_turns(len(turns), rounds, take)
         return [
             _timing(candidate.name, load, work.stages, blocks)
             for candidate, load, work, blocks in zip(candidates, loaded, works, taken, strict=True)
@@ -295,6 +300,15 @@ def measure_latency(
     finally:
         for turn in turns:
             turn.close()
+
+
+def take_turns(count: int, rounds: int, take: Callable[[int], T]) -> list[list[T]]:
+    """What ``take(index)`` gave for each of ``count`` in every round; the first of a round changes."""
+    taken: list[list[T]] = [[] for _ in range(count)]
+    for start in range(rounds):
+        for index in ((start + offset) % count for offset in range(count)):
+            taken[index].append(take(index))
+    return taken
 
 
 def drawn_picture(width: int = 1280, height: int = 720) -> NDArray[np.uint8]:
@@ -315,13 +329,7 @@ def ratio(timing: Timing, reference: Timing, *, stage: str | None = None) -> Est
         reference: the other.
         stage: one of their stages; ``None`` for the total.
     """
-    both = np.stack([item.stage_ms(stage) for item in (timing, reference)], axis=1)  # (R, 2, C)
-
-    def quotient(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        medians = np.median(drawn, axis=(1, 3))
-        return np.asarray(medians[:, 0] / medians[:, 1])
-
-    return bootstrap(both, quotient)
+    return ratio_of_medians(np.stack([item.stage_ms(stage) for item in (timing, reference)], axis=1))
 
 
 def _load(candidate: Candidate, clock: Callable[[], float]) -> tuple[Manifest, str, float]:

@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cunet_deploy._files import atomic_path
-from cunet_deploy.metrics import Estimate
 
-__all__ = ["advancing", "interval", "json_report", "results"]
+__all__ = ["advancing", "json_report", "results"]
 
 _WIDTH_OF_A_FILE = 160
 
@@ -23,11 +22,6 @@ _WIDTH_OF_A_FILE = 160
 def results() -> Console:
     """A console on stdout; as wide as the terminal, and wide enough for every table where stdout is none."""
     return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE, highlight=False)
-
-
-def interval(estimate: Estimate, digits: int = 2) -> str:
-    """``"3.12  [2.98, 3.27]"``."""
-    return f"{estimate.value:.{digits}f}  \\[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
 @contextlib.contextmanager

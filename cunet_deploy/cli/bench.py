@@ -20,7 +20,7 @@ from cunet_deploy.cli._options import (
     progress,
     resolve_backend,
 )
-from cunet_deploy.cli._report import advancing, interval, json_report, results
+from cunet_deploy.cli._report import advancing, json_report, results
 from cunet_deploy.errors import InputError, VerificationError
 from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.metrics import Estimate
@@ -230,7 +230,7 @@ def _print_times(report: Report) -> None:
 
 
 def _ratio(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else interval(estimate, 3)
+    return "-" if estimate is None else estimate.text(3)
 
 
 def _print_resources(report: Report) -> None:

@@ -23,7 +23,7 @@ from cunet_deploy.cli._options import (
     say_skipped,
     threads_option,
 )
-from cunet_deploy.cli._report import advancing, interval, json_report, results
+from cunet_deploy.cli._report import advancing, json_report, results
 from cunet_deploy.data.boxes import read_boxes
 from cunet_deploy.data.examples import Labelled, PhotoCache, split_by_photo
 from cunet_deploy.data.readers import read_examples
@@ -263,7 +263,7 @@ def _print_measures(models: Sequence[str], evaluations: Sequence[AnyEvaluation],
     for model, evaluation in zip(models, evaluations, strict=True):
         table.add_column(f"{model}\n{evaluation.manifest.weight_bits} bit, {evaluation.backend}", justify="right")
     for row in zip(*(evaluation.measures() for evaluation in evaluations), strict=True):
-        table.add_row(row[0].title, *(interval(measure.estimate) for measure in row))
+        table.add_row(row[0].title, *(measure.estimate.text() for measure in row))
     results().print(table)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy import metrics
 from cunet_deploy.data.examples import PhotoCache
+from cunet_deploy.drawing import FOUND, TRUE, contact_sheet
 from cunet_deploy.evaluation.landmarks import Evaluation
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.preprocess import sample
@@ -15,7 +16,6 @@ from cunet_deploy.preprocess import sample
 __all__ = ["worst_objects", "worst_sheet"]
 
 _SIDE, _COLUMNS = 256, 6
-_FOUND, _TRUE = (0, 200, 255), (255, 160, 60)  # BGR; told apart with any colour vision
 _SHADOW = (32, 32, 32)
 
 
@@ -44,11 +44,8 @@ def worst_sheet(evaluation: Evaluation, photos: PhotoCache, count: int) -> NDArr
     """
     chosen = worst_objects(evaluation, count)
     tiles = [_tile(evaluation, photos, index) for index in chosen]
-    columns = min(_COLUMNS, max(len(tiles), 1))
-    while not tiles or len(tiles) % columns:
-        tiles.append(np.zeros((_SIDE, _SIDE, 3), np.uint8))
-    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
-    return np.asarray(np.vstack(rows), np.uint8)
+    nothing = np.zeros((_SIDE, _SIDE, 3), np.uint8)
+    return contact_sheet(tiles or [nothing], min(_COLUMNS, max(len(tiles), 1)))
 
 
 def _tile(evaluation: Evaluation, photos: PhotoCache, index: int) -> NDArray[np.uint8]:
@@ -56,7 +53,7 @@ def _tile(evaluation: Evaluation, photos: PhotoCache, index: int) -> NDArray[np.
     # wider than the model's own crop: a landmark that was found far away shall be seen
     crop = CropRule(_SIDE, 1.2 * evaluation.manifest.crop.padding).crop(example.box)
     tile = sample(photos[example.image], crop)
-    for points, colour in ((example.points, _TRUE), (evaluation.points[index], _FOUND)):
+    for points, colour in ((example.points, TRUE), (evaluation.points[index], FOUND)):
         places = crop.to_input(points)
         known = np.asarray(np.isfinite(places).all(axis=1))
         whole = np.where(known[:, None], places, 0).clip(-9999, 9999).round().astype(int)

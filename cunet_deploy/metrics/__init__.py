@@ -3,8 +3,10 @@ from cunet_deploy.metrics.estimates import (
     Estimate,
     bootstrap,
     bootstrap_mean,
+    bootstrap_ratio,
     paired_difference,
     paired_relative_difference,
+    ratio_of_medians,
 )
 from cunet_deploy.metrics.landmarks import (
     BOX,
@@ -42,6 +44,7 @@ __all__ = [
     "auc_parts",
     "bootstrap",
     "bootstrap_mean",
+    "bootstrap_ratio",
     "correct_joints",
     "counted_joints",
     "curve_parts",
@@ -59,6 +62,7 @@ __all__ = [
     "paired_share_difference",
     "pck_threshold",
     "pck_thresholds",
+    "ratio_of_medians",
     "share",
     "swapped_pairs",
 ]

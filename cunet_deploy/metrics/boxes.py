@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.geometry import box_iou
-from cunet_deploy.metrics.estimates import Estimate, bootstrap
+from cunet_deploy.metrics.estimates import Estimate, bootstrap_ratio
 
 __all__ = ["OVERLAP", "Matches", "average_precision", "best_threshold", "match_boxes", "precision", "recall"]
 
@@ -140,13 +140,8 @@ def _ranked(matches: Sequence[Matches]) -> tuple[FloatArray, NDArray[np.bool_], 
 
 def _ratio(counts: Sequence[tuple[int, int]]) -> Estimate:
     """Sum of the firsts over that of the seconds; images that have nothing to count are left out."""
-
-    def quotient(drawn: FloatArray) -> FloatArray:
-        sums = drawn.sum(axis=1)
-        return np.asarray(sums[:, 0] / sums[:, 1])
-
     rows = np.array([row for row in counts if row[1] > 0], np.float64).reshape(-1, 2)
-    return bootstrap(rows, quotient) if len(rows) else Estimate(np.nan, np.nan, np.nan)
+    return bootstrap_ratio(rows) if len(rows) else Estimate(np.nan, np.nan, np.nan)
 
 
 def _inside(boxes: FloatArray, areas: FloatArray) -> FloatArray:

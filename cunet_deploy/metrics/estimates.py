@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,10 @@ __all__ = [
     "Estimate",
     "bootstrap",
     "bootstrap_mean",
+    "bootstrap_ratio",
     "paired_difference",
     "paired_relative_difference",
+    "ratio_of_medians",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -45,9 +47,26 @@ class Estimate:
         """Half the width of the interval."""
         return (self.high - self.low) / 2
 
+    @classmethod
+    def of(cls, table: Mapping[str, float]) -> Estimate:
+        """What `to_dict` made plain."""
+        return cls(table["value"], table["ci95_low"], table["ci95_high"])
+
     def scaled(self, factor: float) -> Estimate:
-        """In a unit ``factor`` times smaller, for example 100 for percent."""
-        return Estimate(self.value * factor, self.low * factor, self.high * factor)
+        """In a unit ``factor`` times smaller, for example 100 for percent; -1 turns it round."""
+        low, high = sorted((self.low * factor, self.high * factor))
+        return Estimate(self.value * factor, low, high)
+
+    def text(self, digits: int = 2, *, unit: str = "", sign: bool = False) -> str:
+        """``3.12 % (2.98 to 3.27)``, as every table and message writes it.
+
+        Args:
+            digits: behind the point.
+            unit: behind the value, with a space in front.
+            sign: write a plus before what is not negative.
+        """
+        form = f"{'+' if sign else ''}.{digits}f"
+        return f"{self.value:{form}}{unit and ' ' + unit} ({self.low:{form}} to {self.high:{form}})"
 
     def to_dict(self) -> dict[str, float]:
         """Plain numbers with six significant digits: ``{"value", "ci95_low", "ci95_high"}``."""
@@ -101,6 +120,39 @@ def bootstrap_mean(values: ArrayLike, *, resamples: int = RESAMPLES, seed: int =
         InputError: no number is left.
     """
     return bootstrap(_known(values), lambda drawn: drawn.mean(axis=1), resamples=resamples, seed=seed)
+
+
+def bootstrap_ratio(rows: ArrayLike) -> Estimate:
+    """Sum of the first column over sum of the second, and the interval of drawing rows.
+
+    Args:
+        rows: (N, 2), for example what is right and what counts in each of N images.
+
+    Raises:
+        InputError: there are no rows.
+    """
+
+    def quotient(drawn: FloatArray) -> FloatArray:
+        sums = drawn.sum(axis=1)
+        return np.asarray(sums[:, 0] / sums[:, 1])
+
+    return bootstrap(rows, quotient)
+
+
+def ratio_of_medians(rounds: ArrayLike) -> Estimate:
+    """The median of one thing as a multiple of another's that was measured in the same rounds.
+
+    The interval comes from drawing whole rounds, both things together, so what disturbed a round disturbs both.
+
+    Args:
+        rounds: (R, 2, C): C measurements of the one and of the other in each of R rounds.
+    """
+
+    def quotient(drawn: FloatArray) -> FloatArray:
+        medians = np.median(drawn, axis=(1, 3))
+        return np.asarray(medians[:, 0] / medians[:, 1])
+
+    return bootstrap(rounds, quotient)
 
 
 def paired_difference(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.metrics.estimates import Estimate, bootstrap
+from cunet_deploy.metrics.estimates import Estimate, bootstrap_ratio
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = [
@@ -138,7 +138,7 @@ def share(parts: ArrayLike) -> Estimate:
     Raises:
         InputError: nothing counts.
     """
-    return bootstrap(_sums(parts), lambda drawn: _ratio(drawn))
+    return bootstrap_ratio(_sums(parts))
 
 
 def joint_shares(parts: ArrayLike) -> FloatArray:
@@ -158,7 +158,7 @@ def paired_share_difference(parts: ArrayLike, reference: ArrayLike) -> Estimate:
     ours, theirs = np.asarray(parts, np.float64), np.asarray(reference, np.float64)
     if ours.shape != theirs.shape or (np.isnan(ours) != np.isnan(theirs)).any():
         raise InputError("joints of different people cannot be paired; expected the same people in order")
-    return bootstrap(_sums(ours - theirs), lambda drawn: _ratio(drawn))
+    return bootstrap_ratio(_sums(ours - theirs))
 
 
 def _sums(parts: ArrayLike) -> FloatArray:
@@ -167,8 +167,3 @@ def _sums(parts: ArrayLike) -> FloatArray:
     known = ~np.isnan(parts)
     rows = np.stack([np.where(known, parts, 0).sum(axis=1), known.sum(axis=1)], axis=1)
     return np.asarray(rows[rows[:, 1] > 0], np.float64)
-
-
-def _ratio(drawn: FloatArray) -> FloatArray:
-    sums = drawn.sum(axis=1)
-    return np.asarray(sums[:, 0] / sums[:, 1])

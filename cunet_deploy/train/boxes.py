@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.config import Config
 from cunet_deploy.data.batches import WHOLE, Part
 from cunet_deploy.data.boxes import read_backgrounds, read_boxes
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, frame_batches, whole_frame
+from cunet_deploy.drawing import FOUND, TRUE
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.train.loss import Mean, alone
-from cunet_deploy.train.plots import FOUND, TRUE
+from cunet_deploy.train.plots import save_sheet
 from cunet_deploy.train.task import Predict, Task
 
 __all__ = ["BoxTask", "BoxTensors"]
@@ -171,7 +171,4 @@ def _draw_sheet(
             for x0, y0, x1, y1 in np.asarray(group).round().astype(int):
                 cv2.rectangle(tile, (int(x0), int(y0)), (int(x1), int(y1)), colour, 2)
         tiles.append(tile)
-    while len(tiles) % _COLUMNS:
-        tiles.append(np.zeros_like(tiles[0]))
-    rows = [np.hstack(tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
-    write_bytes_atomic(path, cv2.imencode(".png", np.vstack(rows))[1].tobytes(), overwrite=True)
+    save_sheet(tiles, path, _COLUMNS)

@@ -20,7 +20,7 @@ from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.train.loss import Mean, Targets, alone, make_targets, total_loss
-from cunet_deploy.train.plots import contact_sheet
+from cunet_deploy.train.plots import save_crops
 from cunet_deploy.train.task import Predict, Task
 from cunet_deploy.train.threshold import choose_min_score
 
@@ -114,7 +114,7 @@ class LandmarkTask(Task):
             images.extend(batch.images)
             found.extend(map_to_input(points, stride))
             true.extend(batch.points)
-        contact_sheet(images[:SHEET], found[:SHEET], true[:SHEET], sheet)
+        save_crops(images[:SHEET], found[:SHEET], true[:SHEET], sheet)
         errors, close = (
             normalized_errors(np.stack(found), np.stack(true), self._skeleton),
             pck_threshold(self._skeleton),

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from cunet_deploy._files import atomic_path, write_bytes_atomic
 from cunet_deploy._optional import require
+from cunet_deploy.drawing import FOUND, TRUE, contact_sheet
 
-__all__ = ["contact_sheet", "main_metric", "metric_name", "save_curves"]
-
-FOUND, TRUE = (0, 200, 255), (255, 160, 60)  # BGR; tell apart with any colour vision
+__all__ = ["main_metric", "metric_name", "save_crops", "save_curves", "save_sheet"]
 
 
 def main_metric(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -53,7 +52,7 @@ def save_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def contact_sheet(
+def save_crops(
     images: Sequence[NDArray[np.uint8]],
     found: Sequence[NDArray[np.floating]],
     true: Sequence[NDArray[np.floating]],
@@ -72,12 +71,15 @@ def contact_sheet(
     zoom = max(1, round(256 / images[0].shape[0]))
     tiles = []
     for image, points, truth in zip(images, found, true, strict=True):
-        tile = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
+        tile = np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR), np.uint8)
         for group, colour in ((truth, TRUE), (points, FOUND)):
             for x, y in (np.asarray(group)[np.isfinite(group).all(axis=1)] + 0.5) * zoom - 0.5:
                 cv2.circle(tile, (round(x), round(y)), 2, colour, -1, cv2.LINE_AA)
         tiles.append(tile)
-    while len(tiles) % columns:
-        tiles.append(np.zeros_like(tiles[0]))
-    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
-    write_bytes_atomic(path, cv2.imencode(".png", np.vstack(rows))[1].tobytes(), overwrite=True)
+    save_sheet(tiles, path, columns)
+
+
+def save_sheet(tiles: Sequence[NDArray[np.uint8]], path: Path, columns: int) -> None:
+    """Write pictures of one size in a grid, as a PNG."""
+    sheet = contact_sheet(tiles, columns)
+    write_bytes_atomic(path, cv2.imencode(".png", sheet)[1].tobytes(), overwrite=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.metrics import pck_threshold
+from cunet_deploy.metrics import Estimate, pck_threshold
 from cunet_deploy.skeletons import get_skeleton
 from tools.reports import replace_between
 
@@ -74,9 +74,7 @@ def _key(numbers: dict[str, Any]) -> str:
 
 
 def _percent(estimate: dict[str, float]) -> str:
-    digits = 2 if estimate["value"] < 10 else 1
-    low, high = (f"{estimate[key]:.{digits}f}" for key in ("ci95_low", "ci95_high"))
-    return f"{estimate['value']:.{digits}f} % ({low} to {high})"
+    return Estimate.of(estimate).text(2 if estimate["value"] < 10 else 1, unit="%")
 
 
 def _cost(metric: str, differences: dict[str, Any]) -> str:
@@ -85,7 +83,7 @@ def _cost(metric: str, differences: dict[str, Any]) -> str:
         lost, unit = differences[f"{metric}_relative_difference_percent"], "%"
     else:
         lost, unit = differences[f"{metric}_lost_percent_points"], "points"
-    return f"{lost['value']:+.1f} {unit} ({lost['ci95_low']:+.1f} to {lost['ci95_high']:+.1f})"
+    return Estimate.of(lost).text(1, unit=unit, sign=True)
 
 
 def _measured(numbers: dict[str, Any]) -> str:

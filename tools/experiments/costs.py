@@ -134,8 +134,7 @@ def measure_latency(rows: Any) -> dict[str, Any]:
         for timing in timings:
             ratio = latency.ratio(timing, timings[0], stage="network")
             median = timing.medians_ms()["network"]
-            spread = f"{ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
-            table.append([stages, timing.name, f"{median:.1f} ms", spread, f"{timing.load_ms:.0f} ms"])
+            table.append([stages, timing.name, f"{median:.1f} ms", ratio.text(3), f"{timing.load_ms:.0f} ms"])
     return {
         "title": "Packed weights and time",
         "text": "Networks of the table of sizes in ONNX Runtime, one thread, batch 1, 150 calls each, in turns; the "

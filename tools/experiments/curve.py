@@ -23,7 +23,7 @@ from cunet_deploy.bench.latency import Candidate, Scene, drawn_picture, measure_
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.evaluation import evaluate
-from cunet_deploy.metrics import bootstrap_mean
+from cunet_deploy.metrics import Estimate, bootstrap_mean
 from cunet_deploy.sessions import model_file, open_session
 from tools.reports import errors_in_a_line, signed, write_report
 
@@ -74,10 +74,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """The Markdown table."""
     lines = ["| model | file | NME | network | all |", "|---|---|---|---|---|"]
     for row in rows:
-        nme = row["nme_outer_eye_percent"]
+        nme = Estimate.of(row["nme_outer_eye_percent"]).text(unit="%")
         lines.append(
-            f"| `{row['name']}` | {row['file_bytes'] / 1e6:.3f} MB | {nme['value']:.2f} % ({nme['ci95_low']:.2f} to "
-            f"{nme['ci95_high']:.2f}) | {row['network_p50_ms']:.2f} ms | {row['total_p50_ms']:.2f} ms |"
+            f"| `{row['name']}` | {row['file_bytes'] / 1e6:.3f} MB | {nme} | {row['network_p50_ms']:.2f} ms "
+            f"| {row['total_p50_ms']:.2f} ms |"
         )
     return "\n".join(lines) + "\n"
 

@@ -25,6 +25,7 @@ from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation import Evaluation, compare, evaluate, open_model
+from cunet_deploy.metrics import Estimate
 from tools.experiments.rows import ROOT, to_toml
 from tools.reports import errors_in_a_line, replace_between, signed, write_report
 
@@ -125,10 +126,9 @@ def table_of(report: dict[str, Any]) -> str:
     for index, row in enumerate(report["rows"]):
         cells = [ROWS[row["name"]][0]]
         for part in PARTS:
-            value, lost = row[part]["pck_20_percent"], row[part]["lost_percent_points"]
-            cells.append(f"{value['value']:.1f} % ({value['ci95_low']:.1f} to {value['ci95_high']:.1f})")
-            gained = f"{-lost['value']:+.1f} ({-lost['ci95_high']:+.1f} to {-lost['ci95_low']:+.1f})"
-            cells.append(gained if index else "-")
+            cells.append(Estimate.of(row[part]["pck_20_percent"]).text(1, unit="%"))
+            gained = Estimate.of(row[part]["lost_percent_points"]).scaled(-1)
+            cells.append(gained.text(1, sign=True) if index else "-")
         text += f"| {' | '.join(cells)} |\n"
     return text
 

@@ -96,17 +96,16 @@ def _trained(table: str, rows: Rows, results: Results) -> str:
 
 def _cells(name: str, row: Mapping[str, Any], results: Results, first: str) -> Iterator[str]:
     result = results[name]
-    nme = result["nme_percent"]
     yield row["label"]
     yield f"{result['parameters'] / 1e6:.3f} M"
     yield f"{result['macs'] / 1e9:.3f}"
-    yield f"{nme['value']:.2f} % ({nme['ci95_low']:.2f} to {nme['ci95_high']:.2f})"
+    yield metrics.Estimate.of(result["nme_percent"]).text(unit="%")
     if name == first:
         yield "-"
     else:
         ours, theirs = (np.array(results[item]["nme_of_each"]) for item in (name, first))
         change = metrics.paired_relative_difference(ours, theirs).scaled(100)
-        yield f"{change.value:+.1f} % ({change.low:+.1f} to {change.high:+.1f})"
+        yield change.text(1, unit="%", sign=True)
     yield str(len(result["epochs"])) if result.get("epochs") else "-"
     yield f"`{name}`"
 

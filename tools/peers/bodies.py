@@ -152,7 +152,7 @@ def _cells(row: dict[str, Any], kind: str, sets: Sequence[str]) -> list[str]:
     else:
         cells += [f"{row[f'{stage}_p50_ms']:.2f} ms" for stage in STAGES]
         ratios = (row[f"{part}_ratio_to_first"] for part in ("network", "total"))
-        cells += [f"{each['value']:.2f} ({each['ci95_low']:.2f} to {each['ci95_high']:.2f})" for each in ratios]
+        cells += [metrics.Estimate.of(each).text() for each in ratios]
     for name in sets:
         accuracy = row["accuracy"][name]
         text = _percent(accuracy[kind])
@@ -166,4 +166,4 @@ def _cells(row: dict[str, Any], kind: str, sets: Sequence[str]) -> list[str]:
 
 
 def _percent(value: dict[str, float]) -> str:
-    return f"{value['value']:.1f} % ({value['ci95_low']:.1f} to {value['ci95_high']:.1f})"
+    return metrics.Estimate.of(value).text(1, unit="%")

@@ -168,7 +168,6 @@ def _cells(row: dict[str, Any]) -> Iterator[str]:
     yield f"{row['file_bytes'] / 1e6:.2f} MB" if row["file_bytes"] else "-"
     for stage in STAGES:
         yield f"{row[f'{stage}_p50_ms']:.2f} ms"
-    ratio = row["total_ratio_to_first"]
-    yield f"{ratio['value']:.2f} ({ratio['ci95_low']:.2f} to {ratio['ci95_high']:.2f})"
+    yield metrics.Estimate.of(row["total_ratio_to_first"]).text()
     for key in ("nme_outer_eye_percent", "nme_inner_51_percent"):
         yield f"{row['accuracy'][key]['value']:.2f} %" if row["accuracy"] else "-"

@@ -32,6 +32,7 @@ from cunet_deploy.config import QuantConfig, parse_config
 from cunet_deploy.errors import CunetError
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.targets.cpu import write_model
+from cunet_deploy.metrics import Estimate
 from cunet_deploy.model.cunet import BatchNorm, Head, initialize
 from cunet_deploy.model.networks import build_network
 from cunet_deploy.quantize.floats import calibrate
@@ -245,15 +246,11 @@ def table(rows: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> st
     text += "|---" * 7 + "|\n"
     for row in rows:
         size = "-" if row["file_bytes"] is None else f"{row['file_bytes'] / 1e6:.2f} MB"
-        quotient = _interval(row["network_ratio_to_onnxruntime_float"])
+        quotient = Estimate.of(row["network_ratio_to_onnxruntime_float"]).text(3)
         text += f"| {row['block']} | {row['way']} | {size} | {row['network_p50_ms']:.2f} ms | {quotient} "
         text += f"| {row['crop_and_landmarks_per_network']:.1%} | {row['relative_heatmap_error']:.1%} |\n"
     text += "\n| blocks | network | against | ratio |\n" + "|---" * 4 + "|\n"
     for pair in pairs:
-        quotient = _interval(pair["network_ratio"])
+        quotient = Estimate.of(pair["network_ratio"]).text(3)
         text += f"| {pair['block']} | {pair['way']} | {pair['reference']} | {quotient} |\n"
     return text
-
-
-def _interval(estimate: dict[str, float]) -> str:
-    return f"{estimate['value']:.3f} ({estimate['ci95_low']:.3f} to {estimate['ci95_high']:.3f})"

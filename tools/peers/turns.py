@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy import metrics
-from cunet_deploy.bench.latency import Scene, drawn_picture
+from cunet_deploy.bench.latency import Scene, drawn_picture, take_turns
 from tools.peers.adapters import Peer
 
 __all__ = ["STAGES", "ratio_to_first", "time_peers", "timed_row", "warn_of_threads"]
@@ -31,15 +31,15 @@ def time_peers(peers: Sequence[Peer], rounds: int, calls: int) -> NDArray[np.flo
     """(P, 3, R, C) ms of `STAGES`, the peers in turns; the first call of a turn is not counted."""
     scene = Scene.centred(drawn_picture())
     box = np.asarray(scene.box, np.float64)
-    times = np.zeros((len(peers), len(STAGES), rounds, calls))
     for peer in peers:
         for _ in range(10):
             _timed(peer, scene.image, box)
-    for turn in range(rounds):
-        for index in ((turn + offset) % len(peers) for offset in range(len(peers))):
-            _timed(peers[index], scene.image, box)
-            times[index, :, turn] = np.array([_timed(peers[index], scene.image, box) for _ in range(calls)]).T
-    return times * 1000
+
+    def take(index: int) -> list[tuple[float, float, float]]:
+        return [_timed(peers[index], scene.image, box) for _ in range(1 + calls)][1:]
+
+    seconds: NDArray[np.float64] = np.array(take_turns(len(peers), rounds, take))  # (P, R, C, 3)
+    return np.ascontiguousarray(np.moveaxis(seconds, 3, 1)) * 1000
 
 
 def timed_row(peer: Peer, timings: NDArray[np.float64], index: int) -> dict[str, Any]:
@@ -57,13 +57,7 @@ def timed_row(peer: Peer, timings: NDArray[np.float64], index: int) -> dict[str,
 
 def ratio_to_first(timings: NDArray[np.float64], index: int, stages: slice) -> dict[str, float]:
     """How long a peer takes for some of `STAGES`, as a multiple of the first one; see `time_peers`."""
-    both = timings[[index, 0]][:, stages].sum(axis=1).transpose(1, 0, 2)  # (R, 2, C)
-
-    def quotient(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        medians = np.median(drawn, axis=(1, 3))
-        return np.asarray(medians[:, 0] / medians[:, 1])
-
-    return metrics.bootstrap(both, quotient).to_dict()
+    return metrics.ratio_of_medians(timings[[index, 0]][:, stages].sum(axis=1).transpose(1, 0, 2)).to_dict()
 
 
 def _timed(peer: Peer, image: NDArray[np.uint8], box: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -37,7 +37,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation import open_model
 from cunet_deploy.evaluation.boxes import evaluate_boxes
 from cunet_deploy.media import open_source
-from cunet_deploy.metrics import bootstrap
+from cunet_deploy.metrics import Estimate, bootstrap
 from cunet_deploy.sessions import open_session
 from tools.reports import errors_in_a_line, replace_between, signed, write_report
 
@@ -172,9 +172,9 @@ def table_of(numbers: dict[str, Any]) -> str:
     text += f"\n| detector | a look at {width}x{height}, p50 | p95 | ours / it |\n" + "|---" * 4 + "|\n"
     for name, row in latency.items():
         if isinstance(row, dict):
-            ratio = row["ratio_of_ours_to_it"]
+            ratio = Estimate.of(row["ratio_of_ours_to_it"]).text()
             text += f"| {name} | {row['look_p50_ms']:.2f} ms | {row['look_p95_ms']:.2f} ms "
-            text += f"| {ratio['value']:.2f} ({ratio['ci95_low']:.2f} to {ratio['ci95_high']:.2f}) |\n"
+            text += f"| {ratio} |\n"
     released, machine = accuracy["released"], numbers["machine"]
     notes = (
         f"On {accuracy['dataset']}: boxes with a label score of at least {released['least_label_score']:g}",
@@ -189,9 +189,7 @@ def table_of(numbers: dict[str, Any]) -> str:
 
 def _percent(estimate: dict[str, float] | None) -> str:
     """A number with its interval; one of nothing, such as the precision where nothing was found, is not there."""
-    if estimate is None:
-        return "-"
-    return f"{estimate['value']:.1f} % ({estimate['ci95_low']:.1f} to {estimate['ci95_high']:.1f})"
+    return "-" if estimate is None else Estimate.of(estimate).text(1, unit="%")
 
 
 def sentence_of(numbers: dict[str, Any]) -> str:
