@@ -16,10 +16,13 @@ def require(module: str, extra: str) -> ModuleType:
     Raises:
         MissingDependencyError: with the install line.
     """
+    top = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
+        if found.__spec__ is not None and found.__spec__.origin is None:  # a mere folder of that name
+            raise ModuleNotFoundError(name=top)
+        return found
     except ImportError as error:
-        top = module.partition(".")[0]
         if error.name is not None and error.name.partition(".")[0] != top:
             raise MissingDependencyError(
                 f"{module} is installed but does not load ({error}); reinstall it: pip install 'cunet-deploy[{extra}]'"

@@ -57,7 +57,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from cunet_deploy.config import QuantConfig, load_config
     from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint, ranges_of
     from cunet_deploy.export.ranges import write_ranges
-    from cunet_deploy.export.targets.tensorrt import Lowering
     from cunet_deploy.model.cunet import CUNet, initialize
 
     root = tmp_path_factory.mktemp("good")
@@ -72,7 +71,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     save_checkpoint(small, root / "quantized.pt")
     write_ranges(ranges_of(parent, faces), parent, root / "ranges.json", crops=8)
     export_checkpoint(small, root / "bundle")
-    export_checkpoint(small, root / "lowered", lowering=Lowering())
+    export_checkpoint(small, root / "lowered", target="tensorrt")
     return {
         "GOOD_DATA": root / "data",
         "GOOD_FACES": faces,

@@ -30,3 +30,10 @@ def test_a_library_that_does_not_load_is_told_from_one_that_is_missing(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingDependencyError, match=r"installed but does not load .*no_such_dependency.*reinstall"):
         require("broken_library", extra="openvino")
+
+
+def test_a_folder_of_that_name_is_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder_like_a_library").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingDependencyError, match="folder_like_a_library is not installed"):
+        require("folder_like_a_library", extra="tensorrt")

@@ -13,9 +13,9 @@ from cunet_deploy.cli._options import console, output_option, overwrite_option, 
 from cunet_deploy.tensorrt.flavour import FLAVOURS
 
 if TYPE_CHECKING:
-    from cunet_deploy.tensorrt.build import BuildPlan, Built
+    from cunet_deploy.tensorrt.build import BuildPlan, BuildSpec, Built
 
-__all__ = ["command"]
+__all__ = ["build_and_print", "command"]
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
@@ -65,33 +65,42 @@ def command(
       cunet-deploy build face68-s --batch 1:4:8 --require-int8
       cunet-deploy build face68-s --flavour tensorrt_rtx --sm 86,120 -o engines
     """
-    from cunet_deploy.tensorrt.build import BuildSpec, build_engine, plan_build
+    from cunet_deploy.tensorrt.build import BuildSpec
     from cunet_deploy.tensorrt.profile import parse_batch
 
-    plan = plan_build(
-        BuildSpec(
-            model=bundle,
-            flavour=flavour,
-            sm=() if sm is None else _capabilities(sm),
-            batch=None if batch is None else parse_batch(batch),
-            workspace=None if workspace is None else _bytes(workspace),
-            timing_cache=timing_cache,
-            dla=dla,
-            gpu_fallback=gpu_fallback,
-            verbose=verbose,
-        )
+    spec = BuildSpec(
+        model=bundle,
+        flavour=flavour,
+        sm=() if sm is None else _capabilities(sm),
+        batch=None if batch is None else parse_batch(batch),
+        workspace=None if workspace is None else _bytes(workspace),
+        timing_cache=timing_cache,
+        dla=dla,
+        gpu_fallback=gpu_fallback,
+        verbose=verbose,
     )
     folder = out or (bundle if bundle.is_dir() else bundle.parent)
+    build_and_print(spec, folder, overwrite=overwrite, require_int8=require_int8, dry_run=dry_run)
+
+
+def build_and_print(
+    spec: BuildSpec, folder: Path, *, overwrite: bool, require_int8: bool = False, dry_run: bool = False
+) -> Path:
+    """Build an engine into a folder with a progress bar, and say what it is; returns its path."""
+    from cunet_deploy.tensorrt.build import build_engine, plan_build
+
+    plan = plan_build(spec)
     for finding in plan.report.warnings:
         console().print(f"cunet-deploy: note: {finding}")
     if dry_run:
         _print_plan(plan, folder)
-        return
+        return folder / plan.file_name
     with progress() as bar:
         built = build_engine(
             plan, folder, overwrite=overwrite, require_int8=require_int8, progress=_Bar(bar, plan.file_name)
         )
     _print_built(built)
+    return built.path
 
 
 class _Bar:

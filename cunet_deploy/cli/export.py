@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from cunet_deploy.cli._options import method_option, output_option, overwrite_option
 from cunet_deploy.config import QuantConfig, load_bits
-from cunet_deploy.errors import InputError
+from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.export.targets import TARGETS, Target, get_target
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     from cunet_deploy.checkpoint.storage import Checkpoint
     from cunet_deploy.export.bundle import Bundle
 
 __all__ = ["command"]
+
+
+def target_options(function: F) -> F:
+    """``--target NAME`` and the options of each target: ``target`` is a name or ``None``; others ``None`` or given."""
+    for target in reversed(TARGETS.values()):
+        for option in reversed(target.options):
+            kind = click.Choice(option.choices) if option.choices else click.IntRange(min=1)
+            default = f"  [default: {option.choices[0]}]" if option.choices else ""
+            text = f"With --target {target.name}: {option.help}{default}"
+            metavar = None if option.choices else "N"
+            function = click.option(f"--{option.name}", metavar=metavar, type=kind, help=text)(function)
+    text = ". ".join(f"{target.name} {target.help}" for target in TARGETS.values())
+    return click.option(
+        "--target", type=click.Choice(list(TARGETS)), help=f"{text}.  [default: {next(iter(TARGETS))}]"
+    )(function)
 
 
 @click.command("export")
@@ -58,25 +77,11 @@ __all__ = ["command"]
     help="Photos on which the exported model is compared with the checkpoint.  [default: the photos of --calibration, "
     "else drawn faces]",
 )
+@target_options
 @click.option(
-    "--target",
-    type=click.Choice(["cpu", "tensorrt"]),
-    default="cpu",
-    show_default=True,
-    help="tensorrt also writes model.tensorrt.onnx, from which cunet-deploy build makes an engine.",
-)
-@click.option(
-    "--carrier",
-    type=click.Choice(["fp16", "fp32"]),
-    help="TensorRT: type between the convolutions; fp32 for TensorRT 8.6.  [default: fp16]",
-)
-@click.option(
-    "--features",
-    type=click.Choice(["carrier", "int8"]),
-    help="TensorRT: type of the features that are concatenated.  [default: carrier]",
-)
-@click.option(
-    "--batch", metavar="N", type=click.IntRange(min=1), help="TensorRT: fix the batch size; the DLA needs it."
+    "--engine",
+    is_flag=True,
+    help="Also build the engine, with the TensorRT that is installed; the target is tensorrt where none is named.",
 )
 @click.option(
     "--decode",
@@ -94,12 +99,11 @@ def command(
     method: Literal["min-max", "percentile", "entropy", "mse"] | None,
     correct_bias: bool,
     images: Path | None,
-    target: str,
-    carrier: Literal["fp16", "fp32"] | None,
-    features: Literal["carrier", "int8"] | None,
-    batch: int | None,
+    target: str | None,
+    engine: bool,
     decode: bool,
     overwrite: bool,
+    **options: Any,
 ) -> None:
     """Write the bundle of CHECKPOINT: model.onnx, manifest.json and golden.npz.
 
@@ -114,6 +118,7 @@ def command(
       cunet-deploy export runs/s/float.pt --bits 4 --calibration data/300w/afw --correct-bias -o face68-s
       cunet-deploy export runs/s/float.pt --reduce-range --calibration data/300w/afw -o face68-s
       cunet-deploy export runs/s/quantized.pt --target tensorrt -o face68-s
+      cunet-deploy export runs/s/quantized.pt --engine
     """
     from cunet_deploy._optional import require
 
@@ -121,17 +126,19 @@ def command(
     require("onnx", extra="train")
     from cunet_deploy.checkpoint.storage import load_checkpoint
     from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
-    from cunet_deploy.export.targets.tensorrt import Lowering
     from cunet_deploy.quantize.observers import RangeRule
 
-    if target == "cpu" and (carrier or features or batch):
-        raise InputError("--carrier, --features and --batch are for TensorRT; add --target tensorrt or leave them out")
-    lowering = None if target == "cpu" else Lowering(carrier or "fp16", features or "carrier", batch)
+    chosen, settings = _target(target, engine, options)
     given = load_checkpoint(checkpoint)
     if unets is not None:
         given = given.first_unets(unets)
     quant = _wanted(bits, reduce_range)
-    folder = _default_folder(given, checkpoint, overwrite) if out is None else out
+    folder = _folder(given, checkpoint, out, overwrite=overwrite)
+    if given.kind == "float" and quant != "float" and calibration is None:
+        raise InputError(
+            "a float checkpoint needs --calibration DIR (photos like those on the device) to be quantized; or export "
+            "the quantized checkpoint of the same run (quantized.pt), or use --bits 32"
+        )
     photos = _photos(calibration, images, method, correct_bias)
     rule = None if method is None else RangeRule(method)
     source = quantized_checkpoint(given, quant, calibration, rule=rule, correct_on=photos if correct_bias else None)
@@ -139,23 +146,64 @@ def command(
         click.echo(
             "warning: fewer than 8 bits without training cost accuracy; measure it, or train with them", err=True
         )
-    images = images or photos
-    parent = given if source is not given else None
     bundle = export_checkpoint(
-        source, folder, images=images, parent=parent, lowering=lowering, decoded=decode, overwrite=overwrite
+        source,
+        folder,
+        images=images or photos,
+        parent=given if source is not given else None,
+        target=chosen.name,
+        options=settings,
+        decoded=decode,
+        overwrite=overwrite,
     )
-    _print_bundle(bundle, float_activations=source.kind == "float")
-    _print_next_command(bundle, finds_boxes=source.config.finds_boxes)
+    _print_bundle(bundle)
+    if engine:
+        folder = _build_engine(folder, overwrite=overwrite)
+    _print_next_command(folder, "" if engine else chosen.command, finds_boxes=source.config.finds_boxes)
 
 
-def _default_folder(checkpoint: Checkpoint, file: Path, overwrite: bool) -> Path:
-    """The folder in the current one that is named after the model; refused where something is there already."""
+def _target(name: str | None, engine: bool, given: Mapping[str, Any]) -> tuple[Target, dict[str, Any]]:
+    """The target, and those of its own options that were given."""
+    default = next(target for target in TARGETS.values() if target.has_engine or not engine)
+    target = default if name is None else get_target(name)
+    if engine and not target.has_engine:
+        raise InputError(f"--engine builds from what --target {default.name} writes; leave --target {name} out")
+    settings = {key: value for key, value in given.items() if value is not None}
+    for key in settings.keys() - {option.name for option in target.options}:
+        owner = next(item.name for item in TARGETS.values() if key in {option.name for option in item.options})
+        raise InputError(f"--{key} is for {owner}; add --target {owner} or leave it out")
+    return target, settings
+
+
+def _build_engine(bundle: Path, *, overwrite: bool) -> Path:
+    """Build the engine of a bundle into its folder; where that fails, say that the bundle is there."""
+    from cunet_deploy.cli.build import build_and_print
+    from cunet_deploy.tensorrt.build import BuildSpec
+
+    try:
+        return build_and_print(BuildSpec(bundle), bundle, overwrite=overwrite)
+    except CunetError as error:
+        bundle_text = shlex.quote(str(bundle))
+        raise type(error)(
+            f"the bundle is in {bundle_text}, but no engine was built: {error}. Then: cunet-deploy build {bundle_text}"
+        ) from error
+
+
+def _folder(checkpoint: Checkpoint, file: Path, out: Path | None, *, overwrite: bool) -> Path:
+    """``-o``, or the folder in the current one that is named after the model; refused where a bundle is there already.
+
+    A folder that nobody named is refused where it holds anything at all.
+    """
+    from cunet_deploy.export.bundle import bundle_files
+
     name = checkpoint.config.name
     plain = Path(name).name == name and name not in ("", "..")
-    folder = Path(name if plain else file.stem)
-    taken = not overwrite and any(folder.iterdir()) if folder.is_dir() else folder.exists()
-    if taken:
-        raise InputError(f"{folder} exists already; add --overwrite to replace the bundle in it, or choose another -o")
+    folder = out or Path(name if plain else file.stem)
+    taken = bundle_files(folder)[:1]
+    if out is None and (any(folder.iterdir()) if folder.is_dir() else folder.exists()):
+        taken = [folder]
+    if taken and not overwrite:
+        raise InputError(f"{taken[0]} exists already; add --overwrite to replace the bundle, or choose another -o")
     return folder
 
 
@@ -188,18 +236,14 @@ def _wanted(bits: str | None, reduce_range: bool) -> QuantConfig | Literal["floa
     raise InputError(f"--bits {bits}: expected 1 to 8, 32 for float, or a .toml file of bits by layer")
 
 
-def _print_next_command(bundle: Bundle, *, finds_boxes: bool) -> None:
-    folder = shlex.quote(str(bundle.path if bundle.path.is_absolute() else Path(bundle.path)))
-    click.echo(f"bundle: {folder}")
-    if bundle.tensorrt is not None:
-        click.echo(f"next, on the device: cunet-deploy build {folder}")
-    elif finds_boxes:
-        click.echo(f"next: cunet-deploy infer VIDEO --detector {folder}")
-    else:
-        click.echo(f"next: cunet-deploy infer VIDEO --model {folder}")
+def _print_next_command(model: Path, command: str, *, finds_boxes: bool) -> None:
+    text = shlex.quote(str(model))
+    click.echo(f"{'bundle' if model.is_dir() else 'engine'}: {text}")
+    running = f"cunet-deploy infer VIDEO {'--detector' if finds_boxes else '--model'} {text}"
+    click.echo(f"next{', ' if command else ': '}{command.format(bundle=text) or running}")
 
 
-def _print_bundle(bundle: Bundle, *, float_activations: bool) -> None:
+def _print_bundle(bundle: Bundle) -> None:
     click.echo(f"{bundle.path / 'model.onnx'}: {bundle.bytes / 1e6:.3f} MB, sha256 {bundle.sha256[:16]}")
     parity = bundle.parity
     click.echo(
@@ -214,10 +258,6 @@ def _print_bundle(bundle: Bundle, *, float_activations: bool) -> None:
             f"calibration moved the landmarks of the float checkpoint by {bundle.loss.mean_px:.3f} px of the input on "
             f"average, in the worst crop by {bundle.loss.worst_crop_px:.3f} px"
         )
-    if bundle.tensorrt is not None:
-        file = bundle.tensorrt
-        why = "float activations" if float_activations else "127 steps of activations instead of 255"
-        click.echo(
-            f"{bundle.path / 'model.tensorrt.onnx'}: {file.bytes / 1e6:.3f} MB, {file.lowering.carrier} carriers; "
-            f"{why} move the landmarks by {file.parity.mean_px:.4f} px on average"
-        )
+    for name, summary in bundle.addition.summary.items():
+        size = len(bundle.addition.files[name]) / 1e6
+        click.echo(f"{bundle.path / name}: {size:.3f} MB, {summary}")

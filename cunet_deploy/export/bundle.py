@@ -13,14 +13,15 @@ import io
 import json
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy._files import write_bytes_atomic, write_text_atomic
+from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.checkpoint.manifest import make_manifest
 from cunet_deploy.checkpoint.session import TorchSession, normalize
 from cunet_deploy.checkpoint.storage import Checkpoint
@@ -30,8 +31,9 @@ from cunet_deploy.errors import InputError, VerificationError
 from cunet_deploy.export.calibration import CALIBRATION_CROPS, calibrate_checkpoint
 from cunet_deploy.export.crops import crops_of_folder, drawn_crops, list_photos
 from cunet_deploy.export.ranges import read_ranges
+from cunet_deploy.export.targets import TARGETS, get_target
+from cunet_deploy.export.targets.base import Addition, ExportJob
 from cunet_deploy.export.targets.cpu import write_model
-from cunet_deploy.export.targets.tensorrt import FILE_NAME, LoweredSession, Lowering, write_tensorrt_model
 from cunet_deploy.parity import Parity, compare_sessions, locate_in_crops
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import Ranges
@@ -39,7 +41,7 @@ from cunet_deploy.quantize.observers import RangeRule
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.sessions.onnxruntime import OrtSession
 
-__all__ = ["GATE_PX", "Bundle", "TensorRtFile", "export_checkpoint", "quantized_checkpoint", "ranges_of"]
+__all__ = ["GATE_PX", "Bundle", "bundle_files", "export_checkpoint", "quantized_checkpoint", "ranges_of"]
 
 GATE_PX = 0.05
 """Mean landmark distance between torch and ONNX Runtime, in pixels of the input, above which export fails."""
@@ -47,6 +49,7 @@ GATE_PX = 0.05
 DECODER_PX = 0.01
 """Mean distance between landmarks that the graph finds and those in its heatmaps, above which export fails."""
 
+_FILES = ("model.onnx", "manifest.json", "golden.npz")
 GOLDEN, DRAWN, PARITY_CROPS, CORRECTION_CROPS, BATCH = 2, 16, 50, 32, 16
 
 
@@ -61,7 +64,7 @@ class Bundle:
         parity: the network as it was trained (fake-quantized or float torch) against ONNX Runtime.
         differing: heatmap values in which ONNX Runtime differs from exact integer arithmetic; ``None`` for float.
         crops: "real" or "drawn": what all were measured on.
-        tensorrt: what model.tensorrt.onnx is and the loss of its coarser activations; ``None``: it was not asked for.
+        addition: what the target added.
         loss: how far calibration moved the landmarks of the float parent; ``None``: nothing was calibrated.
     """
 
@@ -71,36 +74,8 @@ class Bundle:
     parity: Parity
     differing: int | None
     crops: str
-    tensorrt: TensorRtFile | None = None
+    addition: Addition
     loss: Parity | None = None
-
-
-@dataclass(frozen=True)
-class TensorRtFile:
-    """The TensorRT graph that `export_checkpoint` wrote.
-
-    Attributes:
-        lowering: how it was made.
-        bytes: its size.
-        sha256: of the file.
-        parity: the exact checkpoint against this graph in ONNX Runtime: what 127 steps instead of 255 cost.
-    """
-
-    lowering: Lowering
-    bytes: int
-    sha256: str
-    parity: Parity
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for manifest.json."""
-        parity = self.parity.to_dict()
-        return {
-            "file": FILE_NAME,
-            **asdict(self.lowering),
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-            "parity": parity,
-        }
 
 
 def quantized_checkpoint(
@@ -130,18 +105,18 @@ def quantized_checkpoint(
         if quant is not None and not _agree(quant, trained):
             raise InputError(
                 f"the checkpoint was trained with weights of {trained.weights} bits"
-                f"{' and others by layer' if trained.layers else ''}; leave --bits out, or export its float parent "
-                "(float.pt) with --calibration"
+                f"{' and others by layer' if trained.layers else ''}; export it as it is, or calibrate its float "
+                "parent (float.pt)"
             )
     if quant == "float" or checkpoint.kind == "quantized":
         if calibration is not None:
-            what = "--bits 32" if quant == "float" else "a checkpoint that was trained quantized"
-            raise InputError(f"--calibration has no effect on {what}; leave it out, or calibrate the float checkpoint")
+            what = "float weights" if quant == "float" else "a checkpoint that was trained quantized"
+            raise InputError(f"calibration has no effect on {what}; leave it out, or calibrate the float checkpoint")
         return checkpoint
     if calibration is None:
         raise InputError(
-            "a float checkpoint needs --calibration DIR (photos like those on the device) to be quantized; "
-            "or export the quantized checkpoint of the same run (quantized.pt), or use --bits 32"
+            "a float checkpoint needs calibration photos, like those on the device, to be quantized; or export the "
+            "quantized checkpoint of the same run (quantized.pt), or keep it float (32 bits)"
         )
     ranges = ranges_of(checkpoint, calibration, rule)
     source = checkpoint.with_ranges(ranges, quant or QuantConfig())
@@ -161,7 +136,7 @@ def ranges_of(checkpoint: Checkpoint, calibration: Path, rule: RangeRule | None 
     ranges = read_ranges(calibration, checkpoint)
     if rule is not None:
         raise InputError(
-            f"{calibration}: its ranges are chosen already; leave --method out, or name a folder of photos"
+            f"{calibration}: its ranges are chosen already; leave the method out, or name a folder of photos"
         )
     return ranges
 
@@ -182,13 +157,20 @@ def _agree(wanted: QuantConfig, trained: QuantConfig) -> bool:
     return (wanted.weights, wanted.edge_bits, wanted.layers) == (trained.weights, trained.edge_bits, trained.layers)
 
 
+def bundle_files(folder: Path) -> list[Path]:
+    """The files of a bundle, with what any target adds, that lie in a folder."""
+    own = [folder / name for name in _FILES if (folder / name).exists()]
+    return own + [path for target in TARGETS.values() for path in target.found_in(folder)]
+
+
 def export_checkpoint(
     checkpoint: Checkpoint,
     out: Path,
     *,
     images: Path | None = None,
     parent: Checkpoint | None = None,
-    lowering: Lowering | None = None,
+    target: str = "cpu",
+    options: Mapping[str, Any] | None = None,
     decoded: bool = False,
     overwrite: bool = False,
 ) -> Bundle:
@@ -199,40 +181,41 @@ def export_checkpoint(
         out: the folder; made when missing.
         images: real photos to measure the parity on (50 crops); drawn faces otherwise.
         parent: the float checkpoint that was calibrated to become this one: the distance to it is measured too.
-        lowering: also write model.tensorrt.onnx in this form.
+        target: also write what this one of `cunet_deploy.export.targets.TARGETS` adds.
+        options: of the target.
         decoded: let the graph also find the landmarks; see `cunet_deploy.export.decoding`.
-        overwrite: replace files of an earlier bundle; a model.tensorrt.onnx that was not asked for again is removed.
+        overwrite: replace files of an earlier bundle; what another target added to it is removed.
 
     Raises:
         InputError: a file exists already.
         VerificationError: ONNX Runtime and torch differ by more than `GATE_PX`; nothing is left under the final names.
     """
-    names = [out / name for name in ("model.onnx", "manifest.json", "golden.npz", FILE_NAME)]
-    existing = [path for path in names if path.exists()]
+    chosen = get_target(target)
+    existing = bundle_files(out)
     if existing and not overwrite:
-        raise InputError(f"{existing[0]} exists already; add --overwrite to replace it or choose another -o")
+        raise InputError(f"{existing[0]} exists already; overwrite it or choose another folder")
     model = write_model(checkpoint, decoded=decoded)
-    lowered = None if lowering is None else write_tensorrt_model(checkpoint, lowering)
     manifest, exact = make_manifest(checkpoint), TorchSession(checkpoint)
     crops = drawn_crops(manifest, DRAWN) if images is None else crops_of_folder(images, manifest, PARITY_CROPS)
     parity, differing = _prove(checkpoint, exact, model, crops)
-    tensorrt = None if lowering is None or lowered is None else _measure(exact, lowered, lowering, crops)
+    addition = chosen.write(ExportJob(checkpoint, manifest, model, exact, crops), options or {})
     sha256, kind = hashlib.sha256(model).hexdigest(), "drawn" if images is None else "real"
     measured = {**parity.to_dict(), "crops_are": kind, "values_differing_from_integer_arithmetic": differing}
     table = {**manifest.to_dict(), "sha256": sha256, "parity": measured}
     loss = None if parent is None else compare_sessions(TorchSession(parent), exact, crops)
     if loss is not None:
         table["calibration_loss"] = {**loss.to_dict(), "crops_are": kind}
-    if tensorrt is not None:
-        table["tensorrt"] = tensorrt.to_dict()
-    write_bytes_atomic(names[2], _golden(exact, drawn_crops(manifest, GOLDEN)), overwrite=True)
-    write_text_atomic(names[1], json.dumps(table, indent=1, sort_keys=True, allow_nan=False) + "\n", overwrite=True)
-    if lowered is None:
-        names[3].unlink(missing_ok=True)  # of an earlier bundle: another network
-    else:
-        write_bytes_atomic(names[3], lowered, overwrite=True)
-    write_bytes_atomic(names[0], model, overwrite=True)
-    return Bundle(out, len(model), sha256, parity, differing, kind, tensorrt, loss)
+    if addition.record:
+        table[target] = addition.record
+    description = json.dumps(table, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    # What another target added to an earlier bundle is of another network.
+    for path in set(existing) - {out / name for name in (*_FILES, *addition.files)}:
+        path.unlink()
+    golden = _golden(exact, drawn_crops(manifest, GOLDEN))
+    files = {"golden.npz": golden, "manifest.json": description.encode(), **addition.files, "model.onnx": model}
+    for name, content in files.items():
+        write_bytes_atomic(out / name, content, overwrite=True)
+    return Bundle(out, len(model), sha256, parity, differing, kind, addition, loss)
 
 
 def _prove(
@@ -264,16 +247,9 @@ def _prove_decoder(session: OrtSession, crops: NDArray[np.uint8]) -> None:
     if not (moved <= DECODER_PX and np.array_equal(scores, heights)):
         raise VerificationError(
             f"the landmarks that the graph finds differ from those in its heatmaps by {moved:.4f} px on average, "
-            f"allowed are {DECODER_PX} px; nothing was written. Please report this with the checkpoint, or leave "
-            "--decode out"
+            f"allowed are {DECODER_PX} px; nothing was written. Please report this with the checkpoint, or export "
+            "without the decoder"
         )
-
-
-def _measure(exact: Session, lowered: bytes, lowering: Lowering, crops: NDArray[np.uint8]) -> TensorRtFile:
-    session = LoweredSession(lowered)
-    parity = compare_sessions(exact, session, crops)
-    session.close()
-    return TensorRtFile(lowering, len(lowered), hashlib.sha256(lowered).hexdigest(), parity)
 
 
 def _differing(exact: Session, session: Session, crops: NDArray[np.uint8]) -> int:

@@ -104,6 +104,6 @@ def test_export_writes_and_proves_them(tmp_path: Path, monkeypatch: pytest.Monke
         return map_to_input(cells, 4) + 0.1, scores
 
     monkeypatch.setattr(OrtSession, "landmarks", wrong)
-    with pytest.raises(VerificationError, match="leave --decode out"):
+    with pytest.raises(VerificationError, match="export without the decoder"):
         bundle.export_checkpoint(quantized_checkpoint(), tmp_path / "other", decoded=True)
     assert not (tmp_path / "other").exists()

@@ -229,7 +229,7 @@ def test_a_weight_too_large_for_float16_asks_for_float32() -> None:
         {**checkpoint.state, name: checkpoint.state[name] + 1e5},
         checkpoint.zero_points,
     )
-    with pytest.raises(InputError, match="--carrier fp32"):
+    with pytest.raises(InputError, match="use the carrier fp32"):
         write_tensorrt_model(checkpoint, Lowering("fp16"))
     assert write_tensorrt_model(checkpoint, Lowering("fp32"))
 

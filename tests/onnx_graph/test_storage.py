@@ -16,7 +16,6 @@ from cunet_deploy.cli import cli
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.bundle import export_checkpoint
 from cunet_deploy.export.targets.cpu import write_model
-from cunet_deploy.export.targets.tensorrt import Lowering
 from cunet_deploy.onnx_graph.storage import read_storage
 from cunet_deploy.quantize.formats import check_layers
 
@@ -99,7 +98,7 @@ def run(*arguments: object) -> Result:
 
 def test_inspect_prints_bits_bytes_and_share_of_every_layer(tmp_path: Path) -> None:
     checkpoint = quantized("post", MIXED)
-    bundle = export_checkpoint(checkpoint, tmp_path / "bundle", lowering=Lowering())
+    bundle = export_checkpoint(checkpoint, tmp_path / "bundle", target="tensorrt")
     result = run("inspect", bundle.path, "--layers", "--json", tmp_path / "x.json")
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.output.splitlines() if " bits " in line and " bytes " in line]

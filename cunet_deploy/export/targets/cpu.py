@@ -27,10 +27,16 @@ from cunet_deploy.export.decoding import add_decoder
 from cunet_deploy.export.onnx_builder import INPUT, OUTPUT, OnnxBuilder
 from cunet_deploy.export.packing import lookup_table, pack
 from cunet_deploy.export.rewrites import REWRITES, space_to_depth, space_to_depth_block, space_to_depth_weights
+from cunet_deploy.export.targets.base import Addition, ExportJob
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.network import QuantizedCUNet
 
-__all__ = ["write_model"]
+__all__ = ["write", "write_model"]
+
+
+def write(job: ExportJob) -> Addition:
+    """Nothing: every bundle has model.onnx."""
+    return Addition()
 
 
 def write_model(checkpoint: Checkpoint, *, packed: bool = True, decoded: bool = False) -> bytes:

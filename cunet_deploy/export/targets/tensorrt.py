@@ -18,7 +18,8 @@ the int8 one is compared with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import hashlib
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,11 +31,13 @@ from cunet_deploy.checkpoint.manifest import make_manifest
 from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.errors import InputError
 from cunet_deploy.export.onnx_builder import INPUT, OUTPUT, OnnxBuilder
+from cunet_deploy.export.targets.base import Addition, ExportJob
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 from cunet_deploy.model.graph import Graph, Node
+from cunet_deploy.parity import compare_sessions
 from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedCUNet
 
-__all__ = ["FILE_NAME", "LoweredSession", "Lowering", "write_tensorrt_model"]
+__all__ = ["FILE_NAME", "LoweredSession", "Lowering", "write", "write_tensorrt_model"]
 
 FILE_NAME = "model.tensorrt.onnx"
 INT8_MAX = 127
@@ -75,6 +78,32 @@ class Lowering:
         return np.float16 if self.carrier == "fp16" else np.float32
 
 
+def write(
+    job: ExportJob,
+    *,
+    carrier: Literal["fp16", "fp32"] = "fp16",
+    features: Literal["carrier", "int8"] = "carrier",
+    batch: int | None = None,
+) -> Addition:
+    """model.tensorrt.onnx, and how far it is from the checkpoint; see `Lowering` and `write_tensorrt_model`."""
+    lowering = Lowering(carrier, features, batch)
+    model = write_tensorrt_model(job.checkpoint, lowering)
+    session = LoweredSession(model)
+    parity = compare_sessions(job.exact, session, job.crops)
+    session.close()
+    record = {
+        "file": FILE_NAME,
+        **asdict(lowering),
+        "bytes": len(model),
+        "sha256": hashlib.sha256(model).hexdigest(),
+        "parity": parity.to_dict(),
+    }
+    is_float = job.checkpoint.kind == "float"
+    why = "float activations" if is_float else "127 steps of activations instead of 255"
+    summary = f"{carrier} carriers; {why} move the landmarks by {parity.mean_px:.4f} px on average"
+    return Addition({FILE_NAME: model}, record, {FILE_NAME: summary})
+
+
 def write_tensorrt_model(checkpoint: Checkpoint, lowering: Lowering) -> bytes:
     """The ONNX file of a checkpoint for TensorRT, with the manifest inside; the same bytes every time.
 
@@ -87,11 +116,11 @@ def write_tensorrt_model(checkpoint: Checkpoint, lowering: Lowering) -> bytes:
     """
     network = checkpoint.quantized_network() if checkpoint.kind == "quantized" else None
     if network is None and lowering.features == "int8":
-        raise InputError("a float checkpoint has no int8 features; leave --features out, or use --bits 8")
+        raise InputError("a float checkpoint has no int8 features; pass them in the carrier type, or quantize it")
     if network is not None and network.groups.signed and network.config.activation_bits < 8:
         raise InputError(
             f"features of {network.config.activation_bits} bits between the convolutions would not be rounded in "
-            'TensorRT; train with activation_bits = 8, or with block = "post", or leave --target out'
+            'TensorRT; train with activation_bits = 8, or with block = "post", or export for the CPU only'
         )
     folded = {} if network is not None else {name: value.numpy() for name, value in checkpoint.folded().items()}
     manifest = replace(make_manifest(checkpoint), opset=lowering.opset)
@@ -208,7 +237,7 @@ class _Writer:
     def _cast(self, values: NDArray[Any]) -> NDArray[Any]:
         limit = float(np.finfo(self.lowering.dtype).max)
         if np.abs(values).max(initial=0) > limit:
-            raise InputError(f"a weight or bias exceeds {limit:g}, the largest float16; export with --carrier fp32")
+            raise InputError(f"a weight or bias exceeds {limit:g}, the largest float16; use the carrier fp32")
         return np.asarray(values, self.lowering.dtype)
 
 
