@@ -112,6 +112,12 @@ class Report:
         for what in ("memory", "costs"):
             reasons = dict.fromkeys(found for row in self.rows if isinstance(found := getattr(row, what), str))
             lines += [f"{'memory' if what == 'memory' else 'multiplications'} left out: {reason}" for reason in reasons]
+        for row in self.rows:
+            if not isinstance(row.costs, str) and row.costs.unknown:
+                lines.append(
+                    f"{row.setup.model}: the multiplications of {row.costs.unknown} layers are not counted: their "
+                    "sizes, or how often they run, are not known"
+                )
         for peak in self.peaks:
             lines.append(
                 f"peak of {peak.threads} thread(s): int8 {peak.int8_gmac_per_second:.0f} GMAC/s, float "

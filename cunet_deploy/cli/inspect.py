@@ -83,6 +83,8 @@ def _print_storage(path: Path, storage: Storage, *, layers: bool) -> None:
         for layer in storage.layers:
             share = layer.bytes / storage.total
             click.echo(f"{layer.name:32} {layer.bits:4g} bits {layer.bytes:9} bytes {share:6.1%}")
+    if storage.external:
+        click.echo(f"{path}: weights of it lie in {', '.join(storage.external)}, which counts too")
     weights = ", ".join(f"{size / 1e6:.3f} MB at {bits} bits" for bits, size in storage.by_bits().items())
     click.echo(
         f"{path}: {storage.total / 1e6:.3f} MB: weights {weights}; biases, scales and tables "

@@ -16,6 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import ArtifactError
+from cunet_deploy.onnx_graph.external import missing_weights
 from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
 
@@ -45,9 +46,8 @@ class OnnxDetector:
         try:
             self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise ArtifactError(
-                f"{path}: ONNX Runtime cannot load it as a detector; export or copy it again"
-            ) from error
+            reason = missing_weights(path) or "ONNX Runtime cannot load it as a detector; export or copy it again"
+            raise ArtifactError(f"{path}: {reason}") from error
         node = self._session.get_inputs()[0]
         shape, self._input = list(node.shape), node.name
         self._planar = len(shape) == 4 and shape[1] == 3

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import ArtifactError
+from cunet_deploy.onnx_graph.external import missing_weights
 from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
 
@@ -57,10 +58,11 @@ class YuNet:
             self._detector = create(str(path), "", (320, 320), _MIN_SCORE, _OVERLAP, 1000)
             self._find(np.zeros((64, 64, 3), np.uint8))
         except (cv2.error, AttributeError) as error:
-            raise ArtifactError(
-                f"{path}: OpenCV {cv2.__version__} cannot use it as a YuNet face detector; "
-                "take face_detection_yunet_*.onnx from OpenCV zoo, made for this OpenCV"
-            ) from error
+            reason = missing_weights(path) or (
+                f"OpenCV {cv2.__version__} cannot use it as a YuNet face detector; take face_detection_yunet_*.onnx "
+                "from OpenCV zoo, made for this OpenCV"
+            )
+            raise ArtifactError(f"{path}: {reason}") from error
 
     def detect(
         self, image: NDArray[np.uint8], index: int = 0, name: str = "", known: NDArray[np.float64] | None = None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cunet_deploy.manifest import METADATA_KEY
-from cunet_deploy.onnx_graph.qdq import QUANTIZE, QuantizedGraph, load_graph, node_name
-from cunet_deploy.onnx_graph.storage import read_storage
+from cunet_deploy.onnx_graph.qdq import QUANTIZE, QuantizedGraph, inferred_shapes, load_graph, node_name
+from cunet_deploy.onnx_graph.storage import PRODUCTS, read_storage
 
 __all__ = ["Costs", "Product", "read_costs"]
 
@@ -28,7 +28,8 @@ class Product:
 
     Attributes:
         name: of the node.
-        macs: multiplications with addition, for one crop; ``None`` where the sizes are not known.
+        macs: multiplications with addition, for one crop; ``None`` where the sizes are not known, or inside If, Loop
+            and Scan how often it runs.
         weight_bits: that a weight takes in the file.
         input_bits: that a value of its input takes.
         on_integers: whether both are integers of at most 8 bits.
@@ -106,9 +107,12 @@ def read_costs(model: str | Path | bytes) -> Costs:
     suffix = ".x" if any(item.key == METADATA_KEY for item in graph.model.metadata_props) else ""
     sizes = _Sizes(graph)
     products = []
-    for node in graph.nodes_of("Conv", "ConvTranspose", "MatMul", "Gemm"):
-        name = node_name(node).removesuffix(suffix)
-        products.append(_product(graph, sizes, node, name, stored.get(name)))
+    for part in graph.walk():
+        for node in part.nodes_of(*PRODUCTS):
+            name = node_name(node).removesuffix(suffix)
+            product = _product(part, sizes, node, name, stored.get(name))
+            # how often a branch or a loop runs is known when it runs
+            products.append(product if part is graph else replace(product, macs=None, activation_bytes_by_bits={}))
     return Costs(tuple(products), dict(by_bits))
 
 
@@ -121,10 +125,7 @@ class _Sizes:
     """Shapes of tensors for one crop."""
 
     def __init__(self, graph: QuantizedGraph) -> None:
-        try:
-            inferred = graph.onnx.shape_inference.infer_shapes(graph.model)
-        except (RuntimeError, ValueError):  # a model too large, or wrong in a place that concerns nobody here
-            inferred = graph.model
+        inferred = inferred_shapes(graph.model)
         self._found: dict[str, list[int | None]] = {}
         for item in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output):
             if item.type.tensor_type.HasField("shape"):

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from cunet_deploy._optional import require
 from cunet_deploy.errors import ArtifactError, InputError
+from cunet_deploy.onnx_graph.external import has_external_data, missing_weights
 
-__all__ = ["COMMUTING", "QuantizedGraph", "Quantizer", "load_graph", "node_name"]
+__all__ = ["COMMUTING", "QuantizedGraph", "Quantizer", "inferred_shapes", "load_graph", "node_name"]
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
@@ -66,13 +67,41 @@ class Quantizer:
 
 
 class QuantizedGraph:
-    """The main graph of an ONNX model with lookups."""
+    """The main graph of an ONNX model with lookups, or a graph inside one of its nodes.
 
-    def __init__(self, model: Any) -> None:
+    Attributes:
+        model: the whole.
+        graph: its main graph, or the branch of an If or the body of a Loop or Scan.
+        outer: the graph that it is in; ``None`` for the main graph. Lookups find what stands there too.
+        inside: the node that it is in; ``None`` for the main graph.
+        nodes: of this graph.
+        maker: the node that makes a tensor.
+    """
+
+    def __init__(self, model: Any, graph: Any = None, outer: QuantizedGraph | None = None, inside: Any = None) -> None:
         self.onnx: Any = require("onnx", extra="tensorrt")
         self.model = model
-        self.nodes = list(model.graph.node)
-        self.maker = {name: node for node in self.nodes for name in node.output}
+        self.graph = model.graph if graph is None else graph
+        self.outer, self.inside = outer, inside
+        self.nodes = list(self.graph.node)
+        self.maker: dict[str, Any] = {} if outer is None else dict(outer.maker)
+        self.maker.update((name, node) for node in self.nodes for name in node.output)
+
+    @cached_property
+    def bodies(self) -> tuple[QuantizedGraph, ...]:
+        """The graphs inside its nodes: branches of If, bodies of Loop and Scan."""
+        return tuple(
+            QuantizedGraph(self.model, graph, self, node)
+            for node in self.nodes
+            for attribute in node.attribute
+            for graph in ([attribute.g] if attribute.HasField("g") else attribute.graphs)
+        )
+
+    def walk(self) -> Iterator[QuantizedGraph]:
+        """This graph and all that are inside it, however deep."""
+        yield self
+        for body in self.bodies:
+            yield from body.walk()
 
     @cached_property
     def users(self) -> dict[str, list[Any]]:
@@ -85,7 +114,8 @@ class QuantizedGraph:
 
     @cached_property
     def _stored(self) -> dict[str, Any]:
-        return {tensor.name: tensor for tensor in self.model.graph.initializer}
+        outer = {} if self.outer is None else self.outer._stored
+        return {**outer, **{tensor.name: tensor for tensor in self.graph.initializer}}
 
     @cached_property
     def opset(self) -> int:
@@ -96,7 +126,7 @@ class QuantizedGraph:
     def inputs(self) -> dict[str, list[int | None]]:
         """Shape of each input, ``None`` where a size is free."""
         shapes: dict[str, list[int | None]] = {}
-        for item in self.model.graph.input:
+        for item in self.graph.input:
             if item.name not in self._stored:
                 sizes = item.type.tensor_type.shape.dim
                 shapes[item.name] = [size.dim_value if size.dim_value > 0 else None for size in sizes]
@@ -104,25 +134,28 @@ class QuantizedGraph:
 
     @cached_property
     def types(self) -> dict[str, int]:
-        """ONNX element type of each tensor, as far as the file and shape inference tell."""
-        try:
-            inferred = self.onnx.shape_inference.infer_shapes(self.model)
-        except (RuntimeError, ValueError):  # a model too large, or wrong in a place that concerns nobody here
-            inferred = self.model
-        graph = inferred.graph
+        """ONNX element type of each tensor, as far as the file and, in the main graph, shape inference tell."""
+        if self.outer is not None:
+            graph, known = self.graph, self.outer.types
+        else:
+            graph, known = inferred_shapes(self.model).graph, {}
         items = [*graph.value_info, *graph.input, *graph.output]
         found = {item.name: int(item.type.tensor_type.elem_type) for item in items}
-        return {**found, **{name: int(tensor.data_type) for name, tensor in self._stored.items()}}
+        return {**known, **found, **{name: int(tensor.data_type) for name, tensor in self._stored.items()}}
 
     def constant(self, name: str) -> NDArray[Any] | None:
         """Value of a tensor that is stored in the file, or ``None``. A computed one is none, however constant."""
         if name in self._stored:
             return np.asarray(self.onnx.numpy_helper.to_array(self._stored[name]))
         node = self.maker.get(name)
+        for _ in self.maker:  # each node once at most: a damaged graph may go round in a circle
+            if node is None or node.op_type != "Identity" or not node.input:
+                break
+            if node.input[0] in self._stored:
+                return self.constant(node.input[0])
+            node = self.maker.get(node.input[0])
         if node is None:
             return None
-        if node.op_type == "Identity":
-            return self.constant(node.input[0])
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 if attribute.name == "value":
@@ -130,6 +163,18 @@ class QuantizedGraph:
                 if attribute.name in ("value_float", "value_floats"):
                     return np.asarray(self.onnx.helper.get_attribute_value(attribute), np.float32)
         return None
+
+    def stored(self, name: str) -> tuple[int, Any]:
+        """The tensor of a name as it is stored, and the `id` of the graph that holds it; 0 for one inside a node."""
+        if name in self._stored:
+            owner = self
+            while owner.outer is not None and not any(tensor.name == name for tensor in owner.graph.initializer):
+                owner = owner.outer
+            return id(owner), self._stored[name]
+        node = self.maker.get(name)
+        if node is not None and node.op_type == "Constant":
+            return 0, next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+        return 0, None
 
     def attribute(self, node: Any, name: str, default: Any) -> Any:
         """Value of an attribute of a node."""
@@ -162,12 +207,21 @@ class QuantizedGraph:
         return self.quantizer(node) if node is not None and node.op_type == DEQUANTIZE else None
 
 
+def inferred_shapes(model: Any) -> Any:
+    """A model with all shapes and types that can be inferred; itself where inference fails."""
+    onnx: Any = require("onnx", extra="tensorrt")
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except (RuntimeError, ValueError):  # a model too large, or wrong in a place that concerns nobody here
+        return model
+
+
 def load_graph(model: str | Path | bytes) -> QuantizedGraph:
-    """Read an ONNX model.
+    """Read an ONNX model, with what it keeps in files beside it; its own functions are inlined.
 
     Raises:
         InputError: the file cannot be read.
-        ArtifactError: it is not an ONNX model, or is cut off.
+        ArtifactError: it is not an ONNX model or is cut off, or a file with its weights is missing.
         MissingDependencyError: the onnx package is not installed.
     """
     onnx: Any = require("onnx", extra="tensorrt")
@@ -179,10 +233,25 @@ def load_graph(model: str | Path | bytes) -> QuantizedGraph:
     decode_error = require("google.protobuf.message", extra="tensorrt").DecodeError
     try:
         loaded = onnx.load_from_string(data)
-        if not isinstance(model, bytes) and any(t.data_location == 1 for t in loaded.graph.initializer):
-            loaded = onnx.load(str(model))  # the rest lies in files beside it
-    except (decode_error, ValueError, OSError) as error:
+        if not isinstance(model, bytes) and has_external_data(data):
+            missing = missing_weights(Path(model))
+            if missing:
+                raise ArtifactError(f"{name}: {missing}")
+            onnx.load_external_data_for_model(loaded, str(Path(model).parent))
+    except (decode_error, ValueError, OSError, onnx.checker.ValidationError) as error:
         raise ArtifactError(f"{name}: is not an ONNX model or is cut off; copy or export it again") from error
+    if loaded.functions:
+        loaded = _inlined(loaded, name)
     if not loaded.graph.node:
         raise ArtifactError(f"{name}: is not an ONNX model, or an empty one; copy or export it again")
     return QuantizedGraph(loaded)
+
+
+def _inlined(model: Any, name: str) -> Any:
+    """A model whose calls of its own functions are replaced by their nodes."""
+    inliner: Any = require("onnx.inliner", extra="tensorrt")
+    try:
+        return inliner.inline_local_functions(model)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ArtifactError(f"{name}: its functions cannot be inlined ({reason}); export it without them") from error

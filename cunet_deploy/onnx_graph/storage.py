@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from cunet_deploy.manifest import METADATA_KEY
+from cunet_deploy.onnx_graph.external import external_files
 from cunet_deploy.onnx_graph.qdq import QuantizedGraph, load_graph, node_name
 
-__all__ = ["Layer", "Storage", "read_storage"]
+__all__ = ["PRODUCTS", "Layer", "Storage", "read_storage"]
+
+PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+"""Operators that multiply by weights, their second input."""
 
 _STEPS = ("DequantizeLinear", "Reshape", "Slice", "Gather", "Cast", "Identity", "Transpose")
 """What may stand between stored weights and the convolution that uses them."""
@@ -42,15 +47,17 @@ class Storage:
         layers: in the order of the graph.
         constants: bytes of all other stored tensors: biases, scales, tables.
         rest: bytes of everything else: nodes, names, the manifest.
+        external: names of further files that hold weights of the model; they count.
     """
 
     layers: tuple[Layer, ...]
     constants: int
     rest: int
+    external: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
-        """Bytes of the file."""
+        """Bytes of the file, with those that hold weights of it."""
         return sum(layer.bytes for layer in self.layers) + self.constants + self.rest
 
     def by_bits(self) -> dict[str, int]:
@@ -67,32 +74,48 @@ class Storage:
             "weight_bytes_by_bits": self.by_bits(),
             "constant_bytes": self.constants,
             "graph_bytes": self.rest,
+            "external_files": list(self.external),
             "layers": [asdict(layer) for layer in self.layers],
         }
 
 
 def read_storage(model: str | Path | bytes) -> Storage:
-    """Take a file apart.
+    """Take a file apart. Layers inside If, Loop and Scan count as the others do.
 
     Raises:
         CunetError: as `cunet_deploy.onnx_graph.qdq.load_graph`.
     """
     graph = load_graph(model)
-    sizes = {tensor.name: _bytes(graph, tensor) for tensor in graph.model.graph.initializer}
-    layers, seen = [], set[str]()
+    sizes: dict[_Key, int] = {}
+    layers, seen = [], set[_Key]()
     suffix = ".x" if any(item.key == METADATA_KEY for item in graph.model.metadata_props) else ""
-    for node in graph.nodes_of("Conv", "ConvTranspose", "MatMul", "Gemm"):
-        stored, count = _weights(graph, node.input[1])
-        if stored is None:
-            continue
-        size = sizes[stored]
-        name = node_name(node).removesuffix(suffix)
-        layers.append(Layer(name, 8 * size / max(count, 1), count, 0 if stored in seen else size))
-        seen.add(stored)
-    constants = sum(size for name, size in sizes.items() if name not in seen)
-    total = len(model) if isinstance(model, bytes) else Path(model).stat().st_size
+    for part in graph.walk():
+        sizes.update({(id(part), tensor.name): _bytes(part, tensor) for tensor in part.graph.initializer})
+        for node in part.nodes_of(*PRODUCTS):
+            found = _weights(part, node.input[1]) if len(node.input) > 1 else None
+            if found is None:
+                continue
+            key, size, count = found
+            name = node_name(node).removesuffix(suffix)
+            layers.append(Layer(name, 8 * size / max(count, 1), count, 0 if key in seen else size))
+            seen.add(key)
+    constants = sum(size for key, size in sizes.items() if key not in seen)
+    total, external = _file_bytes(model)
     weights = sum(layer.bytes for layer in layers)
-    return Storage(tuple(layers), constants, max(total - weights - constants, 0))
+    return Storage(tuple(layers), constants, max(total - weights - constants, 0), external)
+
+
+_Key = tuple[int, str]
+"""A graph and the name of a tensor that is stored in it."""
+
+
+def _file_bytes(model: str | Path | bytes) -> tuple[int, tuple[str, ...]]:
+    """Bytes of a model with the files that hold weights of it, and their names."""
+    if isinstance(model, bytes):
+        return len(model), ()
+    path = Path(model)
+    names = tuple(external_files(path))
+    return path.stat().st_size + sum((path.parent / name).stat().st_size for name in names), names
 
 
 def _bytes(graph: QuantizedGraph, tensor: Any) -> int:
@@ -101,18 +124,27 @@ def _bytes(graph: QuantizedGraph, tensor: Any) -> int:
     return len(tensor.raw_data) or (0 if value is None else value.nbytes)
 
 
-def _weights(graph: QuantizedGraph, name: str) -> tuple[str | None, int]:
-    """The stored tensor that a weight comes from, and how many weights come out; ``None``: it is computed."""
+def _weights(graph: QuantizedGraph, name: str) -> tuple[_Key, int, int] | None:
+    """Where weights are stored, their bytes there, and how many come out; ``None``: they are computed."""
     count, current = 0, name
-    while True:
-        value = graph.constant(current)
-        if value is not None and current not in graph.maker:
-            return current, count or int(value.size)
+    for _ in range(len(graph.maker) + 1):  # each node once at most, also where a damaged graph goes round in a circle
+        place, tensor = graph.stored(current)
+        if tensor is not None:
+            size = _bytes(graph, tensor) if place else len(tensor.raw_data)
+            value = graph.constant(current)
+            whole = 0 if value is None else int(value.size)
+            return (place, current if place else _digest(tensor)), size, count or whole
         node = graph.maker.get(current)
-        if node is None or node.op_type not in _STEPS:
-            return None, 0
-        if node.op_type == "Reshape" and not count:
+        if node is None or node.op_type not in _STEPS or not node.input:
+            return None
+        if node.op_type == "Reshape" and not count and len(node.input) > 1:
             shape = graph.constant(node.input[1])
             if shape is not None and (shape > 0).all():
                 count = int(np.prod(shape))
-        current = node.input[1] if node.op_type == "Gather" else node.input[0]
+        current = node.input[1] if node.op_type == "Gather" and len(node.input) > 1 else node.input[0]
+    return None
+
+
+def _digest(tensor: Any) -> str:
+    """What a tensor in a node is known by: a function that is called twice holds it once."""
+    return hashlib.sha256(tensor.SerializeToString(deterministic=True)).hexdigest()

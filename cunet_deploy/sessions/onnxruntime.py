@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.machine.cpu import cpu_features, may_saturate, read_cpuinfo
 from cunet_deploy.manifest import METADATA_KEY, Manifest
+from cunet_deploy.onnx_graph.external import has_external_data, missing_weights
 from cunet_deploy.sessions.base import Decoding
 from cunet_deploy.sessions.checks import Port, check_crops, check_file, check_graph, read_manifest
 from cunet_deploy.sessions.optimized import find_graph
@@ -149,6 +150,9 @@ def _load(path: Path, threads: int | None, provider: Provider) -> Any:
     try:
         return _open_on_cpu(path, options) if provider.key == _CPU else _open(path, options, keys)
     except ORT_ERRORS as error:
+        reason = missing_weights(path)
+        if reason:
+            raise ArtifactError(f"{path}: {reason}") from error
         if provider.key != _CPU:
             raise ArtifactError(
                 f"{path}: {provider.key} of onnxruntime {ort.__version__} cannot load it ({first_line(error)}); "
@@ -198,6 +202,8 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
     safe = _saturation_safe(path) if saturates else None
     if safe is not None:
         options.add_session_config_entry("session.x64quantprecision", "1")
+        if has_external_data(safe):
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     if graph is None:
         return _open(path, options, [_CPU], safe)
     try:

@@ -23,6 +23,7 @@ from cunet_deploy._optional import require
 from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.machine.cpu import cpu_features, may_saturate, read_cpuinfo
 from cunet_deploy.manifest import METADATA_KEY, Manifest
+from cunet_deploy.onnx_graph.external import missing_weights
 from cunet_deploy.sessions.checks import Port, check_crops, check_file, check_graph, read_manifest
 from cunet_deploy.sessions.registry import Backend
 
@@ -170,6 +171,9 @@ def _read(openvino: Any, path: Path) -> Any:
         reader = frontend.FrontEndManager().load_by_framework("onnx")
         return reader.convert(reader.load(str(path)))
     except failures as error:
+        missing = missing_weights(path)
+        if missing:
+            raise ArtifactError(f"{path}: {missing}") from error
         raise ArtifactError(
             f"{path}: OpenVINO {_version(openvino)} cannot load it ({_reason(error)}); it is cut off, not ONNX or too "
             "new; copy it again, export it again or upgrade openvino"

@@ -35,9 +35,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cunet_deploy._files import file_sha256
-from cunet_deploy.errors import InputError
 from cunet_deploy.machine.cpu import read_cpuinfo
+from cunet_deploy.onnx_graph.external import has_external_data
 from cunet_deploy.sessions.cache import cache_folder, describe_processor
 
 __all__ = ["MOST_BYTES", "MOST_FILES", "KeptGraph", "find_graph"]
@@ -64,10 +63,13 @@ def find_graph(path: Path, settings: Mapping[str, Any]) -> KeptGraph | None:
     if folder is None:
         return None
     try:
-        digest = file_sha256(path)
-    except InputError:  # whoever loads it says what is wrong
+        data = path.read_bytes()
+    except OSError:  # whoever loads it says what is wrong
         return None
-    table = {"network": digest, "settings": dict(settings), **describe_processor(read_cpuinfo())}
+    if has_external_data(data):  # which may change without the file
+        return None
+    network = hashlib.sha256(data).hexdigest()
+    table = {"network": network, "settings": dict(settings), **describe_processor(read_cpuinfo())}
     return KeptGraph(folder, hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:32])
 
 

@@ -10,28 +10,17 @@ That pass of ONNX Runtime (seen in 1.32) fails on a constant that several nodes 
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
-
 from cunet_deploy.errors import ArtifactError
 from cunet_deploy.manifest import METADATA_KEY, Manifest
+from cunet_deploy.onnx_graph.messages import DecodeError, model_message
 
 __all__ = ["saturation_safe_graph"]
 
 _INT8 = 3
 """TensorProto.DataType of int8."""
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
-    "ModelProto": {"graph": (7, "GraphProto"), "metadata_props": (14, "StringStringEntryProto*")},
-    "GraphProto": {"node": (1, "NodeProto*"), "initializer": (5, "TensorProto*")},
-    "NodeProto": {"input": (1, "string*"), "op_type": (4, "string")},
-    "TensorProto": {"data_type": (2, "int32"), "name": (8, "string")},
-    "StringStringEntryProto": {"key": (1, "string"), "value": (2, "string")},
-}
-"""What of onnx.proto is looked at, with field numbers; all else is kept as it is. The base install has no onnx."""
 
 
 def saturation_safe_graph(path: Path) -> bytes | None:
@@ -40,11 +29,11 @@ def saturation_safe_graph(path: Path) -> bytes | None:
     Files that cannot be read or have no manifest are left to those who load them and say what is wrong.
     """
     try:
-        model = _messages()["ModelProto"].FromString(path.read_bytes())
+        model = model_message(path.read_bytes())
         said = next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), "")
         if not Manifest.from_json(said, path).may_saturate:
             return None
-    except (OSError, message.DecodeError, ArtifactError):
+    except (OSError, DecodeError, ArtifactError):
         return None
     return _unshare(model)
 
@@ -67,24 +56,3 @@ def _unshare(model: Any) -> bytes:
                 copy.name = node.input[index] = f"{name}.unshared.{used[name]}"
     data: bytes = model.SerializeToString(deterministic=True)
     return data
-
-
-@functools.cache
-def _messages() -> dict[str, Any]:
-    """Message classes of `_MESSAGES`."""
-    file = descriptor_pb2.FileDescriptorProto(name="cunet_deploy/onnx.proto", package="cunet_deploy", syntax="proto2")
-    for name, fields in _MESSAGES.items():
-        described = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            entry = described.field.add(name=field, number=number)
-            entry.label = _FIELD.LABEL_REPEATED if kind.endswith("*") else _FIELD.LABEL_OPTIONAL
-            kind = kind.rstrip("*")
-            if kind in _MESSAGES:
-                entry.type, entry.type_name = _FIELD.TYPE_MESSAGE, f".cunet_deploy.{kind}"
-            else:
-                entry.type = {"string": _FIELD.TYPE_STRING, "int32": _FIELD.TYPE_INT32}[kind]
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"cunet_deploy.{name}")) for name in _MESSAGES
-    }

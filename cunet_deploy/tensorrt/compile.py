@@ -139,7 +139,7 @@ def _parse(flavour: Flavour, builder: Any, logger: Any, spec: BuildSpec) -> tupl
         data = spec.model.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{spec.model}: cannot be read ({error.strerror}); give an existing file") from error
-    if not parser.parse(data):
+    if not parser.parse(data, str(spec.model)):  # weights may lie in files beside it
         problems = [_problem(parser.get_error(index)) for index in range(parser.num_errors)]
         reason = "; ".join(problems[:3]) or "it gives no reason"
         raise ArtifactError(

@@ -16,6 +16,7 @@ Warnings: it builds, but is slower or less accurate than it could be.
     P002  quantized between convolution and activation    P007  channels that fill no whole vector
     P003  concatenation quantized in part                 P008  ConvTranspose: in float on TensorRT for RTX
     P004  concatenation of different scales
+    P009  convolutions inside If, Loop or Scan: they are not checked
 
 For a target (`cunet_deploy.tensorrt.targets`): T004 FP8 before SM89 and T005 a GPU that this flavour cannot build for
 are errors; T001 SM75, T002 free shapes, T003 Q/DQ and T006 other operators on the DLA are warnings.
@@ -159,6 +160,7 @@ def check_graph(graph: QuantizedGraph, target: Target | None = None) -> ModelRep
         findings += [finding for node in graph.nodes_of("Concat") for finding in _concatenation(graph, node)]
         findings += [finding for node in graph.nodes_of("Add") for finding in _residual(graph, node)]
         findings += _of_the_whole(graph, convolutions, reasons, carrier)
+    findings += [finding for node in graph.nodes for finding in _not_checked(graph, node)]
     if target is not None:
         findings += [Finding(*finding) for finding in target_findings(graph, target)]
     return ModelReport(
@@ -172,6 +174,15 @@ def check_graph(graph: QuantizedGraph, target: Target | None = None) -> ModelRep
         metadata={item.key: item.value for item in graph.model.metadata_props},
         target=None if target is None else target.name,
     )
+
+
+def _not_checked(graph: QuantizedGraph, node: Any) -> Iterator[Finding]:
+    """Graphs inside a node: what runs in them, and how often, is known when they run."""
+    inside = [part for body in graph.bodies if body.inside is node for part in body.walk()]
+    count = sum(1 for part in inside for _ in part.nodes_of("Conv", "ConvTranspose"))
+    if count:
+        text = f"{count} convolutions inside {node.op_type} are not checked; export without {node.op_type} if you can"
+        yield Finding("P009", node_name(node), text)
 
 
 def _integer_operator(node: Any) -> Iterator[Finding]:

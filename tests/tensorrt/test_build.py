@@ -262,3 +262,18 @@ def test_a_damaged_manifest_is_not_built(tmp_path: Path) -> None:
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps({"format": 1})})
     (tmp_path / "model.tensorrt.onnx").write_bytes(model.SerializeToString())
     assert run("build", tmp_path, "--flavour", "tensorrt_rtx").exit_code == 3
+
+
+def test_weights_in_a_file_beside_the_model_are_built_in(bundle: Path, tmp_path: Path) -> None:
+    need_rtx()
+    import onnx
+
+    path = tmp_path / "model.tensorrt.onnx"
+    model = onnx.load(bundle / "model.tensorrt.onnx")
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=100)
+    engine, _ = compile_in_child(plan_build(BuildSpec(path, "tensorrt_rtx")).spec)
+    whole, _ = compile_in_child(plan_build(BuildSpec(bundle, "tensorrt_rtx")).spec)
+    assert len(engine) == pytest.approx(len(whole), rel=0.05)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ArtifactError, match=r"weights\.bin, which is not beside it"):
+        plan_build(BuildSpec(tmp_path, "tensorrt_rtx"))
