@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,6 +22,7 @@ from rich.progress import (
 )
 
 from cunet_deploy.detection.table import detector_forms, detector_help
+from cunet_deploy.errors import InputError
 from cunet_deploy.sessions.registry import AUTO, BACKENDS, backend_choices, default_backend
 
 __all__ = [
@@ -29,15 +31,19 @@ __all__ = [
     "console",
     "default_backends",
     "detector_option",
+    "device_option",
     "json_option",
     "method_option",
     "output_option",
     "overwrite_option",
+    "parse_bytes",
     "progress",
     "resolve_backend",
     "say_skipped",
     "threads_option",
 ]
+
+_UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000_000, "gb": 1000_000_000}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,6 +115,18 @@ def resolve_backend(model: str | Path, backend: str | None, threads: int | None)
     return choice.backend
 
 
+def parse_bytes(option: str, text: str) -> int:
+    """A size such as ``400000``, ``400kB``, ``0.40MB`` or ``2GB``, in bytes.
+
+    Raises:
+        InputError: it is written otherwise.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)", text.strip())
+    if match is None or match[2].lower() not in _UNITS:
+        raise InputError(f"{option} {text}: expected bytes, or a number with kB, MB or GB, such as 0.40MB")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
 def method_option(function: F) -> F:
     """``--method NAME``: how calibration chooses ranges; the parameter is ``method``, a name or ``None``."""
     return click.option(
@@ -146,6 +164,17 @@ def output_option(
 def overwrite_option(function: F) -> F:
     """``--overwrite``: replace output files that exist."""
     return click.option("--overwrite", is_flag=True, help="Replace output files that exist.")(function)
+
+
+def device_option(function: F) -> F:
+    """``--device NAME``: where PyTorch runs; the parameter is ``device``, as `choose_device` takes it."""
+    return click.option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        default="auto",
+        show_default=True,
+        help="Where PyTorch runs; auto takes a GPU that works.",
+    )(function)
 
 
 def json_option(function: F) -> F:

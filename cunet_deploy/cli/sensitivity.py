@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cunet_deploy.cli._options import console, json_option, output_option, overwrite_option, progress, threads_option
+from cunet_deploy.cli._options import (
+    console,
+    json_option,
+    output_option,
+    overwrite_option,
+    parse_bytes,
+    progress,
+    threads_option,
+)
 from cunet_deploy.config import WEIGHT_FORMATS
 from cunet_deploy.errors import InputError
 
@@ -18,8 +25,6 @@ if TYPE_CHECKING:
     from cunet_deploy.export.sensitivity import Measurement, Plan, Prober
 
 __all__ = ["command"]
-
-_UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000_000}
 
 
 @click.command("sensitivity")
@@ -97,7 +102,7 @@ def command(
 
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists already; add --overwrite to replace it or choose another -o")
-    names, limit = _formats(formats), None if budget is None else _bytes(budget)
+    names, limit = _formats(formats), None if budget is None else parse_bytes("--budget", budget)
     if threads is not None:
         torch.set_num_threads(threads)
     source = load_checkpoint(checkpoint)
@@ -142,14 +147,6 @@ def _formats(text: str) -> list[str]:
     if not names:
         raise InputError("--formats names none beside 8; add smaller ones, such as 4,ternary,1")
     return names
-
-
-def _bytes(text: str) -> int:
-    """A size such as ``400000``, ``400kB`` or ``0.40MB``, in bytes."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)", text.strip())
-    if match is None or match[2].lower() not in _UNITS:
-        raise InputError(f"--budget {text}: expected bytes, or a number with kB or MB, such as 0.40MB")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def _report(measurement: Measurement, plan: Plan) -> dict[str, Any]:

@@ -10,8 +10,17 @@ from typing import Any
 
 import click
 
-from cunet_deploy.cli._options import console, output_option, progress, say_skipped, threads_option
+from cunet_deploy.cli._options import (
+    console,
+    device_option,
+    output_option,
+    parse_bytes,
+    progress,
+    say_skipped,
+    threads_option,
+)
 from cunet_deploy.config import Config, load_bits, load_config, own_skeleton_file
+from cunet_deploy.machine.cpu import available_cpus
 
 __all__ = ["command"]
 
@@ -43,6 +52,24 @@ __all__ = ["command"]
     help="Float checkpoint to learn from, by the weight [train] distill; with --from, [quant] distill.",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out photos and labels that cannot be read, and name them.")
+@device_option
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(0),
+    help="Processes that prepare crops; any number gives the same ones.  [default: 0, with a GPU 4 at most]",
+)
+@click.option(
+    "--cache", metavar="SIZE", default="4GB", show_default=True, help="Memory for decoded photos, of all processes."
+)
+@click.option(
+    "--accumulate",
+    metavar="N",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Compute each batch in N parts, one after the other, to save memory.",
+)
 @threads_option
 def command(
     config: Path,
@@ -54,14 +81,18 @@ def command(
     bits: Path | None,
     teacher: Path | None,
     skip_bad: bool,
+    device: str,
+    workers: int | None,
+    cache: str,
+    accumulate: int,
     threads: int | None,
 ) -> None:
     """Train CONFIG.toml on labelled photos: first in float, then quantized.
 
     Leaves float.pt and quantized.pt in the run folder, metrics.jsonl, curves.png and validation.png. Ctrl-C leaves a
     usable checkpoint; --resume goes on to exactly the weights that an unbroken run would have had, given the same
-    machine, libraries and --threads. Under torchrun, several processes share each batch: the same run but for the
-    order of sums, and either can resume the other.
+    machine, libraries and --threads; on a GPU, to nearly them. Under torchrun, several processes share each batch, with
+    a GPU each where there are GPUs: the same run but for the order of sums, and either can resume the other.
 
     \b
     Example:
@@ -74,6 +105,8 @@ def command(
 
     torch = require("torch", extra="train")
     from cunet_deploy.checkpoint.storage import load_checkpoint
+    from cunet_deploy.data.examples import PhotoCache
+    from cunet_deploy.model.device import choose_device, describe_device
     from cunet_deploy.train.folder import RunFolder
     from cunet_deploy.train.loop import Trainer
     from cunet_deploy.train.processes import joined
@@ -81,27 +114,44 @@ def command(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    settings, folder = load_config(config), RunFolder(run)
+    settings, folder, cache_bytes = load_config(config), RunFolder(run), parse_bytes("--cache", cache)
     if bits is not None:
         settings = replace(settings, quant=load_bits(bits, settings.quant))
-    with joined() as processes:
+    chosen = choose_device(device)
+    if workers is None:
+        workers = 0 if chosen.type == "cpu" else min(4, available_cpus())
+    with joined(chosen) as processes:
         if processes.first:
             folder.check(resume=resume)
         origin, learnt_from, begun = (
             None if path is None else load_checkpoint(path) for path in (parent, teacher, start)
         )
         bad: list[str] = []
-        task = load_task(settings, data, bad if skip_bad else None)
+        photos = PhotoCache(cache_bytes // (processes.beside * (workers + 1)))
+        task = load_task(settings, data, bad if skip_bad else None, photos)
         display = _Display(settings, quantized_only=origin is not None)
         update = display.update if processes.first else _quiet
         trainer = Trainer(
-            settings, task, folder, update, parent=origin, teacher=learnt_from, start=begun, processes=processes
+            settings,
+            task,
+            folder,
+            update,
+            parent=origin,
+            teacher=learnt_from,
+            start=begun,
+            processes=processes,
+            device=chosen,
+            workers=workers,
+            accumulate=accumulate,
         )
         if not processes.first:
             trainer.run(resume=resume)
             return
         say_skipped(bad)
         click.echo(f"{task.num_train} examples to train on, {task.num_validation} for validation", err=True)
+        where = f"on {describe_device(chosen)}" + (f" and {processes.count - 1} more" if processes.count > 1 else "")
+        drawn = f"{workers} worker processes" if workers else "a thread"
+        click.echo(f"training {where} in {settings.train.precision}, crops prepared by {drawn}", err=True)
         folder.prepare(config.read_text(encoding="utf-8"), resume=resume, beside=own_skeleton_file(config))
         with folder.locked(), display, _saying_where(run):
             checkpoint = trainer.run(resume=resume)

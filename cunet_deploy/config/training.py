@@ -23,8 +23,10 @@ class TrainConfig:
         learning_rate: peak of the cycle.
         weight_decay: of AdamW, on convolution weights only.
         ema_decay: per step, of the averaged weights that are evaluated and saved; 0 turns averaging off.
-        precision: "bfloat16" runs the convolutions in bfloat16 with float32 weights; about 1.5 times faster on CPUs
-            that have it.
+        precision: of the convolutions of this phase; weights stay float32. "bfloat16" is about 1.5 times faster on CPUs
+            that have it, and on GPUs; "float16" is for GPUs without bfloat16, and scales the loss so that small
+            gradients do not vanish. In "float32" NVIDIA GPUs multiply in TF32.
+        compile: let torch.compile make kernels for this network; takes minutes first, and a C++ compiler.
         memory_efficient: keep less for the backward pass and compute it again: about half the memory, more time. See
             docs/tables.md for what this and ``saved_bits`` bring.
         saved_bits: 8 keeps activations for the backward pass as bytes, a quarter of the memory; 32 as they are. See
@@ -44,7 +46,8 @@ class TrainConfig:
     learning_rate: Positive = 1e-3
     weight_decay: AtLeastZero = 1e-4
     ema_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.998
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: bool = False
     memory_efficient: bool = False
     saved_bits: Literal[8, 32] = 32
     coordinate_weight: AtLeastZero = 0.0
@@ -56,6 +59,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "[train]")
+        _check(
+            not (self.compile and (self.memory_efficient or self.saved_bits == 8)),
+            "[train] compile goes with neither memory_efficient nor saved_bits = 8; leave one of them out",
+        )
 
 
 WEIGHT_FORMATS = ("1", "ternary", "2", "3", "4", "5", "6", "7", "8")

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.data.augment import Augmenter
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.geometry import CropRule
-from cunet_deploy.media import read_ahead
 from cunet_deploy.preprocess import sample
 
-__all__ = ["WHOLE", "Batch", "Part", "count_batches", "plain_batches", "training_batches"]
+__all__ = ["WHOLE", "Batch", "Part", "count_batches", "epoch_chunks", "example_random", "plain_batches"]
 
 
 @dataclass(frozen=True)
@@ -50,38 +48,23 @@ class Batch:
     points: NDArray[np.float64]
 
 
-def training_batches(
-    examples: Sequence[Example],
-    augmenter: Augmenter,
-    photos: PhotoCache,
-    *,
-    size: int,
-    seed: int,
-    epoch: int,
-    part: Part = WHOLE,
-) -> Iterator[Batch]:
-    """One epoch of augmented crops in random order, prepared by a thread that stays two batches ahead.
+def epoch_chunks(examples: int, *, size: int, seed: int, epoch: int, part: Part = WHOLE) -> list[NDArray[np.intp]]:
+    """The examples of each batch of an epoch, by index, in random order: the same for the same seed and epoch.
 
     The last batch is dropped when it is smaller than half of ``size``: batch statistics of a few crops are noise.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(examples))
-    starts = range(0, size * count_batches(len(order), size), size)
-    chunks = [part.of(order[start : start + size]) for start in starts]
+    order = np.random.default_rng([seed, epoch]).permutation(examples)
+    starts = range(0, size * count_batches(examples, size), size)
+    return [part.of(order[start : start + size]) for start in starts]
 
-    def make(chunk: NDArray[np.intp]) -> Batch:
-        drawn = [
-            augmenter.draw(
-                examples[index], photos[examples[index].image], np.random.default_rng([seed, epoch, int(index)])
-            )
-            for index in chunk
-        ]
-        return Batch(np.stack([image for image, _ in drawn]), np.stack([points for _, points in drawn]))
 
-    return read_ahead((make(chunk) for chunk in chunks), depth=2)
+def example_random(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Random numbers of one example in one epoch: who draws it, and what was drawn before, changes nothing."""
+    return np.random.default_rng([seed, epoch, index])
 
 
 def count_batches(examples: int, size: int) -> int:
-    """How many batches `training_batches` makes of so many examples: one at least, the last at least half full."""
+    """How many batches `epoch_chunks` makes of so many examples: one at least, the last at least half full."""
     whole, rest = divmod(examples, size)
     return whole + (1 if not whole or rest >= max(size / 2, 2) else 0)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
+from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.media import read_image
 
 __all__ = ["Example", "Labelled", "PhotoCache", "split_by_photo"]
@@ -48,19 +52,33 @@ class Example:
 
 
 class PhotoCache:
-    """Decoded photos by path, kept until ``max_bytes`` are full; further ones are decoded each time."""
+    """Decoded photos by path; those that were used last are kept, up to ``max_bytes`` of them. Safe in threads.
+
+    Pickled it is empty: a worker process fills one of its own.
+    """
 
     def __init__(self, max_bytes: int = 4 << 30) -> None:
-        self._free = max_bytes
-        self._photos: dict[Path, NDArray[np.uint8]] = {}
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._photos: OrderedDict[Path, NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[PhotoCache], tuple[int]]:
+        return PhotoCache, (self.max_bytes,)
 
     def __getitem__(self, path: Path) -> NDArray[np.uint8]:
-        photo = self._photos.get(path)
-        if photo is None:
-            photo = read_image(path)
-            if photo.nbytes <= self._free:
-                self._free -= photo.nbytes
+        with self._lock:
+            photo = self._photos.get(path)
+            if photo is not None:
+                self._photos.move_to_end(path)
+                return photo
+        photo = read_image(path)
+        with self._lock:
+            if path not in self._photos and photo.nbytes <= self.max_bytes:
                 self._photos[path] = photo
+                self.bytes += photo.nbytes
+                while self.bytes > self.max_bytes:
+                    self.bytes -= self._photos.popitem(last=False)[1].nbytes
         return photo
 
     def check(self, paths: Iterable[Path], bad: list[str] | None) -> set[Path]:
@@ -77,16 +95,26 @@ class PhotoCache:
             InputError: a photo cannot be read, and ``bad`` is ``None``.
         """
         readable: set[Path] = set()
-        for path in dict.fromkeys(paths):
-            try:
-                self[path]
-            except InputError as error:
-                if bad is None:
-                    raise
-                bad.append(str(error))
-            else:
-                readable.add(path)
+        distinct = list(dict.fromkeys(paths))
+        pool = ThreadPoolExecutor(available_cpus())
+        try:
+            for path, error in zip(distinct, pool.map(self._error_of, distinct), strict=True):
+                if error is None:
+                    readable.add(path)
+                elif bad is None:
+                    raise error
+                else:
+                    bad.append(str(error))
+        finally:
+            pool.shutdown(cancel_futures=True)
         return readable
+
+    def _error_of(self, path: Path) -> InputError | None:
+        try:
+            self[path]
+        except InputError as error:
+            return error
+        return None
 
 
 class _OfPhoto(Protocol):

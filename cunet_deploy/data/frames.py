@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from cunet_deploy.config import AugmentConfig, BoxConfig
 from cunet_deploy.data.augment import Colours
-from cunet_deploy.data.batches import WHOLE, Part, count_batches
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.scatter import Scatterer, beside
 from cunet_deploy.geometry import Crop, whole_image
-from cunet_deploy.media import read_ahead
 from cunet_deploy.preprocess import BORDER, sample
 
-__all__ = ["FrameDrawer", "LabelledFrame", "frame_batches", "whole_frame"]
+__all__ = ["FrameDrawer", "LabelledFrame", "whole_frame"]
 
 _LEAST_SEEN = 0.5
 """An object of which less is in the image is neither learnt nor background."""
@@ -145,19 +143,6 @@ class FrameDrawer:
             x, y = rng.uniform(0, width), rng.uniform(0, height)
             crop = Crop((float(x), float(y)), reach, side, angle)
         return _labelled(photo, sample(pixels, crop), crop, self.boxes)
-
-
-def frame_batches(
-    drawer: FrameDrawer, *, size: int, seed: int, epoch: int, part: Part = WHOLE
-) -> Iterator[list[LabelledFrame]]:
-    """One epoch of drawn images in random order, each photo once, prepared by a thread that stays two batches ahead."""
-    order = np.random.default_rng([seed, epoch]).permutation(len(drawer.photos))
-    starts = range(0, size * count_batches(len(order), size), size)
-
-    def make(chunk: NDArray[np.intp]) -> list[LabelledFrame]:
-        return [drawer.draw(int(index), np.random.default_rng([seed, epoch, int(index)])) for index in chunk]
-
-    return read_ahead((make(part.of(order[start : start + size])) for start in starts), depth=2)
 
 
 def _labelled(photo: BoxedPhoto, image: NDArray[np.uint8], crop: Crop, config: BoxConfig) -> LabelledFrame:

@@ -71,7 +71,7 @@ class BatchNorm(nn.BatchNorm2d):
         # around a mean that all processes know, so that one sum of squares is exact enough
         around = self.running_mean.clone()
         apart = x.float() - around[:, None, None]
-        size = apart.new_tensor([x.numel() / x.shape[1]])
+        size = apart.new_full((1,), x.numel() / x.shape[1])
         sums = summing(torch.cat([apart.sum(dim=(0, 2, 3)), apart.square().sum(dim=(0, 2, 3)), size]))
         count = sums[-1].detach()
         shift, squares = (sums[:-1] / count).chunk(2)

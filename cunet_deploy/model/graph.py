@@ -263,7 +263,8 @@ def fold(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     folded: dict[str, Tensor] = {}
     for node in graph.weighted:
-        scale, shift = torch.ones(node.channels), torch.zeros(node.channels)
+        device = state[f"{node.conv}.weight" if node.conv else f"{node.norm}.weight"].device
+        scale, shift = torch.ones(node.channels, device=device), torch.zeros(node.channels, device=device)
         if node.norm:
             mean, variance = state[f"{node.norm}.running_mean"].double(), state[f"{node.norm}.running_var"].double()
             gamma, beta = state[f"{node.norm}.weight"].double(), state[f"{node.norm}.bias"].double()

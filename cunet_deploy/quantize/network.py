@@ -83,6 +83,8 @@ class QuantizedCUNet(nn.Module):
         zero_points: of the signed activation groups.
     """
 
+    _input_scale: Tensor
+
     def __init__(self, graph: Graph, config: QuantConfig, zero_points: dict[str, int]) -> None:
         super().__init__()
         self.graph = graph
@@ -97,6 +99,7 @@ class QuantizedCUNet(nn.Module):
         self._formats = weight_formats(graph.nodes, config)
         self._heatmap_groups = _heatmap_groups(graph, self.groups)
         self._noise: torch.Generator | None = None
+        self.register_buffer("_input_scale", torch.tensor(INPUT_SCALE), persistent=False)
         self.processes = 1
         for node in graph.weighted:
             if node.operation.role == "per_channel":
@@ -207,7 +210,7 @@ class QuantizedCUNet(nn.Module):
     def activation_qparams(self, tensor: str) -> tuple[Tensor, int]:
         """Scale, a scalar tensor, and zero point of a tensor of the graph."""
         if tensor == self.graph.input:
-            return torch.tensor(INPUT_SCALE), INPUT_ZERO_POINT
+            return self._input_scale, INPUT_ZERO_POINT
         group = self.groups.of[tensor]
         return self._scale(group), self.zero_points[group]
 
@@ -301,7 +304,9 @@ class QuantizedCUNet(nn.Module):
 
     def seed_gradients(self, seed: int) -> None:
         """Start the random numbers of gradient rounding anew, so that an epoch can be repeated exactly."""
-        self._noise = torch.Generator().manual_seed(seed)
+        device = self._input_scale.device
+        # shapes alone have no random numbers
+        self._noise = None if device.type == "meta" else torch.Generator(device).manual_seed(seed)
 
     def round_gradients(self) -> None:
         """Round the gradients of the weights, after the backward pass and before the step."""

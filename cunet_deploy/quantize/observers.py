@@ -102,7 +102,7 @@ def histogram_of(values: Tensor) -> Histogram:
         return Histogram(low, high, zeros, exponent)
     places = torch.floor(some * math.ldexp(1.0, -exponent)).long()
     first = int(places.min())
-    return Histogram(low, high, zeros, exponent, first, torch.bincount(places - first).numpy())
+    return Histogram(low, high, zeros, exponent, first, torch.bincount(places - first).cpu().numpy())
 
 
 def merge(one: Histogram, other: Histogram) -> Histogram:

@@ -108,9 +108,10 @@ def round_gradient(gradient: Tensor, bits: int, noise: torch.Generator | None) -
     """
     limit = 2 ** (bits - 1) - 1
     step = gradient.abs().amax() / limit
-    if not bool(step > 0):
+    if gradient.device.type == "cpu" and not bool(step > 0):  # a GPU would have to be waited for
         return gradient
-    noised = gradient / step + torch.rand(gradient.shape, generator=noise)
+    some = torch.where(step > 0, step, 1.0)
+    noised = gradient / some + torch.rand(gradient.shape, generator=noise, device=gradient.device)
     rounded: Tensor = torch.floor(noised).clamp(-limit, limit) * step
     return rounded
 

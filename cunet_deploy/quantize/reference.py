@@ -53,6 +53,8 @@ def _convolve(network: QuantizedCUNet, node: Node, x: Tensor) -> Tensor:
     output_scale, output_zero = network.activation_qparams(node.output)
     # Padding with the zero point is padding with zero after it is taken off.
     sums = convolve(node, x - input_zero, weight.double(), bias.double())
+    if x.device.type != "cpu":  # an algorithm that transforms its factors is off by less than a half
+        sums = torch.round(sums)
     factor = (input_scale * network.weight_scale(node) / output_scale).float()
     rounded = torch.round(sums.float() * factor[:, None, None]).double()
     return (rounded + output_zero).clamp(0, network.activation_max(node.output))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-__all__ = ["Keeper", "PackedActivation", "eight_bit", "pack_activation", "unpack_activation"]
+__all__ = ["Keeper", "PackedActivation", "eight_bit", "pack_activation", "storage_id", "unpack_activation"]
 
 _SMALL = 4096
 """Tensors with fewer values are kept as they are: statistics, biases."""
@@ -29,14 +29,14 @@ class PackedActivation:
 
     Attributes:
         values: uint8, of the tensor's shape.
-        low: what 0 stands for.
-        step: between two values.
+        low: what 0 stands for, a float32 scalar.
+        step: between two values, a float32 scalar.
         dtype: of the tensor.
     """
 
     values: Tensor
-    low: float
-    step: float
+    low: Tensor
+    step: Tensor
     dtype: torch.dtype
 
     def restored(self) -> Tensor:
@@ -61,11 +61,13 @@ def pack_activation(value: Tensor) -> PackedActivation:
     many small values that would stop it, too, cost far more than what they are rounded by.
     """
     value = value.detach()
-    low, high = (float(item) for item in torch.aminmax(value))
-    step = max((high - low) / 255, torch.finfo(torch.float32).tiny)
+    # Scalars stay tensors: nobody waits for a GPU to read them.
+    low, high = (item.float() for item in torch.aminmax(value))
+    wide = torch.float32 if value.device.type == "mps" else torch.float64
+    step = ((high.to(wide) - low.to(wide)) / 255).clamp(min=torch.finfo(torch.float32).tiny).float()
     values = ((value.float() - low) / step).round_().clamp_(0, 255).to(torch.uint8)
-    if low == 0:
-        values.masked_fill_((values == 0) & (value > 0), 1)
+    if value.device.type != "cpu" or bool(low == 0):
+        torch.maximum(values, (value > 0) & (low == 0), out=values)
     return PackedActivation(values, low, step, value.dtype)
 
 
@@ -73,6 +75,11 @@ def unpack_activation(kept: Any) -> Tensor:
     """What `eight_bit` kept, as the tensor that it was."""
     restored: Tensor = kept.restored() if isinstance(kept, (PackedActivation, _Indices)) else kept
     return restored
+
+
+def storage_id(value: Tensor) -> int:
+    """Names the memory that a tensor is a view of, while it lives; also on the meta device, which has no addresses."""
+    return int(value.untyped_storage()._cdata)
 
 
 class Keeper:
@@ -84,7 +91,7 @@ class Keeper:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self._weights = {value.untyped_storage().data_ptr() for value in [*network.parameters(), *network.buffers()]}
+        self._weights = {storage_id(value) for value in [*network.parameters(), *network.buffers()]}
         self._shapes = {value.shape for value in network.parameters() if value.ndim == 4}
         # A tensor that several operations save is packed once. A weak reference keeps the address of a storage from
         # being used again, not its memory.
@@ -94,7 +101,7 @@ class Keeper:
         """The tensor itself, or something smaller that `unpack_activation` makes a tensor of."""
         if value.numel() < _SMALL or value.shape in self._shapes:
             return value
-        if value.untyped_storage().data_ptr() in self._weights:
+        if storage_id(value) in self._weights:
             return value
         reference = StorageWeakRef(value.untyped_storage())
         key = (reference.cdata, value.storage_offset(), value.shape, value.stride(), value._version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,14 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cunet_deploy.config import Config
-from cunet_deploy.data.batches import WHOLE, Part
 from cunet_deploy.data.boxes import read_backgrounds, read_boxes
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto
+<<<<<<< HEAD
 from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, frame_batches, whole_frame
 from cunet_deploy.drawing import FOUND, TRUE
+=======
+from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, whole_frame
+>>>>>>> e11def5 (Train on a GPU, with crops drawn by worker processes and a bounded photo cache)
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
 from cunet_deploy.sessions.base import Session
+from cunet_deploy.train.feeder import Drawer
 from cunet_deploy.train.loss import Mean, alone
 from cunet_deploy.train.plots import save_sheet
 from cunet_deploy.train.task import Predict, Task
@@ -45,6 +50,37 @@ class BoxTensors(NamedTuple):
     sides: Tensor
 
 
+@dataclass(frozen=True)
+class WholeImageDrawer(Drawer[LabelledFrame]):
+    """Draws whole images with their boxes.
+
+    Attributes:
+        frames: draws one.
+        stride: pixels per cell of the targets.
+    """
+
+    frames: FrameDrawer
+    stride: int
+
+    def __len__(self) -> int:
+        return len(self.frames.photos)
+
+    def draw(self, index: int, rng: np.random.Generator) -> LabelledFrame:
+        """See `Drawer`."""
+        return self.frames.draw(index, rng)
+
+    def batch(self, drawn: Sequence[LabelledFrame]) -> tuple[Tensor, BoxTensors]:
+        """See `Drawer`."""
+        code, size = self.frames.boxes.code, self.frames.size // self.stride
+        targets = [code.encode(frame.boxes, frame.ignored, size, self.stride) for frame in drawn]
+        images = torch.from_numpy(np.stack([frame.image for frame in drawn]))
+        return images, BoxTensors(*(torch.from_numpy(np.stack(part)) for part in zip(*targets, strict=True)))
+
+    def name(self, index: int) -> str:
+        """See `Drawer`."""
+        return str(self.frames.photos[index].image)
+
+
 class BoxTask(Task):
     """Photos with boxes, training and validation split, and photos without any."""
 
@@ -58,9 +94,9 @@ class BoxTask(Task):
         self._drawer = FrameDrawer(self._train, backgrounds, cache, config.crop.size, config.boxes, config.augment)
 
     @classmethod
-    def load(cls, config: Config, data: Path, bad: list[str] | None = None) -> BoxTask:
+    def load(cls, config: Config, data: Path, bad: list[str] | None = None, cache: PhotoCache | None = None) -> BoxTask:
         """Read the folders of a configuration; see `cunet_deploy.train.tasks.load_task`."""
-        cache, layout = PhotoCache(), config.data.layout
+        cache, layout = cache or PhotoCache(), config.data.layout
         photos = [photo for name in config.data.train for photo in read_boxes(data / name, layout, bad)]
         backgrounds = [photo for name in config.data.background for photo in read_backgrounds(data / name, layout)]
         readable = cache.check((photo.image for photo in (*photos, *backgrounds)), bad)
@@ -85,17 +121,10 @@ class BoxTask(Task):
             digest.update(photo.image.name.encode() + photo.boxes.tobytes() + photo.scores.tobytes())
         return digest.hexdigest()
 
-    def batches(self, epoch: int, part: Part = WHOLE) -> Iterator[tuple[NDArray[np.uint8], BoxTensors]]:
+    @property
+    def drawer(self) -> WholeImageDrawer:
         """See `Task`."""
-        train = self._config.train
-        for frames in frame_batches(self._drawer, size=train.batch_size, seed=train.seed, epoch=epoch, part=part):
-            yield np.stack([frame.image for frame in frames]), self._targets(frames)
-
-    def _targets(self, frames: Sequence[LabelledFrame]) -> BoxTensors:
-        stride = self._config.model.stride
-        size = self._config.crop.size // stride
-        targets = [self._code.encode(frame.boxes, frame.ignored, size, stride) for frame in frames]
-        return BoxTensors(*(torch.from_numpy(np.stack(part)) for part in zip(*targets, strict=True)))
+        return WholeImageDrawer(self._drawer, self._config.model.stride)
 
     def calibration(self, count: int) -> Iterator[NDArray[np.uint8]]:
         """See `Task`; whole photos, and drawn images of small faces among them."""
@@ -146,13 +175,18 @@ class BoxTask(Task):
     def _look(
         self, predict: Predict, photos: Sequence[BoxedPhoto]
     ) -> tuple[list[LabelledFrame], list[Boxes], list[Matches]]:
-        """Whole photos, the boxes and scores that are found in each, and what these are worth."""
+        """Whole photos, pixels of the first ones only, with the boxes found in each and what these are worth."""
         size, stride, settings = self._config.crop.size, self._config.model.stride, self._config.boxes
-        frames = [whole_frame(photo, self._cache[photo.image], size, settings) for photo in photos]
+        frames: list[LabelledFrame] = []
         found: list[Boxes] = []
-        for start in range(0, len(frames), _BATCH):
-            maps = predict(np.stack([frame.image for frame in frames[start : start + _BATCH]]))
+        for start in range(0, len(photos), _BATCH):
+            part = photos[start : start + _BATCH]
+            shown = [whole_frame(photo, self._cache[photo.image], size, settings) for photo in part]
+            maps = predict(np.stack([frame.image for frame in shown]))
             found.extend(self._code.decode(one, stride, _LOW) for one in maps)
+            # only what is drawn is kept: all of them could be more than the memory holds
+            nothing = np.zeros((0, 0, 3), np.uint8)
+            frames.extend(f if start < _SHEET else replace(f, image=nothing) for f in shown)
         matches = [match_boxes(*boxes, frame.boxes, frame.ignored) for frame, boxes in zip(frames, found, strict=True)]
         return frames, found, matches
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cunet_deploy.config import Config
 from cunet_deploy.data.augment import Augmenter
-from cunet_deploy.data.batches import WHOLE, Part, plain_batches, training_batches
+from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
 from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold
 from cunet_deploy.sessions.base import Session
+from cunet_deploy.train.feeder import Drawer
 from cunet_deploy.train.loss import Mean, Targets, alone, make_targets, total_loss
 from cunet_deploy.train.plots import save_crops
 from cunet_deploy.train.task import Predict, Task
@@ -27,6 +30,40 @@ from cunet_deploy.train.threshold import choose_min_score
 __all__ = ["LandmarkTask"]
 
 SHEET = 24
+
+
+@dataclass(frozen=True)
+class CropDrawer(Drawer[tuple[NDArray[np.uint8], NDArray[np.float64]]]):
+    """Draws crops around objects.
+
+    Attributes:
+        examples: the objects.
+        augmenter: changes crops at random.
+        photos: decodes photos.
+        config: of the targets.
+    """
+
+    examples: Sequence[Example]
+    augmenter: Augmenter
+    photos: PhotoCache
+    config: Config
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def draw(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """A crop and the landmarks in it; see `Drawer`."""
+        example = self.examples[index]
+        return self.augmenter.draw(example, self.photos[example.image], rng)
+
+    def batch(self, drawn: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> tuple[Tensor, Targets]:
+        """See `Drawer`."""
+        images, points = zip(*drawn, strict=True)
+        return torch.from_numpy(np.stack(images)), make_targets(np.stack(points), self.config)
+
+    def name(self, index: int) -> str:
+        """See `Drawer`."""
+        return str(self.examples[index].image)
 
 
 class LandmarkTask(Task):
@@ -47,13 +84,16 @@ class LandmarkTask(Task):
         self._augmenter = Augmenter(config.augment, self._rule, self._skeleton)
 
     @classmethod
-    def load(cls, config: Config, data: Path, bad: list[str] | None = None) -> LandmarkTask:
+    def load(
+        cls, config: Config, data: Path, bad: list[str] | None = None, photos: PhotoCache | None = None
+    ) -> LandmarkTask:
         """Read the folders of a configuration and decode every photo once, so that a bad one shows before training.
 
         Args:
             config: names the folders.
             data: holds them.
             bad: collects what cannot be used; ``None`` makes the first bad file an error.
+            photos: decodes photos and keeps some.
 
         Raises:
             InputError: a file is bad.
@@ -61,7 +101,7 @@ class LandmarkTask(Task):
         layout = config.data.layout
         if layout == "faces":
             raise InputError('[data] layout "faces" has boxes and no landmarks; use skeleton = "box"')
-        skeleton, photos = config.landmarks, PhotoCache()
+        skeleton, photos = config.landmarks, photos or PhotoCache()
         found = [example for name in config.data.train for example in read_examples(data / name, skeleton, layout, bad)]
         readable = photos.check((example.image for example in found), bad)
         return cls(config, [example for example in found if example.image in readable], photos)
@@ -84,14 +124,10 @@ class LandmarkTask(Task):
             digest.update(example.image.name.encode() + example.points.tobytes())
         return digest.hexdigest()
 
-    def batches(self, epoch: int, part: Part = WHOLE) -> Iterator[tuple[NDArray[np.uint8], Targets]]:
+    @property
+    def drawer(self) -> CropDrawer:
         """See `Task`."""
-        train = self._config.train
-        drawn = training_batches(
-            self.train, self._augmenter, self.photos, size=train.batch_size, seed=train.seed, epoch=epoch, part=part
-        )
-        for batch in drawn:
-            yield batch.images, make_targets(batch.points, self._config)
+        return CropDrawer(self.train, self._augmenter, self.photos, self._config)
 
     def calibration(self, count: int) -> Iterator[NDArray[np.uint8]]:
         """See `Task`."""
@@ -111,10 +147,14 @@ class LandmarkTask(Task):
         decoder, stride = self._config.heatmap.decoder, self._config.model.stride
         for batch in plain_batches(self.validation, self._rule, self.photos, size=32):
             points, _ = decode(predict(batch.images), decoder)
-            images.extend(batch.images)
+            images.extend(batch.images[: SHEET - len(images)])
             found.extend(map_to_input(points, stride))
             true.extend(batch.points)
+<<<<<<< HEAD
         save_crops(images[:SHEET], found[:SHEET], true[:SHEET], sheet)
+=======
+        contact_sheet(images, found[:SHEET], true[:SHEET], sheet)
+>>>>>>> e11def5 (Train on a GPU, with crops drawn by worker processes and a bounded photo cache)
         errors, close = (
             normalized_errors(np.stack(found), np.stack(true), self._skeleton),
             pck_threshold(self._skeleton),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,23 +22,25 @@ from torch import Tensor, nn
 from cunet_deploy.checkpoint.session import TorchSession, normalize
 from cunet_deploy.checkpoint.storage import Checkpoint, float_model, load_checkpoint, save_checkpoint
 from cunet_deploy.config import Config
-from cunet_deploy.data.batches import count_batches
-from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.model.cunet import CUNet, initialize, set_efficient
+from cunet_deploy.errors import InputError
+from cunet_deploy.model.cunet import initialize, set_efficient
+from cunet_deploy.model.device import CPU, device_of, exact_device, float32_multiplications
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.quantize.network import QuantizedCUNet
-from cunet_deploy.train.activation_compression import eight_bit
 from cunet_deploy.train.ema import EMA
+from cunet_deploy.train.failures import explained_failures
+from cunet_deploy.train.feeder import Feeder
 from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.memory import return_freed_memory
-from cunet_deploy.train.phase import Phase, format_of_epoch
+from cunet_deploy.train.phase import Phase, format_of_epoch, fused
 from cunet_deploy.train.plots import save_curves
 from cunet_deploy.train.processes import Processes
 from cunet_deploy.train.schedule import cosine, one_cycle
 from cunet_deploy.train.start import starting_weights
+from cunet_deploy.train.stepper import Stepper
 from cunet_deploy.train.task import Task
 from cunet_deploy.train.teacher import Teacher, fitting_parent
 
@@ -49,7 +51,6 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 Network = TypeVar("Network", bound=nn.Module)
 
-CLIP_NORM = 1.0
 ALONE = Processes()
 
 
@@ -67,9 +68,13 @@ class Trainer:
             parent, the quantized phase, by the weight ``[quant] distill``, which else learns from the parent.
         start: float checkpoint whose weights the float phase begins with; see `cunet_deploy.train.start`.
         processes: those that train together.
+        device: where network, average, teacher and targets are; see `cunet_deploy.model.device`. The quantized phase
+            computes on `exact_device` of it.
+        workers: processes that prepare crops; see `Feeder`.
+        accumulate: parts of a batch that are computed one after the other: less memory for statistics of smaller parts.
 
     Raises:
-        InputError: the parent, the teacher or the start does not fit the configuration.
+        InputError: the parent, the teacher or the start does not fit the configuration, or the batch is too small.
     """
 
     def __init__(
@@ -83,9 +88,15 @@ class Trainer:
         teacher: Checkpoint | None = None,
         start: Checkpoint | None = None,
         processes: Processes = ALONE,
+        device: torch.device = CPU,
+        workers: int = 0,
+        accumulate: int = 1,
     ) -> None:
-        processes.check(config.train.batch_size)
+        processes.check(config.train.batch_size, accumulate)
         self.processes = processes
+        self.device = device
+        self.accumulate = accumulate
+        self._crops = 0
         self.config = config
         self.task = task
         self.folder = folder
@@ -105,15 +116,27 @@ class Trainer:
         # The quantized phase learns from what it starts from, or from the teacher where that is another's.
         self._parent_teacher = None if parent is None else self.teacher
         self._start = None if start is None else starting_weights(start, config)
-        self.origin = _origin(task, [item.checksum for item in (parent, teacher, start) if item is not None])
+        self.origin = self._fingerprint([item.checksum for item in (parent, teacher, start) if item is not None])
+        self.feeder = Feeder(
+            task.drawer,
+            batch_size=config.train.batch_size,
+            seed=config.train.seed,
+            part=processes.part,
+            workers=workers,
+            pinned=device.type == "cuda",
+        )
 
     def run(self, *, resume: bool = False) -> Path:
         """Train to the end and return the path of the last checkpoint.
 
         Raises:
-            CunetError: the loss is not finite any more.
+            CunetError: the loss is not finite any more, the memory is not enough, or the device or a worker failed.
             KeyboardInterrupt: after writing a usable checkpoint of the averaged weights so far.
         """
+        with closing(self.feeder), self.feeder.naming_the_dead(), explained_failures(self.config, self.device):
+            return self._run(resume=resume)
+
+    def _run(self, *, resume: bool) -> Path:
         if self.config.train.memory_efficient or self.config.train.saved_bits == 8:
             return_freed_memory()
         state = self.folder.load_state(self.config) if resume else None
@@ -151,7 +174,7 @@ class Trainer:
         if self._start is not None:
             model.load_state_dict(self._start, strict=False)
         set_efficient(model, train.memory_efficient)
-        network = _channels_last(model)
+        network = _channels_last(model.to(self.device))
         self.processes.prepare(network)
         weights = [value for value in network.parameters() if value.ndim > 1]
         others = [value for value in network.parameters() if value.ndim <= 1]
@@ -159,43 +182,51 @@ class Trainer:
         return Phase(
             "float",
             network,
+            torch.compile(network) if train.compile else network,
             EMA(network, train.ema_decay),
-            torch.optim.AdamW(groups, lr=train.learning_rate),
+            torch.optim.AdamW(groups, lr=train.learning_rate, fused=fused(self.device)),
             train.epochs,
             lambda progress: one_cycle(progress, train.learning_rate),
+            torch.amp.GradScaler(self.device.type, enabled=train.precision == "float16"),
         )
 
     def _quantized_phase(self, parent: nn.Module | None = None, zero_points: dict[str, int] | None = None) -> Phase:
         """From a float parent, calibrated on training crops; or of the right shapes for a state to be loaded."""
         quant = self.config.quant
-        graph = build_graph(self.config.model, self.maps, all_heads=True)
+        graph, device = build_graph(self.config.model, self.maps, all_heads=True), exact_device(self.device)
         if parent is not None:
-            folded = fold(graph, parent.state_dict())
-            network = QuantizedCUNet.from_float(graph, folded, calibrate(graph, folded, self._calibration()), quant)
+            folded = fold(graph, parent.to(device).state_dict())
+            with float32_multiplications("ieee"):
+                ranges = calibrate(graph, folded, self._calibration(device))
+            network = QuantizedCUNet.from_float(graph, folded, ranges, quant)
         else:
             network = QuantizedCUNet(graph, quant, zero_points or {})
-        network = _channels_last(network)
+        network = _channels_last(network.to(device))
         self.processes.prepare(network)
         trained = [value for value in network.parameters() if value.requires_grad]
         return Phase(
             "quantized",
             network,
+            torch.compile(network) if self.config.train.compile and quant.gradient_bits == 32 else network,
             EMA(network, self.config.train.ema_decay),
-            torch.optim.AdamW(trained, lr=quant.learning_rate, weight_decay=quant.weight_decay),
+            torch.optim.AdamW(trained, lr=quant.learning_rate, weight_decay=quant.weight_decay, fused=fused(device)),
             quant.epochs,
             lambda progress: cosine(progress, quant.learning_rate),
+            torch.amp.GradScaler(device.type, enabled=False),
         )
 
     def _correct_biases(self, phase: Phase) -> None:
         """Give every channel of the trained network the mean of its float parent's."""
         network = phase.average.network
         assert isinstance(network, QuantizedCUNet)
-        folded = fold(network.graph, load_checkpoint(self.folder.checkpoint("float")).state)
-        batches = self._calibration()
-        correct_biases(network, folded, torch.cat(batches[:: max(1, len(batches) // 2)][:2]))
+        state, device = load_checkpoint(self.folder.checkpoint("float")).state, device_of(network)
+        folded = fold(network.graph, {name: value.to(device) for name, value in state.items()})
+        batches = self._calibration(device)
+        with float32_multiplications("ieee"):
+            correct_biases(network, folded, torch.cat(batches[:: max(1, len(batches) // 2)][:2]))
 
-    def _calibration(self) -> list[Tensor]:
-        return [normalize(images) for images in self.task.calibration(self.config.quant.calibration_examples)]
+    def _calibration(self, device: torch.device) -> list[Tensor]:
+        return [normalize(images, device) for images in self.task.calibration(self.config.quant.calibration_examples)]
 
     def _fit(self, phase: Phase, rows: list[dict[str, Any]]) -> None:
         """Train a phase from its epoch to its end, saving after each epoch."""
@@ -205,6 +236,7 @@ class Trainer:
                 loss = self._epoch(phase)
                 phase.epoch += 1
                 row: dict[str, Any] = {"phase": phase.kind, "epoch": phase.epoch, "loss": loss}
+                trained = time.monotonic() - start
                 last = phase.epoch == phase.epochs
                 if (
                     self.processes.first
@@ -213,6 +245,10 @@ class Trainer:
                 ):
                     row.update(self._validate(phase.average.network))
                 row["seconds"] = round(time.monotonic() - start, 2)
+                row["crops_per_second"] = round(self._crops / trained, 1)
+                row["data_wait_percent"] = round(100 * self.feeder.waited / trained, 1)
+                if self.device.type == "cuda":
+                    row["peak_device_bytes"] = torch.cuda.max_memory_allocated(self.device)
                 rows.append(row)
                 self._save(phase, rows)
                 self.progress({**row, "epochs": phase.epochs, "event": "epoch"})
@@ -226,44 +262,28 @@ class Trainer:
             save_curves(rows, self.folder.path / "curves.png")
 
     def _epoch(self, phase: Phase) -> float:
-        config, losses = self.config.train, []
-        steps = count_batches(self.task.num_train, config.batch_size)
+        """Train for an epoch; the mean loss."""
         # Phases draw different crops: the quantized one goes on where the float one ended.
-        drawn = phase.epoch + (config.epochs if phase.kind == "quantized" else 0)
+        drawn = phase.epoch + (self.config.train.epochs if phase.kind == "quantized" else 0)
         teacher, distill = self._prepare_epoch(phase)
-        low_precision = config.precision == "bfloat16" and phase.kind == "float"
-        for step, (pictures, targets) in enumerate(self.task.batches(drawn, self.processes.part)):
-            rate = phase.schedule((phase.epoch * steps + step) / (phase.epochs * steps))
-            for group in phase.optimizer.param_groups:
-                group["lr"] = rate
-            images = normalize(pictures).contiguous(memory_format=torch.channels_last)
-            saving = eight_bit(phase.network) if config.saved_bits == 8 else nullcontext()
-            with torch.autocast("cpu", torch.bfloat16, enabled=low_precision), saving:
-                heatmaps = phase.network(images)
-            loss = self.task.loss(heatmaps, targets, self.processes.mean)
-            if teacher is not None:
-                size = torch.tensor(float(len(images)))
-                loss = loss + distill * (size / self.processes.mean(size)) * teacher.loss(
-                    heatmaps, images, self.config.heatmap.foreground_weight
-                )
-            phase.optimizer.zero_grad()
-            loss.backward()
-            self.processes.average_gradients(phase.network)
-            if isinstance(phase.network, QuantizedCUNet):
-                phase.network.round_gradients()
-            norm = torch.nn.utils.clip_grad_norm_(phase.network.parameters(), CLIP_NORM)
-            if not torch.isfinite(norm):
-                raise CunetError(
-                    f"training diverged in epoch {phase.epoch + 1} of the {phase.kind} phase: the gradient is not "
-                    f"finite; start a new run with a lower learning_rate (it was {rate:.2g})"
-                )
-            phase.optimizer.step()
-            if isinstance(phase.network, CUNet) and self.config.model.passes > 1:
-                phase.network.keep_positive()
-            phase.average.update(phase.network)
-            losses.append(float(self.processes.mean(loss.detach())))
-            self.progress({"event": "step", "step": step + 1, "steps": steps, "loss": losses[-1]})
-        return float(np.mean(losses))
+        stepper = Stepper(
+            phase,
+            self.task,
+            self.config,
+            processes=self.processes,
+            accumulate=self.accumulate,
+            teacher=teacher,
+            distill=distill,
+        )
+        steps, self._crops = len(self.feeder), 0
+        with float32_multiplications("tf32"):
+            for step, (crops, targets) in enumerate(self.feeder.epoch(drawn, device_of(phase.network))):
+                stepper.step(crops, targets, phase.schedule((phase.epoch * steps + step) / (phase.epochs * steps)))
+                self._crops += len(crops)
+                if stepper.losses:
+                    self.progress({"event": "step", "step": step + 1, "steps": steps, "loss": stepper.losses[-1]})
+            stepper.read()
+        return float(np.mean(stepper.losses)) if stepper.losses else float("nan")
 
     def _prepare_epoch(self, phase: Phase) -> tuple[Teacher | None, float]:
         """Bring the network into the state of its epoch; the teacher of the phase, if any, and its weight."""
@@ -288,10 +308,11 @@ class Trainer:
         network.eval()
 
         def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            maps = network(normalize(images).contiguous(memory_format=torch.channels_last))[-1]
-            return np.asarray(maps.float().numpy(), np.float32)
+            maps = network(normalize(images, device_of(network)).contiguous(memory_format=torch.channels_last))[-1]
+            return np.asarray(maps.float().cpu().numpy(), np.float32)
 
-        return self.task.validate(predict, self.folder.path / "validation.png")
+        with float32_multiplications("ieee"):
+            return self.task.validate(predict, self.folder.path / "validation.png")
 
     def _save(self, phase: Phase, rows: Sequence[Mapping[str, Any]]) -> None:
         if self.processes.first:
@@ -307,6 +328,12 @@ class Trainer:
         table = {"config": self.config.to_dict(), "origin": self.origin, "rows": list(rows)}
         self.folder.save_state({**table, "phase": phase.state(), "zero_points": zero_points})
 
+    def _fingerprint(self, others: Sequence[str]) -> dict[str, Any]:
+        """What the weights of a run hang on beside its configuration."""
+        mine = {"examples": self.task.checksum, "threads": torch.get_num_threads(), "device": self.device.type}
+        mine |= {"accumulate": self.accumulate} if self.accumulate > 1 else {}
+        return {**mine, "other": "+".join(others)} if others else mine
+
     def _check_origin(self, origin: Mapping[str, Any]) -> None:
         mine = self.origin
         if origin["examples"] != mine["examples"]:
@@ -319,7 +346,12 @@ class Trainer:
                 f"{self.folder.path}: was started with another --from, --init or --teacher; resume with the same "
                 "checkpoint"
             )
-        if origin["threads"] != mine["threads"]:
+        if origin.get("accumulate", 1) != self.accumulate:
+            raise InputError(
+                f"{self.folder.path}: was trained with --accumulate {origin.get('accumulate', 1)}; go on with the same"
+            )
+        on_cpu = origin.get("device", "cpu") == mine["device"] == "cpu"
+        if on_cpu and origin["threads"] != mine["threads"]:
             raise InputError(
                 f"{self.folder.path}: was trained with {origin['threads']} threads, which sum in another order than "
                 f"{mine['threads']} do; add --threads {origin['threads']} to go on to the same weights"
@@ -337,14 +369,8 @@ class Trainer:
     def _set_min_score(self, phase: Phase) -> None:
         """Measure the score threshold of a finished phase and put it into its checkpoint."""
         checkpoint = self._checkpoint(phase)
-        score = self.task.choose_min_score(TorchSession(checkpoint, exact=False))
+        score = self.task.choose_min_score(TorchSession(checkpoint, exact=False, device=self.device))
         save_checkpoint(replace(checkpoint, min_score=score), self.folder.checkpoint(phase.kind), overwrite=True)
-
-
-def _origin(task: Task, others: Sequence[str]) -> dict[str, Any]:
-    """What the weights of a run hang on beside its configuration."""
-    origin = {"examples": task.checksum, "threads": torch.get_num_threads()}
-    return {**origin, "other": "+".join(others)} if others else origin
 
 
 def _channels_last(network: Network) -> Network:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +33,7 @@ WINDOW = 3.0
 """Standard deviation, in map cells, of the window in which `landmark_loss` looks for the landmark."""
 
 
-@dataclass(frozen=True, eq=False)
-class Targets:
+class Targets(NamedTuple):
     """What a batch should give.
 
     Attributes:
@@ -96,7 +95,7 @@ def soft_points(heatmaps: Tensor, around: Tensor) -> Tensor:
     Returns:
         (B, K, 2) map coordinates.
     """
-    cells = torch.arange(heatmaps.shape[-1], dtype=torch.float32)
+    cells = torch.arange(heatmaps.shape[-1], dtype=torch.float32, device=heatmaps.device)
     window = torch.exp(-((cells - around[..., None]) ** 2) / (2 * WINDOW**2))  # (B, K, 2, size)
     mass = heatmaps.float().clamp(min=0) * window[:, :, 1, :, None] * window[:, :, 0, None, :] + 1e-6
     total = mass.sum(dim=(-2, -1))
@@ -143,7 +142,7 @@ def trust(heatmaps: Tensor, targets: Targets, robust: float) -> Tensor:
 def total_loss(heatmaps: Sequence[Tensor], targets: Targets, config: Config, mean: Mean = alone) -> Tensor:
     """Mean over the supervised U-Nets of the heatmap loss and the weighted landmark loss."""
     if config.train.robust > 0:
-        targets = replace(targets, known=targets.known * trust(heatmaps[-1], targets, config.train.robust))
+        targets = targets._replace(known=targets.known * trust(heatmaps[-1], targets, config.train.robust))
     losses = []
     for maps in heatmaps:
         loss = heatmap_loss(maps, targets, config.heatmap.foreground_weight, mean)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cunet_deploy.model.cunet import CatConv
-from cunet_deploy.train.activation_compression import Keeper, unpack_activation
+from cunet_deploy.train.activation_compression import Keeper, storage_id, unpack_activation
 
 __all__ = ["return_freed_memory", "saved_activation_bytes"]
 
@@ -47,11 +47,11 @@ def saved_activation_bytes(network: nn.Module, image: Tensor, *, eight_bit: bool
     if eight_bit:
         return _packed_bytes(network, image)
     kept: dict[int, Tensor] = {}
-    weights = {value.untyped_storage().data_ptr() for value in [*network.parameters(), *network.buffers()]}
+    weights = {storage_id(value) for value in [*network.parameters(), *network.buffers()]}
 
     def keep(value: Tensor) -> Tensor:
-        if value.untyped_storage().data_ptr() not in weights:
-            kept[value.untyped_storage().data_ptr()] = value
+        if storage_id(value) not in weights:
+            kept[storage_id(value)] = value
         return value
 
     def keep_inputs(module: CatConv, inputs: tuple[Any, ...]) -> None:
@@ -66,7 +66,7 @@ def saved_activation_bytes(network: nn.Module, image: Tensor, *, eight_bit: bool
         # The tensors in `kept` stay alive until here, so an address names one storage only.
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
             outputs = network(image)
-        kept.pop(image.untyped_storage().data_ptr(), None)
+        kept.pop(storage_id(image), None)
         total = sum(value.untyped_storage().nbytes() for value in kept.values())
         del outputs
         return total
@@ -77,19 +77,19 @@ def saved_activation_bytes(network: nn.Module, image: Tensor, *, eight_bit: bool
 
 def _packed_bytes(network: nn.Module, image: Tensor) -> int:
     """Bytes of the distinct things that `Keeper` keeps; a tensor that it leaves as it is counts with its storage."""
-    keeper, weights = Keeper(network), {value.untyped_storage().data_ptr() for value in network.parameters()}
+    keeper, weights = Keeper(network), {storage_id(value) for value in network.parameters()}
     kept: dict[int, Tensor] = {}
 
     def count(value: Tensor) -> Any:
         packed = keeper.keep(value)
         stored = packed if isinstance(packed, Tensor) else packed.values
-        if stored.untyped_storage().data_ptr() not in weights:
-            kept[stored.untyped_storage().data_ptr()] = stored
+        if storage_id(stored) not in weights:
+            kept[storage_id(stored)] = stored
         return packed
 
     with torch.autograd.graph.saved_tensors_hooks(count, unpack_activation):
         outputs = network(image)
-    kept.pop(image.untyped_storage().data_ptr(), None)
+    kept.pop(storage_id(image), None)
     total = sum(value.untyped_storage().nbytes() for value in kept.values())
     del outputs
     return total

@@ -1,8 +1,9 @@
 """Several processes that train one network: each has a part of every batch, and all take the same steps.
 
-They are started by ``torchrun`` and talk over gloo, on CPUs. Whatever is a mean or a sum over a batch is one over the
-whole batch: statistics of batch normalization, the counts that losses are divided by, and gradients. So a run is that
-of one process with the same batch size, but for the order of sums, and either can go on where the other stopped.
+They are started by ``torchrun`` and talk over NCCL on NVIDIA GPUs, over gloo elsewhere. Whatever is a mean or a sum
+over a batch is one over the whole batch: statistics of batch normalization, the counts that losses are divided by, and
+gradients. So a run is that of one process with the same batch size, but for the order of sums, and either can go on
+where the other stopped.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from cunet_deploy.data.batches import Part
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.cunet import set_summing
+from cunet_deploy.model.device import CPU
 from cunet_deploy.quantize.network import QuantizedCUNet
 
 __all__ = ["Processes", "joined"]
@@ -36,10 +38,12 @@ class Processes:
     Attributes:
         index: of this process, from 0.
         count: how many there are.
+        beside: how many of them are on this machine.
     """
 
     index: int = 0
     count: int = 1
+    beside: int = 1
 
     @property
     def first(self) -> bool:
@@ -51,14 +55,17 @@ class Processes:
         """Of each batch."""
         return Part(self.index, self.count)
 
-    def check(self, batch_size: int) -> None:
-        """Refuse batches of which a process may have nothing.
+    def check(self, batch_size: int, accumulate: int = 1) -> None:
+        """Refuse batches of which a process, or one of its parts, may have nothing.
 
         Raises:
             InputError: the batch is too small.
         """
-        if self.count > 1 and batch_size < 4 * self.count:
-            raise InputError(f"batch_size = {batch_size} is too small for {self.count} processes; set {4 * self.count}")
+        parts = self.count * accumulate
+        if parts > 1 and batch_size < 4 * parts:
+            each = "" if accumulate == 1 else f" with --accumulate {accumulate}"
+            some = "" if self.count == 1 else f" for {self.count} processes"
+            raise InputError(f"batch_size = {batch_size} is too small{some}{each}; set {4 * parts}")
 
     def prepare(self, network: nn.Module) -> nn.Module:
         """Make a network's statistics those of whole batches, and its tensors those of the first process."""
@@ -124,14 +131,20 @@ def _sum(value: Tensor) -> Tensor:
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
-    """The processes that ``torchrun`` has started, this one among them; alone without it."""
+def joined(device: torch.device = CPU) -> Iterator[Processes]:
+    """The processes that ``torchrun`` has started, this one among them; alone without it.
+
+    Args:
+        device: of this process. Those on NVIDIA GPUs talk over NCCL, others over gloo.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1 or "RANK" not in os.environ:
         yield Processes()
         return
-    dist.init_process_group("gloo", timeout=_PATIENCE)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL talks through the current one
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
-        yield Processes(dist.get_rank(), count)
+        yield Processes(dist.get_rank(), count, int(os.environ.get("LOCAL_WORLD_SIZE", count)))
     finally:
         dist.destroy_process_group()

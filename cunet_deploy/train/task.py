@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cunet_deploy.data.batches import WHOLE, Part
 from cunet_deploy.sessions.base import Session
+from cunet_deploy.train.feeder import Drawer
 from cunet_deploy.train.loss import Mean, alone
 
 __all__ = ["Predict", "Task"]
@@ -39,12 +39,10 @@ class Task(ABC):
     def checksum(self) -> str:
         """SHA-256 of the names and labels of the examples: other data has another one."""
 
+    @property
     @abstractmethod
-    def batches(self, epoch: int, part: Part = WHOLE) -> Iterator[tuple[NDArray[np.uint8], Any]]:
-        """One epoch of (B, S, S, 3) images and their targets; the same for the same epoch, whatever came before.
-
-        Of each batch only ``part``, where several processes train together.
-        """
+    def drawer(self) -> Drawer[Any]:
+        """Draws the examples to learn from."""
 
     @abstractmethod
     def calibration(self, count: int) -> Iterator[NDArray[np.uint8]]:

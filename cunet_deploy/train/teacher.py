@@ -11,6 +11,7 @@ from torch import Tensor
 from cunet_deploy.checkpoint.storage import Checkpoint, float_model
 from cunet_deploy.config import Config
 from cunet_deploy.errors import InputError
+from cunet_deploy.model.device import autocast
 
 __all__ = ["Teacher", "fitting_parent"]
 
@@ -41,7 +42,8 @@ class Teacher:
     @torch.inference_mode()
     def heatmaps(self, images: Tensor) -> list[Tensor]:
         """One (B, K, H, W) tensor for each supervised U-Net, never negative."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._precision == "bfloat16"):
+        self._model.to(images.device)
+        with autocast(images.device, self._precision):
             maps: Sequence[Tensor] = self._model(images)
         return [item.float().clamp(min=0) for item in maps]
 

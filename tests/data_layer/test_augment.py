@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from drawn import draw_face, write_faces
 
 from cunet_deploy.config import AugmentConfig
 from cunet_deploy.data.augment import NOWHERE, Augmenter
-from cunet_deploy.data.batches import plain_batches, training_batches
+from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import CropRule
+from cunet_deploy.media import read_image
 from cunet_deploy.skeletons import IBUG68
 
 RULE = CropRule(64, 1.4)
@@ -79,28 +81,6 @@ def test_an_object_that_fills_the_photo_gives_no_background_crop() -> None:
     assert np.isfinite(found).all()
 
 
-def test_an_epoch_draws_the_same_crops_again_and_the_next_one_others(tmp_path: Path) -> None:
-    examples = read_300w(write_faces(tmp_path, 7), 68)
-    source = Augmenter(AugmentConfig(), RULE, IBUG68)
-
-    def epoch(number: int) -> list[np.ndarray]:
-        batches = training_batches(examples, source, PhotoCache(), size=3, seed=5, epoch=number)
-        return [batch.images for batch in batches]
-
-    first = epoch(1)
-    assert [len(images) for images in first] == [3, 3]  # the single left over is dropped
-    for one, other in zip(first, epoch(1), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert any((one != other).any() for one, other in zip(first, epoch(2), strict=True))
-
-
-def test_an_error_while_drawing_reaches_the_trainer(tmp_path: Path) -> None:
-    examples = read_300w(write_faces(tmp_path, 4), 68)
-    examples[2].image.unlink()
-    with pytest.raises(InputError, match="face002"):
-        list(training_batches(examples, augmenter(), PhotoCache(), size=2, seed=0, epoch=0))
-
-
 def test_plain_batches_keep_the_order_and_leave_nothing_out(tmp_path: Path) -> None:
     examples = read_300w(write_faces(tmp_path, 5), 68)
     batches = list(plain_batches(examples, RULE, PhotoCache(), size=2))
@@ -108,8 +88,39 @@ def test_plain_batches_keep_the_order_and_leave_nothing_out(tmp_path: Path) -> N
     np.testing.assert_allclose(batches[2].points[0], RULE.crop(examples[4].box).to_input(examples[4].points))
 
 
-def test_a_full_cache_still_gives_photos(tmp_path: Path) -> None:
+def test_a_photo_larger_than_the_cache_is_still_given(tmp_path: Path) -> None:
     examples = read_300w(write_faces(tmp_path, 2), 68)
     photos = PhotoCache(max_bytes=10)
     np.testing.assert_array_equal(photos[examples[0].image], photos[examples[0].image])
     assert photos[examples[0].image] is not photos[examples[0].image]
+
+
+def test_the_cache_keeps_the_photos_that_were_used_last_within_its_bytes(tmp_path: Path) -> None:
+    first, second, third = (example.image for example in read_300w(write_faces(tmp_path, 3), 68))
+    size = read_image(first).nbytes
+    photos = PhotoCache(max_bytes=2 * size)
+    kept = {path: photos[path] for path in (first, second)}
+    assert photos[first] is kept[first]
+    assert photos[third] is photos[third]
+    assert photos.bytes == 2 * size
+    assert photos[first] is kept[first]
+    assert photos[second] is not kept[second]
+
+
+def test_a_pickled_cache_is_empty(tmp_path: Path) -> None:
+    path = read_300w(write_faces(tmp_path, 1), 68)[0].image
+    photos = PhotoCache(max_bytes=123_456)
+    assert photos[path].size
+    copy = pickle.loads(pickle.dumps(photos))
+    assert (copy.bytes, copy.max_bytes) == (0, 123_456)
+
+
+def test_photos_are_checked_in_order_and_the_first_bad_one_is_an_error(tmp_path: Path) -> None:
+    paths = [example.image for example in read_300w(write_faces(tmp_path, 9), 68)]
+    for index in (3, 7):
+        paths[index].write_bytes(b"no picture")
+    bad: list[str] = []
+    assert PhotoCache().check(paths, bad) == set(paths) - {paths[3], paths[7]}
+    assert [line.split(":")[0] for line in bad] == [str(paths[3]), str(paths[7])]
+    with pytest.raises(InputError, match=paths[3].name):
+        PhotoCache().check(paths, None)
