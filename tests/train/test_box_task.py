@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from cunet_deploy.checkpoint.storage import load_checkpoint
@@ -174,3 +176,14 @@ def test_a_missing_photo_is_named_or_noted(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lists no photo"):
         read_faces(tmp_path, bad)
     assert len(bad) == 1
+
+
+def test_a_worker_process_is_given_all_it_needs_to_draw_the_same_images(data: Path) -> None:
+    drawer = load_task(parse_config(TABLE), data).drawer
+    drawn = [
+        some.batch([some.draw(index, np.random.default_rng(index)) for index in range(4)])
+        for some in (drawer, pickle.loads(pickle.dumps(drawer)))
+    ]
+    for one, other in zip(*((images, *targets) for images, targets in drawn), strict=True):
+        assert torch.equal(one, other)
+    assert drawer.name(0).endswith(".png")

@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from drawn import CONFIG_TOML, tiny_config, write_faces
@@ -153,29 +151,3 @@ def test_training_with_workers_gives_the_same_weights(data: Path, tmp_path: Path
         checksums.append([load_checkpoint(folder.checkpoint(kind)).checksum for kind in ("float", "quantized")])
         assert all(row["crops_per_second"] > 0 <= row["data_wait_percent"] for row in folder.rows())
     assert checksums[0] == checksums[1]
-
-
-def test_targets_of_boxes_are_drawn_in_workers_too(tmp_path: Path) -> None:
-    """Everything that a worker is given can be pickled."""
-    import json
-    import pickle
-
-    from test_box_task import TABLE, draw_photo
-
-    from cunet_deploy.config import parse_config
-
-    rng, rows = np.random.default_rng(3), {}
-    for folder in ("photos", "empty"):
-        (tmp_path / folder).mkdir()
-        for index in range(9):
-            image, found = draw_photo(rng, 1)
-            cv2.imwrite(str(tmp_path / folder / f"{index}.png"), image)
-            rows[f"{index}.png"] = found
-    (tmp_path / "photos" / "faces.json").write_text(json.dumps(rows))
-    task = load_task(parse_config(TABLE | {"train": {"batch_size": 2}}), tmp_path)
-    copy = pickle.loads(pickle.dumps(task.drawer))
-    one, other = (
-        drawer.batch([drawer.draw(index, np.random.default_rng(index)) for index in range(len(drawer))])
-        for drawer in (task.drawer, copy)
-    )
-    assert same([[one[0], *one[1]]], [[other[0], *other[1]]])
