@@ -18,12 +18,8 @@ from cunet_deploy.config import Config
 from cunet_deploy.data.boxes import read_backgrounds, read_boxes
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto
-<<<<<<< HEAD
-from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, frame_batches, whole_frame
-from cunet_deploy.drawing import FOUND, TRUE
-=======
 from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, whole_frame
->>>>>>> e11def5 (Train on a GPU, with crops drawn by worker processes and a bounded photo cache)
+from cunet_deploy.drawing import FOUND, TRUE
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.train.feeder import Drawer

@@ -150,11 +150,7 @@ class LandmarkTask(Task):
             images.extend(batch.images[: SHEET - len(images)])
             found.extend(map_to_input(points, stride))
             true.extend(batch.points)
-<<<<<<< HEAD
-        save_crops(images[:SHEET], found[:SHEET], true[:SHEET], sheet)
-=======
-        contact_sheet(images, found[:SHEET], true[:SHEET], sheet)
->>>>>>> e11def5 (Train on a GPU, with crops drawn by worker processes and a bounded photo cache)
+        save_crops(images, found[:SHEET], true[:SHEET], sheet)
         errors, close = (
             normalized_errors(np.stack(found), np.stack(true), self._skeleton),
             pck_threshold(self._skeleton),
