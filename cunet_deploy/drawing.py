@@ -18,8 +18,8 @@ __all__ = ["FOUND", "PARTS", "TRUE", "Style", "contact_sheet", "draw_into", "dra
 PARTS = ("points", "lines", "ids", "scores", "box")
 """What can be drawn."""
 
-# Lines and points of each number, BGR: colours of Okabe and Ito's palette, which are told apart in every common kind of
-# colour blindness, with a second one that differs in lightness. A dark rim keeps them apart from bright ground.
+# Lines and points of each track id, BGR: colours of Okabe and Ito's palette, told apart in every common kind of colour
+# blindness, with a second one that differs in lightness. A dark rim keeps them apart from bright ground.
 _SKY, _YELLOW, _ORANGE, _GREEN = (233, 180, 86), (66, 228, 240), (0, 159, 230), (115, 158, 0)
 _RED, _PURPLE, _BLUE, _WHITE = (0, 94, 213), (167, 121, 204), (178, 114, 0), (245, 245, 245)
 _PALETTE = (
@@ -47,7 +47,7 @@ class Style:
     Attributes:
         points: a dot at each landmark.
         lines: contours, or limbs: the skeleton's edges.
-        ids: the object's number; ``None``: where there are several.
+        ids: the track id; ``None``: where there are several.
         scores: the mean score of its landmarks.
         box: where it was looked for.
     """
@@ -106,16 +106,16 @@ def draw_into(
     boxes: NDArray[np.floating] | None = None,
     style: Style | None = None,
 ) -> None:
-    """Draw the landmarks of N objects: contours along the skeleton's edges, points on top. A number keeps its colour.
+    """Draw the landmarks of N objects: contours along the skeleton's edges, points on top. A track id keeps its colour.
 
     Args:
         canvas: (H, W, 3) uint8 BGR, writable and contiguous; it is changed.
         points: (N, K, 2) pixels of the image.
-        ids: (N,) numbers.
+        ids: (N,) track ids.
         skeleton: of the K landmarks.
         scores: (N, K) of the landmarks, which ``style.scores`` needs.
         boxes: (N, 4) xyxy, which ``style.box`` needs.
-        style: what to draw; ``None``: points and lines, and numbers where there are several objects.
+        style: what to draw; ``None``: points and lines, and track ids where there are several objects.
     """
     shown = style or Style()
     edges = np.array(skeleton.edges, np.intp).reshape(-1, 2)

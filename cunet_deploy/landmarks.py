@@ -24,7 +24,7 @@ class Landmarks:
         scores: (N, K) float32 in [0, 1], the height of each landmark's heatmap peak.
         boxes: (N, 4) float32, x0, y0, x1, y1 in pixels of the image: where the object was looked for.
         skeleton: names of the K landmarks, in order.
-        ids: (N,) int64, the same number for the same object in successive frames; counts up from 0 in one image.
+        ids: (N,) int64 track ids, the same for the same object in successive frames; they count up from 0 in one image.
     """
 
     points: NDArray[np.float32]
@@ -83,7 +83,7 @@ class Landmarks:
         """Annotations as in a COCO keypoints file, one for each object.
 
         Every landmark is given as visible (``v`` = 2), with its score in ``"keypoint_scores"``. Coordinates are those
-        of `points`; ``"bbox"`` is x, y, width, height, and ``"track_id"`` the object's number.
+        of `points`; ``"bbox"`` is x, y, width, height, and ``"track_id"`` the object's id.
 
         Args:
             image_id: of the image.
@@ -119,7 +119,7 @@ class Landmarks:
         ]
 
     def to_supervision(self) -> Any:
-        """A ``supervision.KeyPoints``, with the objects' numbers as ``data["track_id"]``.
+        """A ``supervision.KeyPoints``, with the objects' ids as ``data["track_id"]``.
 
         Raises:
             MissingDependencyError: supervision is not installed.

@@ -21,12 +21,12 @@ __all__ = ["OneEuro", "Smoother", "Smoothing", "smooth_clip", "smooth_track"]
 
 FloatArray = NDArray[np.float64]
 
-_SPEED_CUTOFF = 4.0
+_VELOCITY_CUTOFF_HZ = 4.0
 """Cutoff in Hz of the low pass on the velocity. The authors' 1 Hz notices too late that a head begins to move: measured
 with tools/release/video.py, a nod then lags by twice as much."""
-_GAP_MS = 500.0
+_MAX_GAP_MS = 500.0
 """After a longer time without an object its filter starts anew."""
-_STEP_MS = 1000 / 30
+_ASSUMED_STEP_MS = 1000 / 30
 """Assumed where two frames have the same time."""
 
 
@@ -95,11 +95,11 @@ class OneEuro:
                 f"a filter follows one object in time: {value.shape} at {time_ms:g} ms came after "
                 f"{self._value.shape} at {self._time_ms:g} ms; make a new one"
             )
-        seconds = (time_ms - self._time_ms or _STEP_MS) / 1000
+        seconds = (time_ms - self._time_ms or _ASSUMED_STEP_MS) / 1000
         size = self._size or float(np.linalg.norm(np.ptp(value, axis=0))) or 1.0
         # the noise of a velocity averages out, that of a speed does not
         velocity = (value - self._last) / (seconds * size)
-        self._velocity = self._velocity + _share(_SPEED_CUTOFF, seconds) * (velocity - self._velocity)
+        self._velocity = self._velocity + _share(_VELOCITY_CUTOFF_HZ, seconds) * (velocity - self._velocity)
         cutoff = self._smoothing.min_cutoff + self._smoothing.beta * np.linalg.norm(self._velocity, axis=1)
         self._value = self._value + _share(cutoff, seconds)[:, None] * (value - self._value)
         self._last, self._time_ms = value, time_ms
@@ -107,7 +107,7 @@ class OneEuro:
 
 
 class Smoother:
-    """Filters for all objects of a video, told apart by their numbers. Not for several threads."""
+    """Filters for all objects of a video, told apart by their track ids. Not for several threads."""
 
     def __init__(self, smoothing: Smoothing | None = None) -> None:
         """Start without objects; ``smoothing`` is as for `OneEuro`."""
@@ -115,16 +115,16 @@ class Smoother:
         self._filters: dict[int, tuple[OneEuro, float]] = {}
 
     def update(self, landmarks: Landmarks, time_ms: float) -> Landmarks:
-        """The landmarks of a frame, steady; scores, boxes and numbers stay."""
+        """The landmarks of a frame, steady; scores, boxes and track ids stay."""
         points = landmarks.points.copy()
-        for index, identity in enumerate(landmarks.ids.tolist()):
-            known, last = self._filters.get(identity, (None, 0.0))
-            if known is None or not 0 <= time_ms - last <= _GAP_MS:
+        for index, track_id in enumerate(landmarks.ids.tolist()):
+            known, last = self._filters.get(track_id, (None, 0.0))
+            if known is None or not 0 <= time_ms - last <= _MAX_GAP_MS:
                 known = OneEuro(self._smoothing)
             points[index] = known.update(landmarks.points[index], time_ms)
-            self._filters[identity] = (known, time_ms)
+            self._filters[track_id] = (known, time_ms)
         # objects that have left would pile up in a video without end
-        self._filters = {i: item for i, item in self._filters.items() if 0 <= time_ms - item[1] <= _GAP_MS}
+        self._filters = {i: item for i, item in self._filters.items() if 0 <= time_ms - item[1] <= _MAX_GAP_MS}
         return replace(landmarks, points=points)
 
 
@@ -166,9 +166,9 @@ def smooth_clip(
             smooth[t][row] = points
 
     for t, frame in enumerate(frames):
-        for row, identity in enumerate(frame.ids.tolist()):
-            run = runs.setdefault(identity, [])
-            if run and not 0 <= times_ms[t] - times_ms[run[-1][0]] <= _GAP_MS:
+        for row, track_id in enumerate(frame.ids.tolist()):
+            run = runs.setdefault(track_id, [])
+            if run and not 0 <= times_ms[t] - times_ms[run[-1][0]] <= _MAX_GAP_MS:
                 finish(run)
                 run.clear()
             run.append((t, row))

@@ -1,4 +1,4 @@
-"""Cuts between shots: what was followed before one is not there any more."""
+"""Boundaries between shots: what was followed before one is not there any more."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 __all__ = ["ShotBoundaryDetector"]
 
-_GRID = 24
+_GRID_SIDE = 24
 """Pixels of the picture that are compared, along its shorter side; more see no more, and cost."""
-_CHANGED = 0.07
+_MIN_CHANGE = 0.07
 """Mean change of the grey levels, as a share of their range, from which a frame may be the first of a shot. Within a
 shot, people who move and hands that come close change 0.01 to 0.05."""
-_JUMP = 3.0
+_MIN_CHANGE_RATIO = 3.0
 """And how many times the usual change of the last frames it must be: a shot may be restless all the time."""
-_RECOLOURED = 0.12
+_MIN_RECOLOURED_SHARE = 0.12
 """And the share of the picture that has other grey levels than before: a camera that turns keeps most of them."""
 _LEVELS = 24
-_MEMORY = 0.8
+_CHANGE_MEMORY = 0.8
 
 
 class ShotBoundaryDetector:
@@ -33,7 +33,7 @@ class ShotBoundaryDetector:
         Args:
             image: (H, W, 3) uint8, frames of one video in order; another size is another shot.
         """
-        step = max(1, min(image.shape[:2]) // _GRID)
+        step = max(1, min(image.shape[:2]) // _GRID_SIDE)
         small = image[step // 2 :: step, step // 2 :: step].mean(axis=2, dtype=np.float32) / 255
         last, self._last = self._last, small
         if last is None:
@@ -43,8 +43,8 @@ class ShotBoundaryDetector:
             return True
         change = float(np.abs(small - last).mean())
         usual = change if self._usual is None else self._usual
-        self._usual = _MEMORY * usual + (1 - _MEMORY) * change
-        return change > max(_CHANGED, _JUMP * usual) and _recoloured(last, small) > _RECOLOURED
+        self._usual = _CHANGE_MEMORY * usual + (1 - _CHANGE_MEMORY) * change
+        return change > max(_MIN_CHANGE, _MIN_CHANGE_RATIO * usual) and _recoloured(last, small) > _MIN_RECOLOURED_SHARE
 
 
 def _recoloured(last: NDArray[np.float32], small: NDArray[np.float32]) -> float:
