@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from cunet_deploy._decode import check_fields
 from cunet_deploy.errors import InputError
 
-__all__ = ["Decoder", "decode", "encode", "input_to_map", "map_to_input"]
+__all__ = ["DECODERS", "Decoder", "DecodingMethod", "decode", "encode", "input_to_map", "map_to_input"]
 
 Float32Array = NDArray[np.float32]
 
@@ -32,13 +33,27 @@ class Decoder:
         blur: standard deviation, in cells, of a Gaussian that maps are blurred with before; scores are of the maps
             as they are. Of a landmark that may be in several places it finds where most of the map
             lies, and not the highest cell; 0 leaves it out.
+        method: a key of `DECODERS`.
     """
 
     radius: Annotated[int, Meta(ge=1, le=8)] = 1
     blur: Annotated[float, Meta(ge=0, le=8)] = 0.0
+    method: str = "log_parabola"
 
     def __post_init__(self) -> None:
-        check_fields(self, "decoder:", InputError)
+        self.check("decoder:", InputError)
+
+    def check(self, where: str, error: type[InputError]) -> None:
+        """Hold the fields to their bounds; see `check_fields`."""
+        check_fields(self, where, error)
+        if self.method not in DECODERS:
+            known = ", ".join(map(repr, DECODERS))
+            raise error(f"{where} method must be one of {known}, got {self.method!r}")
+
+    def to_dict(self) -> dict[str, object]:
+        """As a manifest has it: what is as it always was is left out, so that files from before it keep their bytes."""
+        rest = {"blur": self.blur, "method": self.method}
+        return {"radius": self.radius, **{key: value for key, value in rest.items() if value != getattr(Decoder, key)}}
 
     def kernel(self, size: int) -> Float32Array:
         """(size, size) symmetric matrix that blurs the columns of a map; beyond its edges there is nothing."""
@@ -79,15 +94,11 @@ def encode(points: ArrayLike, size: int, sigma: float) -> Float32Array:
 
 
 def decode(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32Array, Float32Array]:
-    """The landmark of each map: the highest cell, moved to the top of the Gaussian around it.
-
-    The window around the highest cell is summed over its rows and over its columns; a parabola through the logarithm
-    of the three values around that cell in each sum has its top at the landmark. For a Gaussian that is exact, whatever
-    its width, and the sums average noise and the steps of a quantized map.
+    """The landmark of each map, by the method of the decoder.
 
     Args:
         maps: (..., H, W) heatmaps, H and W at least as large as the window.
-        decoder: the size of the window, and whether maps are blurred.
+        decoder: the method, the size of its window, and whether maps are blurred.
 
     Returns:
         points: (..., 2) float32 map coordinates. A map without a positive cell gives its centre.
@@ -95,6 +106,16 @@ def decode(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32Array, 
 
     Raises:
         InputError: the maps are smaller than the window.
+    """
+    return DECODERS[decoder.method].decode(maps, decoder)
+
+
+def _log_parabola(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32Array, Float32Array]:
+    """The highest cell, moved to the top of the Gaussian around it.
+
+    The window around the highest cell is summed over its rows and over its columns; a parabola through the logarithm
+    of the three values around that cell in each sum has its top at the landmark. For a Gaussian that is exact, whatever
+    its width, and the sums average noise and the steps of a quantized map.
     """
     lead, (height, width), radius = maps.shape[:-2], maps.shape[-2:], decoder.radius
     if min(height, width) < 2 * radius + 1:
@@ -168,3 +189,21 @@ def _top_of_log_parabola(profiles: Float32Array, middle: NDArray[np.intp]) -> Fl
     peaked = curvature > 1e-6
     shift = (right - left) / (2 * np.where(peaked, curvature, 1))
     return np.asarray(np.where(peaked, shift, values.argmax(axis=1) - 1), np.float32)
+
+
+@dataclass(frozen=True)
+class DecodingMethod:
+    """A way to read landmarks from maps.
+
+    Attributes:
+        decode: what `decode` does by this method.
+        nodes: ``MODULE:FUNCTION`` that writes the same as nodes of an ONNX graph, see `cunet_deploy.export.decoding`;
+            empty: there is none, so ``export --decode`` is refused.
+    """
+
+    decode: Callable[[NDArray[np.floating], Decoder], tuple[Float32Array, Float32Array]]
+    nodes: str = ""
+
+
+DECODERS = {"log_parabola": DecodingMethod(_log_parabola, "cunet_deploy.export.decoding:log_parabola")}
+"""By ``[heatmap] method``, which a manifest keeps."""

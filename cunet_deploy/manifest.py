@@ -127,8 +127,7 @@ class Manifest:
             del table["reduced_range"]  # as in files that are older than this key
         table["skeleton"] = self.skeleton.to_dict()
         table["crop"] = {"size": self.crop.size, "padding": self.crop.padding}
-        blur = {"blur": self.decoder.blur} if self.decoder.blur else {}  # models from before it keep their bytes
-        table["decoder"] = {"radius": self.decoder.radius, **blur}
+        table["decoder"] = self.decoder.to_dict()
         table["trained_on"] = list(self.trained_on)
         table["input"] = {
             "name": "image",

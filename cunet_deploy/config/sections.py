@@ -11,6 +11,7 @@ from cunet_deploy._decode import AtLeastZero, Positive, Share, check_fields
 from cunet_deploy._decode import check as _check
 from cunet_deploy.boxmaps import BoxCode
 from cunet_deploy.config.networks import NETWORK_RULES, NetworkRules
+from cunet_deploy.errors import ConfigError
 from cunet_deploy.heatmaps import Decoder
 
 __all__ = ["AugmentConfig", "BoxConfig", "DataConfig", "HeatmapConfig", "ModelConfig"]
@@ -104,7 +105,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class HeatmapConfig(Decoder):
-    """Targets, and how landmarks are read from maps: a `cunet_deploy.heatmaps.Decoder` has ``radius`` and ``blur``.
+    """Targets, and how landmarks are read from maps: ``radius``, ``blur`` and ``method`` of `cunet_deploy.heatmaps`.
 
     Attributes:
         sigma: standard deviation of the target Gaussian, in map cells.
@@ -115,12 +116,12 @@ class HeatmapConfig(Decoder):
     foreground_weight: AtLeastZero = 9.0
 
     def __post_init__(self) -> None:
-        check_fields(self, "[heatmap]")
+        self.check("[heatmap]", ConfigError)
 
     @property
     def decoder(self) -> Decoder:
         """How landmarks are read from maps."""
-        return Decoder(self.radius, self.blur)
+        return Decoder(**{item.name: getattr(self, item.name) for item in fields(Decoder)})
 
 
 @dataclass(frozen=True)

@@ -6,24 +6,48 @@ the maps. The arithmetic is that of `decode`, in float32.
 
 from __future__ import annotations
 
+import pkgutil
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper
 
+from cunet_deploy.errors import InputError
 from cunet_deploy.export.onnx_builder import LANDMARKS, OUTPUT, SCORES, OnnxBuilder
+from cunet_deploy.heatmaps import DECODERS
 from cunet_deploy.manifest import Manifest
 
-__all__ = ["add_decoder"]
+__all__ = ["NodeWriter", "add_decoder", "log_parabola"]
 
 
 def add_decoder(builder: OnnxBuilder, manifest: Manifest) -> None:
     """Add what finds landmarks in the heatmaps, and its outputs.
 
     ``landmarks`` (batch, K, 2) float32 are pixels of the network's input, x then y, ``scores`` (batch, K) float32.
+
+    Raises:
+        InputError: the model's way of decoding has no nodes.
     """
-    write = _Writer(builder)
+    method, count = manifest.decoder.method, len(manifest.skeleton)
+    nodes = DECODERS[method].nodes
+    if not nodes:
+        raise InputError(f"landmarks of the method {method!r} cannot be found in the graph; export without the decoder")
+    write = NodeWriter(builder)
+    found, top = pkgutil.resolve_name(nodes)(write, manifest)
+    stride, half = write.value(manifest.stride), write.value(0.5)
+    write("Sub", write("Mul", write("Add", found, half), stride), half, name=LANDMARKS)
+    write("Clip", top, write.value(0), write.value(1), name=SCORES)
+    for name, shape in ((LANDMARKS, [count, 2]), (SCORES, [count])):
+        builder.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]))
+
+
+def log_parabola(write: NodeWriter, manifest: Manifest) -> tuple[str, str]:
+    """The nodes of that method of `cunet_deploy.heatmaps`.
+
+    Returns:
+        The tensors of landmarks in map coordinates, (batch, K, 2), and of the highest values, (batch, K).
+    """
     cells, radius, count = manifest.map_size, manifest.decoder.radius, len(manifest.skeleton)
     side = 2 * radius + 1
     flat = write("Reshape", OUTPUT, write.ints([0, count, cells * cells]))
@@ -53,15 +77,10 @@ def add_decoder(builder: OnnxBuilder, manifest: Manifest) -> None:
     reached, half = write.floats(peak), write.value(0.5)
     found = write("Min", write("Max", found, write("Sub", reached, half)), write("Add", reached, half))
     empty = write("Unsqueeze", write("LessOrEqual", top, write.value(0)), write.ints([2]))
-    found = write("Where", empty, write.value((cells - 1) / 2), found)
-    stride = write.value(manifest.stride)
-    write("Sub", write("Mul", write("Add", found, half), stride), half, name=LANDMARKS)
-    write("Clip", top, write.value(0), write.value(1), name=SCORES)
-    for name, shape in ((LANDMARKS, [count, 2]), (SCORES, [count])):
-        builder.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]))
+    return write("Where", empty, write.value((cells - 1) / 2), found), top
 
 
-def _top(write: _Writer, profiles: str, middle: str) -> str:
+def _top(write: NodeWriter, profiles: str, middle: str) -> str:
     """Where the parabola through the logarithms of three neighbours is highest; see `heatmaps._top_of_log_parabola`."""
     where = write("Add", write("Unsqueeze", middle, write.ints([3])), write.ints([-1, 0, 1]))
     values = write("GatherElements", profiles, where, axis=3)  # (B, K, 2, 3)
@@ -76,23 +95,27 @@ def _top(write: _Writer, profiles: str, middle: str) -> str:
     return write("Where", peaked, shift, flat)
 
 
-class _Writer:
-    """Adds nodes under running names."""
+class NodeWriter:
+    """Adds nodes under running names: ``write(OPERATOR, INPUT, ..., ATTRIBUTE=VALUE)`` returns the tensor made."""
 
     def __init__(self, builder: OnnxBuilder) -> None:
         self._builder, self._count = builder, 0
 
     def __call__(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """Add a node."""
         self._count += 1
         return self._builder.node(op, list(inputs), name or f"decode.{self._count}", **attributes)
 
     def ints(self, values: Any) -> str:
+        """A constant of int64."""
         return self._builder.constant(np.array(values, np.int64))
 
     def value(self, number: ArrayLike) -> str:
+        """A constant of float32."""
         return self._builder.constant(np.array(number, np.float32))
 
     def floats(self, x: str) -> str:
+        """A tensor as float32."""
         self._count += 1
         return self._builder.node("Cast", [x], f"decode.{self._count}", to=TensorProto.FLOAT)
 
