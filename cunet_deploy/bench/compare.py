@@ -12,12 +12,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta
+
+from cunet_deploy._decode import Count, Positive, decode_json
 from cunet_deploy.errors import ArtifactError, InputError
 from cunet_deploy.metrics import Estimate
 
-__all__ = ["LEAST_ROUNDS", "Baseline", "Change", "Comparison", "Key", "key_of", "number_rows"]
+__all__ = ["LEAST_ROUNDS", "Baseline", "Change", "Comparison", "Key", "number_rows"]
 
 LEAST_ROUNDS = 5
 """The noise is estimated from how rounds differ; with fewer of them it looks smaller than it is."""
@@ -25,7 +28,6 @@ LEAST_ROUNDS = 5
 Key = tuple[str, str, int, int, int]
 """Model, backend, threads and batch of a row, and how many rows before it have the same."""
 
-_TOTAL, _RATIO = "total_median_ms", "total_ratio_to_first"
 _MACHINE = ("processor", "board", "architecture", "cpus", "memory_gib")
 
 
@@ -92,6 +94,49 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class _Interval:
+    """An `Estimate` in a report."""
+
+    value: Positive
+    ci95_low: Positive
+    ci95_high: Positive
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What is compared of a row of a report."""
+
+    model: str
+    backend_name: str
+    threads: Count
+    batch: Count
+    total_median_ms: _Interval
+    total_ratio_to_first: _Interval
+
+    def time(self, relative: bool) -> Estimate:
+        """In ms, or as a multiple of the first row's."""
+        found = self.total_ratio_to_first if relative else self.total_median_ms
+        return Estimate(found.value, found.ci95_low, found.ci95_high)
+
+
+@dataclass(frozen=True)
+class _Report:
+    """A report as ``bench --json`` writes it."""
+
+    rounds: int
+    models: Annotated[tuple[_Row, ...], Meta(min_length=1)]
+    input: str
+    detector: str
+    machine: dict[str, Any]
+    versions: dict[str, Any]
+
+    def rows(self) -> dict[Key, _Row]:
+        """By key, in order."""
+        keys = number_rows([(row.model, row.backend_name, row.threads, row.batch) for row in self.models])
+        return dict(zip(keys, self.models, strict=True))
+
+
+@dataclass(frozen=True)
 class Baseline:
     """An earlier report.
 
@@ -104,7 +149,7 @@ class Baseline:
     """
 
     path: Path
-    rows: dict[Key, dict[str, Estimate]]
+    rows: dict[Key, _Row]
     given: tuple[str, str]
     machine: dict[str, Any]
     versions: dict[str, Any]
@@ -118,24 +163,22 @@ class Baseline:
             ArtifactError: it is not such a report, or is damaged.
         """
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); give a file of bench --json") from error
-        except ValueError as error:
-            raise ArtifactError(f"{path}: is damaged or not JSON; give a file of bench --json") from error
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give a report of bench as JSON") from error
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{path}: is no text; give a report of bench as JSON") from error
         try:
-            rounds = int(table["rounds"])
-            keys = number_rows([key_of(row) for row in table["models"]])
-            rows = {key: _estimates(row) for key, row in zip(keys, table["models"], strict=True)}
-            given = (str(table["input"]), str(table["detector"]))
-            machine, versions = dict(table["machine"]), dict(table["versions"])
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ArtifactError(f"{path}: is no report of bench, or of another version; write it again") from error
-        if not rows:
-            raise ArtifactError(f"{path}: holds no rows; write it again")
-        if rounds < LEAST_ROUNDS:
-            raise InputError(f"{path}: has {rounds} rounds, too few to tell noise from change; use {LEAST_ROUNDS}")
-        return cls(path, rows, given, machine, versions)
+            report = decode_json(text, _Report)
+        except InputError as error:
+            raise ArtifactError(
+                f"{path}: is no report of bench, or damaged, or of another version ({error}); write it again"
+            ) from error
+        if report.rounds < LEAST_ROUNDS:
+            raise InputError(
+                f"{path}: has {report.rounds} rounds, too few to tell noise from change; use {LEAST_ROUNDS}"
+            )
+        return cls(path, report.rows(), (report.input, report.detector), report.machine, report.versions)
 
     def check(self, keys: Sequence[Key], given: tuple[str, str], rounds: int) -> None:
         """Whether a run can be compared with it, before it is measured.
@@ -144,7 +187,9 @@ class Baseline:
             InputError: no row is in both, the input is another one, or the run has too few rounds.
         """
         if rounds < LEAST_ROUNDS:
-            raise InputError(f"--compare needs at least {LEAST_ROUNDS} rounds to tell noise from change, got {rounds}")
+            raise InputError(
+                f"a comparison needs {LEAST_ROUNDS} rounds or more to tell noise from change, got {rounds}"
+            )
         if given != self.given:
             ours, theirs = (f"input {source}, detector {detector}" for source, detector in (given, self.given))
             raise InputError(f"{self.path}: was measured with {theirs}, and this is to be with {ours}; use the same")
@@ -159,13 +204,11 @@ class Baseline:
             report: the new one.
             tolerance: the share by which a row may be slower.
         """
-        keys = number_rows([key_of(row) for row in report["models"]])
-        new = {key: _estimates(row) for key, row in zip(keys, report["models"], strict=True)}
+        new = decode_json(json.dumps(report), _Report).rows()
         same_first = next(iter(new)) == next(iter(self.rows))
         relative = len(new) > 1 and len(self.rows) > 1 and same_first
-        name = _RATIO if relative else _TOTAL
         changes = [
-            Change(key, _quotient(row[name], self.rows[key][name]), relative)
+            Change(key, _quotient(row.time(relative), self.rows[key].time(relative)), relative)
             for position, (key, row) in enumerate(new.items())
             if key in self.rows and not (relative and position == 0)
         ]
@@ -190,11 +233,6 @@ class Baseline:
         return notes
 
 
-def key_of(row: Mapping[str, Any]) -> tuple[str, str, int, int]:
-    """Model, backend, threads and batch of a row of a report."""
-    return str(row["model"]), str(row["backend_name"]), int(row["threads"]), int(row["batch"])
-
-
 def number_rows(keys: Sequence[tuple[str, str, int, int]]) -> list[Key]:
     """Tell equal rows apart: a model that is named twice is measured twice."""
     seen: Counter[tuple[str, str, int, int]] = Counter()
@@ -202,16 +240,6 @@ def number_rows(keys: Sequence[tuple[str, str, int, int]]) -> list[Key]:
     for key in keys:
         found.append((*key, seen[key]))
         seen[key] += 1
-    return found
-
-
-def _estimates(row: Mapping[str, Any]) -> dict[str, Estimate]:
-    found = {}
-    for name in (_TOTAL, _RATIO):
-        numbers = [float(row[name][part]) for part in ("value", "ci95_low", "ci95_high")]
-        if not all(math.isfinite(number) and number > 0 for number in numbers):
-            raise ValueError(f"{name} is no time")
-        found[name] = Estimate(*numbers)
     return found
 
 

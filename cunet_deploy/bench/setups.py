@@ -90,10 +90,10 @@ class Input:
         """
         if self.source is None:
             if self.detector is not None:
-                raise InputError("a detector looks in photos or a clip; add --input")
+                raise InputError("a detector looks in photos or a clip; give an input, or no detector")
             return Scene.centred(drawn_picture(), batch)
         if batch != 1:
-            raise InputError("with --input the objects of a frame make one call; leave --batch out, or the input")
+            raise InputError("the objects of a frame make one call; give a batch size, or an input, not both")
         check_spec(self.detector)
         return Frames(open_files(self.source), self.detector)
 

@@ -15,14 +15,14 @@ from cunet_deploy.sessions.base import Session
 
 __all__ = ["NetworkDetector", "open_spec"]
 
-_TILE = 0.6
+_TILE_SIDE = 0.6
 """Side of the four tiles in which small objects are looked for, as a share of the picture's longer side."""
-_LARGE = 0.5
+_MAX_SIDE_IN_TILE = 0.5
 """Boxes that take more than this share of a tile's side are left to the look at the whole picture."""
-_SMALL = 32.0
+_SMALL_SIDE_PX = 32.0
 """What is followed and smaller than this, in pixels of the network's input, is looked for in its tile: the look at the
 whole frame may not see it."""
-_MOST_TILES = 2
+_MAX_FOLLOWED_TILES = 2
 _CONFIDENT_SHARE = 0.5
 """How far above the least score, on the way to 1, a box must be to be believed before landmarks confirm it."""
 _HYSTERESIS_RATIO, _MIN_OVERLAP = 0.5, 0.3
@@ -85,8 +85,8 @@ class NetworkDetector:
         followed = known if known is not None and len(known) else None
         if known is not None and tiles:
             turn = index // (self.retry if followed is None else self.every) % len(tiles)
-            small = known[(known[:, 2:] - known[:, :2]).max(axis=1, initial=0) * whole.scale < _SMALL]
-            chosen = {turn, *(_nearest(box, tiles) for box in small[:_MOST_TILES])}
+            small = known[(known[:, 2:] - known[:, :2]).max(axis=1, initial=0) * whole.scale < _SMALL_SIDE_PX]
+            chosen = {turn, *(_nearest(box, tiles) for box in small[:_MAX_FOLLOWED_TILES])}
             tiles = [tiles[place] for place in sorted(chosen)]
         boxes, scores = self._look(image, [whole, *tiles], 1.0 if followed is None else _HYSTERESIS_RATIO)
         boxes = self._code.tight(boxes)
@@ -104,7 +104,7 @@ class NetworkDetector:
         for crop, one in zip(crops, maps, strict=True):
             boxes, heights = self._code.decode(one, manifest.stride, share * manifest.min_score)
             if crop is not crops[0]:
-                small = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < _LARGE * crop.size
+                small = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < _MAX_SIDE_IN_TILE * crop.size
                 # what the edge of a tile cuts is whole in a neighbour or in the whole picture
                 uncut = ((boxes > 1) & (boxes < crop.size - 2)).all(axis=1)
                 boxes, heights = boxes[small & uncut], heights[small & uncut]
@@ -134,7 +134,7 @@ def open_spec(argument: str, session: Session | None) -> NetworkDetector:
 
 def _tiles(width: int, height: int, size: int) -> list[Crop]:
     """Four overlapping squares in the corners of an image; fewer where it is long and narrow."""
-    side = _TILE * max(width, height)
+    side = _TILE_SIDE * max(width, height)
     columns = sorted({min(side, width) / 2, width - min(side, width) / 2})
     rows = sorted({min(side, height) / 2, height - min(side, height) / 2})
     return [whole_pixels(x - 0.5, y - 0.5, side, size) for y in rows for x in columns]

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from cunet_deploy.errors import ArtifactError
+from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.onnx_graph.external import missing_weights
 from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
@@ -23,7 +23,7 @@ from cunet_deploy.sessions.base import Session
 __all__ = ["OnnxDetector", "letterbox", "open_spec"]
 
 _MIN_SCORE = 0.4
-_GREY = 114
+_PADDING_GREY = 114
 
 
 class OnnxDetector:
@@ -69,11 +69,14 @@ class OnnxDetector:
         Raises:
             ArtifactError: the output has another form.
         """
+        session = self._session
+        if session is None:
+            raise CunetError(f"{self._path}: the detector is closed; open it again")
         canvas, scale, offset = letterbox(image, self._width, self._height)
         tensor: Any = canvas[None]
         if self._planar:
             tensor = np.ascontiguousarray(canvas[None, :, :, ::-1].transpose(0, 3, 1, 2), np.float32) / 255
-        rows = np.asarray(self._session.run(None, {self._input: tensor})[0], np.float64)
+        rows = np.asarray(session.run(None, {self._input: tensor})[0], np.float64)
         rows = rows[0] if rows.ndim == 3 and rows.shape[0] == 1 else rows
         if rows.ndim != 2 or rows.shape[1] not in (5, 6):
             raise ArtifactError(
@@ -107,7 +110,7 @@ def letterbox(
     factor = min(width / image.shape[1], height / image.shape[0])
     size = (max(round(image.shape[1] * factor), 1), max(round(image.shape[0] * factor), 1))
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    canvas = np.full((height, width, 3), _GREY, np.uint8)
+    canvas = np.full((height, width, 3), _PADDING_GREY, np.uint8)
     canvas[top : top + size[1], left : left + size[0]] = shrink(image, *size)
     scale = np.array([size[0] / image.shape[1], size[1] / image.shape[0]])
     return canvas, scale, np.array([left, top], np.float64)

@@ -21,22 +21,22 @@ __all__ = ["CoarseToFineSearch", "confirmed", "open_spec", "plausible", "windows
 
 FloatArray = NDArray[np.float64]
 
-_SIDES = ((1.0, 0.7, 0.5), (0.35,))
+_WINDOW_SIDES = ((1.0, 0.7, 0.5), (0.35,))
 """Sides of the windows, as shares of the frame's shorter side; small ones are only looked at when no find is sure."""
 _ACCEPTED_SHARE, _CONFIDENT_SHARE = 0.25, 0.5
 """How far above the model's minimum score, on the way to 1, a find must be to be believed, and to end the search early.
 The best of some sixty windows is sure of itself more often by chance than a box that a detector vouches for."""
-_CANDIDATES = 3
-_ROUNDS = 4
-_STABLE_MOVE = 0.1
-_LOOKS = np.array([[0.0, 0.0, 1.0], [0.06, -0.06, 0.88], [-0.06, 0.06, 1.15]])
+_MAX_CANDIDATES = 3
+_MAX_ROUNDS = 4
+_STABLE_MOVE_RATIO = 0.1
+_VIEW_OFFSETS = np.array([[0.0, 0.0, 1.0], [0.06, -0.06, 0.88], [-0.06, 0.06, 1.15]])
 """Shift in x and y, in shares of the box's longer side, and scale of the boxes that a find is looked at again with."""
-_STEADY = 0.05
+_MAX_DEVIATION = 0.05
 """How far landmarks may move between these looks, in shares of the longer side. On real faces they move by 0.01 to
 0.04, where there is none by 0.05 to 0.2, however sure the network is."""
-_STILL_STEADY = 0.08
+_MAX_DEVIATION_FOLLOWED = 0.08
 """The same for an object that is followed: a face that turns away or is touched is not given up at once."""
-_WORKING_SIDE = 3
+_MAX_SIDE_IN_INPUTS = 3
 """The frame is searched with its shorter side at most this many network inputs long."""
 
 
@@ -116,22 +116,22 @@ class CoarseToFineSearch:
         """
         manifest = self._session.manifest
         if known is not None and len(known):
-            scores = np.array([self._look_again(image, box, _STILL_STEADY) for box in known])
+            scores = np.array([self._look_again(image, box, _MAX_DEVIATION_FOLLOWED) for box in known])
             if scores.max() >= manifest.min_score:
                 order = scores.argsort()[::-1]
                 order = order[scores[order] >= manifest.min_score]
                 return known[order], scores[order]
-        small, scale = _shrink(image, _WORKING_SIDE * manifest.crop.size)
+        small, scale = _shrink(image, _MAX_SIDE_IN_INPUTS * manifest.crop.size)
         accepted, confident = (
             manifest.min_score + share * (1 - manifest.min_score) for share in (_ACCEPTED_SHARE, _CONFIDENT_SHARE)
         )
         found = (0.0, np.zeros(4))
-        for shares in _SIDES:
+        for shares in _WINDOW_SIDES:
             boxes = _unpad(windows(small.shape[1], small.shape[0], shares), manifest.crop)
             points, heights = locate(self._session, small, boxes)
             likely = heights.mean(axis=1) * plausible(points, boxes)
-            candidates = self._refine(small, points[likely.argsort()[::-1][:_CANDIDATES]])
-            looks = [(self._look_again(small, box, _STEADY), box) for box in candidates]
+            candidates = self._refine(small, points[likely.argsort()[::-1][:_MAX_CANDIDATES]])
+            looks = [(self._look_again(small, box, _MAX_DEVIATION), box) for box in candidates]
             found = max([found, *looks], key=lambda look: look[0])
             if found[0] >= confident:
                 break
@@ -143,23 +143,23 @@ class CoarseToFineSearch:
     def _refine(self, image: NDArray[np.uint8], points: NDArray[np.float32]) -> FloatArray:
         """Move each crop to the landmarks that it showed, until it stays: (M, 4) boxes that still show an object."""
         boxes = _usable(landmark_boxes(points))
-        for _ in range(_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             if not len(boxes):
                 break
             points, heights = locate(self._session, image, boxes)
             moved = landmark_boxes(points)
-            stable = bool((_moves(boxes, moved) < _STABLE_MOVE).all())
+            stable = bool((_moves(boxes, moved) < _STABLE_MOVE_RATIO).all())
             good = (heights.mean(axis=1) >= self._session.manifest.min_score) & plausible(points, boxes)
             boxes = moved[good & ~_repeated(moved)]
             if stable:
                 break
         return boxes
 
-    def _look_again(self, image: NDArray[np.uint8], box: FloatArray, steady: float) -> float:
+    def _look_again(self, image: NDArray[np.uint8], box: FloatArray, max_deviation: float) -> float:
         """The lowest mean score over slightly different crops; 0 where the landmarks do not agree."""
-        points, heights = locate(self._session, image, _looks(box))
+        points, heights = locate(self._session, image, _views(box))
         moved = np.linalg.norm(points[1:] - points[0], axis=-1).mean() / (box[2:] - box[:2]).max()
-        return float(heights.mean(axis=1).min()) if moved <= steady else 0.0
+        return float(heights.mean(axis=1).min()) if moved <= max_deviation else 0.0
 
 
 def open_spec(argument: str, session: Session | None) -> CoarseToFineSearch:
@@ -191,15 +191,15 @@ def confirmed(session: Session, image: NDArray[np.uint8], boxes: FloatArray) -> 
     good = plausible(points, boxes)
     moved = landmark_boxes(points)
     for index in np.flatnonzero(good):
-        _, heights = locate(session, image, _looks(moved[index]))
+        _, heights = locate(session, image, _views(moved[index]))
         good[index] = heights.mean(axis=1).min() >= session.manifest.min_score
     return good
 
 
-def _looks(box: FloatArray) -> FloatArray:
+def _views(box: FloatArray) -> FloatArray:
     """(3, 4) boxes around and beside a (4,) box, to look at what is in it again."""
     center, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-    centers, halves = center + _LOOKS[:, :2] * size.max(), _LOOKS[:, 2:] * size / 2
+    centers, halves = center + _VIEW_OFFSETS[:, :2] * size.max(), _VIEW_OFFSETS[:, 2:] * size / 2
     return np.asarray(np.concatenate([centers - halves, centers + halves], axis=1))
 
 

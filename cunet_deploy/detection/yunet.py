@@ -20,11 +20,11 @@ __all__ = ["YuNet", "open_spec", "tight_boxes"]
 # From YuNet's box to the tight box of the 68 landmarks: centre offset and ratio of the sides, in units of YuNet's box.
 # Medians over 1,207 faces of the HELEN and AFW training photos (standard deviations: 0.03 and 0.03; 0.05 and 0.06);
 # mean overlap rises from 0.71 to 0.88. Measured with tools/release/fit_detector_boxes.py.
-_SHIFT = np.array([0.0, 0.12])
-_RATIO = np.array([1.03, 0.762])
+_CENTER_SHIFT = np.array([0.0, 0.12])
+_SIDE_RATIO = np.array([1.03, 0.762])
 
 _MIN_SCORE = 0.6
-_OVERLAP = 0.3
+_NMS_IOU = 0.3
 _QUICK_SIDE, _FULL_SIDE = 320, 640
 """Longer side that a frame is shrunk to before detection; faces from about 10 pixels on are found there. In video the
 quick look, which takes a third of the time, comes first; the full one only where it finds nothing."""
@@ -33,8 +33,8 @@ quick look, which takes a third of the time, comes first; the full one only wher
 def tight_boxes(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     """YuNet's (N, 4) x, y, w, h to tight (N, 4) xyxy landmark boxes."""
     size = np.asarray(boxes[:, 2:4], np.float64)
-    center = boxes[:, :2] + size * (0.5 + _SHIFT)
-    return np.concatenate([center - size * _RATIO / 2, center + size * _RATIO / 2], axis=1)
+    center = boxes[:, :2] + size * (0.5 + _CENTER_SHIFT)
+    return np.concatenate([center - size * _SIDE_RATIO / 2, center + size * _SIDE_RATIO / 2], axis=1)
 
 
 class YuNet:
@@ -55,7 +55,7 @@ class YuNet:
         self._lock = threading.Lock()  # OpenCV's detector keeps the frame size and buffers
         try:
             create: Any = getattr(cv2, "FaceDetectorYN_create")  # noqa: B009  (not in OpenCV's type stubs)
-            self._detector = create(str(path), "", (320, 320), _MIN_SCORE, _OVERLAP, 1000)
+            self._detector = create(str(path), "", (320, 320), _MIN_SCORE, _NMS_IOU, 1000)
             self._find(np.zeros((64, 64, 3), np.uint8))
         except (cv2.error, AttributeError) as error:
             reason = missing_weights(path) or (

@@ -116,7 +116,7 @@ def test_what_cannot_be_compared_is_refused_before_it_is_measured(baseline: Read
     before = baseline(report(("a", 10, 0)))
     keys = number_rows([("a", "ort:cpu", 1, 1)])
     before.check(keys, ("drawn", "full"), 5)
-    with pytest.raises(InputError, match="at least 5 rounds"):
+    with pytest.raises(InputError, match="needs 5 rounds"):
         before.check(keys, ("drawn", "full"), 4)
     with pytest.raises(InputError, match="use the same"):
         before.check(keys, ("clip.mp4", "full"), 5)

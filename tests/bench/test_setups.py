@@ -45,9 +45,9 @@ def test_what_auto_takes_is_not_measured_twice_but_a_model_named_twice_is() -> N
 
 
 def test_a_detector_or_a_batch_without_what_it_needs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="add --input"):
+    with pytest.raises(InputError, match="give an input"):
         Input(None, "boxes:x.csv").work()
-    with pytest.raises(InputError, match="leave --batch out"):
+    with pytest.raises(InputError, match="a batch size, or an input"):
         Input(str(tmp_path)).work(2)
 
 

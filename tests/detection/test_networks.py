@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cunet_deploy.detection.onnx import letterbox
 from cunet_deploy.detection.open import open_detector
 from cunet_deploy.detection.yunet import tight_boxes
-from cunet_deploy.errors import ArtifactError
+from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.geometry import box_iou
 from cunet_deploy.media import read_image
 
@@ -101,3 +101,11 @@ def test_yunet_finds_the_face_at_any_resolution(media_dir: Path, astronaut: Path
         again, _ = detector.detect(np.asarray(scaled, np.uint8))
         assert box_iou(again / factor, boxes)[0, 0] > 0.8
     assert len(detector.detect(np.zeros((50, 40, 3), np.uint8))[0]) == 0
+
+
+def test_a_closed_detector_says_so(tmp_path: Path) -> None:
+    path = _write(tmp_path / "d.onnx", ROWS, [1, 128, 128, 3], TensorProto.UINT8)
+    detector = open_detector(f"onnx:{path}")
+    detector.close()
+    with pytest.raises(CunetError, match="is closed; open it again"):
+        detector.detect(np.zeros((64, 64, 3), np.uint8))
