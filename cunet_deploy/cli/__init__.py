@@ -39,13 +39,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("cunet_deploy.cli.verify:command", "Check that a bundle computes what its checkpoint does."),
     "bench": ("cunet_deploy.cli.bench:command", "Measure latency and memory on this machine."),
     "inspect": ("cunet_deploy.cli.inspect:command", "Say what TensorRT will make of a model."),
+    "synth": ("cunet_deploy.cli.synth:command", "Render labelled pictures from assets that anyone may use."),
     "doctor": ("cunet_deploy.cli.doctor:command", "Show what this machine can run, and what is missing."),
     "models": ("cunet_deploy.cli.models:command", "List the models that come with the package."),
 }
 """Subcommands in the order of the help: where each is, as ``module:attribute``, and its line in the list."""
 
 _EXTRAS = {
+    "OpenEXR": "synth",
     "matplotlib": "train",
+    "moderngl": "synth",
     "onnx": "train",
     "torch": "train",
 }

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cunet_deploy.cli import cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--yaw", "120"], "--yaw is 120; expected 0 to 90 degrees"),
+        (["--distance", "near"], "--distance is 'near'; expected two numbers with a colon between"),
+        (["--without", "glases"], "did you mean 'glasses'?"),
+        (["--backgrounds", "/no/such/folder"], "is not a folder"),
+        (["--style", "sepia"], "sepia"),
+        (["-n", "0"], "0 is not in the range"),
+    ],
+    ids=lambda item: " ".join(item) if isinstance(item, list) else None,
+)
+def test_wrong_options_are_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    command = ["synth", "faces", "-n", "1", "-o", str(tmp_path / "out"), *arguments]
+    result = CliRunner().invoke(cli, command, prog_name="cunet-deploy")
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_extra_is_5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "anny" else real(name, *more))
+    command = ["synth", "faces", "-n", "1", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, command, prog_name="cunet-deploy")
+    assert result.exit_code == 5
+    assert "pip install 'cunet-deploy[synth]'" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_help_names_every_group() -> None:
+    from cunet_deploy.synthesis.options import GROUPS
+
+    text = "".join(CliRunner().invoke(cli, ["synth", "faces", "--help"]).output.split())
+    assert all(group in text for group in GROUPS)
