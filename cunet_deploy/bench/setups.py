@@ -82,11 +82,21 @@ class Input:
         """Source and detector, as reports name them."""
         return self.source or "drawn", self.detector or "default"
 
-    def work(self, batch: int = 1) -> Work:
-        """The work of a setup.
+    def check(self, batches: Sequence[int]) -> None:
+        """Find out what is wrong before anything is measured.
 
         Raises:
-            InputError: the source or the detector cannot be read, or ``batch`` is not 1 with a source.
+            CunetError: the source or the detector cannot be opened, or a batch is not 1 with a source.
+        """
+        for batch in batches:
+            self.work(batch)
+        check_spec(self.detector)
+
+    def work(self, batch: int = 1) -> Work:
+        """The work of a setup; the detector is opened with its first frame.
+
+        Raises:
+            InputError: the source cannot be read, a detector has none to look in, or ``batch`` is not 1 with one.
         """
         if self.source is None:
             if self.detector is not None:
@@ -94,7 +104,6 @@ class Input:
             return Scene.centred(drawn_picture(), batch)
         if batch != 1:
             raise InputError("the objects of a frame make one call; give a batch size, or an input, not both")
-        check_spec(self.detector)
         return Frames(open_files(self.source), self.detector)
 
     def describe(self) -> str:

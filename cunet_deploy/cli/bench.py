@@ -128,8 +128,7 @@ def command(
 
     names: list[str | None] = [*backends] if backends else [None]
     given = Input(source, detector)
-    for size in batches:
-        given.work(size)  # wrong input is said before anything is measured
+    given.check(batches)
     setups = combine(models, names, threads, batches, resolve=resolve_backend, trust=trust)
     if max(threads) > available_cpus():
         click.echo(f"{max(threads)} threads on {available_cpus()} processors wait for each other; use fewer", err=True)

@@ -169,7 +169,7 @@ class VideoStep:
         self._tracker.pace(_LATE_CADENCE_RATIO * every if index > self._last + 1 else every)
         self._last = index
         if self._shots.update(image):
-            self._tracker.cut()
+            self._tracker.begin_shot()
         found = self._follow(image, index, name)
         return found if self._smoother is None else self._smoother.update(found, 0.0 if time_ms is None else time_ms)
 

@@ -118,7 +118,7 @@ class Tracker:
             return 0 < every <= self._since_look
         return self._since_look >= retry
 
-    def cut(self) -> None:
+    def begin_shot(self) -> None:
         """Another shot begins with this frame: nothing that was followed is there any more."""
         self._tracks, self._gone, self._since_look = (), (), None
 

@@ -189,6 +189,21 @@ def test_a_fresh_process_measures_the_memory_of_a_model() -> None:
     assert 10e6 < found.rss_before_bytes < found.rss_loaded_bytes <= found.rss_peak_bytes < 2e9
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_memory_of_a_detector_is_not_taken_for_that_of_the_interpreter(astronaut: Path) -> None:
+    plain, whole = (
+        measure_memory(Setup(MODEL, "ort:cpu"), Input(source, "face-detect-s" if source else None))
+        for source in (None, str(astronaut))
+    )
+    assert isinstance(plain, Memory)
+    assert isinstance(whole, Memory)
+    assert plain.rss_before_bytes is not None
+    assert whole.rss_before_bytes is not None
+    assert whole.rss_loaded_bytes is not None
+    assert whole.rss_before_bytes < plain.rss_before_bytes + 12e6  # the photo, no runtime
+    assert whole.rss_before_bytes + 5e6 < whole.rss_loaded_bytes
+
+
 def test_a_process_that_fails_or_answers_nonsense_is_one_line(tmp_path: Path) -> None:
     found = measure_memory(Setup(MODEL, "no such"), Input())
     assert isinstance(found, str)

@@ -163,7 +163,7 @@ def test_results_come_in_order_of_their_numbers() -> None:
 def test_after_a_cut_everything_is_new_and_is_looked_for_at_once() -> None:
     world, tracker = World(HERE), Tracker(0.5)
     first = world.step(tracker)
-    tracker.cut()
+    tracker.begin_shot()
     assert tracker.wants_detection()
     assert set(world.step(tracker)).isdisjoint(first)
 
