@@ -198,8 +198,8 @@ class Prober:
         budget = max((full + least) // 2, min(full, least)) if budget is None else budget
         if min(full, least) > budget:
             raise InputError(
-                f"--budget {budget}: with these formats model.onnx has {min(full, least)} bytes at least; allow more, "
-                "or add smaller --formats"
+                f"with these formats model.onnx has {min(full, least)} bytes at least, the budget is {budget}; allow "
+                "more, or add smaller formats"
             )
         if full <= budget:
             return self._tried(measurement, dict.fromkeys(choices, FULL))
