@@ -88,6 +88,17 @@ TARGETS = {
             command="on the device: cunet-deploy build {bundle}",
             has_engine=True,
         ),
+        Target(
+            "triton",
+            "also writes a model repository that NVIDIA Triton serves",
+            "cunet_deploy.export.targets.triton:write",
+            files=("triton/*/config.pbtxt", "triton/*/1/model.*"),
+            options=(
+                Option("device", "what the networks run on.", ("cpu", "gpu")),
+                Option("instances", "requests that are worked on at a time.  [default: 1]"),
+            ),
+            command="on the server: tritonserver --model-repository {bundle}/triton",
+        ),
     )
 }
 """By name; the first one is the default."""

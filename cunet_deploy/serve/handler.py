@@ -1,0 +1,83 @@
+"""What a server does with one request: a picture in, boxes, landmarks, scores and ids out; the same in every server."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.localizer import Localizer
+from cunet_deploy.media import read_image
+from cunet_deploy.pixels import as_bgr
+
+__all__ = ["MAX_PIXELS", "Handler"]
+
+MAX_PIXELS = 50_000_000
+"""Of a picture; a larger one is refused. A file of a few bytes can unpack to any size, so a server also sets
+``OPENCV_IO_MAX_IMAGE_PIXELS`` before OpenCV is loaded."""
+
+
+class Handler:
+    """Answers requests with one `Localizer`.
+
+    Args:
+        model: as `Localizer` takes it.
+        detector: likewise.
+        backend: likewise.
+        threads: of the network; one leaves the other processors to other instances.
+    """
+
+    def __init__(
+        self, model: str | Path, *, detector: str | None = None, backend: str | None = None, threads: int = 1
+    ) -> None:
+        self._localizer = Localizer(model, detector=detector, backend=backend, threads=threads)
+        self.answer(frame=np.full((64, 64, 3), 128, np.uint8))  # the first run of a network takes longer
+
+    def answer(
+        self,
+        *,
+        image: bytes | None = None,
+        frame: NDArray[np.uint8] | None = None,
+        boxes: NDArray[np.float32] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Localize the objects in one picture.
+
+        Args:
+            image: an encoded picture (JPEG, PNG, WebP, ...), or
+            frame: (H, W, 3) uint8 BGR.
+            boxes: (N, 4) where the objects are, as `Localizer.predict` takes it; ``None``: the detector looks.
+
+        Returns:
+            ``boxes`` (N, 4), ``landmarks`` (N, K, 2) and ``scores`` (N, K), float32, in pixels of the picture, and
+            ``ids`` (N,) int64.
+
+        Raises:
+            InputError: what was sent is no picture, is too large or lacks its form; the client is told.
+        """
+        if (image is None) == (frame is None):
+            raise InputError("send one of image (an encoded picture) and frame (H x W x 3 pixels, BGR)")
+        picture = _decoded(image) if image is not None else as_bgr(frame)
+        if picture.shape[0] * picture.shape[1] > MAX_PIXELS:
+            raise InputError(f"the picture has more than {MAX_PIXELS // 10**6} megapixels; send a smaller one")
+        found = self._localizer.predict(picture, boxes=boxes)
+        return {"boxes": found.boxes, "landmarks": found.points, "scores": found.scores, "ids": found.ids}
+
+    def close(self) -> None:
+        """Release the networks."""
+        self._localizer.close()
+
+
+def _decoded(data: bytes) -> NDArray[np.uint8]:
+    """The picture in a file that came over the network, checked as any file is."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            return read_image(Path(file.name))
+        except InputError as error:
+            text = str(error).replace(file.name, "image")
+            raise InputError(f"{text}; at most {MAX_PIXELS // 10**6} megapixels") from None

@@ -1,0 +1,59 @@
+"""A model of NVIDIA Triton's Python backend: `Handler` behind Triton's scheduler.
+
+``cunet-deploy export --target triton`` writes the model repository whose model.py names the class here. Triton's own
+module, ``triton_python_backend_utils``, exists in its process only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.serve.handler import Handler
+
+__all__ = ["TritonPythonModel"]
+
+
+class TritonPythonModel:
+    """What Triton calls; its name and methods are Triton's."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the networks.
+
+        Args:
+            args: of Triton: the folder and the version of the model, and its configuration as JSON.
+        """
+        self._triton: Any = importlib.import_module("triton_python_backend_utils")
+        parameters = json.loads(args["model_config"]).get("parameters", {})
+        given = {name: item["string_value"] for name, item in parameters.items()}
+        self._handler = Handler(
+            Path(args["model_repository"]) / args["model_version"] / "model.onnx",
+            detector=given.get("detector"),
+            backend=given.get("backend"),
+            threads=int(given.get("threads", "1")),
+        )
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request; one that cannot be answered gets an error and does not touch the others."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        triton = self._triton
+        image, frame, boxes = (self._input(request, name) for name in ("image", "frame", "boxes"))
+        try:
+            found = self._handler.answer(image=None if image is None else bytes(image[0]), frame=frame, boxes=boxes)
+        except InputError as error:
+            return triton.InferenceResponse(error=triton.TritonError(str(error), triton.TritonError.INVALID_ARG))
+        return triton.InferenceResponse([triton.Tensor(name, values) for name, values in found.items()])
+
+    def _input(self, request: Any, name: str) -> Any:
+        """An input as an array; ``None`` where it was left out."""
+        tensor = self._triton.get_input_tensor_by_name(request, name)
+        return None if tensor is None else tensor.as_numpy()
+
+    def finalize(self) -> None:
+        """Release the networks."""
+        self._handler.close()
