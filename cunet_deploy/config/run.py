@@ -56,14 +56,6 @@ class Config:
             self.model.rules.concatenates or not self.train.memory_efficient,
             f"[train] memory_efficient computes concatenations again, and a {self.model.kind!r} has none; leave it out",
         )
-        _check(
-            self.finds_boxes or self.data.layout != "faces",
-            '[data] layout = "faces" has boxes and no landmarks; set skeleton = "box" with it',
-        )
-        _check(
-            not (self.finds_boxes and self.data.layout == "points"),
-            '[data] layout = "points" has points of your own; for skeleton = "box" list boxes with layout = "faces"',
-        )
         _check(not self.data.background or self.finds_boxes, '[data] background goes with skeleton = "box" only')
 
     @property

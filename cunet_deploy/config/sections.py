@@ -185,7 +185,7 @@ class DataConfig:
 
     train: tuple[str, ...] = ()
     validation_fraction: Annotated[float, Meta(ge=0, lt=1)] = 0.05
-    layout: Literal["300w", "lsp", "mpii", "coco", "points", "faces"] = "300w"
+    layout: str = "300w"
     background: tuple[str, ...] = ()
     licence: str = "unknown"
 

@@ -9,19 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.data.examples import Example
-from cunet_deploy.data.faces import FILE_NAME, BoxedPhoto, read_faces
+from cunet_deploy.data.examples import BoxedPhoto, Example
+from cunet_deploy.data.faces import FILE_NAME, read_faces
+from cunet_deploy.data.faces import LAYOUT as FACES
 from cunet_deploy.data.lsp import read_lsp
-from cunet_deploy.data.readers import Layout, find_layout, read_examples, split_name
+from cunet_deploy.data.readers import LAYOUTS, find_layout, get_layout, read_examples, read_part, split_name
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
-from cunet_deploy.skeletons import COCO17, IBUG68, LSP14, MPII16, Skeleton
 
 __all__ = ["read_backgrounds", "read_boxes"]
-
-_OWN: dict[Layout, Skeleton] = {"300w": IBUG68, "lsp": LSP14, "mpii": MPII16, "coco": COCO17}
-"""The landmarks that a layout itself has."""
 
 _NECK, _HEAD_TOP = 12, 13  # of the joints of Leeds Sports Pose
 _HEAD = 1.0
@@ -33,24 +30,30 @@ _BODY = np.array([-3.0, -0.5, 4.0, 10.0])
 def read_boxes(dataset: Path, layout: str | None = None, bad: list[str] | None = None) -> list[BoxedPhoto]:
     """Photos with the boxes of all that is labelled in them.
 
+    Where a layout has boxes of its own (``faces.json``, COCO), it is those, with their scores, and nobody in a photo is
+    left out. Of other labelled landmarks it is the tight boxes around them, and the share of an object's landmarks that
+    is labelled is its score.
+
     Args:
-        dataset: a folder with a ``faces.json``, or labelled landmarks as `read_examples` takes them: then the boxes are
-            the tight ones around them, and the share of an object's landmarks that is labelled is its score.
-        layout: how the folder is laid out, "faces" for the first; ``None`` looks at what lies in it, a ``faces.json``
-            first.
-        bad: where to note files that cannot be used; ``None`` makes the first one an error.
+        dataset: a folder, perhaps with a part of it.
+        layout: how the folder is laid out; ``None`` looks at what lies in it, a ``faces.json`` first.
+        bad: where to note files and rows that cannot be used; ``None`` makes the first one an error.
 
     Raises:
         InputError: the folder is missing or holds something else, or a file in it is bad and ``bad`` is ``None``.
     """
     folder = split_name(dataset)[0]
-    if layout == "faces" or (layout is None and ((folder / FILE_NAME).is_file() or find_layout(folder) is None)):
-        return read_faces(dataset, bad)
-    names = {name: skeleton for name, skeleton in _OWN.items() if name == (layout or find_layout(folder))}
-    if not names:
-        raise InputError(f"{dataset}: boxes can be made of the landmarks of {', '.join(_OWN)} only; or list them")
-    [(chosen, skeleton)] = names.items()
-    return _by_photo(read_examples(dataset, skeleton, chosen, bad), _tight)
+    row = get_layout(layout or find_layout(folder, of_boxes=True) or FACES.name)
+    if row.read_boxes is not None:
+        read = row.read_boxes
+        photos = read_part(dataset, lambda own, part: read(own, part, bad))
+        if not photos:
+            raise InputError(f"{dataset}: holds no photo with a box")
+        return photos
+    if row.skeleton is None:
+        able = ", ".join(other.name for other in LAYOUTS.values() if other.skeleton or other.read_boxes)
+        raise InputError(f"{dataset}: boxes can be made of {able} only; or list them in a {FILE_NAME}")
+    return _by_photo(read_examples(dataset, row.skeleton, row.name, bad), _tight)
 
 
 def read_backgrounds(folder: Path, layout: str = "faces") -> list[BoxedPhoto]:

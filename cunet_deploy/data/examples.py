@@ -7,7 +7,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from cunet_deploy.geometry import landmark_boxes
 from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.media import read_image
 
-__all__ = ["Example", "Labelled", "PhotoCache", "split_by_photo"]
+__all__ = ["BoxedPhoto", "Example", "Labelled", "PhotoCache", "split_by_photo"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,10 @@ class Example:
         given: (4,) xyxy box that came with the labels, in place of the tight one around them.
         sizes: what else came with the labels: "head", the length in pixels that stands in for the skeleton's normalizer
             of that name; "area" of the object in square pixels.
+        stated: (width, height) of the photo as the labels have it; ``None`` where they do not say.
+        weights: (K,) how much each label counts; 0 also where it is not known whether there is a landmark, as for those
+            that a layout does not have. ``None``: all count alike.
+        where: names the row in its file, for messages.
     """
 
     image: Path
@@ -42,6 +46,13 @@ class Example:
     others: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
     given: NDArray[np.float64] | None = None
     sizes: Mapping[str, float] = field(default_factory=dict)
+    stated: tuple[int, int] | None = None
+    weights: NDArray[np.float64] | None = None
+    where: str = ""
+
+    def mapped(self, points: NDArray[np.float64], known: NDArray[np.float64]) -> Example:
+        """The example with (K, 2) points of another skeleton, and (K,) weights of them."""
+        return replace(self, points=points, weights=known)
 
     @property
     def box(self) -> NDArray[np.float64]:
@@ -49,6 +60,30 @@ class Example:
         if self.given is not None:
             return self.given
         return landmark_boxes(self.points[np.isfinite(self.points).all(axis=1)])
+
+
+@dataclass(frozen=True, eq=False)
+class BoxedPhoto:
+    """A photo and what is in it.
+
+    Attributes:
+        image: path of the photo.
+        boxes: (N, 4) xyxy, 0-based pixels.
+        scores: (N,) in [0, 1], how sure the label is; 0 where something may be that nobody labelled.
+        photo: identifies the photo; splits keep files of one photo together.
+        stated: (width, height) of the photo as the labels have it; ``None`` where they do not say.
+    """
+
+    image: Path
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    photo: str
+    stated: tuple[int, int] | None = None
+
+    @property
+    def longer(self) -> NDArray[np.float64]:
+        """(N,) longer sides."""
+        return np.asarray((self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1, initial=0))
 
 
 class PhotoCache:
@@ -61,6 +96,7 @@ class PhotoCache:
         self.max_bytes = max_bytes
         self.bytes = 0
         self._photos: OrderedDict[Path, NDArray[np.uint8]] = OrderedDict()
+        self._sizes: dict[Path, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[PhotoCache], tuple[int]]:
@@ -73,6 +109,7 @@ class PhotoCache:
                 self._photos.move_to_end(path)
                 return photo
         photo = read_image(path)
+        self._sizes[path] = photo.shape[1], photo.shape[0]
         with self._lock:
             if path not in self._photos and photo.nbytes <= self.max_bytes:
                 self._photos[path] = photo
@@ -80,6 +117,12 @@ class PhotoCache:
                 while self.bytes > self.max_bytes:
                     self.bytes -= self._photos.popitem(last=False)[1].nbytes
         return photo
+
+    def size(self, path: Path) -> tuple[int, int]:
+        """Width and height of a photo; decodes it if it never was."""
+        if path not in self._sizes:
+            self[path]
+        return self._sizes[path]
 
     def check(self, paths: Iterable[Path], bad: list[str] | None) -> set[Path]:
         """Decode photos, so that a bad one shows early.

@@ -6,41 +6,24 @@ where a person drew it.
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from cunet_deploy._decode import decode_json
+from cunet_deploy.data.examples import BoxedPhoto, Example
+from cunet_deploy.data.layout import Layout, face_stem, find_photo, read_label_json, refuse
 from cunet_deploy.errors import InputError
+from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["FILE_NAME", "BoxedPhoto", "read_faces"]
+__all__ = ["FILE_NAME", "LAYOUT", "BoxedPhoto", "read_face_boxes", "read_faces"]
 
 FILE_NAME = "faces.json"
 
-
-@dataclass(frozen=True, eq=False)
-class BoxedPhoto:
-    """A photo and what is in it.
-
-    Attributes:
-        image: path of the photo.
-        boxes: (N, 4) xyxy, 0-based pixels.
-        scores: (N,) in [0, 1], how sure the label is; 0 where something may be that nobody labelled.
-        photo: identifies the photo; splits keep files of one photo together.
-    """
-
-    image: Path
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    photo: str
-
-    @property
-    def longer(self) -> NDArray[np.float64]:
-        """(N,) longer sides."""
-        return np.asarray((self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1, initial=0))
+_WHAT = "a list of boxes, {photo: [[x, y, width, height, score], ...]}"
 
 
 def read_faces(folder: Path, bad: list[str] | None = None) -> list[BoxedPhoto]:
@@ -48,33 +31,65 @@ def read_faces(folder: Path, bad: list[str] | None = None) -> list[BoxedPhoto]:
 
     Args:
         folder: holds both.
-        bad: where to note photos that are missing; ``None`` makes the first one an error.
+        bad: where to note photos that are missing and boxes that cannot be; ``None`` makes the first one an error.
 
     Raises:
-        InputError: the list is missing or not of this form, or a photo is missing and ``bad`` is ``None``.
+        InputError: the list is missing or not of this form, or a row is bad and ``bad`` is ``None``.
     """
     path = folder / FILE_NAME
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        rows = {str(name): np.array(boxes, np.float64).reshape(-1, 5) for name, boxes in sorted(table.items())}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: is missing; expected photos and a {FILE_NAME} of the boxes in them") from error
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path}: is not a list of boxes ({error}); expected {{photo: [[x, y, width, height, score], ...]}}"
-        ) from error
+    if not path.is_file():
+        raise InputError(f"{path}: is missing; expected photos and a {FILE_NAME} of the boxes in them")
     photos = []
-    for name, boxes in rows.items():
-        if not (folder / name).is_file():
-            if bad is None:
-                raise InputError(f"{folder / name}: is missing, but {FILE_NAME} lists it; restore it or use --skip-bad")
-            bad.append(f"{folder / name}: is missing")
+    for name, rows in sorted(read_face_boxes(path, bad).items()):
+        image = find_photo(name, [folder])
+        if not image.is_file():
+            refuse(f"{image}: is missing, but {FILE_NAME} lists it", bad)
             continue
-        if not np.isfinite(boxes).all() or (boxes[:, 2:4] <= 0).any():
-            raise InputError(f"{path}: {name} has a box without area or with a number that is not finite; fix it")
+        boxes = np.array(rows, np.float64).reshape(-1, 5)
         xyxy = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:4]], axis=1)
-        # STEM_1, STEM_2 show the same photo
-        photos.append(BoxedPhoto(folder / name, xyxy, boxes[:, 4], re.sub(r"_[1-9]\d?$", "", Path(name).stem)))
+        photos.append(BoxedPhoto(image, xyxy, boxes[:, 4], face_stem(image.stem)))
     if not photos:
         raise InputError(f"{path}: lists no photo; is it the right folder?")
     return photos
+
+
+def read_face_boxes(path: Path, bad: list[str] | None = None) -> Mapping[str, list[list[float]]]:
+    """The boxes of each photo, as they stand in a ``faces.json``; without photos of which a box cannot be.
+
+    Raises:
+        InputError: it is not of this form, or a box is bad and ``bad`` is ``None``.
+    """
+    found: dict[str, list[list[float]]] = {}
+    for name, raw in read_label_json(path, dict[str, msgspec.Raw], _WHAT).items():
+        try:
+            rows = decode_json(raw, list[list[float]])
+            wrong = [row for row in rows if not _is_box(row)]
+            if wrong:
+                raise InputError(f"the box {wrong[0]} is not x, y, width and height, both positive, and a score")
+        except InputError as error:
+            refuse(f"{path}: {name}: {error}", bad)
+        else:
+            found[name] = rows
+    return found
+
+
+def _is_box(row: list[float]) -> bool:
+    return len(row) == 5 and all(map(math.isfinite, row)) and row[2] > 0 and row[3] > 0
+
+
+def _no_landmarks(folder: Path, skeleton: Skeleton, part: str, bad: list[str] | None) -> dict[str, list[Example]]:
+    raise InputError(f'{folder}: has boxes and no landmarks; set skeleton = "box", or [data] layout to another')
+
+
+def _read_boxes(folder: Path, part: str, bad: list[str] | None) -> dict[str, list[BoxedPhoto]]:
+    return {"": read_faces(folder, bad)}
+
+
+LAYOUT = Layout(
+    "faces",
+    FILE_NAME,
+    lambda folder: (folder / FILE_NAME).is_file(),
+    _no_landmarks,
+    read_boxes=_read_boxes,
+    has_landmarks=False,
+)

@@ -1,13 +1,13 @@
 """The 300-W layout: ``NAME.jpg`` beside ``NAME.pts``, several labelled faces of a photo as ``STEM_1``, ``STEM_2``.
 
-A ``.pts`` file counts pixels from 1; `read_pts` counts from 0. ``faces.json``, where a folder has one, lists for each
+A ``.pts`` file counts pixels from 1; `read_pts` counts from 0. A landmark at (-1, -1) or (0, 0), as the file counts,
+is not labelled. ``faces.json``, where a folder has one, lists for each
 photo the boxes of all its faces, labelled or not, as ``[x, y, w, h, score]``. Without it, other faces of a photo count
 as background where background is drawn.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.data.examples import Example
+from cunet_deploy.data.faces import FILE_NAME, read_face_boxes
+from cunet_deploy.data.layout import Layout, face_stem, tell_placeholders, without_placeholders
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
+from cunet_deploy.skeletons import IBUG68, Skeleton
 
-__all__ = ["read_300w", "read_pts"]
+__all__ = ["LAYOUT", "read_300w", "read_pts"]
 
 
 def read_pts(path: Path, count: int | None = None) -> NDArray[np.float64]:
@@ -32,7 +35,7 @@ def read_pts(path: Path, count: int | None = None) -> NDArray[np.float64]:
         count: how many landmarks are expected; ``None`` takes any number.
 
     Returns:
-        (K, 2) 0-based pixels.
+        (K, 2) 0-based pixels; NaN where not labelled.
 
     Raises:
         InputError: the file is missing, truncated or holds something else.
@@ -63,7 +66,7 @@ def read_pts(path: Path, count: int | None = None) -> NDArray[np.float64]:
     expected = count if count is not None else int(stated.group(1)) if stated else len(points)
     if len(points) != expected or not len(points) or not np.isfinite(points).all():
         raise InputError(f"{path}: holds {len(points)} landmarks, expected {expected} finite ones")
-    return points - 1
+    return without_placeholders(points)[0] - 1
 
 
 def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list[Example]:
@@ -79,8 +82,7 @@ def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; expected photos with .pts files beside them")
-    faces = _read_faces(folder / "faces.json")
-    examples = []
+    faces, examples, placeholders = _read_faces(folder / FILE_NAME, bad), [], 0
     for labels in sorted(folder.glob("*.pts")):
         spellings = (spelling for suffix in IMAGE_SUFFIXES for spelling in (suffix, suffix.upper()))
         images = [path for suffix in spellings if (path := labels.with_suffix(suffix)).is_file()]
@@ -88,28 +90,37 @@ def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list
             if not images:
                 raise InputError(f"{labels}: has no photo beside it (tried {', '.join(IMAGE_SUFFIXES)})")
             points = read_pts(labels, count)
-            if min(np.ptp(points, axis=0)) <= 0:
+            labelled = points[np.isfinite(points).all(axis=1)]
+            if not len(labelled) or min(np.ptp(labelled, axis=0)) <= 0:
                 raise InputError(f"{labels}: the landmarks span no area; fix the file or use --skip-bad")
         except InputError as error:
             if bad is None:
                 raise
             bad.append(str(error))
             continue
-        # STEM_1, STEM_2 are faces of one photo; image_0001 and indoor_001, as other 300-W folders say, are photos.
-        photo = re.sub(r"_[1-9]\d?$", "", labels.stem)
-        examples.append(Example(images[0], points, photo, faces.get(images[0].name, np.zeros((0, 4)))))
+        placeholders += len(points) - len(labelled)
+        others = faces.get(images[0].name, np.zeros((0, 4)))
+        examples.append(Example(images[0], points, face_stem(labels.stem), others, where=str(labels)))
+    tell_placeholders(folder, placeholders)
     if not examples:
         raise InputError(f"{folder}: holds no photo with a usable .pts file; is it the right folder?")
     return examples
 
 
-def _read_faces(path: Path) -> dict[str, NDArray[np.float64]]:
+def _read_faces(path: Path, bad: list[str] | None) -> dict[str, NDArray[np.float64]]:
     """Boxes of all faces by photo, as (M, 4) xyxy; empty where the folder has no such list."""
     if not path.is_file():
         return {}
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        boxes = {name: np.array(rows, np.float64).reshape(-1, 5)[:, :4] for name, rows in table.items()}
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path}: is not a list of face boxes ({error}); fix or remove it") from error
+    boxes = {
+        name: np.array(rows, np.float64).reshape(-1, 5)[:, :4] for name, rows in read_face_boxes(path, bad).items()
+    }
     return {name: np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1) for name, xywh in boxes.items()}
+
+
+def _read(folder: Path, skeleton: Skeleton, part: str, bad: list[str] | None) -> dict[str, list[Example]]:
+    return {"": read_300w(folder, len(skeleton), bad=bad)}
+
+
+LAYOUT = Layout(
+    "300w", ".pts files", lambda folder: next(folder.glob("*.pts"), None) is not None, _read, skeleton=IBUG68
+)

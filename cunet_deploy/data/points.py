@@ -7,9 +7,10 @@ The table has a line for each object, which may share its photo with others::
     cage/0002.jpg,97,91.5,,
 
 ``image`` (or ``file``) is relative to the folder; ``NAME_x`` and ``NAME_y`` stand for each landmark of the skeleton. An
-empty cell is a landmark that is not labelled. ``x0,y0,x1,y1`` may give a box to crop around in place of the tight one;
-other columns are left alone, so what ``infer`` writes for a folder of photos can be corrected and read. The JSON is a
-list of ``{"image": ..., "points": {"nose": [x, y], ...}, "box": [x0, y0, x1, y1]}``, the box as you like.
+empty cell is a landmark that is not labelled, and so is one at (-1, -1) or (0, 0). ``x0,y0,x1,y1`` may give a box to
+crop around in place of the tight one; other columns are left alone, so what ``infer`` writes for a folder of photos can
+be corrected and read. The JSON is a list of ``{"image": ..., "points": {"nose": [x, y], ...}, "box": [x0, y0, x1,
+y1]}``, the box as you like.
 
 Pixels count from 0 at the centre of the top-left one.
 """
@@ -17,23 +18,44 @@ Pixels count from 0 at the centre of the top-left one.
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Iterable, Mapping
+import io
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy._decode import decode_json, read_text
 from cunet_deploy.data.examples import Example
+from cunet_deploy.data.layout import (
+    Layout,
+    find_photo,
+    read_label_json,
+    refuse,
+    tell_placeholders,
+    without_placeholders,
+)
 from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["FILE_NAMES", "read_points"]
+__all__ = ["FILE_NAMES", "LAYOUT", "read_points"]
 
 FILE_NAMES = ("points.csv", "points.json")
 
 _BOX = ("x0", "y0", "x1", "y1")
+
+Row = tuple[str, str, NDArray[np.float64], "NDArray[np.float64] | None"]
+"""Where it stands, name of the photo, (K, 2) points and (4,) box."""
+
+
+class _Object(msgspec.Struct, gc=False):
+    """An object of a ``points.json``."""
+
+    image: str
+    points: dict[str, tuple[float | None, float | None] | None]
+    box: tuple[float, float, float, float] | None = None
 
 
 def read_points(path: Path, skeleton: Skeleton, bad: list[str] | None = None) -> list[Example]:
@@ -49,78 +71,70 @@ def read_points(path: Path, skeleton: Skeleton, bad: list[str] | None = None) ->
             ``None``.
     """
     read = _of_csv if path.suffix.lower() == ".csv" else _of_json
-    found = []
+    found, placeholders = [], 0
     try:
-        for where, name, points, box in read(path, skeleton, bad):
+        for where, name, given, box in read(path, skeleton, bad):
+            points, count = without_placeholders(given)
+            placeholders += count
             if box is not None and not (box[2:] > box[:2]).all():
-                message = f"{path}, {where}: the box {box.tolist()} has no area; expected x0 < x1 and y0 < y1"
-                _refuse(message, bad)
+                refuse(f"{path}, {where}: the box {box.tolist()} has no area; expected x0 < x1 and y0 < y1", bad)
             elif np.isfinite(points).any():  # else a photo without an object, as ``infer`` lists them
-                photo = Path(name).with_suffix("").as_posix()
-                found.append(Example(path.parent / name, points, photo, given=box))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+                image = find_photo(name, [path.parent])
+                photo = Path(name.replace("\\", "/")).with_suffix("").as_posix()
+                found.append(Example(image, points, photo, given=box, where=f"{path}, {where}"))
+    except csv.Error as error:
         raise InputError(f"{path}: cannot be read ({error}); expected a table of points") from error
+    tell_placeholders(path, placeholders)
     boxes: dict[Path, list[NDArray[np.float64]]] = {}
     for example in found:
         boxes.setdefault(example.image, []).append(example.box)
-    return [
-        Example(one.image, one.points, one.photo, np.stack(boxes[one.image]), one.given, one.sizes) for one in found
-    ]
+    return [replace(one, others=np.stack(boxes[one.image])) for one in found]
 
 
-Row = tuple[str, str, NDArray[np.float64], "NDArray[np.float64] | None"]
-
-
-def _of_csv(path: Path, skeleton: Skeleton, bad: list[str] | None) -> Iterable[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file)
-        columns = [name.strip() for name in table.fieldnames or ()]
-        table.fieldnames = columns
-        photo = next((name for name in ("image", "file") if name in columns), None)
-        wanted = [f"{name}_{axis}" for name in skeleton.landmarks for axis in "xy"]
-        missing = [name for name in wanted if name not in columns]
-        if photo is None or missing:
-            lacking = missing[0] if photo else "image"
-            raise InputError(f"{path}: has no column {lacking!r}; expected image, {', '.join(wanted[:4])}, ...")
-        for row in table:
-            where = f"line {table.line_num}"
-            try:
-                cells = [_number(row[name]) for name in wanted]
-                box = [_number(row[name]) for name in _BOX] if set(_BOX) <= set(columns) else [np.nan]
-            except (ValueError, AttributeError):
-                _refuse(f"{path}, {where}: a cell is no number; leave cells of unlabelled landmarks empty", bad)
-                continue
-            points = _whole(np.reshape(cells, (-1, 2)))
-            yield where, row[photo].strip(), points, None if np.isnan(box).any() else np.array(box)
-
-
-def _of_json(path: Path, skeleton: Skeleton, bad: list[str] | None) -> Iterable[Row]:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}); expected a list of objects") from error
-    if not isinstance(table, list):
-        raise InputError(f'{path}: expected a list of {{"image": ..., "points": {{...}}}}')
-    for index, row in enumerate(table):
-        where = f"object {index + 1}"
+def _of_csv(path: Path, skeleton: Skeleton, bad: list[str] | None) -> Iterator[Row]:
+    table = csv.DictReader(io.StringIO(read_text(path, "a table of points", InputError), newline=""))
+    columns = [name.strip() for name in table.fieldnames or ()]
+    table.fieldnames = columns
+    photo = next((name for name in ("image", "file") if name in columns), None)
+    wanted = [f"{name}_{axis}" for name in skeleton.landmarks for axis in "xy"]
+    missing = [name for name in wanted if name not in columns]
+    if photo is None or missing:
+        lacking = missing[0] if photo else "image"
+        raise InputError(f"{path}: has no column {lacking!r}; expected image, {', '.join(wanted[:4])}, ...")
+    for row in table:
+        where = f"line {table.line_num}"
         try:
-            name, given, box = str(row["image"]), row["points"], row.get("box")
-            unknown = sorted(set(given) - set(skeleton.landmarks))
-            if unknown:
-                raise InputError(f"{path}, {where}: {unknown[0]!r} is no landmark; {', '.join(skeleton.landmarks)} are")
-            points = _named(given, skeleton)
-            corners = None if box is None else np.asarray(box, np.float64).reshape(4)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            _refuse(f'{path}, {where}: expected "image" and "points" of [x, y] by name ({error!r})', bad)
+            cells = [_number(row[name]) for name in wanted]
+            box = [_number(row[name]) for name in _BOX] if set(_BOX) <= set(columns) else [np.nan]
+            name = Path(row[photo].strip())
+        except (ValueError, AttributeError):
+            refuse(f"{path}, {where}: a cell is no number; leave cells of unlabelled landmarks empty", bad)
             continue
-        yield where, name, points, corners
+        if not name.name:
+            refuse(f"{path}, {where}: names no photo", bad)
+            continue
+        points = _whole(np.reshape(cells, (-1, 2)))
+        yield where, row[photo].strip(), points, np.array(box) if np.isfinite(box).all() else None
 
 
-def _named(given: Mapping[str, Any], skeleton: Skeleton) -> NDArray[np.float64]:
-    """(K, 2) points by name; NaN for a landmark that is ``null`` or not there."""
-    empty = (np.nan, np.nan)
-    cells = [given.get(name) for name in skeleton.landmarks]
-    return _whole(np.array([empty if cell is None else cell for cell in cells], np.float64).reshape(-1, 2))
+def _of_json(path: Path, skeleton: Skeleton, bad: list[str] | None) -> Iterator[Row]:
+    what = 'a list of {"image": ..., "points": {...}}'
+    for number, raw in enumerate(read_label_json(path, list[msgspec.Raw], what), 1):
+        where = f"object {number}"
+        try:
+            row = decode_json(raw, _Object)
+        except InputError as error:
+            refuse(f'{path}, {where}: expected "image" and "points" of [x, y] by name ({error})', bad)
+            continue
+        unknown = sorted(set(row.points) - set(skeleton.landmarks))
+        if unknown:
+            raise InputError(f"{path}, {where}: {unknown[0]!r} is no landmark; {', '.join(skeleton.landmarks)} are")
+        if not Path(row.image).name:
+            refuse(f"{path}, {where}: names no photo", bad)
+            continue
+        cells = [row.points.get(name) or (np.nan, np.nan) for name in skeleton.landmarks]
+        points = _whole(np.array(cells, np.float64).reshape(-1, 2))
+        yield where, row.image, points, None if row.box is None else np.array(row.box)
 
 
 def _whole(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -132,7 +146,9 @@ def _number(cell: str) -> float:
     return float(cell) if cell.strip() else float("nan")
 
 
-def _refuse(message: str, bad: list[str] | None) -> None:
-    if bad is None:
-        raise InputError(message)
-    bad.append(message)
+def _read(folder: Path, skeleton: Skeleton, part: str, bad: list[str] | None) -> dict[str, list[Example]]:
+    path = next((folder / name for name in FILE_NAMES if (folder / name).is_file()), folder / FILE_NAMES[0])
+    return {"": read_points(path, skeleton, bad)}
+
+
+LAYOUT = Layout("points", FILE_NAMES[0], lambda folder: any((folder / name).is_file() for name in FILE_NAMES), _read)

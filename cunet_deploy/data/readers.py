@@ -7,87 +7,90 @@ in both.
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+import difflib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TypeVar
 
 import numpy as np
 
-from cunet_deploy.data.coco import read_coco
-from cunet_deploy.data.examples import Example
-from cunet_deploy.data.ibug import read_300w
-from cunet_deploy.data.lsp import FILE_NAME as LSP_FILE
-from cunet_deploy.data.lsp import read_lsp
-from cunet_deploy.data.mpii import MAT_NAME, read_mpii_json, read_mpii_mat
-from cunet_deploy.data.points import FILE_NAMES as POINTS_FILES
-from cunet_deploy.data.points import read_points
-from cunet_deploy.errors import InputError
-from cunet_deploy.skeletons import LSP14, MPII16, Skeleton, map_landmarks
+from cunet_deploy.data import coco, faces, ibug, lsp, mpii, points
+from cunet_deploy.data.examples import BoxedPhoto, Example
+from cunet_deploy.data.layout import Layout, read_label_json, refuse
+from cunet_deploy.errors import ConfigError, InputError
+from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["LAYOUTS", "Layout", "find_layout", "is_data_set", "read_examples", "split_name"]
+__all__ = ["LAYOUTS", "find_layout", "get_layout", "is_data_set", "read_examples", "read_part", "split_name"]
 
-Layout = Literal["300w", "lsp", "mpii", "coco", "points"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+_ROWS = (lsp.LAYOUT, points.LAYOUT, ibug.LAYOUT, mpii.LAYOUT, coco.LAYOUT, faces.LAYOUT)
+"""Where a folder has the files of several, the first counts."""
+
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _ROWS}
 
 LEAST_LABELLED = 3
 """An object with fewer labelled landmarks is left out: its box says too little about where it is."""
 
-_LABEL_FOLDERS = ("annotations", "annot", ".")
+Item = TypeVar("Item", Example, BoxedPhoto)
 
 
 def read_examples(
-    dataset: Path, skeleton: Skeleton, layout: Layout | None = None, bad: list[str] | None = None
+    dataset: Path, skeleton: Skeleton, layout: str | None = None, bad: list[str] | None = None
 ) -> list[Example]:
     """The labelled objects of a data set, in its own order.
 
-    Objects with fewer than `LEAST_LABELLED` labelled landmarks, or fewer than all of a smaller skeleton, and those
-    whose box has no area are left out. Landmarks are matched to the skeleton by name where the layout names its own.
+    Objects with fewer than `LEAST_LABELLED` labelled landmarks, or fewer than all of a smaller skeleton, are left out.
+    Landmarks are matched to the skeleton by name where the layout names its own.
 
     Args:
         dataset: a folder, perhaps with a part of it, as ``FOLDER#test``.
         skeleton: whose landmarks are wanted.
         layout: how the folder is laid out; ``None`` looks at what lies in it.
-        bad: where to note files that cannot be used; ``None`` makes the first one an error.
+        bad: where to note files and rows that cannot be used; ``None`` makes the first one an error.
 
     Raises:
         InputError: the folder is missing, of another layout, or has nothing usable or no such part, or a file in it is
             bad and ``bad`` is ``None``.
     """
-    folder, parts = split_name(dataset)
+    folder, _ = split_name(dataset)
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; expected photos with their labels")
-    layout = layout or find_layout(folder)
-    if layout is None:
-        known = f".pts files, {LSP_FILE}, {POINTS_FILES[0]}, or the files of MPII or COCO"
+    name = layout or find_layout(folder)
+    if name is None:
+        known = ", ".join(row.files for row in LAYOUTS.values() if row.has_landmarks)
         raise InputError(f"{folder}: holds no labels; expected {known}")
-    examples = _read(folder, skeleton, layout, parts[:1], bad)
-    if parts[:1] in [(part,) for part in examples]:  # the layout has this part itself
-        chosen, parts = examples[parts[0]], parts[1:]
-    else:
-        chosen = [example for part in examples.values() for example in part]
-    if parts:
-        names = _names_of(folder, parts)
-        chosen = [example for example in chosen if example.image.name in names]
+    row = get_layout(name)
+    chosen = read_part(dataset, lambda own, part: row.read(own, skeleton, part, bad))
     least = min(LEAST_LABELLED, len(skeleton))
-    usable = [example for example in chosen if _usable(example, least)]
+    usable = [example for example in chosen if _usable(example, least, bad)]
     if not usable:
         raise InputError(f"{dataset}: holds no object with enough labelled landmarks")
     return usable
 
 
-def find_layout(folder: Path) -> Layout | None:
-    """The layout of a folder by the files in it; ``None`` for a folder without labels."""
-    if (folder / LSP_FILE).is_file():
-        return "lsp"
-    if any((folder / name).is_file() for name in POINTS_FILES):
-        return "points"
-    if next(folder.glob("*.pts"), None) is not None:
-        return "300w"
-    if _mat(folder) is not None:
-        return "mpii"
-    layouts: tuple[Layout, ...] = ("mpii", "coco")
-    return next((layout for layout in layouts if _json_files(folder, layout)), None)
+def find_layout(folder: Path, *, of_boxes: bool = False) -> str | None:
+    """The layout of a folder by the files in it; ``None`` for a folder without labels.
+
+    Args:
+        folder: the data set.
+        of_boxes: whether a list of boxes is wanted, and not only labelled landmarks.
+    """
+    rows = [row for row in LAYOUTS.values() if row.has_landmarks]
+    if of_boxes:
+        rows = [*(row for row in LAYOUTS.values() if not row.has_landmarks), *rows]
+    return next((row.name for row in rows if row.is_in(folder)), None)
+
+
+def get_layout(name: str) -> Layout:
+    """The layout of that name.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest.
+    """
+    if name not in LAYOUTS:
+        near = difflib.get_close_matches(name, LAYOUTS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(LAYOUTS)}"
+        raise ConfigError(f"no layout of data sets is called {name!r}; {hint}")
+    return LAYOUTS[name]
 
 
 def is_data_set(path: Path) -> bool:
@@ -103,87 +106,47 @@ def split_name(dataset: Path) -> tuple[Path, tuple[str, ...]]:
     return Path(folder), tuple(parts.split(":"))
 
 
-def _read(
-    folder: Path, skeleton: Skeleton, layout: Layout, wanted: tuple[str, ...], bad: list[str] | None
-) -> dict[str, list[Example]]:
-    """The objects of a folder by the parts that its layout itself has; only those of the wanted part if it has that."""
-    if layout == "300w":
-        return {"": read_300w(folder, len(skeleton), bad=bad)}
-    if layout == "points":
-        path = next((folder / name for name in POINTS_FILES if (folder / name).is_file()), folder / POINTS_FILES[0])
-        return {"": read_points(path, skeleton, bad)}
-    if layout == "lsp":
-        return {"": _as(skeleton, LSP14, read_lsp(folder))}
-    mat = _mat(folder) if layout == "mpii" else None
-    if mat is not None:
-        return {"": _as(skeleton, MPII16, read_mpii_mat(mat, folder / "images"))}
-    files = _json_files(folder, layout)
-    if not files:
-        raise InputError(f"{folder}: holds no JSON file of {layout} labels, in annotations or beside the photos")
-    if wanted and wanted[0] in files:
-        files = {wanted[0]: files[wanted[0]]}
-    if layout == "coco":
-        return {part: read_coco(path, _photo_folders(folder, part), skeleton) for part, path in files.items()}
-    found: dict[str, list[Example]] = {}
-    for path in files.values():
-        for part, examples in read_mpii_json(path, folder / "images").items():
-            found.setdefault(part, []).extend(_as(skeleton, MPII16, examples))
-    return found
+def read_part(dataset: Path, read: Callable[[Path, str], dict[str, list[Item]]]) -> list[Item]:
+    """What a data set's part holds.
+
+    Args:
+        dataset: a folder, perhaps with a part of it.
+        read: gives what a folder holds by the parts that its layout itself has; takes the name of the wanted part.
+
+    Raises:
+        InputError: there is no such part.
+    """
+    folder, parts = split_name(dataset)
+    found = read(folder, parts[0] if parts else "")
+    if parts and parts[0] in found:  # the layout has this part itself
+        chosen, parts = found[parts[0]], parts[1:]
+    else:
+        chosen = [item for part in found.values() for item in part]
+    if parts:
+        names = _names_of(folder, parts)
+        chosen = [item for item in chosen if item.image.name in names]
+    return chosen
 
 
-def _as(skeleton: Skeleton, source: Skeleton, examples: list[Example]) -> list[Example]:
-    return [replace(example, points=map_landmarks(example.points, source, skeleton)) for example in examples]
-
-
-def _mat(folder: Path) -> Path | None:
-    """The release of MPII in a folder."""
-    places = (folder / place / MAT_NAME for place in _LABEL_FOLDERS)
-    return next((path for path in places if path.is_file()), None)
-
-
-def _json_files(folder: Path, layout: Layout) -> dict[str, Path]:
-    """Label files by the part that they hold: ``val2017`` for ``annotations/person_keypoints_val2017.json``."""
-    for place in _LABEL_FOLDERS:
-        paths = [path for path in sorted((folder / place).glob("*.json")) if _layout_of_json(path) == layout]
-        # beside them COCO has files of boxes and of captions
-        paths = [path for path in paths if "keypoints" in path.stem] or paths
-        if paths:
-            return {path.stem.rpartition("keypoints_")[2]: path for path in paths}
-    return {}
-
-
-def _photo_folders(folder: Path, part: str) -> list[Path]:
-    return [folder / "images", folder, folder / part, folder / "images" / part]
-
-
-def _layout_of_json(path: Path) -> Layout | None:
-    """What a JSON file holds by how it begins; such a file may be too long to read for that."""
-    with path.open("rb") as file:
-        begin = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if begin.startswith(b"[") and any(key in begin for key in (b'"joints"', b'"joints_vis"', b'"joint_self"')):
-        return "mpii"
-    keys = (b'"info"', b'"licenses"', b'"images"', b'"annotations"', b'"categories"')
-    return "coco" if begin.startswith(b"{") and any(key in begin for key in keys) else None
-
-
-def _names_of(folder: Path, parts: tuple[str, ...]) -> set[str]:
+def _names_of(folder: Path, parts: Sequence[str]) -> set[str]:
     """File names of the photos that are in all of the parts."""
     path = folder / "splits.json"
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        splits = {str(name): {str(photo) for photo in photos} for name, photos in table.items()}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: is missing; it must say which photos are in {', '.join(parts)}") from error
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f'{path}: is not a list of parts ({error}); expected {{"test": ["NAME.jpg", ...]}}') from error
+    if not path.is_file():
+        raise InputError(f"{path}: is missing; it must say which photos are in {', '.join(parts)}")
+    splits = read_label_json(path, dict[str, list[str]], 'a list of parts, {"test": ["NAME.jpg", ...]}')
     for part in parts:
         if part not in splits:
             raise InputError(f"{path}: has no part {part!r}; it has {', '.join(sorted(splits))}")
-    return set.intersection(*(splits[part] for part in parts))
+    return set.intersection(*(set(splits[part]) for part in parts))
 
 
-def _usable(example: Example, least: int) -> bool:
+def _usable(example: Example, least: int, bad: list[str] | None) -> bool:
+    """Whether an object has enough labels and a box with an area; of a row that gives a box without, say so."""
     labelled = example.points[np.isfinite(example.points).all(axis=1)]
     if len(labelled) < least:
         return False
-    return bool((np.ptp(example.box.reshape(2, 2), axis=0) > 0).all())
+    low, high = example.box.reshape(2, 2)
+    fine = bool(np.isfinite(example.box).all() and (high > low).all())
+    if not fine and example.given is not None:
+        refuse(f"{example.where or example.image}: the box {example.box.tolist()} has no area", bad)
+    return fine

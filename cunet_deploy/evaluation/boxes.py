@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy import metrics
+from cunet_deploy.data.checks import check_against_photo
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.errors import InputError
@@ -148,6 +149,7 @@ def evaluate_boxes(
     for photo in photos:
         try:
             image = cache[photo.image]
+            check_against_photo(photo, image.shape[1], image.shape[0])
         except InputError as error:
             if bad is None:
                 raise

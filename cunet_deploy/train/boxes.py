@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cunet_deploy.config import Config
 from cunet_deploy.data.boxes import read_backgrounds, read_boxes
+from cunet_deploy.data.checks import usable_examples
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, whole_frame
@@ -95,8 +96,7 @@ class BoxTask(Task):
         cache, layout = cache or PhotoCache(), config.data.layout
         photos = [photo for name in config.data.train for photo in read_boxes(data / name, layout, bad)]
         backgrounds = [photo for name in config.data.background for photo in read_backgrounds(data / name, layout)]
-        readable = cache.check((photo.image for photo in (*photos, *backgrounds)), bad)
-        found, empty = ([photo for photo in some if photo.image in readable] for some in (photos, backgrounds))
+        found, empty = (usable_examples(some, cache, bad) for some in (photos, backgrounds))
         return cls(config, found, empty, cache)
 
     @property

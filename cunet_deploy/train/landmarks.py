@@ -15,9 +15,9 @@ from torch import Tensor
 from cunet_deploy.config import Config
 from cunet_deploy.data.augment import Augmenter
 from cunet_deploy.data.batches import plain_batches
+from cunet_deploy.data.checks import usable_examples
 from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
 from cunet_deploy.data.readers import read_examples
-from cunet_deploy.errors import InputError
 from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold
 from cunet_deploy.sessions.base import Session
@@ -99,12 +99,9 @@ class LandmarkTask(Task):
             InputError: a file is bad.
         """
         layout = config.data.layout
-        if layout == "faces":
-            raise InputError('[data] layout "faces" has boxes and no landmarks; use skeleton = "box"')
         skeleton, photos = config.landmarks, photos or PhotoCache()
         found = [example for name in config.data.train for example in read_examples(data / name, skeleton, layout, bad)]
-        readable = photos.check((example.image for example in found), bad)
-        return cls(config, [example for example in found if example.image in readable], photos)
+        return cls(config, usable_examples(found, photos, bad), photos)
 
     @property
     def num_train(self) -> int:

@@ -14,7 +14,9 @@ from cunet_deploy.config import parse_config
 from cunet_deploy.data.boxes import read_backgrounds, read_boxes
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.frames import FrameDrawer
+from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import ConfigError, InputError
+from cunet_deploy.skeletons import LSP14
 
 
 def test_boxes_are_tight_around_labelled_joints_and_scored_by_how_many_are(tmp_path: Path) -> None:
@@ -43,14 +45,39 @@ def test_objects_of_one_photo_come_together(tmp_path: Path) -> None:
     ]
     write_coco(folder, "val2017", people, COCO_NAMES)
     (photo,) = read_boxes(folder)
-    np.testing.assert_allclose(photo.boxes, [[5, 7, 21, 39], [25, 7, 41, 39]])
+    np.testing.assert_allclose(photo.boxes, [[4.5, 6.5, 21.5, 39.5], [24.5, 6.5, 41.5, 39.5]])  # bbox, from the corner
+    assert photo.scores.tolist() == [1, 1]
+
+
+def test_nobody_in_a_photo_counts_as_background(tmp_path: Path) -> None:
+    seen = {"image_id": 1, "category_id": 1, "keypoints": [30, 40, 2] * 17}
+    unseen = {"image_id": 1, "category_id": 1, "keypoints": []}
+    rows = [
+        {**seen, "bbox": [10, 10, 50, 80]},
+        {**unseen, "bbox": [70, 10, 50, 80]},
+        {**unseen, "bbox": [90, 10, 50, 80], "score": 0.85},
+        {**seen, "bbox": [0, 0, 200, 80], "iscrowd": 1},
+        {**seen, "image_id": 2, "keypoints": [30, 40, 2, 60, 90, 1] + [0, 0, 0] * 15},
+    ]
+    write_coco(tmp_path, "val2017", rows, COCO_NAMES)
+    first, second = read_boxes(Path(f"{tmp_path}#val2017"))
+    assert first.scores.tolist() == [1, 0, 0.85, 0]
+    assert second.boxes.tolist() == [[30, 40, 60, 90]]
+
+
+def test_a_list_of_boxes_has_parts(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((50, 50, 3), np.uint8))
+    (tmp_path / "faces.json").write_text('{"a.png": [[1, 2, 10, 20, 1]], "b.png": []}')
+    (tmp_path / "splits.json").write_text('{"train": ["a.png"], "test": ["b.png"]}')
+    assert [photo.image.name for photo in read_boxes(Path(f"{tmp_path}#test"), "faces")] == ["b.png"]
 
 
 def test_a_folder_without_labels_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"faces\.json: is missing"):
         read_boxes(tmp_path)
     (tmp_path / "points.csv").write_text("image,a_x,a_y\n")
-    with pytest.raises(InputError, match="can be made of the landmarks of 300w, lsp, mpii, coco only"):
+    with pytest.raises(InputError, match="boxes can be made of lsp, 300w, mpii, coco, faces only"):
         read_boxes(tmp_path)
 
 
@@ -87,10 +114,11 @@ def test_of_a_background_only_what_is_beside_its_object_is_shown(tmp_path: Path)
         assert not (frame.image[:, :, 2].astype(int) - frame.image[:, :, 0] > 100).any()
 
 
-def test_layouts_and_boxes_that_do_not_go_together_are_refused() -> None:
-    with pytest.raises(ConfigError, match='layout = "faces" has boxes and no landmarks'):
-        parse_config({"name": "x", "skeleton": "lsp14", "data": {"train": ["a"], "layout": "faces"}})
-    with pytest.raises(ConfigError, match='layout = "points" has points of your own'):
-        parse_config({"name": "x", "skeleton": "box", "data": {"train": ["a"], "layout": "points"}})
+def test_layouts_and_boxes_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "faces.json").write_text("{}")
+    with pytest.raises(InputError, match='has boxes and no landmarks; set skeleton = "box"'):
+        read_examples(tmp_path, LSP14, "faces")
+    with pytest.raises(ConfigError, match="no layout of data sets is called 'cocoo'; did you mean 'coco'"):
+        read_examples(tmp_path, LSP14, "cocoo")
     with pytest.raises(ConfigError, match='background goes with skeleton = "box" only'):
         parse_config({"name": "x", "skeleton": "lsp14", "data": {"train": ["a"], "background": ["b"]}})

@@ -88,5 +88,5 @@ def test_another_mat_file_is_one_clear_line(tmp_path: Path) -> None:
         read_lsp(tmp_path)
     write_lspet(tmp_path / "more", 1)
     (tmp_path / "more" / "images.json").write_text(json.dumps({"a": 1}))
-    with pytest.raises(InputError, match=r"images\.json: expected a list"):
+    with pytest.raises(InputError, match=r"images\.json: is not a list of names of photos"):
         read_lsp(tmp_path / "more")

@@ -121,7 +121,7 @@ def test_other_files_are_one_clear_line(tmp_path: Path) -> None:
     other = tmp_path / "json"
     other.mkdir()
     (other / "train.json").write_text('[{"joints": 3}]')
-    with pytest.raises(InputError, match=r"train\.json: is not MPII Human Pose as JSON"):
+    with pytest.raises(InputError, match=r"train\.json, row 1: joints: expected array, got int"):
         read_examples(other, MPII16)
     with pytest.raises(InputError, match="no JSON file of coco labels"):
         read_examples(other, MPII16, "coco")

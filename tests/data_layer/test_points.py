@@ -88,8 +88,8 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not JSON"),
-        ("{}", "expected a list"),
+        ("{", "is not a list of"),
+        ("{}", "is not a list of"),
         ('[{"image": "1.jpg"}]', 'object 1: expected "image" and "points"'),
         ('[{"image": "1.jpg", "points": {"snout": [1, 2]}}]', "'snout' is no landmark"),
         ('[{"image": "1.jpg", "points": {"nose": [1, 2]}, "box": [5, 5, 5, 9]}]', "has no area"),

@@ -160,7 +160,11 @@ def test_a_whole_photo_keeps_its_boxes(data: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[]", "is not a list of boxes"), ('{"p.png": [[1, 2, 3]]}', "is not a list"), ("{}", "lists no photo")],
+    [
+        ("[]", "is not a list of boxes"),
+        ('{"p.png": [[1, 2, 3]]}', "is not x, y, width and height"),
+        ("{}", "lists no photo"),
+    ],
 )
 def test_a_bad_list_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "faces.json").write_text(text)
