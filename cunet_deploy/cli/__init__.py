@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("cunet_deploy.cli.bench:command", "Measure latency and memory on this machine."),
     "inspect": ("cunet_deploy.cli.inspect:command", "Say what TensorRT will make of a model."),
     "synth": ("cunet_deploy.cli.synth:command", "Render labelled pictures from assets that anyone may use."),
+    "web": ("cunet_deploy.cli.web:command", "Write a page that runs a model in the browser."),
     "doctor": ("cunet_deploy.cli.doctor:command", "Show what this machine can run, and what is missing."),
     "models": ("cunet_deploy.cli.models:command", "List the models that come with the package."),
 }

@@ -1,0 +1,137 @@
+/**
+ * Images and frames in, landmarks out; the counterpart of `cunet_deploy/localizer.py` and `tracking/step.py`.
+ */
+
+import { Detector, detectConfirmed, plausible } from "./detector.js";
+import { Network, confidence } from "./network.js";
+import { ShotBoundaryDetector } from "./shots.js";
+import { DEFAULT_SMOOTHING, Smoother } from "./smoothing.js";
+import { Tracker } from "./tracker.js";
+
+/** @typedef {import("./geometry.js").Box} Box */
+/** @typedef {import("./geometry.js").Point} Point */
+/** @typedef {import("./network.js").Located} Located */
+/** @typedef {import("./pixels.js").Pixels} Pixels */
+/** @typedef {import("./smoothing.js").Smoothing} Smoothing */
+
+/**
+ * The landmarks of one object.
+ * @typedef {object} Landmarks
+ * @property {number} id the track id in video; the place in the result of a single image
+ * @property {Point[]} points in pixels of the image
+ * @property {number[]} scores of each landmark, in [0, 1]
+ * @property {number} confidence their mean
+ * @property {Box} box where it was looked for
+ */
+
+const BODY_HYSTERESIS_RATIO = 0.85;
+const BODY_NORMALIZERS = ["torso", "head"];
+const LATE_CADENCE_RATIO = 4;
+
+export class Localizer {
+  /** @param {Network} network of landmarks @param {Detector | null} detector where to look when no boxes are given */
+  constructor(network, detector = null) {
+    if (network.manifest.boxes) {
+      throw new Error(`${network.manifest.name} finds boxes, not landmarks; give it as detector, beside a model`);
+    }
+    this.network = network;
+    this.detector = detector;
+  }
+
+  /**
+   * Load a model of landmarks and, unless boxes will be given, the detector of its objects.
+   * @param {any} ort the module onnxruntime-web
+   * @param {{model: Parameters<typeof Network.open>[1], detector?: Parameters<typeof Network.open>[1]}} bundles
+   */
+  static async open(ort, { model, detector }) {
+    const [network, finder] = [await Network.open(ort, model), detector ? await Network.open(ort, detector) : null];
+    return new Localizer(network, finder && new Detector(finder));
+  }
+
+  get manifest() {
+    return this.network.manifest;
+  }
+
+  /**
+   * The landmarks of every object in an image.
+   * @param {Pixels} image RGBA, as a canvas gives it
+   * @param {Box[]} [boxes] tight boxes; the result then has an object for each, however low its score
+   * @returns {Promise<Landmarks[]>}
+   */
+  async predict(image, boxes) {
+    if (boxes) return (await this.network.locate(image, boxes)).map(landmarks);
+    const found = await this.network.locate(image, await detectConfirmed(this.#finder(), this.network, image));
+    const good = found.filter((one) => confidence(one) >= this.manifest.min_score && plausible(one.points, one.box));
+    return good.map(landmarks);
+  }
+
+  /** One video, given one frame at a time. @param {{smooth?: boolean | Smoothing}} [options] */
+  video({ smooth = true } = {}) {
+    return new VideoStep(this.network, this.#finder(), smooth);
+  }
+
+  #finder() {
+    if (!this.detector) throw new Error("there is no detector: open the Localizer with one, or give boxes");
+    return this.detector;
+  }
+}
+
+export class VideoStep {
+  /** @param {Network} network @param {Detector} detector @param {boolean | Smoothing} smooth */
+  constructor(network, detector, smooth) {
+    this.network = network;
+    this.detector = detector;
+    const isBody = BODY_NORMALIZERS.includes(Object.keys(network.manifest.skeleton.normalizers)[0]);
+    const cadence = { every: detector.every, retry: detector.retry };
+    this.tracker = new Tracker(network.manifest.min_score, cadence, isBody ? BODY_HYSTERESIS_RATIO : 1);
+    this.shots = new ShotBoundaryDetector();
+    this.smoother = smooth === false ? null : new Smoother(smooth === true ? DEFAULT_SMOOTHING : smooth);
+    this.last = -1;
+  }
+
+  /**
+   * Localize in the next frame.
+   * @param {Pixels} image
+   * @param {number} [timeMs] when it was taken
+   * @param {number} [index] of the frame; a gap says that frames were left out
+   * @returns {Promise<Landmarks[]>} by rising id
+   */
+  async update(image, timeMs = 0, index = this.last + 1) {
+    const late = index > this.last + 1;
+    this.tracker.cadence.every = (late ? LATE_CADENCE_RATIO : 1) * this.detector.every;
+    this.last = index;
+    if (this.shots.update(image)) this.tracker.cut();
+    const found = await this.#follow(image, index);
+    if (this.smoother) {
+      for (const one of found) one.points = this.smoother.update(one.id, one.points, timeMs);
+      this.smoother.prune(timeMs);
+    }
+    return found;
+  }
+
+  /** @param {Pixels} image @param {number} index */
+  async #follow(image, index) {
+    let looked = this.tracker.wantsDetection();
+    let boxes = looked ? await this.#look(image, index) : null;
+    for (;;) {
+      const plan = this.tracker.plan(boxes);
+      const located = await this.network.locate(image, plan.map((track) => track.box));
+      const kept = this.tracker.update(plan, located);
+      if (looked || kept.length || !this.tracker.wantsDetection()) {
+        return kept.map(({ id, index: place }) => landmarks(located[place], id));
+      }
+      looked = true; // all that was followed is lost in this very frame
+      boxes = await this.#look(image, index);
+    }
+  }
+
+  /** @param {Pixels} image @param {number} index */
+  #look(image, index) {
+    return detectConfirmed(this.detector, this.network, image, index, this.tracker.boxes());
+  }
+}
+
+/** @param {Located} located @param {number} id @returns {Landmarks} */
+function landmarks(located, id) {
+  return { id, ...located, confidence: confidence(located) };
+}

@@ -1,0 +1,124 @@
+/**
+ * A network of a bundle, opened in onnxruntime-web: crops in, heatmaps out.
+ */
+
+import { cropOf, toImage } from "./geometry.js";
+import { decode, mapToInput } from "./heatmaps.js";
+import { sample } from "./pixels.js";
+
+/** @typedef {import("./geometry.js").Box} Box */
+/** @typedef {import("./geometry.js").Crop} Crop */
+/** @typedef {import("./geometry.js").Point} Point */
+/** @typedef {import("./pixels.js").Pixels} Pixels */
+
+/**
+ * What this package reads of `manifest.json`.
+ * @typedef {object} Manifest
+ * @property {number} format
+ * @property {string} name
+ * @property {{size: number, padding: number}} crop
+ * @property {number} stride
+ * @property {import("./heatmaps.js").Decoder} decoder
+ * @property {number} min_score
+ * @property {string} licence
+ * @property {{name: string, landmarks: string[], edges: [number, number][], normalizers: Record<string, unknown>}} skeleton
+ * @property {import("./boxmaps.js").BoxCode} [boxes]
+ */
+
+/** @typedef {{points: Point[], scores: number[], box: Box}} Located */
+
+const FORMAT = 1;
+
+export class Network {
+  /**
+   * @param {any} ort the module onnxruntime-web
+   * @param {any} session an open InferenceSession
+   * @param {Manifest} manifest
+   */
+  constructor(ort, session, manifest) {
+    this.ort = ort;
+    this.session = session;
+    this.manifest = manifest;
+    /** Milliseconds that the network took when it last ran. */
+    this.lastMs = 0;
+  }
+
+  /**
+   * @param {any} ort the module onnxruntime-web
+   * @param {string | {model: ArrayBuffer | Uint8Array, manifest: Manifest}} bundle URL of its folder, or its content
+   */
+  static async open(ort, bundle) {
+    const { model, manifest } = typeof bundle === "string" ? await fetchBundle(bundle) : bundle;
+    if (manifest.format > FORMAT) {
+      throw new Error(`the manifest of ${manifest.name} has format ${manifest.format}; update cunet-deploy-web`);
+    }
+    const session = await ort.InferenceSession.create(new Uint8Array(model), { executionProviders: ["wasm"] });
+    return new Network(ort, session, manifest);
+  }
+
+  /** Side of the heatmaps in cells. */
+  get mapSize() {
+    return Math.floor(this.manifest.crop.size / this.manifest.stride);
+  }
+
+  /**
+   * Heatmaps of crops that are already bytes: (B, size, size, 3) BGR to (B, K, H, W).
+   * @param {Uint8Array} images @param {number} count
+   * @returns {Promise<Float32Array>}
+   */
+  async run(images, count) {
+    const { size } = this.manifest.crop;
+    const begun = performance.now();
+    const input = new this.ort.Tensor("uint8", images, [count, size, size, 3]);
+    const { heatmaps } = await this.session.run({ image: input }, ["heatmaps"]);
+    this.lastMs = performance.now() - begun;
+    return heatmaps.data;
+  }
+
+  /** Heatmaps of crops of an image. @param {Pixels} image @param {Crop[]} crops */
+  async runCrops(image, crops) {
+    const bytes = this.manifest.crop.size ** 2 * 3;
+    const images = new Uint8Array(crops.length * bytes);
+    crops.forEach((crop, index) => sample(image, crop, images.subarray(index * bytes, (index + 1) * bytes)));
+    return this.run(images, crops.length);
+  }
+
+  /**
+   * The landmarks of the object in each tight box, in pixels of the image.
+   * @param {Pixels} image @param {Box[]} boxes
+   * @returns {Promise<Located[]>}
+   */
+  async locate(image, boxes) {
+    if (!boxes.length) return [];
+    const { crop: rule, decoder, stride, skeleton } = this.manifest;
+    const crops = boxes.map((box) => cropOf(box, rule));
+    const maps = await this.runCrops(image, crops);
+    const size = this.mapSize;
+    const count = skeleton.landmarks.length;
+    return crops.map((crop, index) => {
+      /** @type {Located} */
+      const located = { points: [], scores: [], box: boxes[index] };
+      for (let landmark = 0; landmark < count; landmark++) {
+        const { x, y, score } = decode(maps, (index * count + landmark) * size * size, size, decoder);
+        located.points.push(toImage(crop, mapToInput(x, stride), mapToInput(y, stride)));
+        located.scores.push(score);
+      }
+      return located;
+    });
+  }
+}
+
+/** @param {string} url */
+async function fetchBundle(url) {
+  const folder = url.endsWith("/") ? url : `${url}/`;
+  const [model, manifest] = await Promise.all(["model.onnx", "manifest.json"].map((name) => fetch(folder + name)));
+  for (const response of [model, manifest]) {
+    if (!response.ok) throw new Error(`${response.url} cannot be loaded (${response.status} ${response.statusText})`);
+  }
+  return { model: await model.arrayBuffer(), manifest: /** @type {Manifest} */ (await manifest.json()) };
+}
+
+/** Mean score of the landmarks. @param {{scores: number[]}} located */
+export function confidence({ scores }) {
+  return scores.reduce((sum, score) => sum + score, 0) / scores.length;
+}

@@ -1,0 +1,247 @@
+/**
+ * The page: camera, photo or clip in, landmarks on a canvas. All of it runs here; there is no server.
+ */
+
+import { Localizer, drawLandmarks } from "./cunet-deploy-web/index.js";
+import { loadRuntime } from "./runtime.js";
+
+/** @typedef {import("./cunet-deploy-web/localizer.js").Landmarks} Landmarks */
+
+const MAX_SIDE = 1280; // of what is searched and shown; larger pictures are shrunk
+const KEPT_RECORDS = 100_000;
+
+/** @param {string} id @returns {any} */
+const element = (id) => document.getElementById(id);
+
+const canvas = element("view");
+const context = canvas.getContext("2d", { willReadFrequently: true });
+const video = element("video");
+
+/** @type {Localizer} */
+let localizer;
+/** @type {object[]} */
+let records = [];
+/** What runs now; a new source ends it. */
+let turn = 0;
+let sourceName = "camera";
+
+start().catch(fail);
+
+async function start() {
+  if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => {}); // only needed offline
+  const site = await (await fetch("site.json")).json();
+  const ort = await loadRuntime(site.runtime);
+  const threads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 4) : 1;
+  ort.env.wasm.numThreads = threads;
+  localizer = await Localizer.open(ort, { model: site.model, detector: site.detector ?? undefined });
+  const { name, licence, min_score } = localizer.manifest;
+  document.title = name;
+  element("model").textContent = name;
+  element("licence").textContent = licence;
+  element("threads").textContent = `${threads}`;
+  element("score").value = min_score;
+  element("score-value").value = min_score.toFixed(2);
+  element("score").addEventListener("input", setScore);
+  element("camera").addEventListener("click", () => useCamera().catch(fail));
+  element("file").addEventListener("change", () => useFile(element("file").files[0]).catch(fail));
+  element("stop").addEventListener("click", stop);
+  element("save").addEventListener("click", save);
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    useFile(event.dataTransfer?.files[0]).catch(fail);
+  });
+  for (const id of ["camera", "file"]) element(id).disabled = false;
+  say("Ready: start the camera, or open or drop a photo or clip.");
+}
+
+function setScore() {
+  localizer.manifest.min_score = Number(element("score").value);
+  element("score-value").value = localizer.manifest.min_score.toFixed(2);
+}
+
+async function useCamera() {
+  const own = begin("camera");
+  if (!navigator.mediaDevices) throw new Error("This page needs https:// or localhost to use the camera.");
+  say("Waiting for the camera…");
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" }, audio: false });
+  } catch (error) {
+    throw new Error(CAMERA_ERRORS[/** @type {Error} */ (error).name] ?? `The camera cannot be used: ${error}`);
+  }
+  if (own !== turn) return stream.getTracks().forEach((track) => track.stop());
+  video.srcObject = stream;
+  await play(own);
+}
+
+/** @type {Record<string, string>} */
+const CAMERA_ERRORS = {
+  NotAllowedError: "The camera may not be used: allow it for this page in the browser's settings, then start it again.",
+  NotFoundError: "No camera was found: connect one, or open a photo or clip.",
+  NotReadableError: "The camera is used by another program: close that one, then start it again.",
+};
+
+/** @param {File | undefined} file */
+async function useFile(file) {
+  if (!file) return;
+  const own = begin(file.name.replace(/\.[^.]*$/, ""));
+  element("file").value = ""; // so that the same file can be opened again
+  if (file.type.startsWith("video/")) {
+    video.src = URL.createObjectURL(file);
+    await play(own, file.name);
+    return;
+  }
+  const picture = await createImageBitmap(file).catch(() => null);
+  if (!picture) throw new Error(`${file.name} is neither a photo nor a clip that this browser can read.`);
+  const pixels = show(picture, picture.width, picture.height);
+  const found = await localizer.predict(pixels);
+  if (own !== turn) return;
+  present(found);
+  record(found, 0, 0);
+  end();
+}
+
+/** @param {number} own @param {string} [name] of the file */
+async function play(own, name) {
+  await video.play().catch(() => {
+    throw new Error(name ? `${name} is not a clip that this browser can play.` : "The camera gives no picture.");
+  });
+  const step = localizer.video({ smooth: element("smooth").checked });
+  const times = /** @type {number[]} */ ([]);
+  say("Running.");
+  let index = -1;
+  while (own === turn && !video.ended) {
+    const { time, frame } = await nextFrame(index);
+    if (own !== turn || video.ended) break;
+    index = frame;
+    const pixels = show(video, video.videoWidth, video.videoHeight);
+    const found = await step.update(pixels, time, index);
+    if (own !== turn) break;
+    present(found);
+    record(found, time, index);
+    times.push(performance.now());
+    while (times.length > 30) times.shift();
+    if (times.length > 1) {
+      element("fps").textContent = ((1000 * (times.length - 1)) / (times[times.length - 1] - times[0])).toFixed(1);
+    }
+  }
+  if (own === turn) end();
+}
+
+/**
+ * The next frame that the video shows; frames that were shown meanwhile are left out.
+ * @param {number} last index of the frame before
+ * @returns {Promise<{time: number, frame: number}>} in ms, and counted from 0
+ */
+function nextFrame(last) {
+  return new Promise((resolve) => {
+    const ended = () => resolve({ time: video.currentTime * 1000, frame: last + 1 });
+    video.addEventListener("ended", ended, { once: true });
+    const done = (/** @type {{time: number, frame: number}} */ value) => {
+      video.removeEventListener("ended", ended);
+      resolve(value);
+    };
+    if (video.requestVideoFrameCallback) {
+      video.requestVideoFrameCallback((/** @type {number} */ now, /** @type {any} */ { mediaTime, presentedFrames }) => {
+        done({ time: mediaTime * 1000, frame: Math.max(presentedFrames - 1, last + 1) });
+      });
+    } else {
+      requestAnimationFrame(() => done({ time: video.currentTime * 1000, frame: last + 1 }));
+    }
+  });
+}
+
+/**
+ * Draw a picture, shrunk where it is large, and read its pixels.
+ * @param {CanvasImageSource} picture @param {number} width @param {number} height
+ * @returns {ImageData}
+ */
+function show(picture, width, height) {
+  const scale = Math.min(1, MAX_SIDE / Math.max(width, height));
+  const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+  if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
+  context.drawImage(picture, 0, 0, w, h);
+  return context.getImageData(0, 0, w, h);
+}
+
+/** @param {Landmarks[]} found */
+function present(found) {
+  drawLandmarks(context, found, localizer.manifest.skeleton.edges);
+  element("objects").textContent = `${found.length}`;
+  element("network").textContent = `${localizer.network.lastMs.toFixed(1)} ms`;
+}
+
+/**
+ * Keep a result as `cunet-deploy infer` writes it: a line for each object, and one for a frame without any.
+ * @param {Landmarks[]} found @param {number} time in ms @param {number} frame
+ */
+function record(found, time, frame) {
+  const round = (/** @type {number} */ value) => Math.round(value * 1000) / 1000;
+  const lines = found.map(({ id, box, points, scores }) => ({
+    frame,
+    time_ms: round(time),
+    id,
+    box: box.map(round),
+    landmarks: points.map((point) => point.map(round)),
+    scores: scores.map(round),
+  }));
+  records.push(...(lines.length ? lines : [{ frame, time_ms: round(time), landmarks: [] }]));
+  if (records.length > KEPT_RECORDS) records.splice(0, records.length - KEPT_RECORDS);
+  element("save").disabled = false;
+}
+
+function save() {
+  const text = records.map((line) => JSON.stringify(line)).join("\n") + "\n";
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/jsonl" }));
+  link.download = `${sourceName}.jsonl`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+/** End what runs and make room for something new. @param {string} name */
+function begin(name) {
+  release();
+  records = [];
+  sourceName = name;
+  element("save").disabled = true;
+  element("stop").disabled = false;
+  element("error").hidden = true;
+  element("fps").textContent = "–";
+  return ++turn;
+}
+
+function stop() {
+  turn++;
+  end();
+}
+
+function end() {
+  release();
+  element("stop").disabled = true;
+  say(records.length ? "Done. The results can be saved." : "Stopped.");
+}
+
+function release() {
+  video.pause();
+  video.srcObject?.getTracks().forEach((/** @type {MediaStreamTrack} */ track) => track.stop());
+  if (video.src) URL.revokeObjectURL(video.src);
+  video.srcObject = null;
+  video.removeAttribute("src");
+}
+
+/** @param {string} text */
+function say(text) {
+  element("status").textContent = text;
+}
+
+/** @param {unknown} error */
+function fail(error) {
+  turn++;
+  release();
+  element("stop").disabled = true;
+  element("error").textContent = error instanceof Error ? error.message : String(error);
+  element("error").hidden = false;
+  say("");
+}

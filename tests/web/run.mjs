@@ -1,0 +1,64 @@
+/**
+ * Runs the browser package in Node on files that the Python test wrote: `node run.mjs FOLDER`.
+ *
+ * FOLDER/task.json says what to do; FOLDER/result.json is the answer. The package and onnxruntime-web are found in
+ * FOLDER/node_modules.
+ */
+
+import { readFile, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const folder = process.argv[2];
+const require = createRequire(join(folder, "package.json"));
+const ort = await import(pathToFileURL(require.resolve("onnxruntime-web")));
+const { Detector, Localizer, Network, sample } = await import(pathToFileURL(require.resolve("cunet-deploy-web")));
+ort.env.wasm.numThreads = 1;
+
+const bytes = async (name) => new Uint8Array(await readFile(join(folder, name)));
+const bundle = async (path) => ({
+  model: await readFile(join(path, "model.onnx")),
+  manifest: JSON.parse(await readFile(join(path, "manifest.json"), "utf8")),
+});
+const pixels = async ({ file, width, height }) => ({ data: await bytes(file), width, height });
+
+const tasks = {
+  /** Heatmap values that differ from those of the golden inputs. */
+  async golden({ model, images, heatmaps, count }) {
+    const network = await Network.open(ort, await bundle(model));
+    const expected = new Float32Array((await bytes(heatmaps)).buffer);
+    const found = await network.run(await bytes(images), count);
+    let differing = found.length === expected.length ? 0 : Infinity;
+    for (let index = 0; index < expected.length; index++) differing += found[index] !== expected[index];
+    return { differing, values: expected.length };
+  },
+
+  /** Crops as bytes, one behind the other. */
+  async crops({ image, crops, out }) {
+    const source = await pixels(image);
+    const parts = crops.map((crop) => {
+      const target = new Uint8Array(crop.size ** 2 * 3);
+      sample(source, crop, target);
+      return target;
+    });
+    await writeFile(join(folder, out), Buffer.concat(parts));
+    return {};
+  },
+
+  /** What is found in an image, or in frames that follow each other. */
+  async localize({ model, detector, frames, video }) {
+    const finder = new Detector(await Network.open(ort, await bundle(detector)));
+    const localizer = new Localizer(await Network.open(ort, await bundle(model)), finder);
+    const step = video ? localizer.video() : null;
+    const results = [];
+    for (const [index, frame] of frames.entries()) {
+      const image = await pixels(frame);
+      results.push(await (step ? step.update(image, frame.time_ms, index) : localizer.predict(image)));
+    }
+    return { results };
+  },
+};
+
+const task = JSON.parse(await readFile(join(folder, "task.json"), "utf8"));
+await writeFile(join(folder, "result.json"), JSON.stringify(await tasks[task.kind](task)));

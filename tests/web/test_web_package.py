@@ -1,0 +1,124 @@
+"""The browser package in Node: the same heatmaps, crops and landmarks as the Python package."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cunet_deploy import Localizer
+from cunet_deploy.geometry import CropRule, whole_image
+from cunet_deploy.golden import read_golden
+from cunet_deploy.media import open_source, read_image
+from cunet_deploy.preprocess import sample
+from cunet_deploy.web.runtime import PACKAGE, npm_install
+from cunet_deploy.zoo import find_model
+
+ROOT = Path(__file__).resolve().parents[2]
+RELEASED = sorted(path.parent.name for path in (ROOT / "models").glob("*/golden.npz"))
+FRAMES = 40
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Give a task to the package and return the answer; skipped where Node or the npm registry is missing."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("Node.js and npm are not installed: the browser package is not tested")
+    folder = tmp_path_factory.mktemp("node")
+    problem = npm_install(folder, "onnxruntime-web")
+    if problem:
+        pytest.skip(f"onnxruntime-web cannot be installed: {problem}")
+    (folder / "node_modules" / "cunet-deploy-web").symlink_to(PACKAGE, target_is_directory=True)
+
+    def run(kind: str, **task: Any) -> dict[str, Any]:
+        (folder / "task.json").write_text(json.dumps({"kind": kind, **task}))
+        command = ["node", "--preserve-symlinks", str(Path(__file__).with_name("run.mjs")), str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        return result
+
+    run.folder = folder  # type: ignore[attr-defined]
+    return run
+
+
+def write_rgba(run: Run, name: str, image: NDArray[np.uint8], **more: Any) -> dict[str, Any]:
+    """An image as a canvas would give it."""
+    cv2.cvtColor(image, cv2.COLOR_BGR2RGBA).tofile(run.folder / name)  # type: ignore[attr-defined]
+    return {"file": name, "width": image.shape[1], "height": image.shape[0], **more}
+
+
+def test_types_are_sound(tmp_path: Path) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed: types of the browser package are not checked")
+    problem = npm_install(tmp_path, "typescript")
+    if problem:
+        pytest.skip(f"typescript cannot be installed: {problem}")
+    command = [tmp_path / "node_modules" / ".bin" / "tsc", "-p", PACKAGE / "tsconfig.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_every_heatmap_value_is_that_of_the_checkpoint(run: Run, name: str) -> None:
+    folder = ROOT / "models" / name
+    golden = read_golden(folder / "golden.npz")
+    golden.images.tofile(run.folder / "images")  # type: ignore[attr-defined]
+    golden.heatmaps.astype(np.float32).tofile(run.folder / "heatmaps")  # type: ignore[attr-defined]
+    found = run("golden", model=str(folder), images="images", heatmaps="heatmaps", count=len(golden.images))
+    assert (found["differing"], found["values"]) == (0, golden.heatmaps.size)
+
+
+def test_crops_have_the_same_pixels(run: Run) -> None:
+    rng = np.random.default_rng(5)
+    image = np.asarray(rng.integers(0, 256, (300, 410, 3)), np.uint8)
+    crops = [whole_image(410, 300, size) for size in (128, 160, 192, 256)]
+    for size in (96, 128, 160, 192, 256):
+        for side in (20, 47, 90, 128, 131, 240, 300, 700):
+            x, y = rng.uniform(-40, 400, 2)
+            crops.append(CropRule(size, 1.0).crop([x, y, x + side, y + side]))
+    source = write_rgba(run, "noise.rgba", image)
+    asked = [{"x": crop.center[0], "y": crop.center[1], "side": crop.side, "size": crop.size} for crop in crops]
+    run("crops", image=source, crops=asked, out="crops")
+    found = np.fromfile(run.folder / "crops", np.uint8)  # type: ignore[attr-defined]
+    start = 0
+    for crop in crops:
+        count = crop.size**2 * 3
+        expected = sample(image, crop)
+        np.testing.assert_array_equal(found[start : start + count].reshape(expected.shape), expected, str(crop))
+        start += count
+    assert start == len(found)
+
+
+@pytest.mark.parametrize("video", [False, True], ids=["single images", "video"])
+def test_landmarks_are_those_of_python(run: Run, video: bool) -> None:
+    model, detector = (find_model(name).parent for name in ("face68-s", "face-detect-s"))
+    clip = ROOT / "tests" / "data" / "demo.mp4"
+    with Localizer(model) as localizer:
+        if video:
+            images = [picture.image for picture in islice(open_source(clip), FRAMES)]
+            expected = [(frame.landmarks, frame.time_ms) for frame in islice(localizer.stream(clip), FRAMES)]
+        else:
+            images = [read_image(ROOT / "tests" / "data" / "astronaut.jpg"), np.zeros((60, 80, 3), np.uint8)]
+            expected = [(localizer.predict(image), 0.0) for image in images]
+    frames = [
+        write_rgba(run, f"{index}.rgba", image, time_ms=time_ms)
+        for index, (image, (_, time_ms)) in enumerate(zip(images, expected, strict=True))
+    ]
+    found = run("localize", model=str(model), detector=str(detector), frames=frames, video=video)["results"]
+    assert sum(len(landmarks) for landmarks, _ in expected) > 0
+    for objects, (landmarks, _) in zip(found, expected, strict=True):
+        assert [one["id"] for one in objects] == landmarks.ids.tolist()
+        for one, points, scores in zip(objects, landmarks.points, landmarks.scores, strict=True):
+            np.testing.assert_allclose(one["points"], points, atol=2e-3)
+            np.testing.assert_allclose(one["scores"], scores, atol=1e-6)

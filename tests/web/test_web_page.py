@@ -1,0 +1,165 @@
+"""The page in a real browser, headless Chromium."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import http.server
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cunet_deploy import Localizer
+from cunet_deploy.cli.web import command
+from cunet_deploy.media import open_source, read_image
+from cunet_deploy.web.runtime import INTEGRITY, npm_install
+
+ROOT = Path(__file__).resolve().parents[2]
+ASTRONAUT = ROOT / "tests" / "data" / "astronaut.jpg"
+Browse = Callable[..., dict[str, Any]]
+
+pytestmark = pytest.mark.slow
+
+
+def chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Gives out a folder, with or without the headers that isolate a page."""
+
+    isolated = False
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def end_headers(self) -> None:
+        if isinstance(self.server, Server) and self.server.isolated:
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+    def log_request(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("node") is None or shutil.which("npm") is None or chromium() is None:
+        pytest.skip("Node.js, npm or Chromium is not installed: the page is not tested in a browser")
+    path = tmp_path_factory.mktemp("web") / "site"
+    result = CliRunner().invoke(command, ["face68-s", "-o", str(path), "--runtime", "auto"])
+    assert result.exit_code == 0, result.output
+    if not (path / "ort").is_dir():
+        pytest.skip(f"onnxruntime-web cannot be installed: {result.output}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(site: Path) -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(site))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browse(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Browse:
+    folder = tmp_path_factory.mktemp("browser")
+    problem = npm_install(folder, "playwright-core")
+    if problem:
+        pytest.skip(f"playwright-core cannot be installed: {problem}")
+
+    def browse(*, isolated: bool = False, flags: tuple[str, ...] = (), **task: Any) -> dict[str, Any]:
+        server.isolated = isolated
+        table = {"url": f"http://localhost:{server.server_port}/", "chromium": chromium(), "flags": flags, **task}
+        (folder / "task.json").write_text(json.dumps(table))
+        script = Path(__file__).with_name("browse.mjs")
+        done = subprocess.run(["node", str(script), str(folder)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        assert result["problems"] == []
+        return result
+
+    return browse
+
+
+@pytest.fixture(scope="module")
+def png(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "astronaut.png"
+    cv2.imwrite(str(path), read_image(ASTRONAUT))
+    return path
+
+
+def distances(found: list[dict[str, Any]], image: Path) -> float:
+    """The largest distance in pixels of landmarks from those that Python finds."""
+    with Localizer("face68-s") as localizer:
+        expected = localizer.predict(read_image(image))
+    assert len(found) == len(expected) == 1
+    return float(np.linalg.norm(np.array(found[0]["landmarks"]) - expected.points[0], axis=1).max())
+
+
+def test_a_photo_gives_the_landmarks_of_python(browse: Browse, png: Path) -> None:
+    result = browse(files=[str(png)])
+    assert (result["title"], result["threads"], result["error"]) == ("face68-s", "1", "")
+    assert distances(result["records"], png) < 0.01  # the file rounds to 0.001
+
+
+def test_a_jpeg_differs_by_how_browsers_decode_it(browse: Browse) -> None:
+    assert distances(browse(files=[str(ASTRONAUT)])["records"], ASTRONAUT) < 0.3
+
+
+def test_the_page_works_offline_once_it_was_open(browse: Browse, png: Path) -> None:
+    assert distances(browse(files=[str(png)], offline=True)["records"], png) < 0.01
+
+
+def test_an_isolated_page_has_threads_and_the_same_landmarks(browse: Browse, png: Path) -> None:
+    result = browse(files=[str(png)], isolated=True)
+    assert int(result["threads"]) >= 1
+    assert distances(result["records"], png) < 0.01
+
+
+def test_a_file_that_is_no_picture_is_said_to_be_none(browse: Browse, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no picture")
+    result = browse(files=[str(tmp_path / "notes.png")])
+    assert result["error"] == "notes.png is neither a photo nor a clip that this browser can read."
+
+
+def test_a_refused_camera_is_explained(browse: Browse) -> None:
+    result = browse(camera=1, flags=("--deny-permission-prompts",))
+    assert result["focused"] == "camera"  # the first stop of the Tab key
+    assert result["error"].startswith(("No camera was found", "The camera may not be used"))
+
+
+def test_a_camera_shows_landmarks(browse: Browse, tmp_path: Path) -> None:
+    path = tmp_path / "camera.y4m"
+    with path.open("wb") as file:
+        for index, picture in enumerate(open_source(ROOT / "tests" / "data" / "demo.mp4")):
+            height, width = picture.image.shape[:2]
+            if index == 0:
+                file.write(f"YUV4MPEG2 W{width} H{height} F30:1 Ip C420jpeg\n".encode())
+            file.write(b"FRAME\n" + cv2.cvtColor(picture.image, cv2.COLOR_BGR2YUV_I420).tobytes())
+    fake = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    result = browse(camera=4, grant=True, flags=(*fake, f"--use-file-for-fake-video-capture={path}"))
+    assert (result["error"], result["objects"]) == ("", "1")
+    assert float(result["fps"]) > 0
+    found = [record for record in result["records"] if record["landmarks"]]
+    assert len(found) > 0.8 * len(result["records"])
+    assert {record["id"] for record in found} == {0}
+
+
+def test_checksums_of_the_linked_runtime_are_those_of_npm(site: Path) -> None:
+    for name, integrity in INTEGRITY.items():
+        digest = hashlib.sha384((site / "ort" / name).read_bytes()).digest()
+        assert integrity == "sha384-" + base64.b64encode(digest).decode()
