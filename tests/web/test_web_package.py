@@ -64,7 +64,7 @@ def test_types_are_sound(tmp_path: Path) -> None:
     problem = npm_install(tmp_path, "typescript")
     if problem:
         pytest.skip(f"typescript cannot be installed: {problem}")
-    command = [tmp_path / "node_modules" / ".bin" / "tsc", "-p", PACKAGE / "tsconfig.json"]
+    command = [str(tmp_path / "node_modules" / ".bin" / "tsc"), "-p", str(PACKAGE / "tsconfig.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
