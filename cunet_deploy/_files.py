@@ -1,7 +1,9 @@
 """Output files that are either complete or not there.
 
-A file is written under a temporary name in the folder where it belongs and renamed when it is finished: a reader, or a
-crash, never sees half of it. The temporary name keeps the suffix, because writers choose their format by it.
+A file is written under a temporary name in the folder where it belongs, ``NAME.part``, and renamed when it is finished:
+a reader, or a crash, never sees half of it. What a killed process or a power cut leaves under that name can be seen and
+looked into, and goes away with the next file that is written there. Two processes do not write one file at a time: the
+second waits a while and is refused.
 """
 
 from __future__ import annotations
@@ -10,13 +12,32 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from cunet_deploy.errors import CunetError, InputError
 
-__all__ = ["atomic_path", "file_sha256", "unwritable", "write_bytes_atomic", "write_text_atomic"]
+try:
+    import fcntl
+except ImportError:  # Windows, which refuses to open or remove a file that another process has open
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "atomic_path",
+    "file_sha256",
+    "part_path",
+    "shown_name",
+    "unwritable",
+    "write_bytes_atomic",
+    "write_text_atomic",
+]
+
+_LONGEST_NAME = 255
+"""Bytes, in the usual file systems."""
+_WAIT_SECONDS = 10.0
+_POLL_SECONDS = 0.02
 
 _CANNOT_WRITE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -28,8 +49,15 @@ _CANNOT_WRITE = {
 }
 
 
+def part_path(final: str | Path) -> Path:
+    """Where a file is written until it is finished: ``NAME.part``; of a name that is too long, the beginning of it."""
+    target = Path(os.path.realpath(final))
+    name = os.fsencode(target.name)[: _LONGEST_NAME - len(".part")]
+    return target.with_name(os.fsdecode(name) + ".part")
+
+
 @contextlib.contextmanager
-def atomic_path(final: str | Path, *, overwrite: bool) -> Iterator[Path]:
+def atomic_path(final: str | Path, *, overwrite: bool, wait: float = _WAIT_SECONDS) -> Iterator[Path]:
     """A temporary path that becomes ``final`` when the block ends without an error, and is removed when it does not.
 
     The temporary file exists already, empty, so that a folder that cannot be written to is noticed before any work is
@@ -38,20 +66,20 @@ def atomic_path(final: str | Path, *, overwrite: bool) -> Iterator[Path]:
     Args:
         final: where the file shall be.
         overwrite: whether a file that is there already may be replaced.
+        wait: seconds to wait for another process that writes the same file.
 
     Yields:
-        A path in the folder of ``final`` with the same suffix.
+        A path in the folder of ``final``, see `part_path`.
 
     Raises:
         InputError: ``final`` exists and ``overwrite`` is false, or it is no regular file, or a parent is no folder.
-        CunetError: the folder or the disk cannot be written to.
+        CunetError: the folder or the disk cannot be written to, or another process writes this file.
     """
-    target = Path(os.path.realpath(final))
+    target, temporary = Path(os.path.realpath(final)), part_path(final)
     _check_target(final, target, overwrite=overwrite)
-    temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
+        claim = _claim(temporary, final, wait)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{final}: {target.parent} is not a folder; choose another path") from error
     except OSError as error:
@@ -60,6 +88,8 @@ def atomic_path(final: str | Path, *, overwrite: bool) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         _check_target(final, target, overwrite=overwrite)  # another program may have written it in the meantime
+        if fcntl is None:
+            claim.close()
         temporary.replace(target)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -67,8 +97,47 @@ def atomic_path(final: str | Path, *, overwrite: bool) -> Iterator[Path]:
             raise unwritable(final, error) from error
         raise
     finally:
+        if fcntl is None:
+            claim.close()
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            if _is_same(claim, temporary):
+                temporary.unlink(missing_ok=True)
+        claim.close()
+
+
+def _claim(part: Path, final: str | Path, wait: float) -> IO[bytes]:
+    """Open the temporary file, empty, for this process alone; a lock ends with its process, however that ends."""
+    end = time.monotonic() + wait
+    while True:
+        file = part.open("ab")
+        if fcntl is None:
+            file.truncate(0)
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same(file, part):  # and was not renamed by its owner in the meantime
+                file.truncate(0)
+                return file
+        except BlockingIOError:
+            if time.monotonic() > end:
+                file.close()
+                raise CunetError(f"{final}: is being written by another process; wait for it, or end it") from None
+            time.sleep(_POLL_SECONDS)
+        except OSError:  # a file system without locks
+            file.truncate(0)
+            return file
+        file.close()
+
+
+def _is_same(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file still has that path."""
+    if file.closed:
+        return True
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(file.fileno()), there)
 
 
 def write_bytes_atomic(path: str | Path, data: bytes, *, overwrite: bool) -> None:
@@ -96,6 +165,15 @@ def file_sha256(path: str | Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give an existing file") from error
     return digest.hexdigest()
+
+
+def shown_name(name: str | Path) -> str:
+    r"""A file name as text that every output can carry: bytes that are no UTF-8 are written as ``\xe9``.
+
+    File names are bytes on most systems, and Python keeps those that are no text as lone surrogates, which neither JSON
+    nor a terminal takes.
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _check_target(final: str | Path, target: Path, *, overwrite: bool) -> None:

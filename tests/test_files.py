@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cunet_deploy._files import atomic_path, write_bytes_atomic, write_text_atomic
+from cunet_deploy._files import atomic_path, part_path, shown_name, write_bytes_atomic, write_text_atomic
 from cunet_deploy.errors import CunetError, InputError
 
 
@@ -22,11 +23,49 @@ def test_a_finished_file_stands_under_its_name_and_alone(tmp_path: Path) -> None
     assert _names(tmp_path) == ["out.bin"]
 
 
-def test_the_temporary_name_keeps_folder_and_suffix(tmp_path: Path) -> None:
+def test_what_is_not_finished_can_be_seen(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "clip.mp4", overwrite=False) as temporary:
-        assert temporary.parent == tmp_path
-        assert temporary.suffix == ".mp4"
-        assert temporary.name.startswith(".")
+        assert temporary == tmp_path / "clip.mp4.part"
+    for name in ("x" * 255, "\N{SLIGHTLY SMILING FACE}" * 63):  # 252 bytes
+        assert len(os.fsencode(part_path(tmp_path / name).name)) <= 255
+        write_text_atomic(tmp_path / name, "x", overwrite=False)
+
+
+def test_what_a_killed_process_left_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out.txt.part").write_text("half of something long")
+    write_text_atomic(tmp_path / "out.txt", "new", overwrite=False)
+    assert (tmp_path / "out.txt").read_text() == "new"
+    assert _names(tmp_path) == ["out.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
+def test_two_do_not_write_one_file_at_a_time(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "out.txt", overwrite=False) as temporary:
+        temporary.write_text("first")
+        with (
+            pytest.raises(CunetError, match=r"out\.txt: is being written by another process"),
+            atomic_path(tmp_path / "out.txt", overwrite=True, wait=0.05),
+        ):
+            raise AssertionError("unreachable")
+    assert (tmp_path / "out.txt").read_text() == "first"
+    assert _names(tmp_path) == ["out.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
+def test_writers_of_one_file_take_turns(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        for _ in range(20):
+            write_text_atomic(tmp_path / "out.txt", str(number) * 5000, overwrite=True)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len(set((tmp_path / "out.txt").read_text())) == 1
+    assert _names(tmp_path) == ["out.txt"]
+
+
+def test_a_name_is_shown_as_text() -> None:
+    assert shown_name("caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg") == "caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg"
+    assert shown_name(os.fsdecode(b"caf\xe9.jpg")) == r"caf\xe9.jpg"
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, CunetError])

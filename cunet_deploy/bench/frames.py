@@ -20,7 +20,7 @@ from cunet_deploy.detection.open import open_detector
 from cunet_deploy.drawing import draw_into
 from cunet_deploy.errors import InputError
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import ImageFiles, Picture, VideoFile
+from cunet_deploy.media import Picture, Source
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions.base import Decoding, Session
 from cunet_deploy.tracking.step import ImageStep, VideoStep
@@ -42,7 +42,7 @@ class Frames:
         detector: where to look, as `open_detector` takes it, or an open one; ``None``: what the model names.
     """
 
-    source: ImageFiles | VideoFile
+    source: Source
     detector: str | Detector | None = None
 
     @property
@@ -184,5 +184,5 @@ class _FrameRunner:
             self._step = None
 
 
-def _iterate(source: ImageFiles | VideoFile) -> Generator[Picture, None, None]:
+def _iterate(source: Source) -> Generator[Picture, None, None]:
     yield from source

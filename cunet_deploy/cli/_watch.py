@@ -17,11 +17,12 @@ from cunet_deploy.cli._options import progress
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cunet_deploy.media import Frame, Outputs
+    from cunet_deploy.media import Frame, Outputs, Source
 
-__all__ = ["Tally", "watching"]
+__all__ = ["Tally", "say_left_out", "watching"]
 
 _EVERY_SECONDS = 1.0
+_MOST_NAMED = 20
 
 
 @dataclass
@@ -97,6 +98,18 @@ class Tally:
             f"{source}: {self.frames} frames, {self.found} with landmarks, {written}{dropped}{all_fps:.0f} fps, "
             f"{fps:.0f} fps without drawing and encoding (ms a frame: {times}); wrote {shown}"
         )
+
+
+def say_left_out(source: Source) -> None:
+    """Name on stderr what gave no picture; the records have all of it."""
+    for item in source.left_out[:_MOST_NAMED]:
+        if item.name:
+            click.echo(f"left out: {item.name}: {item.reason}", err=True)
+        else:
+            last = f"s {item.index} to {item.index + item.count - 1}" if item.count > 1 else f" {item.index}"
+            click.echo(f"warning: frame{last} (from {item.time_ms / 1000:.2f} s): {item.reason}", err=True)
+    if len(source.left_out) > _MOST_NAMED:
+        click.echo(f"and {len(source.left_out) - _MOST_NAMED} more; the records name them", err=True)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cunet_deploy.cli._options import backend_options, detector_option, overwrite_option, resolve_backend
-from cunet_deploy.cli._watch import Tally, watching
+from cunet_deploy.cli._watch import Tally, say_left_out, watching
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.zoo import DEFAULT_MODEL
 
@@ -174,7 +174,7 @@ def command(**given: Any) -> None:
       cunet-deploy infer rtsp://10.0.0.9/cam -o - | jq .landmarks
       cunet-deploy infer 0 --show --size 640x480@30
     """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV's remarks would break the progress bar
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV's remarks would break the progress bar
     _infer(_Request(**given))
 
 
@@ -208,8 +208,11 @@ def _infer(asked: _Request) -> None:
         outputs = _outputs(localizer, source, plan, asked)
         failure = _run(localizer, source, outputs, plan, tally, asked, steady)
     click.echo(tally.line(asked.source, outputs, plan.files), err=plan.stdout)
+    say_left_out(source)
     if failure is not None:
         raise failure
+    if source.left_out and not source.moving:
+        raise CunetError(f"{len(source.left_out)} images were left out; the others are done")
 
 
 def _total(source: Source, limit: int | None) -> int | None:
@@ -227,9 +230,9 @@ def _outputs(localizer: Localizer, source: Source, plan: OutputPlan, asked: _Req
         source.fps,
         named=not source.moving,
         overwrite=asked.overwrite,
-        live=source.live,
         style=None if asked.draw is None else Style.of(asked.draw),
         audio=source.path if isinstance(source, VideoFile) else None,
+        left_out=source.left_out,
         window=Window(f"cunet-deploy {asked.source}") if asked.show else None,
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from cunet_deploy.media.frames import Frame, FrameSize, Picture
+from cunet_deploy.media.frames import Frame, FrameSize, LeftOut, Picture
 from cunet_deploy.media.outputs import Outputs
 from cunet_deploy.media.pipeline import DEPTH, LIVE_DEPTH, WriteBehind, read_ahead
-from cunet_deploy.media.plan import FORMATS, OutputPlan, plan_outputs
-from cunet_deploy.media.readers.images import read_image
+from cunet_deploy.media.plan import OutputPlan, plan_outputs
+from cunet_deploy.media.readers.base import Source
+from cunet_deploy.media.readers.files import open_files
+from cunet_deploy.media.readers.images import ImageFiles, read_image
 from cunet_deploy.media.readers.live import LiveSource
-from cunet_deploy.media.readers.sources import ImageFiles, Source, VideoFile, open_files, open_source
+from cunet_deploy.media.readers.sources import open_source
+from cunet_deploy.media.readers.video import VideoFile
+from cunet_deploy.media.writers.formats import FORMATS
 from cunet_deploy.media.writers.window import Window
 
 __all__ = [
@@ -18,6 +22,7 @@ __all__ = [
     "Frame",
     "FrameSize",
     "ImageFiles",
+    "LeftOut",
     "LiveSource",
     "OutputPlan",
     "Outputs",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks, coco_category
 
-__all__ = ["Frame", "FrameSize", "Picture"]
+__all__ = ["Frame", "FrameSize", "LeftOut", "Picture"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,25 @@ class Picture:
     index: int
     time_ms: float
     image: NDArray[np.uint8]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What of a source gave no picture: frames of a video that are damaged, or an image file that cannot be read.
+
+    Attributes:
+        index: of the first frame that is missing; those that follow count on behind it.
+        reason: in a few words.
+        count: how many frames.
+        time_ms: of the first one, since the start of the video; 0 for images.
+        name: of the image file, without folders; empty for video.
+    """
+
+    index: int
+    reason: str
+    count: int = 1
+    time_ms: float = 0.0
     name: str = ""
 
 

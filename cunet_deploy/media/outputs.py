@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-import sys
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,17 +17,18 @@ from numpy.typing import NDArray
 from cunet_deploy._files import atomic_path, unwritable, write_bytes_atomic
 from cunet_deploy.drawing import Style, draw_into
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.media.frames import Frame
+from cunet_deploy.media.frames import Frame, LeftOut
 from cunet_deploy.media.plan import OutputPlan
-from cunet_deploy.media.readers.video import FrameWriter, open_writer
-from cunet_deploy.media.writers.annotations import CocoFile, PtsFiles
-from cunet_deploy.media.writers.encode import Timeline
-from cunet_deploy.media.writers.linefile import LineFile
-from cunet_deploy.media.writers.records import csv_header, csv_lines, json_lines
+from cunet_deploy.media.writers.base import ResultWriter, WriteOptions
+from cunet_deploy.media.writers.formats import FORMATS
+from cunet_deploy.media.writers.jsonl import StandardOutput
+from cunet_deploy.media.writers.video import VideoWriter
 from cunet_deploy.media.writers.window import Window
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = ["Outputs"]
+
+_LOG = logging.getLogger(__name__)
 
 _LEAST_FREE_BYTES = 16 << 20
 """On the disk, while a video is written: what is needed to finish it so that it plays."""
@@ -53,38 +55,46 @@ class Outputs:
         *,
         named: bool,
         overwrite: bool,
-        live: bool = False,
         style: Style | None = None,
         audio: Path | None = None,
         window: Window | None = None,
+        left_out: Sequence[LeftOut] = (),
     ) -> None:
         """Check the files, without creating any.
 
         Args:
             plan: which files.
             skeleton: of the landmarks.
-            fps: of the annotated video.
+            fps: of the annotated video, where its kind of file has a constant rate.
             named: whether frames come from image files, whose names are written.
             overwrite: whether to replace files that exist.
-            live: whether frames of the video may be left out where they come faster than ``fps``.
             style: what is drawn.
-            audio: a video whose sound is copied where there is an ffmpeg program.
+            audio: a video whose sound is copied.
             window: shows the annotated frames; then `write` has to be called in the main thread.
+            left_out: of the source, see `cunet_deploy.media.Source`: what comes into it is written too.
 
         Raises:
-            InputError: a file exists and ``overwrite`` is false.
+            InputError: a file exists, or one that an earlier run did not finish, and ``overwrite`` is false.
         """
-        self._plan, self._skeleton, self._overwrite = plan, skeleton, overwrite
-        self._named, self._style, self._window = named, style, window
+        self._plan, self._overwrite, self._style, self._window = plan, overwrite, style, window
         there = None if overwrite else plan.in_the_way()
         if there is not None:
             raise InputError(f"{there}: exists already; use --overwrite to replace it, or choose another name")
+        left = plan.unfinished()
+        if left and not overwrite:
+            raise InputError(
+                f"{left[0]}: was left by a run that did not end, and holds what it had done; rename it to keep it, or "
+                "use --overwrite to replace it"
+            )
+        for path in left:
+            _LOG.warning("%s: was left by a run that did not end, and is replaced", path)
+        options = WriteOptions(skeleton, named, overwrite)
+        self._writers: list[ResultWriter] = [FORMATS[name].open(path, options) for name, path in plan.records.items()]
+        if plan.stdout:
+            self._writers.append(StandardOutput())
+        self._video = None if plan.video is None else _VideoFile(plan.video, fps, audio, overwrite=overwrite)
         self._files: list[AbstractContextManager[object]] = []
-        self._jsonl = None if plan.jsonl is None else LineFile(plan.jsonl, overwrite=overwrite)
-        self._csv = None if plan.csv is None else LineFile(plan.csv, overwrite=overwrite)
-        self._coco = None if plan.coco is None else CocoFile(plan.coco, skeleton, overwrite=overwrite)
-        self._pts = None if plan.pts is None else PtsFiles(plan.pts, overwrite=overwrite)
-        self._video = None if plan.video is None else _VideoFile(plan.video, fps, live, audio, overwrite=overwrite)
+        self._left_out, self._left_out_written = left_out, 0
         self._looked = 0.0
         self.frames = 0
         self.draw_seconds = 0.0
@@ -93,12 +103,11 @@ class Outputs:
 
     def __enter__(self) -> Outputs:
         with ExitStack() as stack:  # closes what is open when a later file cannot be opened
-            for file in (self._jsonl, self._csv, self._coco, self._video):
-                if file is not None:
-                    stack.enter_context(file)
-                    self._files.append(file)
-            if self._csv is not None:
-                self._csv.write(csv_header(self._skeleton, named=self._named))
+            files: list[AbstractContextManager[object]] = [*self._writers]
+            files += [] if self._video is None else [self._video]
+            for file in files:
+                stack.enter_context(file)
+                self._files.append(file)
             stack.pop_all()
         return self
 
@@ -110,7 +119,9 @@ class Outputs:
         """
         start = time.perf_counter()
         try:
-            self._write_records(frame)
+            self._write_left_out(frame.index)
+            for writer in self._writers:
+                writer.write(frame)
             wrote = time.perf_counter()
             self.write_seconds += wrote - start
             if self._plan.draws or self._window is not None:
@@ -125,18 +136,14 @@ class Outputs:
             raise unwritable(error.filename or [Path("standard output"), *self._plan.files][-1], error) from error
         self.frames += 1
 
-    def _write_records(self, frame: Frame) -> None:
-        if self._jsonl is not None:
-            self._jsonl.write(json_lines(frame))
-        if self._csv is not None:
-            self._csv.write(csv_lines(frame))
-        if self._coco is not None:
-            self._coco.write(frame)
-        if self._pts is not None:
-            self._pts.write(frame)
-        if self._plan.stdout:
-            sys.stdout.buffer.write(json_lines(frame).encode("utf-8"))
-            sys.stdout.buffer.flush()
+    def _write_left_out(self, before: int | None = None) -> None:
+        """Write what gave no picture before a frame of that number, or all."""
+        for item in self._left_out[self._left_out_written :]:
+            if before is not None and item.index > before:
+                return
+            for writer in self._writers:
+                writer.leave_out(item)
+            self._left_out_written += 1
 
     def _drawn(self, frame: Frame) -> NDArray[np.uint8]:
         found = frame.landmarks
@@ -165,7 +172,10 @@ class Outputs:
             self._write_image(self._plan.images[frame.index], image)
 
     def _write_image(self, path: Path, image: NDArray[np.uint8]) -> None:
-        good, data = cv2.imencode(path.suffix, image)
+        try:
+            good, data = cv2.imencode(path.suffix, image)
+        except cv2.error:
+            good = False
         if not good:
             raise CunetError(f"{path}: OpenCV cannot write this kind of image; choose .png or .jpg")
         write_bytes_atomic(path, data.tobytes(), overwrite=self._overwrite)
@@ -188,6 +198,11 @@ class Outputs:
     ) -> None:
         late: BaseException | None = None
         start = time.perf_counter()
+        if error is None:
+            try:
+                self._write_left_out()
+            except CunetError as failure:
+                late = failure
         while self._files:
             file = self._files.pop()
             try:
@@ -208,24 +223,17 @@ class Outputs:
 class _VideoFile:
     """An annotated video that has its name when it is finished."""
 
-    def __init__(self, path: Path, fps: float, live: bool, audio: Path | None, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, fps: float, audio: Path | None, *, overwrite: bool) -> None:
         self.path = path
         self._fps, self._audio, self._overwrite = fps, audio, overwrite
-        self._timeline = Timeline(fps, live=live)
-        self._writer: FrameWriter | None = None
-        self._last: NDArray[np.uint8] | None = None
+        self._writer: VideoWriter | None = None
 
     def write(self, image: NDArray[np.uint8], time_ms: float) -> None:
         """Append a frame where it belongs in time."""
-        again, once = self._timeline.add(time_ms)
         if self._writer is None:
             size = (image.shape[1], image.shape[0])
-            self._writer = open_writer(self._temporary, self._fps, size, name=self.path, audio=self._audio)
-        for _ in range(again):
-            self._writer.write(image if self._last is None else self._last)
-        if once:
-            self._writer.write(image)
-        self._last = image
+            self._writer = VideoWriter(self._temporary, self._fps, size, name=self.path, audio=self._audio)
+        self._writer.write(image, time_ms)
 
     def __enter__(self) -> _VideoFile:
         self._atomic = atomic_path(self.path, overwrite=self._overwrite)
@@ -243,6 +251,7 @@ class _VideoFile:
                 writer.close()
             except BaseException as caught:  # noqa: BLE001  raised below, when it is decided what becomes of the file
                 failure = caught
+                writer.abort()
             playable = writer.playable
         if error is None and playable and (failure is None or isinstance(failure, CunetError)):
             self._atomic.__exit__(None, None, None)

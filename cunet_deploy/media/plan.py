@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cunet_deploy._files import part_path
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.pipeline import DEPTH
-from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
-from cunet_deploy.media.readers.sources import ImageFiles, Source
-from cunet_deploy.media.readers.video import WRITABLE_SUFFIXES
+from cunet_deploy.media.readers.base import Source
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, ImageFiles
+from cunet_deploy.media.writers.base import ResultFormat
+from cunet_deploy.media.writers.formats import FORMATS
+from cunet_deploy.media.writers.video import WRITABLE_SUFFIXES
 
-__all__ = ["FORMATS", "OutputPlan", "plan_outputs"]
-
-FORMATS = ("jsonl", "csv", "coco", "pts")
-"""Kinds of files with landmarks."""
-
-_ALONE = {".jsonl": "jsonl", ".csv": "csv", ".json": "coco", ".pts": "pts"}
+__all__ = ["OutputPlan", "plan_outputs"]
 
 
 @dataclass(frozen=True)
@@ -24,31 +22,26 @@ class OutputPlan:
     """Which files to write.
 
     Attributes:
-        jsonl: JSON Lines, or ``None``.
-        csv: CSV, or ``None``.
+        records: files with landmarks by the name of their format, see `FORMATS`. That of ``pts`` is a folder, or for a
+            single image the file, with that suffix.
         video: annotated video, or ``None``.
         images: annotated image for each image file's path, in its order; empty for video or without drawing.
-        coco: COCO keypoints, or ``None``.
-        pts: a folder of ``.pts`` files; for a single image the file, with that suffix; or ``None``.
         numbered: a path with a ``%`` in its name, such as ``%06d.png``, for an annotated image of each frame of a
             video; or ``None``.
         stdout: whether JSON Lines go to standard output.
     """
 
-    jsonl: Path | None
-    csv: Path | None
+    records: dict[str, Path] = field(default_factory=dict)
     video: Path | None = None
     images: tuple[Path, ...] = ()
-    coco: Path | None = None
-    pts: Path | None = None
     numbered: Path | None = None
     stdout: bool = False
 
     @property
     def files(self) -> list[Path]:
         """All of them, pictures first."""
-        single = (self.numbered, self.video, self.jsonl, self.csv, self.coco, self.pts)
-        return [*self.images, *(path for path in single if path is not None)]
+        pictures = [path for path in (self.numbered, self.video) if path is not None]
+        return [*self.images, *pictures, *(self.records[name] for name in FORMATS if name in self.records)]
 
     @property
     def draws(self) -> bool:
@@ -58,14 +51,19 @@ class OutputPlan:
     @property
     def depth(self) -> int:
         """Frames that may wait for a thread that writes these files; 0 where handing over takes longer than writing."""
-        return DEPTH if self.draws or self.pts or self.stdout else 0
+        return DEPTH if self.draws or self.stdout or any(FORMATS[name].slow for name in self.records) else 0
+
+    def unfinished(self) -> list[Path]:
+        """What a run that was cut short has left of these files, see `part_path`."""
+        single = [*self.records.values(), *([] if self.video is None else [self.video])]
+        return [part for path in single if (part := part_path(path)).exists()]
 
     def in_the_way(self) -> Path | None:
         """One of the files that exists already."""
         for path in self.files:
             if path == self.numbered:
                 path = path.with_name(path.name % 0)
-            elif path == self.pts and path.is_dir():
+            elif path == self.records.get("pts") and path.is_dir():
                 path = next(path.glob("*.pts"), path / ".pts")
             if path.exists():
                 return path
@@ -99,10 +97,10 @@ def plan_outputs(
     if unknown:
         raise InputError(f"{', '.join(unknown)} is not written; choose from {', '.join(FORMATS)}")
     path = None if out is None else Path(out)
-    alone = None if path is None else "-" if str(path) == "-" else _ALONE.get(path.suffix.lower())
+    alone = None if path is None else next((f for f in FORMATS.values() if f.suffix == path.suffix.lower()), None)
     if str(path) == "none":
-        return OutputPlan(None, None)
-    if path is not None and alone is not None:
+        return OutputPlan()
+    if path is not None and (alone is not None or str(path) == "-"):
         plan = _one_file(source, path, alone, formats)
     elif isinstance(source, ImageFiles) and not source.single:
         plan = _folder_plan(source, path, draw, formats)
@@ -115,37 +113,33 @@ def plan_outputs(
     return plan
 
 
-def _one_file(source: Source, path: Path, kind: str, formats: tuple[str, ...] | None) -> OutputPlan:
+def _one_file(source: Source, path: Path, kind: ResultFormat | None, formats: tuple[str, ...] | None) -> OutputPlan:
     if formats is not None:
         raise InputError(f"-o {path} is one file of a kind by itself; leave out --format, or give a picture with -o")
-    if kind == "-":
-        return OutputPlan(None, None, stdout=True)
-    if kind == "pts" and not (isinstance(source, ImageFiles) and source.single):
-        raise InputError(f"{path}: a .pts file is of one image; for more, use --format pts and see -o")
-    return _plan({kind: path})
+    if kind is None:
+        return OutputPlan(stdout=True)
+    if kind.one_image and not (isinstance(source, ImageFiles) and source.single):
+        raise InputError(f"{path}: a {kind.suffix} file is of one image; for more, use --format {kind.name} and see -o")
+    return OutputPlan({kind.name: path})
 
 
-def _records(jsonl: Path, pts: Path, formats: tuple[str, ...] | None) -> OutputPlan:
-    """The files with landmarks that are wanted, called as the first."""
-    paths = {"jsonl": jsonl, "csv": jsonl.with_suffix(".csv"), "coco": jsonl.with_suffix(".coco.json"), "pts": pts}
-    wanted = ("jsonl", "csv") if formats is None else formats
-    return _plan({name: paths[name] for name in wanted})
-
-
-def _plan(paths: dict[str, Path]) -> OutputPlan:
-    """Of files by their kind, see `FORMATS`."""
-    return OutputPlan(paths.get("jsonl"), paths.get("csv"), coco=paths.get("coco"), pts=paths.get("pts"))
+def _records(stem: Path, formats: tuple[str, ...] | None, *, of_one: bool) -> OutputPlan:
+    """The files with landmarks that are wanted, called after a path without suffix."""
+    wanted = [name for name, row in FORMATS.items() if row.usual] if formats is None else formats
+    return OutputPlan({name: FORMATS[name].beside(stem, of_one) for name in wanted})
 
 
 def _folder_plan(source: ImageFiles, out: Path | None, draw: bool, formats: tuple[str, ...] | None) -> OutputPlan:
     folder = Path("landmarks") if out is None else out
     if (folder.exists() and not folder.is_dir()) or folder.suffix.lower() in (*IMAGE_SUFFIXES, *WRITABLE_SUFFIXES):
         raise InputError(f"{folder}: several images are written to a folder; give one with -o DIR")
-    names = [path.name for path in source.paths]
+    names = source.file_names
     repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if repeated:
         raise InputError(f"two images are called {min(repeated)}; localize in one folder at a time")
-    plan = _records(folder / "landmarks.jsonl", folder, formats)
+    plan = _records(folder / "landmarks", formats, of_one=False)
+    if "pts" in plan.records:
+        plan = replace(plan, records=plan.records | {"pts": folder})
     return replace(plan, images=tuple(folder / name for name in names) if draw else ())
 
 
@@ -157,16 +151,17 @@ def _file_plan(source: Source, out: Path | None, draw: bool, formats: tuple[str,
     accepted = WRITABLE_SUFFIXES if video else IMAGE_SUFFIXES
     if video and "%" in out.name and out.suffix.lower() in IMAGE_SUFFIXES:
         _check_pattern(out)
-        plan = _records(out.with_name("landmarks.jsonl"), out.parent, formats)
+        plan = _records(out.with_name("landmarks"), formats, of_one=False)
+        if "pts" in plan.records:
+            plan = replace(plan, records=plan.records | {"pts": out.parent})
         return replace(plan, numbered=out) if draw else plan
     if out.suffix.lower() not in accepted:
         what = "a video" if video else "an image"
         more = ("frames/%06d.png",) if video else ()
-        others = ", ".join((*accepted, *more, ".jsonl", ".csv", ".json"))
+        others = ", ".join((*accepted, *more, *(row.suffix for row in FORMATS.values() if not row.one_image)))
         given = str(source.originals[0]) if source.originals else "the source"
         raise InputError(f"{out}: {given} is {what}; the output may end in {others}")
-    pts = out.with_name(f"{out.stem}_pts") if video else out.with_suffix(".pts")
-    plan = _records(out.with_suffix(".jsonl"), pts, formats)
+    plan = _records(out.with_suffix(""), formats, of_one=not video)
     if not draw:
         return plan
     return replace(plan, video=out) if video else replace(plan, images=(out,))

@@ -49,7 +49,7 @@ def save_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.axvspan(quantized[0] - 0.5, quantized[-1] + 0.5, alpha=0.15, label="quantized")
             axes.legend(fontsize=8)
     with atomic_path(path, overwrite=True) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110, format="png")
 
 
 def save_crops(

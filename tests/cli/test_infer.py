@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from clips import spoil
 from dots import scene
 
 from cunet_deploy import localizer, zoo
 from cunet_deploy.cli import cli
 from cunet_deploy.media import Frame, Outputs, open_source, plan
-from cunet_deploy.media.readers.video import VideoWriter
-from cunet_deploy.media.writers.records import json_lines
+from cunet_deploy.media.writers.jsonl import json_lines
+from cunet_deploy.media.writers.video import VideoWriter
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo.mp4"
 
@@ -142,14 +143,46 @@ def test_a_video_that_breaks_off_keeps_its_finished_part_and_is_1(run, clip: Pat
     assert cv2.VideoCapture("out.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == count
 
 
-def test_a_broken_image_in_a_folder_keeps_what_was_done_and_is_2(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_bad_images_in_a_folder_are_named_and_the_rest_is_done(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.png", "d.png", "e.jpg"):
+        cv2.imwrite(str(folder / name), scene()[0])
+    (folder / "b.png").write_bytes(b"no image")
+    (folder / "e.jpg").write_bytes((folder / "e.jpg").read_bytes()[:3000])
+    (folder / "f.heic").write_bytes(b"an image of a phone")
+    (folder / "notes.txt").write_text("words")
+    result = run(folder, "-o", "out")
+    assert result.exit_code == 1
+    assert names("out") == ["a.png", "d.png", "landmarks.csv", "landmarks.jsonl"]
+    assert "left out: b.png: is damaged or not an image" in result.stderr
+    assert "left out: e.jpg: the image is cut off" in result.stderr
+    assert "left out: f.heic: type .heic is not read; convert it" in result.stderr
+    assert "error: 3 images were left out" in result.stderr
+    assert [(line["file"], "error" in line) for line in lines("out/landmarks.jsonl")] == [
+        *(("a.png", False), ("b.png", True), ("d.png", False), ("e.jpg", True), ("f.heic", True)),
+    ]
+
+
+def test_a_folder_without_a_good_image_is_2(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "in").mkdir()
-    cv2.imwrite(str(tmp_path / "in" / "a.png"), scene()[0])
     (tmp_path / "in" / "b.png").write_bytes(b"no image")
     result = run(tmp_path / "in", "-o", "out")
     assert result.exit_code == 2
-    assert "b.png" in result.stderr
-    assert names("out") == ["a.png", "landmarks.csv", "landmarks.jsonl"]
+    assert "none of 1 images can be read; b.png: is damaged" in result.stderr
+
+
+def test_damage_in_a_video_is_a_warning_and_the_rest_is_done(run, clip: Path) -> None:  # type: ignore[no-untyped-def]
+    spoil(clip, 14, 3)
+    result = run(clip, "-o", "out.mp4")
+    assert result.exit_code == 0, result.output
+    assert "27 frames, 27 with landmarks" in result.stdout
+    assert "warning: frames 14 to 16 (from 0.56 s): 3 frames cannot be decoded" in result.stderr
+    found = lines("out.jsonl")
+    assert [line["frame"] for line in found] == [*range(15), *range(17, 30)]
+    assert found[14]["frames"] == 3
+    times = [picture.time_ms for picture in open_source("out.mp4")]
+    assert times[13:15] == pytest.approx([13 * 40, 17 * 40], abs=1)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +225,7 @@ def test_ctrl_c_keeps_the_finished_part(dots_model: Path, tmp_path: Path) -> Non
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         limit = time.monotonic() + 30
-        while not (parts := list(out.glob(".out.*.jsonl"))) or not parts[0].stat().st_size:
+        while not (parts := list(out.glob("out.jsonl.part"))) or not parts[0].stat().st_size:
             assert time.monotonic() < limit
             assert process.poll() is None
             time.sleep(0.01)
@@ -243,7 +276,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, frame: int, error: Exception) -> No
             raise error
         return json_lines(item)
 
-    monkeypatch.setattr("cunet_deploy.media.outputs.json_lines", write)
+    monkeypatch.setattr("cunet_deploy.media.writers.jsonl.json_lines", write)
 
 
 def test_a_full_disk_is_1_and_keeps_what_is_done(run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -285,10 +318,10 @@ def send(number: signal.Signals) -> None:
 @pytest.mark.parametrize("stage", ["read", "localize", "write", "finish"])
 def test_ctrl_c_in_any_stage_keeps_what_is_done(run, clip: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:  # type: ignore[no-untyped-def]
     name = {
-        "read": "cunet_deploy.media.readers.sources.Picture",
+        "read": "cunet_deploy.media.readers.video.Picture",
         "localize": "cunet_deploy.localizer.locate",
         "write": "cunet_deploy.media.Outputs.write",
-        "finish": "cunet_deploy.media.readers.video.VideoWriter.close",
+        "finish": "cunet_deploy.media.writers.video.VideoWriter.close",
     }[stage]
     function, calls = pkgutil.resolve_name(name), []
 

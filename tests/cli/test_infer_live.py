@@ -21,7 +21,7 @@ from dots import scene
 from mjpeg import MjpegServer
 
 from cunet_deploy.media import open_source
-from cunet_deploy.media.readers.video import VideoWriter
+from cunet_deploy.media.writers.video import VideoWriter
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
 
@@ -48,7 +48,7 @@ class Program:
 
     def start(self, source: str | Path, *options: str, **how: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "cunet_deploy", "infer", str(source), "--model", str(self._model)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUNET_FFMPEG": "off"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
         command += ["--threads", "1", *options]
         return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **pipes)
@@ -61,7 +61,7 @@ class Program:
     def wait_for_lines(self, process: subprocess.Popen[str]) -> None:
         """Until the first results are on the disk."""
         end = time.monotonic() + LIMIT
-        while not any(path.stat().st_size for path in self.folder.glob(".out.*.jsonl")):
+        while not any(path.stat().st_size for path in self.folder.glob("*.jsonl.part")):
             assert time.monotonic() < end
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)

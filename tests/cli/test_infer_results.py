@@ -15,7 +15,7 @@ from dots import scene
 
 from cunet_deploy.cli import cli
 from cunet_deploy.media import open_source
-from cunet_deploy.media.readers.video import VideoWriter
+from cunet_deploy.media.writers.video import VideoWriter
 
 Run = Callable[..., Result]
 

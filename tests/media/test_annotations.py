@@ -12,7 +12,8 @@ from cunet_deploy.data.ibug import read_pts
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.landmarks import Landmarks, coco_category
 from cunet_deploy.media import Frame
-from cunet_deploy.media.writers.annotations import CocoFile, PtsFiles, pts_text
+from cunet_deploy.media.writers.coco import CocoFile
+from cunet_deploy.media.writers.pts import PtsFiles, pts_text
 
 
 def _frame(index: int, count: int = 1, name: str = "") -> Frame:

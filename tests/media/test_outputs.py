@@ -20,6 +20,7 @@ from cunet_deploy.media import (
     FORMATS,
     Frame,
     ImageFiles,
+    LeftOut,
     OutputPlan,
     Outputs,
     VideoFile,
@@ -27,8 +28,8 @@ from cunet_deploy.media import (
     plan_outputs,
     read_image,
 )
-from cunet_deploy.media.readers.video import VideoWriter
-from cunet_deploy.media.writers.annotations import CocoFile
+from cunet_deploy.media.writers.coco import CocoFile
+from cunet_deploy.media.writers.video import VideoWriter
 
 
 def _frame(index: int, count: int = 1, name: str = "", size: tuple[int, int] = (120, 160)) -> Frame:
@@ -54,6 +55,12 @@ def _images(folder: Path, *names: str, single: bool = False) -> ImageFiles:
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), np.zeros((9, 9, 3), np.uint8))
     return ImageFiles(paths, single=single)
+
+
+def _plan(*records: Path, video: Path | None = None) -> OutputPlan:
+    """A plan with files of landmarks, each of the format of its suffix."""
+    formats = {row.suffix: name for name, row in FORMATS.items()}
+    return OutputPlan({formats[path.suffix]: path for path in records}, video=video)
 
 
 def _write(plan: OutputPlan, frames: list[Frame], *, overwrite: bool = False, named: bool = False) -> None:
@@ -93,12 +100,11 @@ def test_a_record_file_can_be_written_alone(clip: VideoFile, tmp_path: Path, nam
 @pytest.mark.parametrize(("name", "field"), [("out.json", "coco"), ("OUT.CSV", "csv"), ("x.coco.json", "coco")])
 def test_the_suffix_chooses_the_kind_of_a_file_alone(clip: VideoFile, tmp_path: Path, name: str, field: str) -> None:
     plan = plan_outputs(clip, tmp_path / name)
-    assert getattr(plan, field) == tmp_path / name
-    assert len(plan.files) == 1
+    assert plan.records == {field: tmp_path / name}
 
 
 def test_formats_choose_the_files_beside_the_pictures(clip: VideoFile, tmp_path: Path) -> None:
-    plan = plan_outputs(clip, tmp_path / "out.mp4", formats=FORMATS)
+    plan = plan_outputs(clip, tmp_path / "out.mp4", formats=tuple(FORMATS))
     assert [path.name for path in plan.files] == ["out.mp4", "out.jsonl", "out.csv", "out.coco.json", "out_pts"]
     image = _images(tmp_path, "a.jpg", single=True)
     plan = plan_outputs(image, tmp_path / "out.png", formats=("pts", "coco"), draw=False)
@@ -166,7 +172,7 @@ def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_json_lines_have_a_line_for_each_object_and_for_an_empty_frame(tmp_path: Path) -> None:
-    _write(OutputPlan(tmp_path / "out.jsonl", None), [_frame(0, 2), _frame(1, 0), _frame(2)])
+    _write(_plan(tmp_path / "out.jsonl"), [_frame(0, 2), _frame(1, 0), _frame(2)])
     text = (tmp_path / "out.jsonl").read_text()
     assert text.endswith("\n")
     lines = [json.loads(line) for line in text.splitlines()]
@@ -180,7 +186,7 @@ def test_json_lines_have_a_line_for_each_object_and_for_an_empty_frame(tmp_path:
 
 def test_csv_has_the_same_in_columns(tmp_path: Path) -> None:
     frames = [_frame(0, 2, 'a, "b".jpg'), _frame(1, 0, "c.jpg")]
-    _write(OutputPlan(None, tmp_path / "out.csv"), frames, named=True)
+    _write(_plan(tmp_path / "out.csv"), frames, named=True)
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["frame"], row["file"], row["id"]) for row in rows] == [
@@ -197,7 +203,7 @@ def test_csv_has_the_same_in_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
 def test_records_can_be_given_back_as_boxes(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    plan = OutputPlan(path, None) if name.endswith("jsonl") else OutputPlan(None, path)
+    plan = _plan(path)
     _write(plan, [_frame(0, 2), _frame(1, 0)])
     boxes = GivenBoxes.read(path)
     image = np.zeros((9, 9, 3), np.uint8)
@@ -208,7 +214,7 @@ def test_records_can_be_given_back_as_boxes(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".m4v"])
 def test_the_annotated_video_has_every_frame(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
-    _write(OutputPlan(None, None, video=path), [_frame(i) for i in range(12)])
+    _write(OutputPlan(video=path), [_frame(i) for i in range(12)])
     pictures = list(open_source(path))
     assert len(pictures) == 12
     assert np.abs(pictures[5].image.astype(int) - _frame(5).landmarks.plot(_frame(5).image)).mean() < 4
@@ -218,20 +224,20 @@ def test_the_annotated_video_has_every_frame(tmp_path: Path, suffix: str) -> Non
 def test_the_video_is_drawn_into_the_frames_themselves_unless_they_are_read_only(tmp_path: Path) -> None:
     given, locked, plain = _frame(0), _frame(1), np.full((120, 160, 3), 90, np.uint8)
     locked.image.flags.writeable = False
-    _write(OutputPlan(None, None, video=tmp_path / "out.avi"), [given, locked])
+    _write(OutputPlan(video=tmp_path / "out.avi"), [given, locked])
     np.testing.assert_array_equal(given.image, given.landmarks.plot(plain))
     np.testing.assert_array_equal(locked.image, plain)
-    _write(OutputPlan(tmp_path / "out.jsonl", None), [frame := _frame(2)])
+    _write(_plan(tmp_path / "out.jsonl"), [frame := _frame(2)])
     np.testing.assert_array_equal(frame.image, plain)
 
 
 def test_frames_of_another_size_fit_into_the_video(tmp_path: Path) -> None:
-    _write(OutputPlan(None, None, video=tmp_path / "out.mp4"), [_frame(0), _frame(1, size=(60, 80)), _frame(2)])
+    _write(OutputPlan(video=tmp_path / "out.mp4"), [_frame(0), _frame(1, size=(60, 80)), _frame(2)])
     assert len(list(open_source(tmp_path / "out.mp4"))) == 3
 
 
 def test_annotated_images_are_written_by_name(tmp_path: Path) -> None:
-    plan = OutputPlan(None, None, images=(tmp_path / "x" / "a.png", tmp_path / "x" / "b.jpg"))
+    plan = OutputPlan(images=(tmp_path / "x" / "a.png", tmp_path / "x" / "b.jpg"))
     _write(plan, [_frame(0, name="a.png"), _frame(1, name="b.jpg")], named=True)
     assert (read_image(plan.images[0]) != 90).any()
     assert plan.images[1].stat().st_size > 500
@@ -239,7 +245,7 @@ def test_annotated_images_are_written_by_name(tmp_path: Path) -> None:
 
 def test_existing_outputs_are_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "out.csv").write_text("mine")
-    plan = OutputPlan(tmp_path / "out.jsonl", tmp_path / "out.csv", video=tmp_path / "out.mp4")
+    plan = _plan(tmp_path / "out.jsonl", tmp_path / "out.csv", video=tmp_path / "out.mp4")
     with pytest.raises(InputError, match=r"out\.csv: exists already; use --overwrite"):
         _write(plan, [_frame(0)])
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
@@ -249,7 +255,7 @@ def test_existing_outputs_are_refused_before_any_work(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_no_file_behind(tmp_path: Path) -> None:
-    plan = OutputPlan(tmp_path / "out.jsonl", tmp_path / "out.csv", video=tmp_path / "out.mp4")
+    plan = _plan(tmp_path / "out.jsonl", tmp_path / "out.csv", video=tmp_path / "out.mp4")
     with pytest.raises(ZeroDivisionError), Outputs(plan, DOTS, 25, named=False, overwrite=False) as outputs:
         outputs.write(_frame(0))
         raise ZeroDivisionError
@@ -261,7 +267,7 @@ def test_of_two_errors_the_first_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         raise CunetError("only 0 of 1 frames were written")
 
     monkeypatch.setattr(VideoWriter, "close", close)
-    plan = OutputPlan(tmp_path / "out.jsonl", None, video=tmp_path / "out.avi")
+    plan = _plan(tmp_path / "out.jsonl", video=tmp_path / "out.avi")
     outputs = Outputs(plan, DOTS, 25, named=False, overwrite=False)
     with pytest.raises(CunetError, match="cannot be written: the disk is full"), outputs:
         outputs.write(_frame(0))
@@ -271,10 +277,11 @@ def test_of_two_errors_the_first_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == [tmp_path / "out.jsonl"]  # the video alone would be of no use
 
 
-def test_a_video_that_lacks_frames_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(VideoWriter, "_frames", property(lambda self: 50, lambda self, count: None), raising=False)
-    with pytest.raises(CunetError, match=r"[/\\]out\.avi: only 3 of 50 frames"):
-        _write(OutputPlan(None, None, video=tmp_path / "out.avi"), [_frame(index) for index in range(3)])
+def test_a_video_of_which_nothing_plays_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(VideoWriter, "_plays", lambda self: False)
+    with pytest.raises(CunetError, match=r"[/\\]out\.avi: not all of 3 frames"):
+        _write(OutputPlan(video=tmp_path / "out.avi"), [_frame(index) for index in range(3)])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_existing_pts_files_are_refused(clip: VideoFile, tmp_path: Path) -> None:
@@ -286,7 +293,7 @@ def test_existing_pts_files_are_refused(clip: VideoFile, tmp_path: Path) -> None
 
 
 def test_lines_go_to_standard_output_as_they_come(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    with Outputs(OutputPlan(None, None, stdout=True), DOTS, 25, named=False, overwrite=False) as outputs:
+    with Outputs(OutputPlan(stdout=True), DOTS, 25, named=False, overwrite=False) as outputs:
         outputs.write(_frame(0))
         assert json.loads(capfdbinary.readouterr().out)["frame"] == 0
         outputs.write(_frame(1))
@@ -294,8 +301,8 @@ def test_lines_go_to_standard_output_as_they_come(capfdbinary: pytest.CaptureFix
 
 
 def test_a_video_has_the_length_of_what_was_seen(tmp_path: Path) -> None:
-    plan = OutputPlan(None, None, video=tmp_path / "out.avi")
-    with Outputs(plan, DOTS, 25, named=False, overwrite=False, live=True) as outputs:
+    plan = OutputPlan(video=tmp_path / "out.avi")
+    with Outputs(plan, DOTS, 25, named=False, overwrite=False) as outputs:
         for index, time_ms in enumerate((0.0, 5.0, 40.0, 200.0)):
             outputs.write(replace(_frame(index), time_ms=time_ms))
     assert len(list(open_source(tmp_path / "out.avi"))) == 6
@@ -309,7 +316,7 @@ def test_a_disk_that_runs_full_is_noticed_while_the_video_can_be_finished(
     usage = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=free[0]))
     monkeypatch.setattr("cunet_deploy.media.outputs.shutil", usage)
     monkeypatch.setattr("cunet_deploy.media.outputs.time.monotonic", lambda: now[0])
-    plan = OutputPlan(tmp_path / "out.jsonl", None, video=tmp_path / "out.mp4")
+    plan = _plan(tmp_path / "out.jsonl", video=tmp_path / "out.mp4")
     with Outputs(plan, DOTS, 25, named=False, overwrite=False) as outputs:
         for index in range(9):
             now[0] += 0.5
@@ -328,7 +335,7 @@ def test_what_is_left_unfinished_by_one_file_does_not_spoil_the_others(
         raise CunetError("out.coco.json: the disk is full")
 
     monkeypatch.setattr(CocoFile, "_end", end)
-    plan = OutputPlan(tmp_path / "out.jsonl", tmp_path / "out.csv", tmp_path / "out.avi", coco=tmp_path / "c.json")
+    plan = _plan(*(tmp_path / name for name in ("out.jsonl", "out.csv", "c.json")), video=tmp_path / "out.avi")
     with pytest.raises(CunetError, match="the disk is full"):
         _write(plan, [_frame(0)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.avi", "out.csv", "out.jsonl"]
@@ -341,7 +348,7 @@ def test_ctrl_c_while_files_are_finished_leaves_none_that_is_not(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(VideoWriter, "close", close)
-    plan = OutputPlan(tmp_path / "out.jsonl", tmp_path / "out.csv", video=tmp_path / "out.avi")
+    plan = _plan(tmp_path / "out.jsonl", tmp_path / "out.csv", video=tmp_path / "out.avi")
     with pytest.raises(KeyboardInterrupt):
         _write(plan, [_frame(0)])
     assert list(tmp_path.iterdir()) == []
@@ -360,7 +367,7 @@ def test_a_window_shows_every_frame_and_tells_when_it_is_closed() -> None:
             self.images.append(np.zeros(0))
 
     window: Any = Shown()
-    with Outputs(OutputPlan(None, None), DOTS, 25, named=False, overwrite=False, window=window) as outputs:
+    with Outputs(OutputPlan(), DOTS, 25, named=False, overwrite=False, window=window) as outputs:
         outputs.write(_frame(0))
         assert not outputs.closed
         outputs.write(_frame(1))
@@ -368,7 +375,48 @@ def test_a_window_shows_every_frame_and_tells_when_it_is_closed() -> None:
     assert [bool((image != 90).any()) for image in window.images] == [True, True, False]
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "out.jsonl"])
+def test_what_a_run_left_is_named_and_kept_until_it_may_be_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    plan = _plan(tmp_path / "out.jsonl", video=tmp_path / "out.mp4")
+    (tmp_path / f"{name}.part").write_text("what it had")
+    with pytest.raises(InputError, match=rf"{name}\.part: was left by a run that did not end"):
+        _write(plan, [_frame(0)])
+    assert (tmp_path / f"{name}.part").read_text() == "what it had"
+    _write(plan, [_frame(0)], overwrite=True)
+    assert f"{name}.part: was left by a run that did not end, and is replaced" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.mp4"]
+
+
+def test_what_gave_no_picture_stands_in_the_records(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("out.jsonl", "out.csv", "out.json")]
+    gaps = [LeftOut(1, "2 frames cannot be decoded", 2, 40.0)]
+    with Outputs(_plan(*paths), DOTS, 25, named=False, overwrite=False, left_out=gaps) as outputs:
+        outputs.write(_frame(0))
+        outputs.write(_frame(3))
+        gaps.append(LeftOut(4, "is damaged", name="b.jpg"))
+    lines = [json.loads(line) for line in paths[0].read_text().splitlines()]
+    assert [(line["frame"], line.get("frames"), line.get("error")) for line in lines] == [
+        (0, None, None),
+        (1, 2, "2 frames cannot be decoded"),
+        (3, None, None),
+        (4, None, "is damaged"),
+    ]
+    assert lines[1]["landmarks"] == []
+    with paths[1].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["note"]) for row in rows] == [
+        ("0", ""),
+        ("1", "2 frames cannot be decoded"),
+        ("3", ""),
+        ("4", "is damaged"),
+    ]
+    assert [item["frame"] for item in json.loads(paths[2].read_text())["info"]["left_out"]] == [1, 4]
+    assert len(GivenBoxes.read(paths[0]).detect(np.zeros((9, 9, 3), np.uint8), 1)[0]) == 0
+
+
 def test_an_unwritable_place_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match="is not a folder"):
-        _write(OutputPlan(tmp_path / "file" / "out.jsonl", None), [_frame(0)])
+        _write(_plan(tmp_path / "file" / "out.jsonl"), [_frame(0)])

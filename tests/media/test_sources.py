@@ -11,21 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from dots import scene
-from mp4_boxes import cut_start, set_durations, turn
+from clips import make_clip, write_clip
+from mp4_boxes import cut_start
 
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media import FrameSize, ImageFiles, VideoFile, open_source
-from cunet_deploy.media.readers.mp4 import shown_seconds
-from cunet_deploy.media.readers.video import VideoWriter
-
-
-def write_clip(path: Path, count: int = 30, fps: float = 25) -> Path:
-    writer = VideoWriter(path, fps, (160, 120))
-    for index in range(count):
-        writer.write(scene((80 + index % 5, 60), 20, (120, 160))[0])
-    writer.close()
-    return path
 
 
 @pytest.fixture
@@ -75,52 +65,29 @@ def test_a_video_gives_frames_with_times_and_can_be_read_twice(tmp_path: Path) -
 
 
 def test_a_video_from_a_phone_held_upright_is_turned(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "clip.mp4", 5)
-    plain = next(iter(open_source(path))).image
-    turn(path)
+    plain = next(iter(open_source(write_clip(tmp_path / "plain.mp4", 5)))).image
+    path = make_clip(tmp_path / "clip.mp4", [0, 40, 80], turn=(270, False, False))
     picture = next(iter(open_source(path)))
     assert picture.image.shape == (160, 120, 3)
     assert np.abs(picture.image.astype(int) - np.rot90(plain, -1)).mean() < 3
 
 
-def test_frames_of_uneven_length_have_their_real_times(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "clip.mp4", 12, 20)
-    durations = [1, 1, 4, 1, 2, 2, 1, 1, 6, 1, 1, 1]
-    set_durations(path, durations)
-    pictures = list(open_source(path))
-    expected = np.concatenate([[0], np.cumsum(durations)[:-1]]) * 50
-    np.testing.assert_allclose([picture.time_ms for picture in pictures], expected, atol=1)
-
-
 def test_a_clip_that_was_cut_without_encoding_it_anew_is_whole(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "clip.mp4", 40, 20)
+    path = make_clip(tmp_path / "clip.mp4", [index * 50 for index in range(40)], rate=20)
     cut_start(path, 12, 40)
-    assert shown_seconds(path) == pytest.approx(1.4, abs=0.01)
     pictures = list(open_source(path))
     assert 28 <= len(pictures) <= 30
     assert pictures[0].time_ms == 0
 
 
 def test_a_cut_clip_that_breaks_off_is_still_noticed(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "clip.mp4", 60, 20)
+    path = make_clip(tmp_path / "clip.mp4", [index * 50 for index in range(60)], rate=20)
     cut_start(path, 10, 60)
     data = path.read_bytes()
     middle, end = len(data) // 2, data.rfind(b"moov") - 4
     path.write_bytes(data[:middle] + bytes(end - middle) + data[end:])
     with pytest.raises(CunetError, match="breaks off after frame"):
         list(open_source(path))
-
-
-@pytest.mark.parametrize("name", [b"moov", b"mvhd", b"trak", b"elst", b"hdlr"])
-def test_damaged_tables_tell_no_length_or_the_right_one(tmp_path: Path, name: bytes) -> None:
-    path = write_clip(tmp_path / "clip.mp4", 5)
-    data = path.read_bytes()
-    for size in (0, 3, 12, 0xFFFFFFFF):
-        place = data.index(name) - 4
-        path.write_bytes(data[:place] + size.to_bytes(4, "big") + data[place + 4 :])
-        assert shown_seconds(path) in (None, 0.2)
-    path.write_bytes(data[: data.index(name) + 2])
-    assert shown_seconds(path) is None
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
@@ -137,7 +104,7 @@ def test_damage_within_a_video_is_no_crash(tmp_path: Path, suffix: str) -> None:
         with contextlib.suppress(CunetError):
             for picture in open_source(path):
                 seen.append(picture.index)
-        assert seen == list(range(len(seen)))
+        assert seen == sorted(set(seen))
 
 
 def test_frames_of_odd_sizes_are_read(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def write(
     frames: Iterable[Frame], localizer: Localizer, fps: float, folder: Path, draw: bool, depth: int | None = None
 ) -> None:
     """Write what infer writes for a video, in a thread for which ``depth`` frames may wait; ``None``: as infer does."""
-    plan = OutputPlan(folder / "out.jsonl", folder / "out.csv", folder / "out.mp4" if draw else None)
+    plan = OutputPlan({"jsonl": folder / "out.jsonl", "csv": folder / "out.csv"}, folder / "out.mp4" if draw else None)
     outputs = Outputs(plan, localizer.manifest.skeleton, fps, named=False, overwrite=True)
     with outputs, WriteBehind(outputs.write, plan.depth if depth is None else depth) as writer:
         for frame in frames:

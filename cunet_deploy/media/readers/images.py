@@ -1,23 +1,44 @@
-"""Image files, checked to be whole: OpenCV fills what a cut-off file lacks with grey and says nothing."""
+"""Image files, decoded by OpenCV, and checked to be whole."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy._files import shown_name
 from cunet_deploy.errors import InputError
+from cunet_deploy.media.frames import LeftOut, Picture
+from cunet_deploy.media.readers.integrity import is_whole
 from cunet_deploy.pixels import as_bgr
 
-__all__ = ["IMAGE_SUFFIXES", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "ImageFiles", "frames_in_image", "read_image"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
+    *((".avif",) if cv2.haveImageWriter(".avif") else ()),
+)
+"""What is read as an image; AVIF where this OpenCV was built with it."""
+
+_PAGED = (".tif", ".tiff")
+_ANIMATED = (".webp", ".png", ".avif")
+_COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+"""Of a picture of more bits OpenCV alone would keep the upper 8, which are all but black where 12 bits lie in 16."""
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, page: int = 0) -> NDArray[np.uint8]:
     """Read an image as (H, W, 3) BGR uint8, turned as its EXIF data says.
+
+    Values of more than 8 bits become such of 8, see `as_bgr`.
+
+    Args:
+        path: the file.
+        page: of a TIFF file with several, from 0.
 
     Raises:
         InputError: it is missing, empty, cut off or not an image.
@@ -28,26 +49,115 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if not data:
         raise InputError(f"{path}: is empty; replace the file")
-    if _cut_off(data):
+    if not is_whole(data, _decode):
         raise InputError(f"{path}: the image is cut off; copy it again")
-    try:
-        # of a picture of more bits OpenCV would keep the upper 8, which are all but black where 12 bits lie in 16
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        if image is not None and image.dtype not in (np.uint8, np.uint16):  # floating point, which OpenCV converts
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # for example more pixels than OpenCV accepts
-        image = None
+    image = _decode(data, page)
     if image is None:
         raise InputError(f"{path}: is damaged or not an image; expected one of {', '.join(IMAGE_SUFFIXES)}")
     return as_bgr(image)
 
 
-def _cut_off(data: bytes) -> bool:
-    """Whether a JPEG, PNG or WebP file lacks its end."""
-    if data[:2] == b"\xff\xd8":
-        return b"\xff\xd9" not in data[data.rfind(b"\xff\xda") :]  # behind the last scan, not in a thumbnail
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return b"IEND" not in data[-64:] and b"IEND" not in data
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return len(data) < int.from_bytes(data[4:8], "little") + 8
-    return False
+def frames_in_image(path: Path) -> int:
+    """How many pages or frames a file has, by its header; 1 where that is not known."""
+    if path.suffix.lower() not in (*_PAGED, *_ANIMATED):
+        return 1
+    try:
+        if path.suffix.lower() == ".png" and not _is_animated_png(path):
+            return 1
+        return max(int(cv2.imcount(str(path))), 1)
+    except (cv2.error, OSError, UnicodeEncodeError):
+        return 1
+
+
+class ImageFiles:
+    """Images, one after the other. Those that cannot be read are passed over and named in `left_out`.
+
+    A TIFF file with several pages is an image for each, ``scan.tif``, ``scan.page2.tif`` and so on. Iterating raises
+    `InputError` where no image can be read at all.
+
+    Attributes:
+        paths: files in the order they are read, repeated for each page.
+        file_names: of the pictures, in the same order.
+        left_out: files that gave no picture so far.
+    """
+
+    moving = False
+    live = False
+    fps = 0.0
+
+    def __init__(self, paths: list[Path], *, single: bool, left_out: list[LeftOut] | None = None) -> None:
+        """Take image files.
+
+        Args:
+            paths: in the order to read.
+            single: whether the user named one file, as opposed to a folder or pattern.
+            left_out: files beside them that are known to be of no use.
+        """
+        self._items = [
+            (path, page)
+            for path in paths
+            for page in range(frames_in_image(path) if path.suffix.lower() in _PAGED else 1)
+        ]
+        self.paths = tuple(path for path, _ in self._items)
+        self.file_names = [
+            path.name if not page else f"{path.stem}.page{page + 1}{path.suffix}" for path, page in self._items
+        ]
+        self.originals = tuple(paths)
+        self.single = single and len(self._items) == 1
+        self.name, self.stem = str(paths[0]), paths[0].stem
+        self._known = [replace(item, index=len(self._items) + place) for place, item in enumerate(left_out or ())]
+        self.left_out: list[LeftOut] = []
+
+    @property
+    def count(self) -> int | None:
+        """How many images."""
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Picture]:
+        self.left_out.clear()
+        read = 0
+        for index, ((path, page), name) in enumerate(zip(self._items, self.file_names, strict=True)):
+            name = shown_name(name)
+            try:
+                image = read_image(path, page)
+            except InputError as error:
+                if self.single:
+                    raise
+                self.left_out.append(LeftOut(index, _reason(error, path), name=name))
+                continue
+            read += 1
+            yield Picture(index, 0.0, image, name)
+        self.left_out += self._known
+        if not read:
+            first = self.left_out[-1]
+            raise InputError(f"none of {len(self._items)} images can be read; {first.name}: {first.reason}")
+
+
+def _reason(error: InputError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _decode(data: bytes, page: int = 0) -> Any:
+    """The pixels, of 8 or 16 bits a value, or ``None``."""
+    buffer = np.frombuffer(data, np.uint8)
+    try:
+        image: Any = _decode_page(buffer, page, _COLOUR)
+        if image is not None and image.dtype not in (np.uint8, np.uint16):  # floating point, which OpenCV converts
+            image = _decode_page(buffer, page, cv2.IMREAD_COLOR)
+        return image
+    except cv2.error:  # for example more pixels than OpenCV accepts
+        return None
+
+
+def _decode_page(buffer: NDArray[np.uint8], page: int, flags: int) -> Any:
+    if not page:
+        return cv2.imdecode(buffer, flags)
+    pages = cv2.imdecodemulti(buffer, flags)[1]
+    return pages[page] if page < len(pages) else None
+
+
+def _is_animated_png(path: Path) -> bool:
+    """Whether the chunk that announces frames stands before the pixels."""
+    with path.open("rb") as file:
+        head = file.read(1 << 12)
+    return b"acTL" in head[: head.find(b"IDAT")]

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from cunet_deploy.errors import CunetError
-from cunet_deploy.media.frames import FrameSize, Picture
+from cunet_deploy.media.frames import FrameSize, LeftOut, Picture
 
 __all__ = ["Capture", "LiveSource", "open_camera", "open_device", "open_url", "shown_url", "url_capture"]
 
@@ -92,6 +92,7 @@ class LiveSource:
             CunetError: it cannot be opened.
         """
         self.name, self.stem = name, stem
+        self.left_out: list[LeftOut] = []
         self.reconnected = 0
         self._connect, self._patience, self._clock = connect, reconnect, clock
         self._closed = threading.Event()

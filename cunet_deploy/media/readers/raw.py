@@ -15,7 +15,7 @@ from typing import Protocol, cast
 import numpy as np
 
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.media.frames import FrameSize, Picture
+from cunet_deploy.media.frames import FrameSize, LeftOut, Picture
 
 __all__ = ["RawFrames", "open_stdin"]
 
@@ -50,6 +50,7 @@ class RawFrames:
             size: of the frames.
         """
         self._stream, self._size = stream, size
+        self.left_out: list[LeftOut] = []
         self.fps = size.fps or _USUAL_FPS
 
     def __iter__(self) -> Iterator[Picture]:

@@ -1,7 +1,7 @@
-"""Results as annotations of other tools: COCO keypoints, and the ``.pts`` files of 300-W.
+"""Results as a COCO keypoints file.
 
-A COCO file has ``images``, ``annotations`` and ``categories``, as ``pycocotools`` loads it; see `Landmarks.to_coco`.
-The ``id`` of an image is the frame's number. A ``.pts`` file has the landmarks of one object and counts pixels from 1.
+It has ``images``, ``annotations`` and ``categories``, as ``pycocotools`` loads it; see `Landmarks.to_coco`. The ``id``
+of an image is the frame's number. What could not be read stands in the list ``left_out`` of ``info``.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from cunet_deploy._files import unwritable, write_text_atomic
-from cunet_deploy.errors import InputError
-from cunet_deploy.landmarks import Landmarks, coco_category
-from cunet_deploy.media.frames import Frame
+from cunet_deploy._files import unwritable
+from cunet_deploy.landmarks import coco_category
+from cunet_deploy.media.frames import Frame, LeftOut
 from cunet_deploy.media.writers.linefile import LineFile
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["CocoFile", "PtsFiles", "pts_text"]
+__all__ = ["CocoFile"]
 
 
 class CocoFile:
@@ -32,6 +31,7 @@ class CocoFile:
         self._file = LineFile(path, overwrite=overwrite)
         self._stack = ExitStack()
         self._annotations = self._images = 0
+        self._left_out: list[LeftOut] = []
         self._spool: IO[str]
 
     def write(self, frame: Frame) -> None:
@@ -49,6 +49,10 @@ class CocoFile:
         except OSError as error:
             raise unwritable(self._path, error) from error
         self._images += 1
+
+    def leave_out(self, item: LeftOut) -> None:
+        """Note what gave no picture."""
+        self._left_out.append(item)
 
     def __enter__(self) -> CocoFile:
         with ExitStack() as stack:
@@ -82,46 +86,12 @@ class CocoFile:
                 self._file.write(line)
         except OSError as error:
             raise unwritable(self._path, error) from error
-        self._file.write("\n]}\n")
-
-
-class PtsFiles:
-    """One ``.pts`` file for each object of each frame, written at once."""
-
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
-        """Choose where to write.
-
-        Args:
-            path: a folder; or, with the suffix ``.pts``, the file of a single image.
-            overwrite: whether to replace files that exist.
-        """
-        self._path, self._overwrite = path, overwrite
-        self._written: set[Path] = set()
-
-    def write(self, frame: Frame) -> None:
-        """Write the files of a frame: ``STEM.pts`` for one object, ``STEM_1.pts`` and so on for several.
-
-        ``STEM`` is that of the image file, or ``frame_000012``.
-
-        Raises:
-            InputError: a file exists, or two images give files of one name.
-            CunetError: a file cannot be written.
-        """
-        if self._path.suffix.lower() == ".pts":
-            base = self._path.with_suffix("")
-        else:
-            base = self._path / (Path(frame.name).stem if frame.name else f"frame_{frame.index:06d}")
-        texts = pts_text(frame.landmarks)
-        for number, text in enumerate(texts, 1):
-            path = base.with_name(f"{base.name}_{number}.pts" if len(texts) > 1 else f"{base.name}.pts")
-            if path in self._written:
-                raise InputError(f"{path}: two images have landmarks for this file; localize in one of them at a time")
-            write_text_atomic(path, text, overwrite=self._overwrite)
-            self._written.add(path)
-
-
-def pts_text(landmarks: Landmarks) -> list[str]:
-    """The content of each object's ``.pts`` file, which counts pixels from 1."""
-    head = f"version: 1\nn_points: {len(landmarks.skeleton)}\n{{\n"
-    points = (landmarks.points.astype(float) + 1).tolist()
-    return [head + "".join(f"{x:.3f} {y:.3f}\n" for x, y in one) + "}\n" for one in points]
+        self._file.write("\n]")
+        if self._left_out:
+            rows = [
+                {"frame": item.index, "frames": item.count, "time_ms": round(item.time_ms, 3), "error": item.reason}
+                | ({"file_name": item.name} if item.name else {})
+                for item in self._left_out
+            ]
+            self._file.write(f',\n"info": {json.dumps({"left_out": rows}, ensure_ascii=False)}')
+        self._file.write("}\n")

@@ -1,0 +1,85 @@
+"""Whether an image file is whole: OpenCV fills what a cut-off JPEG or PNG lacks with grey and says nothing.
+
+Only the image itself counts. What stands behind it, such as the clip of a motion photo, is nobody's concern.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["is_whole"]
+
+_Decode = Callable[[bytes], "NDArray[np.generic] | None"]
+
+_JPEG, _PNG, _RIFF = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF"
+_MARKER_IN_SCAN = re.compile(rb"\xff+[^\xff\x00\xd0-\xd7]", re.DOTALL)
+"""Within compressed data FF stands before 00, or is a restart marker; anything else ends the scan."""
+_END, _SCAN = 0xD9, 0xDA
+_ALONE = (0x01, *range(0xD0, 0xD8))
+"""Markers without a length."""
+_MORE_DATA = b"\x55" * 4096 + b"\xff\xd9"
+
+
+def is_whole(data: bytes, decode: _Decode) -> bool:
+    """Whether a JPEG, PNG or WebP file has its end; other types are left to the decoder.
+
+    Args:
+        data: the file.
+        decode: gives the pixels of a file, or ``None``; used for JPEG files that lack nothing but the end marker.
+    """
+    if data[:2] == _JPEG:
+        return _jpeg_ends(data) or _lacks_only_the_marker(data, decode)
+    if data[:8] == _PNG:
+        return _png_ends(data)
+    if data[:4] == _RIFF and data[8:12] == b"WEBP":
+        return len(data) >= int.from_bytes(data[4:8], "little") + 8
+    return True
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Walk from marker to marker up to the one that ends the image; those of a thumbnail lie within a segment."""
+    place, scanned = 2, False
+    while place + 2 <= len(data):
+        if data[place] != 0xFF:  # rubbish between segments, which decoders skip
+            place = data.find(b"\xff", place)
+            if place < 0:
+                return False
+            continue
+        kind = data[place + 1]
+        if kind == 0xFF:
+            place += 1
+        elif kind == _END:
+            return scanned
+        elif kind in _ALONE or kind == 0:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+            if kind == _SCAN:
+                scanned = True
+                found = _MARKER_IN_SCAN.search(data, place)
+                if found is None:
+                    return False
+                place = found.end() - 2
+    return False
+
+
+def _lacks_only_the_marker(data: bytes, decode: _Decode) -> bool:
+    """Whether more data would change nothing: then all pixels are there, and decoders accept the file."""
+    if b"\xff\xda" not in data:
+        return False
+    end = data[:-1] if data.endswith(b"\xff") else data
+    image, longer = decode(end + b"\xff\xd9"), decode(end + _MORE_DATA)
+    return image is not None and longer is not None and np.array_equal(image, longer)
+
+
+def _png_ends(data: bytes) -> bool:
+    place = 8
+    while place + 12 <= len(data):
+        if data[place + 4 : place + 8] == b"IEND":
+            return True
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return False

@@ -1,0 +1,66 @@
+"""Results as the ``.pts`` files of 300-W: the landmarks of one object each, pixels counted from 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from cunet_deploy._files import write_text_atomic
+from cunet_deploy.errors import InputError
+from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.media.frames import Frame, LeftOut
+
+__all__ = ["PtsFiles", "pts_text"]
+
+
+class PtsFiles:
+    """One ``.pts`` file for each object of each frame, written at once."""
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        """Choose where to write.
+
+        Args:
+            path: a folder; or, with the suffix ``.pts``, the file of a single image.
+            overwrite: whether to replace files that exist.
+        """
+        self._path, self._overwrite = path, overwrite
+        self._written: set[Path] = set()
+
+    def __enter__(self) -> PtsFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def leave_out(self, item: LeftOut) -> None:
+        """Nothing: there is no file where there is no object."""
+
+    def write(self, frame: Frame) -> None:
+        """Write the files of a frame: ``STEM.pts`` for one object, ``STEM_1.pts`` and so on for several.
+
+        ``STEM`` is that of the image file, or ``frame_000012``.
+
+        Raises:
+            InputError: a file exists, or two images give files of one name.
+            CunetError: a file cannot be written.
+        """
+        if self._path.suffix.lower() == ".pts":
+            base = self._path.with_suffix("")
+        else:
+            base = self._path / (Path(frame.name).stem if frame.name else f"frame_{frame.index:06d}")
+        texts = pts_text(frame.landmarks)
+        for number, text in enumerate(texts, 1):
+            path = base.with_name(f"{base.name}_{number}.pts" if len(texts) > 1 else f"{base.name}.pts")
+            if path in self._written:
+                raise InputError(f"{path}: two images have landmarks for this file; localize in one of them at a time")
+            write_text_atomic(path, text, overwrite=self._overwrite)
+            self._written.add(path)
+
+
+def pts_text(landmarks: Landmarks) -> list[str]:
+    """The content of each object's ``.pts`` file, which counts pixels from 1."""
+    head = f"version: 1\nn_points: {len(landmarks.skeleton)}\n{{\n"
+    points = (landmarks.points.astype(float) + 1).tolist()
+    return [head + "".join(f"{x:.3f} {y:.3f}\n" for x, y in one) + "}\n" for one in points]
