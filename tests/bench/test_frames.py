@@ -145,7 +145,7 @@ def test_reading_is_timed(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None
         clock.now += 0.005
         return np.zeros((80, 200, 3), np.uint8)
 
-    monkeypatch.setattr("cunet_deploy.media.readers.sources.read_image", slow)
+    monkeypatch.setattr("cunet_deploy.media.readers.images.read_image", slow)
     assert timed(photos, clock, Detector(clock), rounds=1, calls=3).typical_ms()["read"] == pytest.approx(5)
 
 

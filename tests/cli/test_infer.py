@@ -319,7 +319,7 @@ def send(number: signal.Signals) -> None:
 def test_ctrl_c_in_any_stage_keeps_what_is_done(run, clip: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:  # type: ignore[no-untyped-def]
     name = {
         "read": "cunet_deploy.media.readers.video.Picture",
-        "localize": "cunet_deploy.localizer.locate",
+        "localize": "cunet_deploy.tracking.step.locate",
         "write": "cunet_deploy.media.Outputs.write",
         "finish": "cunet_deploy.media.writers.video.VideoWriter.close",
     }[stage]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from dots import scene
@@ -100,8 +100,8 @@ def test_a_stream_becomes_a_video_and_lines_with_real_times(program: Program, se
     assert list(last) == ["frames", "total", "fps", "objects", "dropped", "elapsed_s", "left_s", "done"]
     assert (last["frames"], last["total"], last["objects"], last["done"]) == (30, 30, 1, True)
     assert last["dropped"] == found[-1]["frame"] + 1 - 30
-    seconds = len(list(open_source(program.folder / "out.mp4"))) / 25
-    assert seconds == pytest.approx((times[-1] - times[0]) / 1000, abs=0.15)
+    shown = [picture.time_ms for picture in open_source(program.folder / "out.mp4")]
+    assert shown == pytest.approx(times, abs=1)
 
 
 def test_a_stream_that_is_cut_comes_back_in_the_same_files(program: Program, server: MjpegServer) -> None:
@@ -242,8 +242,6 @@ def test_a_file_that_may_not_grow_keeps_the_records(program: Program, clip: Path
     assert 10 < len(found) <= 400
     assert [line["frame"] for line in found] == list(range(len(found)))
     video = program.folder / name
-    assert video.exists() == (name == "out.avi")  # an MP4 has its table at the end, and does not play without
-    if video.exists():
-        assert cv2.VideoCapture(str(video)).grab()
-    assert (name in done.stdout) == video.exists()
-    assert not list(program.folder.glob(".*"))
+    assert len(list(itertools.islice(open_source(video), 10))) == 10  # what came before plays
+    assert name in done.stdout
+    assert not list(program.folder.glob("*.part"))

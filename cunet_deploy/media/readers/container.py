@@ -56,6 +56,8 @@ _SILENT_CODECS = (
 """Their whole files hold packets that show nothing: only what raises an error is missing."""
 _TRUSTED_LENGTHS = ("mov", "matroska", "avi", "flv", "asf")
 """Containers whose header states a length. Of others FFmpeg estimates it from what is there."""
+_COUNTED = "avi"
+"""Its header states a number of frames, and no length of its own."""
 _COUNTS_FROM_ZERO = "matroska"
 """Writers of these take the end of the last picture for the length, also where the first begins late."""
 
@@ -119,7 +121,7 @@ class VideoContainer:
         self._converter = PictureConverter(self._stream.sample_aspect_ratio)
         start = self._container.start_time
         self._start = None if start is None else start / 1e6
-        self._errors = 0
+        self._packets_seen = self._errors = 0
         self._end = 0.0  # of the last packet of any kind, in seconds of the file
         self._waiting: list[float] = []  # times of packets whose pictures have not come yet
         self._stamped = True  # whether all packets have the times of their pictures
@@ -172,6 +174,7 @@ class VideoContainer:
                 self._see_end(packet)
                 continue
             if packet.size:
+                self._packets_seen += 1
                 self._see_end(packet)
                 if packet.pts is None:
                     self._stamped = False
@@ -224,10 +227,13 @@ class VideoContainer:
         """Whether the end is missing, by what could be decoded and by time."""
         if self._errors > _SLACK_FRAMES or (self._stamped and not self._silent and len(self._waiting) > _SLACK_FRAMES):
             return True  # nothing behind the damage
+        name = self._container.format.name
+        if name == _COUNTED and self._packets_seen + _SLACK_FRAMES < self._stream.frames:
+            return True
         length = self._announced_seconds()
-        if length is None or self._container.format.name.split(",")[0] not in _TRUSTED_LENGTHS:
+        if length is None or name.split(",")[0] not in _TRUSTED_LENGTHS:
             return False
-        begun = 0.0 if _COUNTS_FROM_ZERO in self._container.format.name else (self._container.start_time or 0) / 1e6
+        begun = 0.0 if _COUNTS_FROM_ZERO in name else (self._container.start_time or 0) / 1e6
         return self._end - begun < length - (1 + _SLACK_FRAMES) / self.fps
 
     def __enter__(self) -> VideoContainer:

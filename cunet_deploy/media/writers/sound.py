@@ -13,6 +13,8 @@ __all__ = ["Sound"]
 
 _LOG = logging.getLogger(__name__)
 _CODEC = "aac"
+_COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "vorbis", "flac", "alac")
+"""What players take in every container that holds it."""
 
 
 class Sound:
@@ -38,7 +40,7 @@ class Sound:
             return
         self._source: Any = tracks[0]
         self._start = (self._input.start_time or 0) / 1e6
-        self._copied = self._source.codec_context.name in output.supported_codecs
+        self._copied = self._source.codec_context.name in {*_COPIED} & {*output.supported_codecs}
         try:
             self._stream = output.add_stream_from_template(self._source) if self._copied else self._encoder(output)
         except (av.error.FFmpegError, ValueError) as error:
