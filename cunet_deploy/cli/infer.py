@@ -157,12 +157,13 @@ def command(**given: Any) -> None:
       out.jsonl, out.csv, out.json (COCO) or, for an image, out.pts: that file alone
       -     JSON Lines on stdout         none  nothing, for timing
 
-    Without -o, files are called after the source, in the current folder. Video is H.264 with the sound of the original
-    where there is an ffmpeg program (CUNET_FFMPEG names it, or is off), else what OpenCV can encode.
+    Without -o, files are called after the source, in the current folder. Video is H.264 with the times and
+    the sound of the original (.avi: MJPEG of constant rate). Coordinates are pixels of the picture as players show it.
 
     In video a found object is followed from frame to frame. Frames of a camera or stream that come faster than they are
     looked at are dropped, oldest first, so that results are never late. Ctrl-C stops early and keeps the finished part;
-    so does a source that is lost, or a full disk, with exit code 1.
+    so does a source that is lost, or a full disk, with exit code 1. Images that cannot be read are left out and
+    named, with exit code 1 in the end; frames that are damaged within a video are named, and are no failure.
 
     --progress json has the keys frames (done), total (or null), fps, objects (in the last frame), dropped, elapsed_s,
     left_s (or null) and done.

@@ -141,7 +141,7 @@ def test_given_boxes_are_used_frame_by_frame_where_models_are_opened_for_each_tu
 def test_reading_is_timed(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
 
-    def slow(path: Path) -> NDArray[np.uint8]:
+    def slow(path: Path, page: int = 0) -> NDArray[np.uint8]:
         clock.now += 0.005
         return np.zeros((80, 200, 3), np.uint8)
 

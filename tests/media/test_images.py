@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -7,7 +10,9 @@ import numpy as np
 import pytest
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.media import read_image
+from cunet_deploy.media import open_source, read_image
+from cunet_deploy.media.readers.files import look_for
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 
 
 @pytest.fixture
@@ -50,3 +55,148 @@ def test_missing_empty_and_other_files_are_refused(tmp_path: Path) -> None:
     path.write_text("no picture")
     with pytest.raises(InputError, match="not an image"):
         read_image(path)
+
+
+def jpeg(picture: np.ndarray, *flags: int) -> bytes:
+    return bytes(cv2.imencode(".jpg", picture, list(flags))[1].tobytes())
+
+
+def png(picture: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def riff(picture: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".webp", picture)[1].tobytes())
+
+
+CLIP = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 40 + b"\xff\xda\x00\x04ab" + bytes(500)
+"""Stands behind a motion photo; it happens to hold what looks like the start of a scan."""
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("a.jpg", lambda picture: jpeg(picture) + CLIP),
+        ("a.jpg", lambda picture: jpeg(picture, cv2.IMWRITE_JPEG_PROGRESSIVE, 1) + CLIP),
+        ("a.jpg", lambda picture: jpeg(picture, cv2.IMWRITE_JPEG_RST_INTERVAL, 4) + bytes(9)),
+        ("a.jpg", lambda picture: jpeg(picture) + b"\xff\xd9\xff\xd9"),
+        ("a.jpg", lambda picture: jpeg(picture) + jpeg(picture[:20])[:300]),  # a preview, cut off, behind the photo
+        ("a.jfif", jpeg),
+        ("a.png", lambda picture: png(picture) + b"tail" * 100),
+        ("a.webp", lambda picture: riff(picture) + b"tail" * 100),
+    ],
+)
+def test_a_whole_image_is_read_whatever_stands_behind_it(
+    picture: np.ndarray, tmp_path: Path, name: str, make: Callable[[np.ndarray], bytes]
+) -> None:
+    (tmp_path / name).write_bytes(make(picture))
+    assert np.abs(read_image(tmp_path / name).astype(int) - picture).mean() < 6
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda data: data[: len(data) // 2] + b"\xff\xda" + CLIP[:99],  # cut off, with something behind it
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-20],
+        lambda data: data[: data.index(b"\xff\xda")],
+        lambda data: data[: len(data) // 2] + bytes(4000),
+    ],
+)
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_cut_off_jpeg_is_refused_whatever_stands_behind_it(
+    picture: np.ndarray, tmp_path: Path, make: Callable[[bytes], bytes], progressive: int
+) -> None:
+    noisy = np.random.default_rng(1).integers(0, 256, picture.shape, np.uint8)
+    (tmp_path / "a.jpg").write_bytes(make(jpeg(noisy, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)))
+    with pytest.raises(InputError, match=r"the image is cut off|is damaged"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif", ".ppm", ".avif"])
+def test_the_decoder_refuses_what_is_cut_off_of_other_types(picture: np.ndarray, tmp_path: Path, suffix: str) -> None:
+    if suffix not in IMAGE_SUFFIXES:
+        pytest.skip("this OpenCV reads no AVIF")
+    path = tmp_path / f"a{suffix}"
+    cv2.imwrite(str(path), picture)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.7)])
+    with pytest.raises(InputError, match=r"is damaged|cut off"):
+        read_image(path)
+
+
+def with_orientation(data: bytes, value: int) -> bytes:
+    """A JPEG with EXIF data that say how it is to be turned."""
+    tiff = b"II*\x00\x08\x00\x00\x00\x01\x00" + struct.pack("<HHII", 0x112, 3, 1, value) + bytes(4)
+    segment = b"Exif\x00\x00" + tiff
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
+
+
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image.transpose(1, 0, 2), 2),
+    8: lambda image: np.rot90(image),
+}
+
+
+@pytest.mark.parametrize("value", TURNS)
+def test_photos_are_turned_and_mirrored_as_their_exif_data_says(
+    picture: np.ndarray, tmp_path: Path, value: int
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(with_orientation(jpeg(picture), value))
+    image, expected = read_image(tmp_path / "a.jpg"), TURNS[value](picture)
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).mean() < 6
+
+
+def test_pages_of_a_tiff_file_are_images(picture: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwritemulti(str(tmp_path / "scan.tif"), [picture, picture[::-1], picture[:, ::-1]])
+    cv2.imwrite(str(tmp_path / "z.png"), picture)
+    pictures = list(open_source(tmp_path))
+    assert [item.name for item in pictures] == ["scan.tif", "scan.page2.tif", "scan.page3.tif", "z.png"]
+    np.testing.assert_array_equal(pictures[1].image, picture[::-1])
+    assert len(list(open_source(tmp_path / "scan.tif"))) == 3
+
+
+@pytest.mark.skipif(not hasattr(cv2, "imwriteanimation"), reason="this OpenCV writes no animations")
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".avif", ".gif"])
+def test_an_animated_image_is_a_video(picture: np.ndarray, tmp_path: Path, suffix: str) -> None:
+    if suffix not in (*IMAGE_SUFFIXES, ".gif"):
+        pytest.skip("this OpenCV reads no AVIF")
+    animation = cv2.Animation()
+    animation.frames = [np.full((48, 64, 3), 30 * index, np.uint8) for index in range(6)]
+    animation.durations = np.array([100, 50, 200, 100, 100, 100], np.int32)
+    path = tmp_path / f"a{suffix}"
+    cv2.imwriteanimation(str(path), animation)
+    source = open_source(path)
+    assert (source.moving, source.count) == (True, 6)
+    pictures = list(source)
+    assert [item.time_ms for item in pictures] == pytest.approx([0, 100, 150, 350, 450, 550], abs=1)
+    assert [item.image.mean() for item in pictures] == pytest.approx([0, 30, 60, 90, 120, 150], abs=4)
+
+
+def test_in_a_folder_animations_are_left_to_be_read_as_videos(picture: np.ndarray, tmp_path: Path) -> None:
+    animation = cv2.Animation()
+    animation.frames, animation.durations = [picture, picture[::-1]], np.array([100, 100], np.int32)
+    cv2.imwriteanimation(str(tmp_path / "a.webp"), animation)
+    cv2.imwrite(str(tmp_path / "b.png"), picture)
+    found = look_for(tmp_path)
+    assert ([path.name for path in found.images], [path.name for path in found.videos]) == (["b.png"], ["a.webp"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_photo_whose_name_is_no_text_is_read_and_named(picture: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(png(picture))
+    (tmp_path / "b.png").write_bytes(png(picture))
+    assert [item.name for item in open_source(tmp_path)] == ["b.png", r"caf\xe9.png"]
+
+
+def test_a_folder_of_digits_is_a_folder(picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("001").mkdir()
+    Path("001/a.png").write_bytes(png(picture))
+    assert [item.name for item in open_source("001")] == ["a.png"]

@@ -49,7 +49,7 @@ def read_image(path: Path, page: int = 0) -> NDArray[np.uint8]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if not data:
         raise InputError(f"{path}: is empty; replace the file")
-    if not is_whole(data, _decode):
+    if not is_whole(data):
         raise InputError(f"{path}: the image is cut off; copy it again")
     image = _decode(data, page)
     if image is None:

@@ -6,14 +6,8 @@ Only the image itself counts. What stands behind it, such as the clip of a motio
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-
-import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["is_whole"]
-
-_Decode = Callable[[bytes], "NDArray[np.generic] | None"]
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF"
 _MARKER_IN_SCAN = re.compile(rb"\xff+[^\xff\x00\xd0-\xd7]", re.DOTALL)
@@ -21,18 +15,12 @@ _MARKER_IN_SCAN = re.compile(rb"\xff+[^\xff\x00\xd0-\xd7]", re.DOTALL)
 _END, _SCAN = 0xD9, 0xDA
 _ALONE = (0x01, *range(0xD0, 0xD8))
 """Markers without a length."""
-_MORE_DATA = b"\x55" * 4096 + b"\xff\xd9"
 
 
-def is_whole(data: bytes, decode: _Decode) -> bool:
-    """Whether a JPEG, PNG or WebP file has its end; other types are left to the decoder.
-
-    Args:
-        data: the file.
-        decode: gives the pixels of a file, or ``None``; used for JPEG files that lack nothing but the end marker.
-    """
+def is_whole(data: bytes) -> bool:
+    """Whether a JPEG, PNG or WebP file has its end; other types are left to the decoder."""
     if data[:2] == _JPEG:
-        return _jpeg_ends(data) or _lacks_only_the_marker(data, decode)
+        return _jpeg_ends(data)
     if data[:8] == _PNG:
         return _png_ends(data)
     if data[:4] == _RIFF and data[8:12] == b"WEBP":
@@ -65,15 +53,6 @@ def _jpeg_ends(data: bytes) -> bool:
                     return False
                 place = found.end() - 2
     return False
-
-
-def _lacks_only_the_marker(data: bytes, decode: _Decode) -> bool:
-    """Whether more data would change nothing: then all pixels are there, and decoders accept the file."""
-    if b"\xff\xda" not in data:
-        return False
-    end = data[:-1] if data.endswith(b"\xff") else data
-    image, longer = decode(end + b"\xff\xd9"), decode(end + _MORE_DATA)
-    return image is not None and longer is not None and np.array_equal(image, longer)
 
 
 def _png_ends(data: bytes) -> bool:

@@ -25,7 +25,7 @@ from cunet_deploy.media.writers.timeline import Clock, Timeline
 __all__ = ["WRITABLE_SUFFIXES", "VideoWriter", "fitted"]
 
 # Without frames that refer to later ones, fragments need no table of when each is shown.
-_H264 = ("libx264", {"preset": "superfast", "crf": "20", "bf": "0"})
+_H264 = ("libx264", {"preset": "ultrafast", "crf": "22", "bf": "0"})
 _MPEG4 = ("mpeg4", {"qscale": "3", "flags": "+qscale"})
 _MJPEG = ("mjpeg", {"qscale": "3", "flags": "+qscale"})
 _FRAGMENTS = {"movflags": "hybrid_fragmented+delay_moov+frag_keyframe"}
@@ -194,7 +194,7 @@ class VideoWriter:
         if self._full_range:
             frame = self._av.VideoFrame.from_ndarray(image, format="bgr24")
             return frame.reformat(format="yuvj420p", dst_color_range=2)
-        frame = self._av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
+        frame = self._av.VideoFrame.from_numpy_buffer(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
         frame.colorspace, frame.color_range = _BT601, _LIMITED
         return frame
 
