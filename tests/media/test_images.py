@@ -169,7 +169,7 @@ def test_an_animated_image_is_a_video(picture: np.ndarray, tmp_path: Path, suffi
         pytest.skip("this OpenCV reads no AVIF")
     animation = cv2.Animation()
     animation.frames = [np.full((48, 64, 3), 30 * index, np.uint8) for index in range(6)]
-    animation.durations = np.array([100, 50, 200, 100, 100, 100], np.int32)
+    animation.durations = [100, 50, 200, 100, 100, 100]
     path = tmp_path / f"a{suffix}"
     cv2.imwriteanimation(str(path), animation)
     source = open_source(path)
@@ -181,7 +181,7 @@ def test_an_animated_image_is_a_video(picture: np.ndarray, tmp_path: Path, suffi
 
 def test_in_a_folder_animations_are_left_to_be_read_as_videos(picture: np.ndarray, tmp_path: Path) -> None:
     animation = cv2.Animation()
-    animation.frames, animation.durations = [picture, picture[::-1]], np.array([100, 100], np.int32)
+    animation.frames, animation.durations = [picture, picture[::-1]], [100, 100]
     cv2.imwriteanimation(str(tmp_path / "a.webp"), animation)
     cv2.imwrite(str(tmp_path / "b.png"), picture)
     found = look_for(tmp_path)
