@@ -70,8 +70,8 @@ def test_the_network_is_described_as_its_graph_is(repository: Path) -> None:
 @pytest.mark.parametrize("name", ["tiny", "tiny-network"])
 def test_the_texts_fit_the_schema_of_triton(name: str, repository: Path) -> None:
     pytest.importorskip("tritonclient", reason="tritonclient is not installed; run: pip install 'tritonclient[grpc]'")
-    from google.protobuf import text_format  # type: ignore[import-untyped, unused-ignore]
-    from tritonclient.grpc import model_config_pb2  # type: ignore[import-not-found, unused-ignore]
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
 
     config: Any = text_format.Parse((repository / name / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     assert config.name == name
