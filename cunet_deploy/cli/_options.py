@@ -166,15 +166,18 @@ def overwrite_option(function: F) -> F:
     return click.option("--overwrite", is_flag=True, help="Replace output files that exist.")(function)
 
 
-def device_option(function: F) -> F:
-    """``--device NAME``: where PyTorch runs; the parameter is ``device``, as `choose_device` takes it."""
+def device_option(default: str | None = "auto") -> Callable[[F], F]:
+    """``--device NAME``: where PyTorch runs; the parameter is ``device``, as `choose_device` takes it.
+
+    Args:
+        default: ``None`` where only some models run in PyTorch; those then take "auto".
+    """
     return click.option(
         "--device",
         metavar="auto|cpu|cuda|cuda:N|mps",
-        default="auto",
-        show_default=True,
-        help="Where PyTorch runs; auto takes a GPU that works.",
-    )(function)
+        default=default,
+        help=f"Where {'PyTorch' if default else 'a checkpoint'} runs; auto takes a GPU that works.  [default: auto]",
+    )
 
 
 def json_option(function: F) -> F:

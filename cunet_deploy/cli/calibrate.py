@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from cunet_deploy.cli._options import method_option, output_option, overwrite_option, progress
+from cunet_deploy.cli._options import device_option, method_option, output_option, overwrite_option, progress
 from cunet_deploy.errors import InputError
 
 __all__ = ["command"]
@@ -24,6 +24,7 @@ __all__ = ["command"]
     help="Share of the values that --method percentile covers, in percent.  [default: 99.99]",
 )
 @click.option("--crops", default=256, show_default=True, type=click.IntRange(min=1), help="Crops to look at, at most.")
+@device_option()
 @overwrite_option
 def command(
     checkpoint: Path,
@@ -32,6 +33,7 @@ def command(
     method: Literal["min-max", "percentile", "entropy", "mse"] | None,
     percentile: float | None,
     crops: int,
+    device: str,
     overwrite: bool,
 ) -> None:
     """Record the activation ranges of a float CHECKPOINT over photos.
@@ -52,6 +54,7 @@ def command(
     from cunet_deploy.export.calibration import calibrate_checkpoint
     from cunet_deploy.export.crops import list_photos
     from cunet_deploy.export.ranges import write_ranges
+    from cunet_deploy.model.device import choose_device, describe_device
     from cunet_deploy.quantize.observers import RangeRule
 
     if out.exists() and not overwrite:
@@ -59,9 +62,10 @@ def command(
     if percentile is not None and method != "percentile":
         raise InputError("--percentile is for --method percentile; add that or leave it out")
     rule = RangeRule(method or "min-max", 99.99 if percentile is None else percentile)
-    source = load_checkpoint(checkpoint)
+    source, chosen = load_checkpoint(checkpoint), choose_device(device)
+    click.echo(f"calibrating on {describe_device(chosen)}", err=True)
     photos = list_photos(images, make_manifest(source), crops)
     with advancing(progress(), "calibrating", len(photos)) as advance:
-        ranges = calibrate_checkpoint(source, photos, rule, advance=advance)
+        ranges = calibrate_checkpoint(source, photos, rule, advance=advance, device=chosen)
     write_ranges(ranges, source, out, crops=len(photos), rule=rule, overwrite=overwrite)
     click.echo(f"{out}: {len(ranges)} ranges of {len(photos)} crops, {rule.method}")

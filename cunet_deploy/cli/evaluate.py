@@ -15,6 +15,7 @@ from rich.table import Table
 from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._options import (
     backend_options,
+    device_option,
     json_option,
     output_option,
     overwrite_option,
@@ -44,7 +45,11 @@ AnyEvaluation = Evaluation | BoxEvaluation
 @click.argument("model")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--against", metavar="MODEL", help="Evaluate this model too and show the paired difference to it.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Crops a run.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Crops a run; fewer where the memory is not enough.  [default: 16, 128 on a GPU]",
+)
 @click.option("--skip-bad", is_flag=True, help="Leave out photos and label files that cannot be read, and say which.")
 @click.option(
     "--validation",
@@ -75,6 +80,7 @@ AnyEvaluation = Evaluation | BoxEvaluation
 )
 @output_option("SHEET.png", "Picture for --worst: labels blue, found landmarks yellow.", name="sheet", folder=False)
 @backend_options
+@device_option(default=None)
 @threads_option
 @json_option
 @overwrite_option
@@ -82,7 +88,7 @@ def command(
     model: str,
     dataset: Path,
     against: str | None,
-    batch_size: int,
+    batch_size: int | None,
     skip_bad: bool,
     validation: float | None,
     per_landmark: bool,
@@ -93,6 +99,7 @@ def command(
     sheet: Path | None,
     backend: str | None,
     trust: bool,
+    device: str | None,
     threads: int | None,
     json_path: Path | None,
     overwrite: bool,
@@ -119,11 +126,20 @@ def command(
     photos, models = PhotoCache(1 << 30), [model] if against is None else [model, against]
     tta = TTA(flip_test, scales)
     with json_report(json_path, overwrite=overwrite) as write, _sheet(sheet, worst, overwrite=overwrite) as draw:
+        if device is not None and not any(name.endswith(".pt") for name in models):
+            raise InputError("--device is for checkpoints (.pt); say --backend ort:cuda to run another model on a GPU")
         if not model.endswith(".pt"):
             backend = resolve_backend(model, backend, threads)
         evaluations = [
             _evaluate(
-                partial(open_model, name, threads=threads, trust=trust, backend=on),
+                partial(
+                    open_model,
+                    name,
+                    threads=threads,
+                    trust=trust,
+                    backend=on,
+                    device=device if name.endswith(".pt") else None,
+                ),
                 name,
                 dataset,
                 photos,

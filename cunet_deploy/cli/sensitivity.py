@@ -10,6 +10,7 @@ import click
 
 from cunet_deploy.cli._options import (
     console,
+    device_option,
     json_option,
     output_option,
     overwrite_option,
@@ -59,6 +60,7 @@ __all__ = ["command"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep what was measured in this file, and use what it holds: another --budget then takes a minute.",
 )
+@device_option()
 @threads_option
 @json_option
 @overwrite_option
@@ -71,6 +73,7 @@ def command(
     images: int,
     calibration: Path | None,
     keep: Path | None,
+    device: str,
     threads: int | None,
     json_path: Path | None,
     overwrite: bool,
@@ -99,16 +102,18 @@ def command(
     from cunet_deploy.export.crops import list_photos
     from cunet_deploy.export.progress import ResumeFile
     from cunet_deploy.export.sensitivity import Prober, bits_toml
+    from cunet_deploy.model.device import choose_device, describe_device
 
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists already; add --overwrite to replace it or choose another -o")
     names, limit = _formats(formats), None if budget is None else parse_bytes("--budget", budget)
     if threads is not None:
         torch.set_num_threads(threads)
-    source = load_checkpoint(checkpoint)
+    source, chosen = load_checkpoint(checkpoint), choose_device(device)
+    click.echo(f"measuring on {describe_device(chosen)}", err=True)
     photos = list_photos(data, make_manifest(source), images)
     _ = photos.examples  # notices a lack of labels before the calibration
-    prober = Prober(source, ranges := ranges_of(source, calibration or data), photos)
+    prober = Prober(source, ranges := ranges_of(source, calibration or data, device=chosen), photos, chosen)
     identity = {"weights": source.checksum, "photos": photos.checksum, "formats": ",".join(names)}
     beside = ResumeFile.beside(out, **identity, ranges=repr(sorted(ranges.items())))
     resume = replace(beside, path=keep or beside.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from cunet_deploy.config import Config, load_bits, load_config, own_skeleton_fil
 from cunet_deploy.machine.cpu import available_cpus
 
 __all__ = ["command"]
+
+_Update = Callable[[Mapping[str, Any]], None]
 
 
 @click.command("train")
@@ -52,7 +54,7 @@ __all__ = ["command"]
     help="Float checkpoint to learn from, by the weight [train] distill; with --from, [quant] distill.",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out photos and labels that cannot be read, and name them.")
-@device_option
+@device_option()
 @click.option(
     "--workers",
     metavar="N",
@@ -70,6 +72,7 @@ __all__ = ["command"]
     show_default=True,
     help="Compute each batch in N parts, one after the other, to save memory.",
 )
+@click.option("--log", type=click.Choice(["tensorboard"]), help="Write the metrics for TensorBoard, too, into OUT.")
 @threads_option
 def command(
     config: Path,
@@ -85,6 +88,7 @@ def command(
     workers: int | None,
     cache: str,
     accumulate: int,
+    log: str | None,
     threads: int | None,
 ) -> None:
     """Train CONFIG.toml on labelled photos: first in float, then quantized.
@@ -104,6 +108,8 @@ def command(
     from cunet_deploy._optional import require
 
     torch = require("torch", extra="train")
+    if log is not None:
+        require(log, extra=log)
     from cunet_deploy.checkpoint.storage import load_checkpoint
     from cunet_deploy.data.examples import PhotoCache
     from cunet_deploy.model.device import choose_device, describe_device
@@ -111,6 +117,7 @@ def command(
     from cunet_deploy.train.loop import Trainer
     from cunet_deploy.train.processes import joined
     from cunet_deploy.train.tasks import load_task
+    from cunet_deploy.train.tensorboard import tensorboard
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -153,7 +160,11 @@ def command(
         drawn = f"{workers} worker processes" if workers else "a thread"
         click.echo(f"training {where} in {settings.train.precision}, crops prepared by {drawn}", err=True)
         folder.prepare(config.read_text(encoding="utf-8"), resume=resume, beside=own_skeleton_file(config))
-        with folder.locked(), display, _saying_where(run):
+        with contextlib.ExitStack() as stack:
+            for context in (folder.locked(), display, _saying_where(run)):
+                stack.enter_context(context)
+            if log == "tensorboard":
+                trainer.progress = _both(update, stack.enter_context(tensorboard(folder)))
             checkpoint = trainer.run(resume=resume)
         click.echo(checkpoint)
 
@@ -166,6 +177,14 @@ def _saying_where(run: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         console().print(f"stopped; the weights so far are in {run}; go on with --resume")
         raise
+
+
+def _both(one: _Update, other: _Update) -> _Update:
+    def update(row: Mapping[str, Any]) -> None:
+        one(row)
+        other(row)
+
+    return update
 
 
 def _quiet(row: Mapping[str, Any]) -> None:
@@ -192,6 +211,9 @@ class _Display:
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Show a step or an epoch."""
+        if row["event"] == "notice":
+            self._bar.console.print(row["text"], markup=False, highlight=False, soft_wrap=True)
+            return
         if row["event"] == "step":
             self._bar.update(
                 self._steps, total=row["steps"], completed=row["step"], description=f"loss {row['loss']:.5f}"
@@ -204,5 +226,5 @@ class _Display:
         done = self._before[row["phase"]] + row["epoch"]
         self._bar.update(self._epochs, completed=done, description=f"{row['phase']}{metric}")
         if self._bar.disable:
-            text = f"loss {row['loss']:.5f}{metric}, {row['seconds']:.1f} s"
+            text = f"loss {row['loss']:.5f}{metric}, {row['seconds']:.1f} s, {row['crops_per_second']:.0f} crops/s"
             click.echo(f"epoch {done} of {self._total} ({row['phase']}): {text}", err=True)

@@ -21,6 +21,7 @@ from cunet_deploy._optional import require
 from cunet_deploy.data.checks import check_against_photo
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.evaluation.batching import FittingSession, batch_size_of
 from cunet_deploy.evaluation.bodies import (
     body_measures,
     joints_lost,
@@ -140,15 +141,31 @@ class Evaluation:
         }
 
 
-def open_model(model: str, *, threads: int | None = None, backend: str | None = None, trust: bool = False) -> Session:
+def open_model(
+    model: str,
+    *,
+    threads: int | None = None,
+    backend: str | None = None,
+    trust: bool = False,
+    device: str | None = None,
+) -> Session:
     """Open a checkpoint in torch, or anything else that `open_session` opens; torch loads for checkpoints only.
 
+    Args:
+        model: path or name of it.
+        threads: of the CPU.
+        backend: of a model that is not a checkpoint.
+        trust: load an engine whose checksum differs.
+        device: of a checkpoint, as `cunet_deploy.model.device.choose_device` takes it; ``None`` is "auto".
+
     Raises:
-        InputError: a backend for a checkpoint.
+        InputError: a backend for a checkpoint, or a device for another model.
         MissingDependencyError: a checkpoint without torch installed.
         CunetError: as `open_session` and `cunet_deploy.checkpoint.storage.load_checkpoint`.
     """
     if not model.endswith(".pt"):
+        if device is not None:
+            raise InputError(f"{model}: --device is for checkpoints; say --backend ort:cuda to run this on a GPU")
         return open_session(model, threads=threads, backend=backend, trust=trust)
     if backend is not None:
         raise InputError(f"{model}: a checkpoint runs in PyTorch, not in {backend}; leave the backend out or export it")
@@ -157,8 +174,9 @@ def open_model(model: str, *, threads: int | None = None, backend: str | None = 
         torch.set_num_threads(threads)
 
     from cunet_deploy.checkpoint.session import open_torch_session
+    from cunet_deploy.model.device import choose_device
 
-    return open_torch_session(Path(model))
+    return open_torch_session(Path(model), choose_device(device or "auto"))
 
 
 def evaluate(
@@ -166,7 +184,7 @@ def evaluate(
     examples: Sequence[Example],
     photos: PhotoCache,
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     tta: TTA = ONCE,
     blur: float | None = None,
     bad: list[str] | None = None,
@@ -178,7 +196,7 @@ def evaluate(
         session: the model.
         examples: the objects.
         photos: reads and keeps the photos; share it to evaluate several models.
-        batch_size: crops a run.
+        batch_size: crops a run; fewer where the memory is not enough. ``None``: 16, or 128 on a GPU.
         tta: looks at each object, whose maps are averaged.
         blur: of the maps before landmarks are read, in place of the model's; see `cunet_deploy.heatmaps.Decoder`.
         bad: where to note photos that cannot be read; ``None`` makes the first one an error.
@@ -191,7 +209,8 @@ def evaluate(
         InputError: a photo cannot be read and ``bad`` is ``None``, none is left, or the labels are of another skeleton.
         CunetError: the network returned numbers that are not finite.
     """
-    manifest = session.manifest
+    session = FittingSession(session)
+    manifest, batch_size = session.manifest, batch_size or batch_size_of(session)
     if blur is not None:
         manifest = replace(manifest, decoder=replace(manifest.decoder, blur=blur))
     used: list[Example] = []

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cunet_deploy._files import write_bytes_atomic
@@ -34,6 +35,7 @@ from cunet_deploy.export.ranges import read_ranges
 from cunet_deploy.export.targets import TARGETS, get_target
 from cunet_deploy.export.targets.base import Addition, ExportJob
 from cunet_deploy.export.targets.cpu import write_model
+from cunet_deploy.model.device import CPU
 from cunet_deploy.parity import Parity, compare_sessions, locate_in_crops
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import Ranges
@@ -124,7 +126,9 @@ def quantized_checkpoint(
     return replace(source, min_score=checkpoint.min_score)
 
 
-def ranges_of(checkpoint: Checkpoint, calibration: Path, rule: RangeRule | None = None) -> Ranges:
+def ranges_of(
+    checkpoint: Checkpoint, calibration: Path, rule: RangeRule | None = None, device: torch.device = CPU
+) -> Ranges:
     """Activation ranges of a float checkpoint from a folder of photos or a file of recorded ranges.
 
     Raises:
@@ -132,7 +136,7 @@ def ranges_of(checkpoint: Checkpoint, calibration: Path, rule: RangeRule | None 
     """
     if is_data_set(calibration):
         photos = list_photos(calibration, make_manifest(checkpoint), CALIBRATION_CROPS)
-        return calibrate_checkpoint(checkpoint, photos, rule)
+        return calibrate_checkpoint(checkpoint, photos, rule, device=device)
     ranges = read_ranges(calibration, checkpoint)
     if rule is not None:
         raise InputError(

@@ -30,6 +30,7 @@ from cunet_deploy.export.crops import Photos
 from cunet_deploy.export.progress import ResumeFile
 from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.metrics import Estimate, normalized_errors, normalizer_lengths, object_errors, paired_difference
+from cunet_deploy.model.device import CPU, exact_device
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.floats import Ranges
 from cunet_deploy.quantize.formats import format_of, is_edge
@@ -121,14 +122,17 @@ class Prober:
         checkpoint: the float one.
         ranges: of its activations.
         photos: labelled ones.
+        device: where the networks run.
 
     Raises:
         InputError: the checkpoint is quantized, or the photos have no labels.
     """
 
-    def __init__(self, checkpoint: Checkpoint, ranges: Ranges, photos: Photos) -> None:
+    def __init__(self, checkpoint: Checkpoint, ranges: Ranges, photos: Photos, device: torch.device = CPU) -> None:
+        self._device = exact_device(device)
         self.checkpoint, self.ranges, self.photos = checkpoint, ranges, photos
-        self.graph, self._folded = checkpoint.graph, checkpoint.folded()
+        self.graph = checkpoint.graph
+        self._folded = {name: value.to(self._device) for name, value in checkpoint.folded().items()}
         self._manifest = make_manifest(checkpoint)
         self._examples = photos.examples
         self._full = self._network({})
@@ -254,13 +258,13 @@ class Prober:
     @torch.no_grad()
     def _network(self, formats: Mapping[str, str]) -> QuantizedCUNet:
         config = QuantConfig(layers=dict(formats))
-        return QuantizedCUNet.from_float(self.graph, self._folded, self.ranges, config).eval()
+        return QuantizedCUNet.from_float(self.graph, self._folded, self.ranges, config).eval().to(self._device)
 
     @torch.no_grad()
     def _run(self, network: QuantizedCUNet, batch: Batch) -> dict[str, Tensor]:
         """Every tensor of the network: integers less their zero points."""
         scale = network.activation_qparams(self.graph.input)[0]
-        values = {self.graph.input: normalize(batch.images) / scale}
+        values = {self.graph.input: normalize(batch.images, self._device) / scale}
         for node in self.graph.nodes:
             values[node.output] = network.compute(node, [values[x] for x in node.inputs])
         return values
@@ -277,7 +281,7 @@ class Prober:
         """(B, K, 2) landmarks in the crops."""
         name = self.graph.outputs[-1]
         scale = self._full.activation_qparams(name)[0]
-        maps = np.asarray((values[name] * scale).detach().numpy(), np.float32)
+        maps = np.asarray((values[name] * scale).detach().cpu().numpy(), np.float32)
         return self._manifest.read(maps)[0]
 
     def _nme(self, points: NDArray[np.float64], batch: Batch) -> NDArray[np.float64]:

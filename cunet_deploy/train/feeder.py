@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from cunet_deploy.data.batches import WHOLE, Part, count_batches, epoch_chunks, example_random
 from cunet_deploy.errors import CunetError
+from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.media import read_ahead
 
 __all__ = ["Drawer", "Feeder"]
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 _AHEAD = 2
 """Batches that wait: of each worker, or of the thread that draws where there is none."""
+_MUCH, _LEAST_SECONDS = 0.3, 5.0
+"""Share of an epoch, and its least length, from which waiting for crops is worth a word."""
 _DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)", re.DOTALL)
 
 _Key = tuple[int, NDArray[np.intp]]
@@ -128,6 +131,7 @@ class Feeder:
     ) -> None:
         self.waited = 0.0
         self.workers = workers
+        self._advised = False
         self._drawer = drawer
         self._order = _Order(len(drawer), batch_size, seed, part)
         self._batches = _Batches(drawer, seed, workers)
@@ -172,6 +176,15 @@ class Feeder:
                     raise item
                 images, targets = item
                 yield images.to(device, non_blocking=True), to_device(targets, device)
+
+    def advice(self, seconds: float) -> str | None:
+        """What to do where the network waited for crops through much of an epoch of so many seconds; said once."""
+        share = self.waited / max(seconds, 1e-9)
+        if self._advised or seconds < _LEAST_SECONDS or share < _MUCH:
+            return None
+        self._advised, cpus = True, available_cpus()
+        more = f"add --workers {min(cpus, max(2 * self.workers, 2))}" if self.workers < cpus else "all processors work"
+        return f"the data pipeline is the bottleneck: {share:.0%} of the epoch went by waiting for crops; {more}"
 
     @contextmanager
     def naming_the_dead(self) -> Iterator[None]:

@@ -246,12 +246,14 @@ class Trainer:
                     row.update(self._validate(phase.average.network))
                 row["seconds"] = round(time.monotonic() - start, 2)
                 row["crops_per_second"] = round(self._crops / trained, 1)
-                row["data_wait_percent"] = round(100 * self.feeder.waited / trained, 1)
+                row["data_wait_fraction"] = round(self.feeder.waited / trained, 3)
                 if self.device.type == "cuda":
                     row["peak_device_bytes"] = torch.cuda.max_memory_allocated(self.device)
                 rows.append(row)
                 self._save(phase, rows)
                 self.progress({**row, "epochs": phase.epochs, "event": "epoch"})
+                if (advice := self.feeder.advice(trained)) is not None:
+                    self.progress({"event": "notice", "text": advice})
         except KeyboardInterrupt:
             if (
                 self.processes.first and not self.folder.checkpoint(phase.kind).is_file()
@@ -266,6 +268,8 @@ class Trainer:
         # Phases draw different crops: the quantized one goes on where the float one ended.
         drawn = phase.epoch + (self.config.train.epochs if phase.kind == "quantized" else 0)
         teacher, distill = self._prepare_epoch(phase)
+        if teacher is not None:
+            teacher.to(device_of(phase.network))
         stepper = Stepper(
             phase,
             self.task,

@@ -39,10 +39,14 @@ class Teacher:
         self._model = float_model(checkpoint).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._precision = config.train.precision
 
+    def to(self, device: torch.device) -> Teacher:
+        """The same, moved to a device."""
+        self._model.to(device)
+        return self
+
     @torch.inference_mode()
     def heatmaps(self, images: Tensor) -> list[Tensor]:
         """One (B, K, H, W) tensor for each supervised U-Net, never negative."""
-        self._model.to(images.device)
         with autocast(images.device, self._precision):
             maps: Sequence[Tensor] = self._model(images)
         return [item.float().clamp(min=0) for item in maps]

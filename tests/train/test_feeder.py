@@ -149,5 +149,5 @@ def test_training_with_workers_gives_the_same_weights(data: Path, tmp_path: Path
         folder.prepare(CONFIG_TOML, resume=False)
         Trainer(settings, load_task(settings, data), folder, lambda _: None, workers=workers).run()
         checksums.append([load_checkpoint(folder.checkpoint(kind)).checksum for kind in ("float", "quantized")])
-        assert all(row["crops_per_second"] > 0 <= row["data_wait_percent"] for row in folder.rows())
+        assert all(row["crops_per_second"] > 0 <= row["data_wait_fraction"] for row in folder.rows())
     assert checksums[0] == checksums[1]
