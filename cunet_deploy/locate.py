@@ -11,7 +11,10 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.preprocess import sample
 from cunet_deploy.sessions.base import Decoding, Session
 
-__all__ = ["MAX_BATCH", "check_boxes", "locate"]
+__all__ = ["MAX_BATCH", "MAX_COORDINATE", "check_boxes", "locate"]
+
+MAX_COORDINATE = 1e9
+"""What is larger, or not finite, is no pixel."""
 
 MAX_BATCH = 16
 """Crops that go through the network at once; more only cost memory."""
@@ -21,7 +24,7 @@ def check_boxes(boxes: Any) -> NDArray[np.float64]:
     """(N, 4) boxes, checked.
 
     Raises:
-        InputError: another shape, a number that is not finite, or a box without area.
+        InputError: another shape, a number beyond `MAX_COORDINATE` or not finite, or a box without area.
     """
     try:
         array = np.asarray(boxes, np.float64)
@@ -31,11 +34,11 @@ def check_boxes(boxes: Any) -> NDArray[np.float64]:
         return np.zeros((0, 4))
     if array.ndim != 2 or array.shape[1] != 4:
         raise InputError(f"boxes must have shape (N, 4): x0, y0, x1, y1 in pixels of the image; got {array.shape}")
-    bad = ~(np.isfinite(array).all(axis=1) & (array[:, 2:] > array[:, :2]).all(axis=1))
+    bad = ~((np.abs(array) <= MAX_COORDINATE).all(axis=1) & (array[:, 2:] > array[:, :2]).all(axis=1))
     if bad.any():
         index = int(bad.argmax())
         values = ", ".join(f"{value:g}" for value in array[index])
-        raise InputError(f"box {index} is [{values}]; expected finite x0 < x1 and y0 < y1 (xyxy, not xywh)")
+        raise InputError(f"box {index} is [{values}]; expected x0 < x1 and y0 < y1 in pixels (xyxy, not xywh)")
     return array
 
 

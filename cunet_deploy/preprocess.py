@@ -31,6 +31,10 @@ _MAP_BITS = 5
 _COORDINATE_BITS = 20
 """Fractional bits of coordinates before they are rounded to these steps."""
 
+_MAX_HALVINGS = 12
+"""A crop that would be halved more often, some hundred thousand pixels wide, shows nothing of an image. It comes from a
+box in another unit, and would take more memory than there is."""
+
 UInt8Array = NDArray[np.uint8]
 
 
@@ -47,6 +51,8 @@ def sample(image: UInt8Array, crop: Crop) -> UInt8Array:
         (size, size, 3) uint8, an array of its own; `BORDER` outside the image.
     """
     times = halvings(crop.side, crop.size)
+    if times > _MAX_HALVINGS:
+        return np.full((crop.size, crop.size, 3), BORDER, np.uint8)
     square = _square(crop)
     if square is None or square[2] % (1 << times):
         return _turned(image, crop, times)

@@ -55,6 +55,13 @@ def test_landmarks_move_with_the_picture_and_the_box(
     assert np.abs(again[0] - expected)[inside].max(initial=0) < tolerance
 
 
+@pytest.mark.parametrize("reach", [1e3, 1e5, 1e7, 1e9])
+def test_a_box_far_larger_than_the_image_is_looked_at_without_finding(session: Session, reach: float) -> None:
+    points, scores = locate(session, scene()[0], check_boxes([[-reach, -reach, reach, reach]]))
+    assert np.isfinite(points).all()
+    assert scores.mean() < 0.2
+
+
 def test_many_boxes_give_what_each_gives_alone(session: Session) -> None:
     image, _ = scene()
     boxes = np.concatenate([box() + np.tile([i / 4, -i / 5], 2) for i in range(2 * MAX_BATCH + 3)])

@@ -165,3 +165,9 @@ def test_a_crop_that_leaves_the_image_is_one_of_an_image_with_a_border(corner: t
         x, y = corner[0] + (side - 1) / 2, corner[1] + (side - 1) / 2
         expected = sample(canvas, Crop((x + 1200, y + 1200), side, 128))
         np.testing.assert_array_equal(sample(image, Crop((x, y), side, 128)), expected)
+
+
+@pytest.mark.parametrize("side", [3e5, 1e7, 1e9])
+@pytest.mark.parametrize("angle", [0.0, 20.0])
+def test_a_crop_that_no_image_fills_takes_no_memory(side: float, angle: float) -> None:
+    assert (sample(noise(40, 30), Crop((0.0, 0.0), side, 64, angle)) == BORDER).all()

@@ -16,6 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import ArtifactError, CunetError
+from cunet_deploy.locate import MAX_COORDINATE
 from cunet_deploy.onnx_graph.external import missing_weights
 from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
@@ -83,7 +84,8 @@ class OnnxDetector:
                 f"{self._path}: output {rows.shape} found; expected rows of x0, y0, x1, y1, score[, class]"
             )
         boxes = (rows[:, :4] + 0.5 - np.tile(offset, 2)) / np.tile(scale, 2) - 0.5
-        good = (rows[:, 4] >= _MIN_SCORE) & np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        real = (np.abs(boxes) <= MAX_COORDINATE).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        good = (rows[:, 4] >= _MIN_SCORE) & real
         order = np.flatnonzero(good)[rows[good, 4].argsort()[::-1]]
         return boxes[order], rows[order, 4]
 

@@ -26,6 +26,8 @@ _WINDOW_SIDES = ((1.0, 0.7, 0.5), (0.35,))
 _ACCEPTED_SHARE, _CONFIDENT_SHARE = 0.25, 0.5
 """How far above the model's minimum score, on the way to 1, a find must be to be believed, and to end the search early.
 The best of some sixty windows is sure of itself more often by chance than a box that a detector vouches for."""
+_MAX_ASPECT = 8
+"""Of frames that are longer and narrower windows are as wide as of such ones: else there would be thousands."""
 _MAX_CANDIDATES = 3
 _MAX_ROUNDS = 4
 _STABLE_MOVE_RATIO = 0.1
@@ -48,7 +50,8 @@ def windows(width: int, height: int, shares: tuple[float, ...]) -> FloatArray:
         height: of the frame.
         shares: sides, in shares of the frame's shorter side; 1 adds a square around the whole frame.
     """
-    shorter, longer = min(width, height), max(width, height)
+    longer = max(width, height)
+    shorter = max(min(width, height), longer / _MAX_ASPECT)
     squares = [_square((width - 1) / 2, (height - 1) / 2, longer)] if 1.0 in shares else []
     for share in shares:
         side = shorter * share

@@ -21,7 +21,7 @@ def session(dots_model: Path) -> Session:
 @given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([1.0, 0.7, 0.5, 0.35]))
 def test_windows_cover_the_frame_and_overlap_by_half(width: int, height: int, share: float) -> None:
     squares = windows(width, height, (share,))
-    side = min(width, height) * share
+    side = max(min(width, height), max(width, height) / 8) * share
     own = squares[np.isclose(squares[:, 2] - squares[:, 0], side)]
     for axis, length in ((0, width), (1, height)):
         starts = np.unique(own[:, axis].round(6))
@@ -32,6 +32,11 @@ def test_windows_cover_the_frame_and_overlap_by_half(width: int, height: int, sh
 
 def test_a_usual_frame_takes_few_windows() -> None:
     assert len(windows(640, 480, (1.0, 0.7, 0.5))) <= 30
+
+
+@pytest.mark.parametrize("size", [(3000, 2), (1, 500), (65000, 60)])
+def test_a_long_and_narrow_frame_does_not_take_thousands(size: tuple[int, int]) -> None:
+    assert len(windows(*size, (1.0, 0.7, 0.5, 0.35))) <= 150
 
 
 @pytest.mark.parametrize("half", [14, 25, 45, 80])
