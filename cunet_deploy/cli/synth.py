@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cunet_deploy.cli._options import progress
+from cunet_deploy._files import atomic_path
+from cunet_deploy.cli._options import overwrite_option, progress
 from cunet_deploy.cli._report import advancing
 from cunet_deploy.errors import InputError
 
+if TYPE_CHECKING:  # the help of a command loads no numpy
+    from cunet_deploy.synthesis.dataset import Job
+    from cunet_deploy.synthesis.options import FaceOptions
+
 __all__ = ["command"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group("synth")
@@ -29,49 +36,62 @@ def command() -> None:
     """
 
 
-@command.command("faces")
-@click.option("-n", "--count", type=click.IntRange(1, 10_000_000), required=True, help="Number of faces.")
-@click.option(
+def _camera_options(function: F) -> F:
+    """Options of every kind of picture; see `FaceOptions`."""
+    for option in reversed(_CAMERA_OPTIONS):
+        function = option(function)
+    return function
+
+
+_CAMERA_OPTIONS = (
+    click.option("--yaw", type=float, default=90.0, show_default=True, help="Largest turn to either side in degrees."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random."),
+    click.option("--workers", type=click.IntRange(1, 1024), help="Processes.  [default: the number of processors]"),
+    click.option(
+        "--style",
+        type=click.Choice(["colour", "grey", "infrared"]),
+        default="colour",
+        show_default=True,
+        help="Kind of camera; infrared has its own lamp.",
+    ),
+    click.option(
+        "--hidden",
+        type=click.Choice(["edge", "through"]),
+        default="edge",
+        show_default=True,
+        help="Where landmarks lie that the head hides: at the visible edge, as people annotate, or where they are.",
+    ),
+    click.option("--distance", metavar="NEAR:FAR", default="0.6:4", show_default=True, help="Of the camera in metres."),
+    click.option(
+        "--elevation",
+        metavar="LOW:HIGH",
+        default="-32:32",
+        show_default=True,
+        help="Degrees from which the camera looks down at the face.",
+    ),
+    click.option("--noise", type=float, metavar="LEVELS", help="Largest standard deviation of noise, in grey levels."),
+    click.option(
+        "--without",
+        multiple=True,
+        metavar="GROUP",
+        help="Leave a group out, all else unchanged: children, laughs, hair, fringes, beards, glasses, hats, collars, "
+        "hands, objects, stage-light, heads, environments, blur, low-light, jpeg. May be given several times.",
+    ),
+    click.option("--backgrounds", type=click.Path(), metavar="DIR", help="Your pictures to put behind the heads."),
+    click.option("--environments", type=click.Path(), metavar="DIR", help="Your .exr or .hdr panoramas for light."),
+)
+_output = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder: new, or of the run to go on with."
 )
+
+
+@command.command("faces")
+@click.option("-n", "--count", type=click.IntRange(1, 10_000_000), required=True, help="Number of faces.")
+@_output
 @click.option("--size", type=int, default=192, show_default=True, help="Side of the pictures in pixels.")
-@click.option("--yaw", type=float, default=90.0, show_default=True, help="Largest turn to either side in degrees.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random.")
-@click.option("--workers", type=click.IntRange(1, 1024), help="Processes.  [default: the number of processors]")
-@click.option(
-    "--style",
-    type=click.Choice(["colour", "grey", "infrared"]),
-    default="colour",
-    show_default=True,
-    help="Kind of camera; infrared has its own lamp.",
-)
-@click.option(
-    "--hidden",
-    type=click.Choice(["edge", "through"]),
-    default="edge",
-    show_default=True,
-    help="Where landmarks lie that the head hides: at the visible edge, as people annotate, or where they truly are.",
-)
-@click.option("--distance", metavar="NEAR:FAR", default="0.6:4", show_default=True, help="Of the camera in metres.")
-@click.option(
-    "--elevation",
-    metavar="LOW:HIGH",
-    default="-32:32",
-    show_default=True,
-    help="Degrees from which the camera looks down at the face.",
-)
 @click.option("--focal", type=float, metavar="PIXELS", help="Focal length: far faces lose detail accordingly.")
-@click.option("--noise", type=float, metavar="LEVELS", help="Largest standard deviation of noise, in grey levels.")
-@click.option(
-    "--without",
-    multiple=True,
-    metavar="GROUP",
-    help="Leave a group out, all else unchanged: children, laughs, hair, fringes, beards, glasses, hats, collars, "
-    "hands, objects, stage-light, heads, environments, blur, low-light, jpeg. May be given several times.",
-)
-@click.option("--backgrounds", type=click.Path(), metavar="DIR", help="Your pictures to put behind the heads.")
-@click.option("--environments", type=click.Path(), metavar="DIR", help="Your .exr or .hdr panoramas for light.")
-def faces(count: int, output: Path, workers: int | None, distance: str, elevation: str, **given: Any) -> None:
+@_camera_options
+def faces(count: int, output: Path, workers: int | None, **given: Any) -> None:
     """Render faces with 68 landmarks, in the layout of 300-W.
 
     Writes OUTPUT/faces/NUMBER.jpg and .pts, which `train` reads (train = ["faces"], --data OUTPUT), and a line for each
@@ -83,16 +103,84 @@ def faces(count: int, output: Path, workers: int | None, distance: str, elevatio
     Example:
       cunet-deploy synth faces -n 20000 -o renders --style infrared --distance 0.4:0.9
     """
-    from cunet_deploy.synthesis.dataset import write_faces
+    from cunet_deploy.synthesis.faces import FaceJob
+
+    _write(FaceJob(_face_options(given)), count, output, workers)
+
+
+@command.command("scenes")
+@click.option("-n", "--count", type=click.IntRange(1, 1_000_000), required=True, help="Number of scenes.")
+@_output
+@click.option("--size", type=int, default=480, show_default=True, help="Side of the scenes in pixels.")
+@click.option("--heads", type=int, default=10, show_default=True, help="The most heads in a scene.")
+@_camera_options
+def scenes(count: int, output: Path, workers: int | None, size: int, heads: int, **given: Any) -> None:
+    """Render scenes with no, one or several heads, for detectors.
+
+    Writes OUTPUT/scenes/NUMBER.jpg and OUTPUT/scenes/faces.json, which `train` reads (train = ["scenes"], layout =
+    "faces"): tight boxes around the 68 landmarks, with score 0 where other heads or the picture's edge hide more than
+    half of them. OUTPUT/scenes.jsonl has the landmarks, what is visible of them, and the yaw of each head.
+
+    \b
+    Example:
+      cunet-deploy synth scenes -n 5000 -o renders --heads 6
+    """
+    from cunet_deploy.synthesis.scenes import SceneJob, SceneOptions
+
+    _write(SceneJob(SceneOptions(_face_options(given), size, heads)), count, output, workers)
+
+
+@command.command("sheet")
+@click.option("-n", "--count", type=click.IntRange(1, 400), default=40, show_default=True, help="Number of faces.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Picture file to write: .png or .jpg."
+)
+@click.option("--columns", type=click.IntRange(1, 40), default=8, show_default=True, help="Faces beside each other.")
+@click.option("--landmarks", is_flag=True, help="Draw them: green visible, yellow covered, red hidden by the head.")
+@click.option("--definition", is_flag=True, help="Draw the numbered landmarks on the base mesh instead of faces.")
+@click.option("--size", type=int, default=192, show_default=True, help="Side of the pictures in pixels.")
+@click.option("--focal", type=float, metavar="PIXELS", help="Focal length: far faces lose detail accordingly.")
+@_camera_options
+@overwrite_option
+def sheet(
+    count: int, output: Path, columns: int, landmarks: bool, definition: bool, overwrite: bool, **given: Any
+) -> None:
+    """Render the first faces side by side, to look at options before many are rendered.
+
+    \b
+    Example:
+      cunet-deploy synth sheet -o sheet.png --landmarks --style infrared
+    """
+    if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise InputError(f"{output}: is no picture's name; expected .png or .jpg")
+    given.pop("workers")
+    options = _face_options(given)
+
+    import cv2
+
+    from cunet_deploy.synthesis.charts import contact_sheet, draw_definition
+
+    with atomic_path(output, overwrite=overwrite) as temporary:
+        picture = draw_definition() if definition else contact_sheet(options, count, columns, landmarks=landmarks)
+        cv2.imwrite(str(temporary), picture)
+    click.echo(str(output))
+
+
+def _face_options(given: dict[str, Any]) -> FaceOptions:
     from cunet_deploy.synthesis.options import FaceOptions
 
-    options = FaceOptions(distance=_pair("--distance", distance), elevation=_pair("--elevation", elevation), **given)
-    processes = workers or os.cpu_count() or 1
+    pairs = {name: _pair(f"--{name}", given[name]) for name in ("distance", "elevation")}
+    return FaceOptions(**{**given, **pairs})
+
+
+def _write(job: Job, count: int, output: Path, workers: int | None) -> None:
+    """Render with a progress bar, and say what was done."""
+    from cunet_deploy.synthesis.dataset import write_renders
+
     with advancing(progress(), "rendering", count) as advance:
-        rendered = write_faces(options, count, output, workers=processes, advance=advance)
+        rendered = write_renders(job, count, output, workers=workers or os.cpu_count() or 1, advance=advance)
     before = f" ({count - rendered} of them from an earlier run)" if rendered < count else ""
-    click.echo(f"{output}: {count} faces{before}")
-    logging.getLogger(__name__).info("faces.jsonl describes them; synth.json names the assets and their licences")
+    click.echo(f"{output}: {count} {job.name}{before}; synth.json names the assets and their licences")
 
 
 def _pair(option: str, text: str) -> tuple[float, float]:

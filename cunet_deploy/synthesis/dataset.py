@@ -1,9 +1,8 @@
 """Writes folders of renders that training reads, in blocks, so that an interrupted run goes on where it was.
 
     DIR/synth.json           options, versions, licences; a later run has to agree with it
-    DIR/faces/000000.jpg     a picture
-    DIR/faces/000000.pts     its 68 landmarks, 300-W's format (pixels count from 1)
-    DIR/blocks/00000.jsonl   a line for each face of a finished block
+    DIR/faces/000000.jpg     a picture, and what belongs to it
+    DIR/blocks/00000.jsonl   a line for each picture of a finished block
     DIR/faces.jsonl          all lines, once everything is there
 
 A block's lines are written after its pictures, and every file is complete or not there. What a picture shows follows
@@ -17,77 +16,106 @@ import json
 import multiprocessing
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from cunet_deploy import __version__
 from cunet_deploy._files import write_bytes_atomic, write_text_atomic
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.synthesis.assets import AssetLibrary, listed_assets
 from cunet_deploy.synthesis.gl import Graphics
-from cunet_deploy.synthesis.lens import encode_jpeg
-from cunet_deploy.synthesis.options import FaceOptions
-from cunet_deploy.synthesis.recipe import describe
-from cunet_deploy.synthesis.render import FaceRenderer
 
-__all__ = ["BLOCK", "format_pts", "write_faces"]
+__all__ = ["BLOCK", "Job", "Maker", "Product", "write_renders"]
 
 BLOCK = 20
-"""Faces in a block."""
+"""Pictures in a block."""
 
 _FORMAT = 1
 _STRAY = re.compile(r"\.\w{1,80}\.[0-9a-f]{8}\.(jpg|pts|jsonl|json)")
+_WRITERS = 4
 _QUEUE = 2  # blocks a worker is given ahead
 
 
-def format_pts(points: NDArray[np.float64]) -> str:
-    """A ``.pts`` file of (N, 2) points, which are 0-based here and 1-based there."""
-    rows = "".join(f"{x + 1:.3f} {y + 1:.3f}\n" for x, y in points)
-    return f"version: 1\nn_points: {len(points)}\n{{\n{rows}}}\n"
+@dataclass(frozen=True)
+class Product:
+    """One picture: its files by suffix, and what its line says."""
+
+    files: dict[str, bytes]
+    line: dict[str, Any]
 
 
-def write_faces(
-    options: FaceOptions,
+class Maker(Protocol):
+    """Makes pictures; one for each process."""
+
+    def make(self, number: int) -> Product:
+        """The picture of that number, always the same."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class Job(Protocol):
+    """What to make. It travels to other processes."""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder of the pictures, and of the file of all lines."""
+
+    def as_json(self) -> dict[str, Any]:
+        """All options; a run that goes on has to have the same."""
+
+    def user_folders(self) -> list[str]:
+        """Folders of the user's own files."""
+
+    def open(self) -> Maker:
+        """A maker for this process."""
+
+    def finish(self, folder: Path, lines: list[str]) -> None:
+        """Write what is made of all lines."""
+
+
+def write_renders(
+    job: Job,
     count: int,
     folder: Path,
     *,
     workers: int = 1,
     advance: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Render ``count`` faces into a folder, or what is missing of them.
+    """Render ``count`` pictures into a folder, or what is missing of them.
 
     Args:
-        options: what to render.
-        count: faces with numbers from 0 on; more than an earlier run's adds to them.
+        job: what to render.
+        count: pictures with numbers from 0 on; more than an earlier run's adds to them.
         folder: new, empty, or of an earlier run with the same options.
         workers: processes; 1 renders in this one.
-        advance: told how many faces were done, those of an earlier run at once.
+        advance: told how many pictures were done, those of an earlier run at once.
 
     Returns:
-        The number of faces that were rendered now.
+        The number of pictures that were rendered now.
 
     Raises:
         InputError: the folder holds something else.
         MissingDependencyError: a library of the extra ``[synth]`` is not installed.
         CunetError: a worker died, or the disk cannot be written to.
     """
-    _claim(folder, options)
-    _remove_strays(folder)
+    _claim(folder, job)
+    _remove_strays(folder, job)
     blocks = range((count + BLOCK - 1) // BLOCK)
     missing = [block for block in blocks if _lines_of(folder, block) < _size(block, count)]
     rendered = sum(_size(block, count) for block in missing)
     advance(count - rendered)
-    for block in _work(options, folder, missing, count, workers):
+    for block in _work(job, folder, missing, count, workers):
         advance(_size(block, count))
-    lines = "".join(_block_file(folder, block).read_text("utf-8") for block in blocks)
-    kept = "".join(line for line in lines.splitlines(keepends=True)[:count])
-    write_text_atomic(folder / "faces.jsonl", kept, overwrite=True)
+    text = "".join(_block_file(folder, block).read_text("utf-8") for block in blocks)
+    lines = text.splitlines(keepends=True)[:count]
+    job.finish(folder, lines)
+    write_text_atomic(folder / f"{job.name}.jsonl", "".join(lines), overwrite=True)
     return rendered
 
 
@@ -107,7 +135,7 @@ def _lines_of(folder: Path, block: int) -> int:
         return 0
 
 
-def _claim(folder: Path, options: FaceOptions) -> None:
+def _claim(folder: Path, job: Job) -> None:
     """Write ``synth.json``, or check that it says what this run would say."""
     library, graphics = AssetLibrary(), Graphics(64)
     renderer = graphics.renderer
@@ -115,13 +143,14 @@ def _claim(folder: Path, options: FaceOptions) -> None:
     record: dict[str, Any] = {
         "format": _FORMAT,
         "made_with": {"cunet-deploy": __version__, "anny": library.version(), "renderer": renderer},
-        "options": options.as_json(),
+        "kind": job.name,
+        "options": job.as_json(),
         "licence": "CC0-1.0",
         "assets": [
             {"name": asset.name, "package": asset.package, "authors": asset.authors, "licence": asset.licence}
             for asset in listed_assets()
         ],
-        "user_files": [_user_files(name) for name in (options.backgrounds, options.environments) if name],
+        "user_files": [_user_files(name) for name in job.user_folders()],
     }
     path = folder / "synth.json"
     text = json.dumps(record, indent=1) + "\n"
@@ -146,7 +175,7 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What is not as it was, as ``name was A, is B``."""
     if old.get("format") != _FORMAT:
         return [f"format was {old.get('format')}, is {_FORMAT}"]
-    found = []
+    found = [] if old.get("kind") == new["kind"] else [f"kind was {old.get('kind')}, is {new['kind']}"]
     for table in ("options", "made_with"):
         for key, value in new[table].items():
             before = old.get(table, {}).get(key)
@@ -168,26 +197,26 @@ def _user_files(folder: str) -> dict[str, Any]:
     return {"folder": path.name, "licence_stated": stated, "files": names}
 
 
-def _remove_strays(folder: Path) -> None:
+def _remove_strays(folder: Path, job: Job) -> None:
     """Remove temporary files of a run that was killed."""
-    for name in ("", "faces", "blocks"):
+    for name in ("", job.name, "blocks"):
         with contextlib.suppress(FileNotFoundError):
             for path in (folder / name).iterdir():
                 if _STRAY.fullmatch(path.name):
                     path.unlink(missing_ok=True)
 
 
-def _work(options: FaceOptions, folder: Path, blocks: list[int], count: int, workers: int) -> Iterator[int]:
+def _work(job: Job, folder: Path, blocks: list[int], count: int, workers: int) -> Iterator[int]:
     """Render blocks, in this process or in several; gives each block's number when it is finished."""
     if workers == 1 or len(blocks) <= 1:
         if blocks:
-            with FaceRenderer(options) as renderer:
+            with contextlib.closing(job.open()) as maker:
                 for block in blocks:
-                    _render_block(renderer, folder, block, count)
+                    _render_block(job, maker, folder, block, count)
                     yield block
         return
     context = multiprocessing.get_context("spawn")  # a graphics context does not survive a fork
-    pool = ProcessPoolExecutor(min(workers, len(blocks)), context, _start_worker, (options, folder, count))
+    pool = ProcessPoolExecutor(min(workers, len(blocks)), context, _start_worker, (job, folder, count))
     try:
         queue = iter(blocks)
         running: set[Future[int]] = set()
@@ -207,35 +236,33 @@ def _work(options: FaceOptions, folder: Path, blocks: list[int], count: int, wor
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_worker: tuple[FaceRenderer, Path, int] | None = None
+_worker: tuple[Job, Maker, Path, int] | None = None
 
 
-def _start_worker(options: FaceOptions, folder: Path, count: int) -> None:
+def _start_worker(job: Job, folder: Path, count: int) -> None:
     global _worker
     cv2.setNumThreads(1)
-    _worker = FaceRenderer(options), folder, count
+    _worker = job, job.open(), folder, count
 
 
 def _worker_block(block: int) -> int:
     assert _worker is not None
-    renderer, folder, count = _worker
-    _render_block(renderer, folder, block, count)
+    job, maker, folder, count = _worker
+    _render_block(job, maker, folder, block, count)
     return block
 
 
-def _render_block(renderer: FaceRenderer, folder: Path, block: int, count: int) -> None:
-    lines = []
-    for number in range(block * BLOCK, block * BLOCK + _size(block, count)):
-        name = f"{number:06d}"
-        recipe = renderer.sample(number)
-        rendered = renderer.render(number)
-        data = encode_jpeg(rendered.image, recipe.lens.quality, recipe.lens.twice)
-        write_bytes_atomic(folder / "faces" / f"{name}.jpg", data, overwrite=True)
-        write_text_atomic(folder / "faces" / f"{name}.pts", format_pts(rendered.points), overwrite=True)
-        line = {
-            "image": f"faces/{name}.jpg",
-            **describe(recipe),
-            "visibility": [int(state) for state in rendered.visibility],
-        }
-        lines.append(json.dumps(line, separators=(",", ":")) + "\n")
+def _render_block(job: Job, maker: Maker, folder: Path, block: int, count: int) -> None:
+    lines, writing = [], []
+    with ThreadPoolExecutor(_WRITERS) as writers:  # waiting for the disk takes as long as a sixth of a render
+        for number in range(block * BLOCK, block * BLOCK + _size(block, count)):
+            name = f"{number:06d}"
+            product = maker.make(number)
+            for suffix, data in product.files.items():
+                path = folder / job.name / f"{name}{suffix}"
+                writing.append(writers.submit(write_bytes_atomic, path, data, overwrite=True))
+            line = {"image": f"{job.name}/{name}.jpg", **product.line}
+            lines.append(json.dumps(line, separators=(",", ":")) + "\n")
+        for written in writing:
+            written.result()
     write_text_atomic(_block_file(folder, block), "".join(lines), overwrite=True)

@@ -208,15 +208,17 @@ class Figure:
         graphics, look, surfaces = self.graphics, self.recipe.look, self.studio.surfaces
         tone = _infrared if infrared else _as_it_is
         self._paint(tone)
+        graphics.front_only(True)
         graphics.draw(surfaces["skin"], "skin")
         self._draw_eyes(tone)
+        graphics.front_only(False)
         graphics.set(colour=tone(look.teeth), surface=(0.6, 1.0, 0.0))
         graphics.draw(surfaces["teeth"], "plain")
         graphics.set(colour=tone((0.35, 0.12, 0.11)), surface=(0.2, 1.0, 0.2))
         graphics.draw(surfaces["tongue"], "plain")
-        graphics.set(lashes=(11.0, look.lashes))
-        graphics.draw(surfaces["lashes"], "lash")
         graphics.coverage(True)
+        graphics.set(lashes=(look.lashes, 0.4 * look.lashes))
+        graphics.draw(surfaces["lashes"], "lash")
         if look.beard.kind in ("full", "goatee", "moustache"):
             self._draw_beard(tone)
         if "hair" in self._extras:

@@ -26,6 +26,7 @@ Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 _AROUND = np.arange(-180.0, 180.0, 9.0)
+_WRIST = 2.5  # height of the left wrist of the base mesh
 
 
 def make_collar(neck: Neck, vertices: Floats, collar: Collar, seed: int) -> Shape:
@@ -179,10 +180,13 @@ class HandModel:
         part = mesh.parts["hand"]
         self.part = part
         rest = mesh.rest[part.vertices].astype(np.float64)
-        middle = rest.mean(axis=0)
-        _, _, axes = np.linalg.svd(rest - middle, full_matrices=False)
-        fingers = axes[0] * np.sign(axes[0] @ (middle - [0.0, 5.5, 0.0]))  # away from the body
-        back = axes[2] * np.sign(axes[2] @ [1.0, 0.0, 0.0])  # the palms look inward
+        hand, forearm = rest[rest[:, 1] < _WRIST], rest[rest[:, 1] >= _WRIST]  # arms hang down
+        middle = hand.mean(axis=0)
+        fingers = middle - forearm.mean(axis=0)
+        fingers /= np.linalg.norm(fingers)
+        flattest = np.linalg.svd(hand - middle, full_matrices=False)[2][2]
+        back = flattest - (flattest @ fingers) * fingers
+        back *= np.sign(back[0]) / np.linalg.norm(back)  # the palms look inward
         thumb = np.cross(fingers, back)
         self.flat = (rest - middle) @ np.stack([thumb, fingers, back], axis=1)
 

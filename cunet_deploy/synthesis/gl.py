@@ -88,6 +88,7 @@ class Graphics:
             self.set(**{name: unit})
         self._shadow[0].use(_UNITS["shadow_map"])
         context.enable(moderngl.DEPTH_TEST)
+        context.front_face = "ccw"
 
     def _depth_map(self, side: int, *, compare: bool) -> tuple[Any, Any]:
         texture = self.context.depth_texture((side, side))
@@ -117,7 +118,9 @@ class Graphics:
         rough = np.random.default_rng(5).random((_NOISE_SIDE,) * 3)
         cloud = _blur_wrapped(rough, 1.0) + 0.77 * _blur_wrapped(rough, 2.5)
         cloud = np.clip((cloud - cloud.mean()) / cloud.std() * 0.18 + 0.5, 0, 1)
-        texture = self.context.texture3d((_NOISE_SIDE,) * 3, 1, (cloud * 255).astype(np.uint8).tobytes())
+        shifts = ((0, 0, 0), (17, 5, 29), (31, 41, 11), (7, 23, 37))
+        four = np.stack([np.roll(cloud, shift, (0, 1, 2)) for shift in shifts], axis=-1)
+        texture = self.context.texture3d((_NOISE_SIDE,) * 3, 4, (four * 255).astype(np.uint8).tobytes())
         texture.repeat_x = texture.repeat_y = texture.repeat_z = True
         texture.filter = (self._gl.LINEAR, self._gl.LINEAR)
         texture.use(_UNITS["noise"])
@@ -225,6 +228,10 @@ class Graphics:
     def draw(self, surface: Surface, material: str) -> None:
         """Draw a mesh with one of its materials and the uniforms as they are."""
         surface.arrays[material].render()
+
+    def front_only(self, on: bool) -> None:
+        """Whether triangles that face away are left out."""
+        (self.context.enable if on else self.context.disable)(self._gl.CULL_FACE)
 
     def coverage(self, on: bool) -> None:
         """Whether alpha decides how many samples of a pixel are covered."""

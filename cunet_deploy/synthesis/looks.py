@@ -39,6 +39,7 @@ _HAIR_COLOURS = np.array(
     ]
 )
 _GREY = (7, 8)
+_BROWN = 3  # so many of the first irises are
 _IRIS_COLOURS = np.array(
     [
         [0.10, 0.055, 0.03],
@@ -152,7 +153,10 @@ def sample_look(streams: dict[str, Rng], options: FaceOptions, person: Person) -
     colour = _hair_colour(streams["hair"], person)
     skin = _skin(streams["skin"], person)
     rng = streams["eyes"]
-    iris = to_colour(_IRIS_COLOURS[int(rng.integers(len(_IRIS_COLOURS)))] * rng.uniform(0.6, 1.3))
+    pick, brown, shade = int(rng.integers(len(_IRIS_COLOURS))), rng.random() < 0.85, rng.uniform(0.6, 1.3)
+    if brown and person.ethnicity[0] < 0.5:
+        pick %= _BROWN
+    iris = to_colour(_IRIS_COLOURS[pick] * shade)
     white = float(rng.uniform(0.45, 0.85))
     return Look(
         skin=skin,
@@ -163,7 +167,7 @@ def sample_look(streams: dict[str, Rng], options: FaceOptions, person: Person) -
         iris_size=float(rng.uniform(0.40, 0.47)),
         pupil=float(rng.uniform(0.25, 0.55)),
         gaze=(float(rng.normal(0, 12)), float(rng.normal(0, 8))),
-        lashes=float(rng.uniform(0.02, 0.10) if person.male > 0.5 else rng.uniform(0.04, 0.18)),
+        lashes=float(rng.uniform(0.1, 0.6) if person.male > 0.5 else rng.uniform(0.25, 0.95)),
         teeth=to_colour([white, white * 0.95, white * rng.uniform(0.75, 0.95)]),
     )
 
@@ -209,7 +213,7 @@ def _brow(rng: Rng, person: Person, hair: Colour) -> Brow:
     own, factor, dark = rng.random() < 0.8, rng.uniform(0.5, 1.1), np.array([0.05, 0.035, 0.03])
     return Brow(
         width=float(np.clip(rng.normal(0.046 + 0.018 * person.male, 0.015), 0.02, 0.1)),
-        density=float(rng.uniform(0.35, 1.0)),
+        density=float(rng.uniform(0.35, 1.0)) * (1.0 if person.grown else 0.7),
         lift=float(rng.normal(0, 0.02)),
         arch=float(rng.normal(0, 0.022)),
         slope=float(rng.normal(0, 0.02)),

@@ -174,10 +174,10 @@ def _parse_obj(text: str) -> tuple[Floats, Floats, Indices, Indices, NDArray[np.
 
 
 def _hand_vertices(rig: dict[str, dict[str, list[list[float]]]], count: int) -> NDArray[np.bool_]:
-    """(V,) vertices that mostly follow the bones of the left hand."""
+    """(V,) vertices that mostly follow the bones of the left hand and forearm."""
     share = np.zeros(count)
     for bone, pairs in rig["weights"].items():
-        if bone.endswith(".L") and bone.startswith(("finger", "wrist", "metacarpal")):
+        if bone.endswith(".L") and bone.startswith(("finger", "wrist", "metacarpal", "lowerarm")):
             numbers, weights = np.array(pairs, np.float64).reshape(-1, 2).T
             np.add.at(share, numbers.astype(int), weights)
     return np.asarray(share > 0.5)

@@ -123,7 +123,7 @@ def sample_light(rng: Rng, options: FaceOptions) -> Light:
     behind = float(rng.choice([-1, 1])) * float(rng.uniform(80, 160))
     rim = _direction(behind, float(rng.uniform(-10, 60)))
     rim_colour = np.ones(3) * float(rng.exponential(0.7)) * float(rng.random() < 0.35)
-    tint, exposure = float(rng.uniform(0, 0.35)), float(rng.normal(0, 0.35))
+    tint, exposure = float(rng.uniform(0, 0.3)), float(rng.normal(0, 0.35))
     stage, pair, sizes = rng.random() < 0.1, rng.integers(len(_STAGE), size=2), rng.uniform(0.6, 2.6, 2)
     if stage and options.has("stage-light"):
         key_colour, rim_colour, tint = _STAGE[pair[0]] * sizes[0], _STAGE[pair[1]] * sizes[1], 1.0
@@ -175,7 +175,7 @@ def sample_lens(streams: dict[str, Rng], options: FaceOptions, camera: Camera) -
     """
     defocus, motion, turn, pixels = _blur(streams["blur"], options, camera)
     rng = streams["tone"]
-    white = 1 + rng.normal(0, 0.05 if rng.random() < 0.8 else 0.2, 3)
+    white = 1 + rng.normal(0, 0.04 if rng.random() < 0.85 else 0.13, 3)
     gamma, contrast, brightness = rng.uniform(0.75, 1.35), rng.uniform(0.8, 1.25), rng.normal(0, 10)
     grey = bool(rng.random() < 0.08) or options.style != "colour"
     rng = streams["noise"]

@@ -13,8 +13,8 @@ from synthesis_names import TARGET_NAMES
 
 from cunet_deploy.data.ibug import read_pts
 from cunet_deploy.errors import InputError
-from cunet_deploy.synthesis.dataset import format_pts
 from cunet_deploy.synthesis.environment import Surroundings, irradiance
+from cunet_deploy.synthesis.faces import format_pts
 from cunet_deploy.synthesis.landmarks import BrowLine, read_definition
 from cunet_deploy.synthesis.lens import encode_jpeg, take_picture
 from cunet_deploy.synthesis.mesh import vertex_normals

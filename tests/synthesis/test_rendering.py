@@ -21,9 +21,11 @@ from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.skeletons import IBUG68
 from cunet_deploy.synthesis.assets import listed_assets
-from cunet_deploy.synthesis.dataset import BLOCK, write_faces
+from cunet_deploy.synthesis.charts import contact_sheet, draw_definition, plain_recipe
+from cunet_deploy.synthesis.dataset import BLOCK, write_renders
+from cunet_deploy.synthesis.faces import FaceJob
 from cunet_deploy.synthesis.options import FaceOptions
-from cunet_deploy.synthesis.people import Expression, Person, Pose
+from cunet_deploy.synthesis.people import Expression, Pose
 from cunet_deploy.synthesis.recipe import FaceRecipe
 from cunet_deploy.synthesis.render import FaceRenderer
 from cunet_deploy.synthesis.view import HIDDEN, VISIBLE
@@ -44,16 +46,7 @@ def renderer() -> Iterator[FaceRenderer]:
 
 def _plain(renderer: FaceRenderer, pose: Pose) -> FaceRecipe:
     """The base mesh itself, without expression, exactly in that pose."""
-    recipe = renderer.sample(0)
-    brow = replace(recipe.look.brow, lift=0.0, arch=0.0, slope=0.0, inner=0.0, outer=0.0)
-    return replace(
-        recipe,
-        person=Person({}, 0.5, 0.5, (1.0, 0.0, 0.0)),
-        expression=Expression("neutral", {}),
-        pose=pose,
-        look=replace(recipe.look, brow=brow),
-        camera=replace(recipe.camera, distance=2.0, shift=(0.0, 0.0)),
-    )
+    return plain_recipe(renderer.sample(0), pose)
 
 
 def _mirrored(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -146,14 +139,14 @@ def test_files_do_not_depend_on_workers_or_interruptions(renderer: FaceRenderer,
     count = 2 * BLOCK + 3
     steps: list[int] = []
     options = FaceOptions(size=64, seed=3)
-    assert write_faces(options, count, tmp_path / "one", advance=steps.append) == count
+    assert write_renders(FaceJob(options), count, tmp_path / "one", advance=steps.append) == count
     assert sum(steps) == count
     _start_and_kill(tmp_path / "two", count)
     (tmp_path / "two" / "faces" / ".000001.0123abcd.jpg").write_bytes(b"half a picture")
-    rendered = write_faces(options, count, tmp_path / "two", workers=2)
+    rendered = write_renders(FaceJob(options), count, tmp_path / "two", workers=2)
     assert 0 < rendered < count
     assert _contents(tmp_path / "one") == _contents(tmp_path / "two")
-    assert write_faces(options, count, tmp_path / "two") == 0
+    assert write_renders(FaceJob(options), count, tmp_path / "two") == 0
 
 
 def _start_and_kill(folder: Path, count: int) -> None:
@@ -173,8 +166,8 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_folder_is_read_by_training_and_can_grow(renderer: FaceRenderer, tmp_path: Path) -> None:
     options = FaceOptions(size=64)
-    write_faces(options, 3, tmp_path)
-    assert write_faces(options, 5, tmp_path) == 5  # the block is made again as a whole
+    write_renders(FaceJob(options), 3, tmp_path)
+    assert write_renders(FaceJob(options), 5, tmp_path) == 5  # the block is made again as a whole
     examples = read_300w(tmp_path / "faces", 68)
     assert len(examples) == 5
     lines = [json.loads(line) for line in (tmp_path / "faces.jsonl").read_text().splitlines()]
@@ -184,10 +177,17 @@ def test_a_folder_is_read_by_training_and_can_grow(renderer: FaceRenderer, tmp_p
     about = json.loads((tmp_path / "synth.json").read_text())
     assert {asset["licence"] for asset in about["assets"]} == {"CC0-1.0"}
     with pytest.raises(InputError, match="seed was 0, is 1"):
-        write_faces(replace(options, seed=1), 5, tmp_path)
+        write_renders(FaceJob(replace(options, seed=1)), 5, tmp_path)
 
 
 def test_a_folder_of_something_else_is_left_alone(renderer: FaceRenderer, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(InputError, match="is no folder of renders"):
-        write_faces(FaceOptions(size=64), 1, tmp_path)
+        write_renders(FaceJob(FaceOptions(size=64)), 1, tmp_path)
+
+
+def test_sheets_are_grids_of_faces(renderer: FaceRenderer) -> None:
+    sheet = contact_sheet(FaceOptions(size=64), 3, 2, landmarks=True)
+    assert sheet.shape == (128, 128, 3)
+    assert (sheet[64:, 64:] == 255).all()
+    assert draw_definition(128).shape == (256, 256, 3)

@@ -18,7 +18,9 @@ uniform vec3 camera;
 uniform float exposure;
 uniform float occlusion;
 
+// Clouds around one half, in steps of about one unit; four that do not look alike from one place.
 float cloud(vec3 p) { return texture(noise, p).r; }
+vec4 clouds(vec3 p) { return texture(noise, p); }
 
 // Irradiance of the surroundings, of spherical harmonics up to the second order.
 vec3 ambient(vec3 n) {

@@ -9,14 +9,15 @@ void main() {
     float along = mix(0.10, 0.9, clamp(strands.y * 8.0, 0.0, 1.0));
     vec3 coarse_at = vec3(U.x * 0.030 * strands.x, E * along * 0.5, 0.2);
     vec3 fine_at = vec3(U.x * 0.105 * strands.x, E * along, 0.7);
-    float coarse = cloud(coarse_at), fine = cloud(fine_at);
+    vec4 fines = clouds(fine_at);
+    float coarse = cloud(coarse_at), fine = fines.r;
     float streak = 0.5 * coarse + 0.5 * fine;
     float tip = 1.0 - U.y;
     float alpha = (tip - strands.w * (streak - 0.15)) * 22.0;
     if (layer > 0.5) alpha = min(alpha, (streak - 0.52) * 14.0);
     alpha = clamp(alpha, 0.0, 1.0);
     if (alpha < 0.12) discard;
-    n = normalize(n + 0.5 * (vec3(cloud(fine_at + 0.31), cloud(fine_at + 0.53), cloud(fine_at + 0.77)) - 0.5));
+    n = normalize(n + 0.5 * (fines.gba - 0.5));
     vec3 albedo = hair_colour * (0.35 + 1.3 * streak) * (gl_FrontFacing ? 1.0 : 0.45);
     result = develop(shade(albedo, n, 0.16 * strands.z * smoothstep(0.3, 0.7, coarse), 14.0, vec3(0.1), A), alpha);
 }

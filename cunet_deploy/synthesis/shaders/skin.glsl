@@ -10,7 +10,10 @@ uniform vec3 neckline; // height, depth of a V, pattern
 
 void main() {
     vec3 n = normalize(N);
-    float blotch = cloud(R * 0.35) - 0.5, grain = cloud(R * 2.3) - 0.5, fine = cloud(R * 7.1) - 0.5;
+    // few look-ups, many uses: they cost more than all the rest
+    float blotch = cloud(R * 0.35) - 0.5;
+    vec4 patches = clouds(R * 1.4), grains = clouds(R * 3.6), fines = clouds(R * 7.1);
+    float grain = grains.r - 0.5, fine = fines.r - 0.5;
     vec3 albedo = skin_colour * (1.0 + texture_strength.x * blotch + texture_strength.y * (grain + 0.6 * fine));
     float cheek = smoothstep(0.35, 0.0, length((R - vec3(sign(R.x) * 0.42, 6.95, 1.15)) * vec3(1.0, 1.0, 0.7)));
     float tip = smoothstep(0.28, 0.0, length(R - vec3(0.0, 6.97, 1.6)));
@@ -20,15 +23,15 @@ void main() {
     albedo = mix(albedo, lip_colour * (1.0 + 0.5 * fine + 0.4 * grain), lips * 0.9);
     vec4 painted = texture(paint, vec2((R.x + 0.9) / 1.8, (R.y - 6.0) / 2.2));
     albedo = mix(albedo, painted.rgb * painted.rgb, painted.a * smoothstep(0.3, 0.6, R.z));
-    float grown = smoothstep(-3.0, 5.0, E + (cloud(R * 1.7) - 0.5) * 18.0 * scalp.y) * scalp.x;
-    albedo = mix(albedo, hair_colour * (0.7 + 0.6 * cloud(R * 9.0)), grown);
-    n = normalize(n + scalp.z * (vec3(cloud(R * 4.0), cloud(R * 4.0 + 0.31), cloud(R * 4.0 + 0.67)) - 0.5));
-    float shine = texture_strength.w * (0.6 + 0.8 * cloud(R * 1.1)) * (1.0 + 1.5 * lips) * (1.0 - 0.8 * grown);
+    float grown = smoothstep(-3.0, 5.0, E + (patches.r - 0.5) * 18.0 * scalp.y) * scalp.x;
+    albedo = mix(albedo, hair_colour * (0.7 + 0.6 * fines.g), grown);
+    n = normalize(n + scalp.z * (grains.gba - 0.5));
+    float shine = texture_strength.w * (0.6 + 0.8 * patches.g) * (1.0 + 1.5 * lips) * (1.0 - 0.8 * grown);
     vec3 wrap = vec3(0.35, 0.15, 0.1);
     float open = neckline.y * smoothstep(0.75, 0.0, abs(R.x)) * smoothstep(0.0, 0.5, R.z);
     if (R.y < neckline.x - 0.25 * R.z - open + 0.06 * blotch) {
         float stripes = mix(1.0, step(0.5, fract(R.y * 6.0 + R.x * 2.0)), neckline.z * 0.7);
-        albedo = cloth_colour * stripes * (0.75 + 0.5 * cloud(R * vec3(3.0, 11.0, 3.0)));
+        albedo = cloth_colour * stripes * (0.75 + 0.5 * fines.b);
         shine = 0.02;
         wrap = vec3(0.05);
     }

@@ -1,0 +1,63 @@
+"""Faces with 68 landmarks, one a picture, in the layout of 300-W."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy.synthesis.dataset import Product
+from cunet_deploy.synthesis.lens import encode_jpeg
+from cunet_deploy.synthesis.options import FaceOptions
+from cunet_deploy.synthesis.recipe import describe
+from cunet_deploy.synthesis.render import FaceRenderer
+
+__all__ = ["FaceJob", "format_pts"]
+
+
+def format_pts(points: NDArray[np.float64]) -> str:
+    """A ``.pts`` file of (N, 2) points, which are 0-based here and 1-based there."""
+    rows = "".join(f"{x + 1:.3f} {y + 1:.3f}\n" for x, y in points)
+    return f"version: 1\nn_points: {len(points)}\n{{\n{rows}}}\n"
+
+
+@dataclass(frozen=True)
+class FaceJob:
+    """Faces as `FaceOptions` describes them, see `cunet_deploy.synthesis.dataset.Job`."""
+
+    options: FaceOptions
+    name = "faces"
+
+    def as_json(self) -> dict[str, Any]:
+        """All options."""
+        return self.options.as_json()
+
+    def user_folders(self) -> list[str]:
+        """Backgrounds and environments, where given."""
+        return [folder for folder in (self.options.backgrounds, self.options.environments) if folder]
+
+    def open(self) -> _FaceMaker:
+        """A renderer."""
+        return _FaceMaker(self.options)
+
+    def finish(self, folder: Path, lines: list[str]) -> None:
+        """Nothing: the lines are all there is."""
+
+
+class _FaceMaker:
+    def __init__(self, options: FaceOptions) -> None:
+        self._renderer = FaceRenderer(options)
+
+    def make(self, number: int) -> Product:
+        recipe = self._renderer.sample(number)
+        rendered = self._renderer.render(number)
+        picture = encode_jpeg(rendered.image, recipe.lens.quality, recipe.lens.twice)
+        visibility = [int(state) for state in rendered.visibility]
+        files = {".jpg": picture, ".pts": format_pts(rendered.points).encode()}
+        return Product(files, {**describe(recipe), "visibility": visibility})
+
+    def close(self) -> None:
+        self._renderer.close()
