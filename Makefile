@@ -4,17 +4,19 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+FUZZ_CASES ?= 20000
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := tools/constraints-cpu.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports docs fmt clean
+.PHONY: help demo test fuzz check lint types imports docs fmt clean
 
 help:
 	@echo "make demo    find the landmarks in the demo clip (base install, no PyTorch)"
 	@echo "make test    all tests"
+	@echo "make fuzz    damaged files of every kind and new examples for the property tests; FUZZ_CASES=20000"
 	@echo "make check   format, lint, types, import contracts, docs and all tests, the wheel in an empty environment among them"
 	@echo "make docs    the site of the documentation, in build/site; a dead link is an error"
 	@echo "make fmt     format the code and apply the lint fixes that are safe"
@@ -42,6 +44,12 @@ demo: $(VENV)/base.stamp
 # A process for each processor, with one thread each: they would take the processors from each other.
 test: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+# What `make test` does with the same examples every time, with new ones: it may find what no change of today caused.
+# A damaged file that fails stays in build/fuzz; add it to tests/fuzz/findings when it is mended.
+fuzz: $(VENV)/dev.stamp
+	HYPOTHESIS_PROFILE=fresh OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m hypothesis $(PYTEST_ARGS)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz --cases $(FUZZ_CASES)
 
 check: lint types imports docs test
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy._arrays import read_arrays
 from cunet_deploy.errors import ArtifactError, InputError
 
 __all__ = ["Golden", "read_golden"]
@@ -38,14 +37,16 @@ def read_golden(path: Path) -> Golden:
         ArtifactError: it is damaged or holds something else.
     """
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            golden = Golden(archive["images"], archive["points"], archive["heatmaps"])
+        arrays = read_arrays(path)
+        golden = Golden(arrays["images"], arrays["points"], arrays["heatmaps"])
     except FileNotFoundError as error:
         raise InputError(f"{path}: is missing; export the bundle again: cunet-deploy export CKPT -o DIR") from error
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path}: is damaged ({error}); export the bundle again") from error
-    count = len(golden.images)
-    if golden.images.dtype != np.uint8 or not count or len(golden.points) != count or len(golden.heatmaps) != count:
+    shapes = [golden.images.shape, golden.points.shape, golden.heatmaps.shape]
+    numbers = np.issubdtype(golden.points.dtype, np.floating) and np.issubdtype(golden.heatmaps.dtype, np.floating)
+    whole = [len(shape) for shape in shapes] == [4, 3, 4] and len({shape[0] for shape in shapes}) == 1
+    finite = numbers and np.isfinite(golden.points).all() and np.isfinite(golden.heatmaps).all()
+    if golden.images.dtype != np.uint8 or not finite or not whole or not golden.images.size:
         raise ArtifactError(f"{path}: holds other arrays than golden inputs; export the bundle again")
     return golden

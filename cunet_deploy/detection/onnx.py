@@ -20,6 +20,7 @@ from cunet_deploy.locate import MAX_COORDINATE
 from cunet_deploy.onnx_graph.external import missing_weights
 from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
+from cunet_deploy.sessions.providers import ORT_ERRORS, first_line
 
 __all__ = ["OnnxDetector", "letterbox", "open_spec"]
 
@@ -46,7 +47,7 @@ class OnnxDetector:
         options.log_severity_level = 4
         try:
             self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no base class
+        except ORT_ERRORS as error:
             reason = missing_weights(path) or "ONNX Runtime cannot load it as a detector; export or copy it again"
             raise ArtifactError(f"{path}: {reason}") from error
         node = self._session.get_inputs()[0]
@@ -77,7 +78,11 @@ class OnnxDetector:
         tensor: Any = canvas[None]
         if self._planar:
             tensor = np.ascontiguousarray(canvas[None, :, :, ::-1].transpose(0, 3, 1, 2), np.float32) / 255
-        rows = np.asarray(session.run(None, {self._input: tensor})[0], np.float64)
+        try:
+            rows = np.asarray(session.run(None, {self._input: tensor})[0], np.float64)
+        except (*ORT_ERRORS, TypeError, ValueError) as error:
+            reason = first_line(error)
+            raise ArtifactError(f"{self._path}: ONNX Runtime cannot run it as a detector ({reason})") from error
         rows = rows[0] if rows.ndim == 3 and rows.shape[0] == 1 else rows
         if rows.ndim != 2 or rows.shape[1] not in (5, 6):
             raise ArtifactError(

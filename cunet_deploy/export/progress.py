@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy._arrays import read_arrays
 from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.errors import InputError
 
@@ -44,12 +45,11 @@ class ResumeFile:
             InputError: the file is damaged or belongs to something else.
         """
         try:
-            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
+            arrays: dict[str, NDArray[np.generic]] = {**read_arrays(self.path)}
             identity = json.loads(str(arrays.pop(IDENTITY)))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, RecursionError) as error:
             raise InputError(
                 f"{self.path}: is damaged or is no progress of this command; delete it to begin"
             ) from error

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cunet_deploy._decode import decode_json
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.errors import InputError
@@ -55,6 +57,14 @@ def write_ranges(
     write_text_atomic(path, json.dumps(table, indent=1) + "\n", overwrite=overwrite)
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    """What is read of the file; the rest is for people."""
+
+    checkpoint: str
+    ranges: dict[str, tuple[float, float]]
+
+
 def read_ranges(path: Path, checkpoint: Checkpoint) -> Ranges:
     """Read ranges for a checkpoint.
 
@@ -62,15 +72,13 @@ def read_ranges(path: Path, checkpoint: Checkpoint) -> Ranges:
         InputError: the file is missing, is something else, or was recorded for other weights.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        recorded, ranges = table["checkpoint"], table["ranges"]
-        result = {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
+        recorded = decode_json(path.read_bytes(), _Recorded)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); expected a folder of photos or a ranges file"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is not a ranges file; make one with cunet-deploy calibrate") from error
-    if recorded != checkpoint.checksum:
+    except InputError as error:
+        raise InputError(f"{path}: is not a ranges file ({error}); make one with cunet-deploy calibrate") from error
+    if recorded.checkpoint != checkpoint.checksum:
         raise InputError(f"{path}: was recorded for other weights; run cunet-deploy calibrate on this checkpoint")
-    return result
+    return recorded.ranges

@@ -10,7 +10,7 @@ from typing import Any
 
 from cunet_deploy.manifest import METADATA_KEY
 from cunet_deploy.onnx_graph.qdq import QUANTIZE, QuantizedGraph, inferred_shapes, load_graph, node_name
-from cunet_deploy.onnx_graph.storage import PRODUCTS, read_storage
+from cunet_deploy.onnx_graph.storage import PRODUCTS, Storage, read_storage
 
 __all__ = ["Costs", "Product", "read_costs"]
 
@@ -98,8 +98,12 @@ def read_costs(model: str | Path | bytes) -> Costs:
     Raises:
         CunetError: as `cunet_deploy.onnx_graph.qdq.load_graph`; the onnx package is needed.
     """
-    graph = load_graph(model)
-    storage = read_storage(model)
+    graph, storage = load_graph(model), read_storage(model)
+    with graph.valid():
+        return _read_costs(graph, storage)
+
+
+def _read_costs(graph: QuantizedGraph, storage: Storage) -> Costs:
     by_bits: Counter[str] = Counter()
     for layer in storage.layers:
         by_bits[f"{_rounded(layer.bits):g}"] += layer.bytes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +73,7 @@ class QuantizedGraph:
 
     Attributes:
         model: the whole.
+        name: what messages call it.
         graph: its main graph, or the branch of an If or the body of a Loop or Scan.
         outer: the graph that it is in; ``None`` for the main graph. Lookups find what stands there too.
         inside: the node that it is in; ``None`` for the main graph.
@@ -83,6 +86,7 @@ class QuantizedGraph:
         self.model = model
         self.graph = model.graph if graph is None else graph
         self.outer, self.inside = outer, inside
+        self.name: str = "the model" if outer is None else outer.name
         self.nodes = list(self.graph.node)
         self.maker: dict[str, Any] = {} if outer is None else dict(outer.maker)
         self.maker.update((name, node) for node in self.nodes for name in node.output)
@@ -96,6 +100,33 @@ class QuantizedGraph:
             for attribute in node.attribute
             for graph in ([attribute.g] if attribute.HasField("g") else attribute.graphs)
         )
+
+    @contextmanager
+    def valid(self) -> Iterator[None]:
+        """Within the block, an error that an invalid graph causes says what is wrong with the graph.
+
+        Valid graphs are the rule, and checking them takes as long as reading them: so it is done afterwards.
+
+        Raises:
+            ArtifactError: the graph is not valid ONNX.
+        """
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            reason = self._invalid()
+            if not reason:
+                raise
+            raise ArtifactError(f"{self.name}: is not valid ONNX ({reason}); copy or export it again") from error
+
+    def _invalid(self) -> str:
+        """What the checker of ONNX says first; empty if nothing."""
+        if not all(isinstance(node.op_type, str) for part in self.walk() for node in part.nodes):
+            return "the name of an operator is damaged"
+        try:
+            self.onnx.checker.check_model(self.model)
+        except (self.onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+            return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        return ""
 
     def walk(self) -> Iterator[QuantizedGraph]:
         """This graph and all that are inside it, however deep."""
@@ -146,7 +177,7 @@ class QuantizedGraph:
     def constant(self, name: str) -> NDArray[Any] | None:
         """Value of a tensor that is stored in the file, or ``None``. A computed one is none, however constant."""
         if name in self._stored:
-            return np.asarray(self.onnx.numpy_helper.to_array(self._stored[name]))
+            return self._value(self._stored[name])
         node = self.maker.get(name)
         for _ in self.maker:  # each node once at most: a damaged graph may go round in a circle
             if node is None or node.op_type != "Identity" or not node.input:
@@ -159,10 +190,17 @@ class QuantizedGraph:
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 if attribute.name == "value":
-                    return np.asarray(self.onnx.numpy_helper.to_array(attribute.t))
+                    return self._value(attribute.t)
                 if attribute.name in ("value_float", "value_floats"):
                     return np.asarray(self.onnx.helper.get_attribute_value(attribute), np.float32)
         return None
+
+    def _value(self, tensor: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(self.onnx.numpy_helper.to_array(tensor))
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"tensor {ascii(tensor.name)[1:-1]}"
+            raise ArtifactError(f"{self.name}: its {what} is damaged ({error}); copy or export it again") from error
 
     def stored(self, name: str) -> tuple[int, Any]:
         """The tensor of a name as it is stored, and the `id` of the graph that holds it; 0 for one inside a node."""
@@ -212,8 +250,8 @@ def inferred_shapes(model: Any) -> Any:
     onnx: Any = require("onnx", extra="tensorrt")
     try:
         return onnx.shape_inference.infer_shapes(model)
-    except (RuntimeError, ValueError):  # a model too large, or wrong in a place that concerns nobody here
-        return model
+    except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
+        return model  # it is too large, or wrong in a place that concerns nobody here
 
 
 def load_graph(model: str | Path | bytes) -> QuantizedGraph:
@@ -237,21 +275,26 @@ def load_graph(model: str | Path | bytes) -> QuantizedGraph:
             missing = missing_weights(Path(model))
             if missing:
                 raise ArtifactError(f"{name}: {missing}")
-            onnx.load_external_data_for_model(loaded, str(Path(model).parent))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of keys that it does not know
+                onnx.load_external_data_for_model(loaded, str(Path(model).parent))
     except (decode_error, ValueError, OSError, onnx.checker.ValidationError) as error:
         raise ArtifactError(f"{name}: is not an ONNX model or is cut off; copy or export it again") from error
     if loaded.functions:
         loaded = _inlined(loaded, name)
     if not loaded.graph.node:
         raise ArtifactError(f"{name}: is not an ONNX model, or an empty one; copy or export it again")
-    return QuantizedGraph(loaded)
+    graph = QuantizedGraph(loaded)
+    graph.name = name
+    return graph
 
 
 def _inlined(model: Any, name: str) -> Any:
     """A model whose calls of its own functions are replaced by their nodes."""
+    onnx: Any = require("onnx", extra="tensorrt")
     inliner: Any = require("onnx.inliner", extra="tensorrt")
     try:
         return inliner.inline_local_functions(model)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ArtifactError(f"{name}: its functions cannot be inlined ({reason}); export it without them") from error

@@ -86,6 +86,11 @@ def read_storage(model: str | Path | bytes) -> Storage:
         CunetError: as `cunet_deploy.onnx_graph.qdq.load_graph`.
     """
     graph = load_graph(model)
+    with graph.valid():
+        return _read_storage(graph, model)
+
+
+def _read_storage(graph: QuantizedGraph, model: str | Path | bytes) -> Storage:
     sizes: dict[_Key, int] = {}
     layers, seen = [], set[_Key]()
     suffix = ".x" if any(item.key == METADATA_KEY for item in graph.model.metadata_props) else ""

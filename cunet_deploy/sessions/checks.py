@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy._decode import decode_json
 from cunet_deploy._files import file_sha256
 from cunet_deploy.errors import ArtifactError, InputError
 from cunet_deploy.manifest import Manifest
@@ -33,6 +34,13 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: is empty; export or copy the model again")
 
 
+@dataclass(frozen=True)
+class _Described:
+    """What is read here of ``manifest.json``."""
+
+    sha256: str | None = None
+
+
 def matches_manifest(model: Path) -> bool | None:
     """Whether a bundle's model is the file that ``manifest.json`` beside it describes; ``None``: nothing describes it.
 
@@ -42,10 +50,10 @@ def matches_manifest(model: Path) -> bool | None:
     """
     sidecar = model.with_name("manifest.json")
     try:
-        expected = json.loads(sidecar.read_text(encoding="utf-8")).get("sha256")
+        expected = decode_json(sidecar.read_bytes(), _Described).sha256
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except (OSError, InputError) as error:
         raise ArtifactError(f"{sidecar}: is damaged ({error}); export the bundle again") from error
     return None if expected is None else file_sha256(model) == expected
 

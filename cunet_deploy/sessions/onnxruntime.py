@@ -69,10 +69,14 @@ class OrtSession(Decoding):
         """
         self._path = path
         self._session: Any = _load(path, threads, provider)
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        try:
+            text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            inputs = [_port(node) for node in self._session.get_inputs()]
+            outputs = [_port(node) for node in self._session.get_outputs()]
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{path}: names in it are damaged ({error}); copy or export it again") from error
         self._manifest = read_manifest(text, path)
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        check_graph(path, self._manifest, [_port(node) for node in inputs], [_port(node) for node in outputs])
+        check_graph(path, self._manifest, inputs, outputs)
         self._decodes = len(outputs) > 1
         check_running(self._session, provider, path)
 

@@ -38,6 +38,7 @@ ORT_ERRORS = (  # they share no base class but Exception
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
     RuntimeError,
+    UnicodeDecodeError,  # a message with the damaged name of a node in it
 )
 
 _RTX_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"

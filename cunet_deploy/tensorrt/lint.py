@@ -139,7 +139,9 @@ def check_model(model: str | Path | bytes, *, target: str | None = None, flavour
         ArtifactError: it is not an ONNX model.
     """
     wanted = None if target is None else parse_target(target, flavour)
-    return check_graph(load_graph(model), wanted)
+    graph = load_graph(model)
+    with graph.valid():
+        return check_graph(graph, wanted)
 
 
 def check_graph(graph: QuantizedGraph, target: Target | None = None) -> ModelReport:

@@ -12,7 +12,9 @@ makes an inert record, and any other name ends the reading.
 from __future__ import annotations
 
 import io
+import math
 import pickle
+import pickletools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,8 +103,17 @@ class _Reader(pickle.Unpickler):
 
     def __init__(self, file: io.BytesIO, path: Path) -> None:
         super().__init__(file, encoding="latin1")
-        self._path = path
+        self._file, self._path = file, path
         self.storages: dict[str, tuple[str, int]] = {}
+
+    def load_checked(self) -> Any:
+        """The object. Numbers of its memo are looked at first: memory is taken for as many as the largest one says."""
+        start, size = self._file.tell(), len(self._file.getbuffer())
+        for code, argument, _ in pickletools.genops(self._file):
+            if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument is not None and argument > size:
+                raise ValueError("it remembers more objects than it can hold")
+        self._file.seek(start)
+        return self.load()
 
     def find_class(self, module: str, name: str) -> object:
         """What stands for a name."""
@@ -161,14 +172,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def _read(data: bytes, path: Path) -> tuple[object, dict[str, NDArray[Any]]]:
     """The object of a file, with records in place of tensors, and the numbers of the storages by key."""
     file = io.BytesIO(data)
-    if _Reader(file, path).load() != _MAGIC or _Reader(file, path).load() != _VERSION:
+    magic, version, system = (_Reader(file, path).load_checked() for _ in range(3))
+    if (magic, version) != (_MAGIC, _VERSION):
         raise ValueError("no file of torch.save")
-    if not _Reader(file, path).load()["little_endian"]:
+    if not system["little_endian"]:
         raise ValueError("written on a big-endian machine")
     reader = _Reader(file, path)
-    table = reader.load()
+    table = reader.load_checked()
     numbers: dict[str, NDArray[Any]] = {}
-    for key in _Reader(file, path).load():
+    for key in _Reader(file, path).load_checked():
         dtype, numel = reader.storages[key]
         if int.from_bytes(file.read(8), "little") != numel:
             raise ValueError(f"storage {key[:20]} has another length than its tensors say")
@@ -192,5 +204,7 @@ def _weights(table: object, path: Path, numbers: Mapping[str, NDArray[Any]]) -> 
 
 def _tensor(record: _TensorRecord, numbers: Mapping[str, NDArray[Any]]) -> Tensor:
     storage = record.storage
+    if math.prod(record.size) > storage.numel:
+        raise ValueError(f"a tensor of {math.prod(record.size)} numbers in a storage of {storage.numel}")
     values = torch.from_numpy(numbers[storage.key].copy())
     return values.as_strided(record.size, record.stride, storage.offset + record.offset)
