@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cunet_deploy.checkpoint.storage import Checkpoint
     from cunet_deploy.export.bundle import Bundle
 
-__all__ = ["command"]
+__all__ = ["command", "target_options"]
 
 
 def target_options(function: F) -> F:

@@ -14,7 +14,7 @@ from cunet_deploy.model.baselines.hourglass import Hourglass, build_hourglass_gr
 from cunet_deploy.model.cunet import CUNet, build_cunet_graph
 from cunet_deploy.model.graph import Graph
 
-__all__ = ["NETWORKS", "Network", "build_graph", "build_network"]
+__all__ = ["NETWORKS", "GraphBuilder", "Network", "build_graph", "build_network"]
 
 
 class GraphBuilder(Protocol):

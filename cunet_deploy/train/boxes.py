@@ -28,7 +28,7 @@ from cunet_deploy.train.loss import Mean, alone
 from cunet_deploy.train.plots import save_sheet
 from cunet_deploy.train.task import Predict, Task
 
-__all__ = ["BoxTask", "BoxTensors"]
+__all__ = ["BoxTask", "BoxTensors", "WholeImageDrawer"]
 
 Boxes = tuple[NDArray[np.float64], NDArray[np.float64]]
 """(N, 4) boxes and (N,) scores."""

@@ -29,7 +29,7 @@ from cunet_deploy.errors import CunetError
 from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.media import read_ahead
 
-__all__ = ["Drawer", "Feeder"]
+__all__ = ["Drawer", "Feeder", "to_device"]
 
 T = TypeVar("T")
 

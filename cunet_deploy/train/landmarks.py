@@ -27,7 +27,7 @@ from cunet_deploy.train.plots import save_crops
 from cunet_deploy.train.task import Predict, Task
 from cunet_deploy.train.threshold import choose_min_score
 
-__all__ = ["LandmarkTask"]
+__all__ = ["CropDrawer", "LandmarkTask"]
 
 SHEET = 24
 
