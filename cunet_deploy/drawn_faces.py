@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.preprocess import shrink
+
 __all__ = ["drawn_faces"]
 
 
@@ -18,7 +20,7 @@ def _drawing(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     """A face of ellipses on a soft background, at four times the size and averaged down."""
     side = 4 * size
     background = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    image = np.asarray(cv2.resize(background, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
+    image = np.array(shrink(background, side, side))
     x, y = (0.5 + rng.uniform(-0.06, 0.06, 2)) * side
     radius, turn = side * rng.uniform(0.3, 0.4), float(rng.uniform(-20, 20))
     skin = rng.uniform(0.5, 1) * np.array([150.0, 180.0, 230.0])
@@ -38,5 +40,5 @@ def _drawing(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     ellipse(0, 0.52, 0.3, 0.1, skin * np.array([0.6, 0.5, 0.8]))
     ellipse(0, 0.52, 0.24, 0.02, skin * 0.3)
     noise = rng.normal(0, 6, (size, size, 3))
-    small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
+    small = shrink(image, size, size).astype(np.float64)
     return (small + noise).round().clip(0, 255).astype(np.uint8)
