@@ -359,6 +359,25 @@ def test_a_runtime_that_computes_something_else_fails(bundle: Path) -> None:
     assert run("verify", bundle, "--max-mean-px", 0.2).exit_code == 0
 
 
+def test_exact_asks_for_every_bit_and_names_the_first_that_differs(bundle: Path, tmp_path: Path) -> None:
+    exact = ("verify", bundle, "--backend", "ort:cpu", "--exact")
+    passed = run(*exact, "--json", tmp_path / "r.json")
+    assert passed.exit_code == 0, passed.output
+    stage = json.loads((tmp_path / "r.json").read_text())["stages"]["runtime / export"]
+    assert stage["values_differing"] == 0 < stage["values"]
+    with np.load(bundle / "golden.npz") as archive:
+        arrays = dict(archive)
+    changed = arrays["heatmaps"][1, 2, 3, 4] = np.nextafter(arrays["heatmaps"][1, 2, 3, 4], np.float32(2))
+    np.savez(bundle / "golden.npz", **arrays)
+    failed = run(*exact)
+    assert failed.exit_code == 4
+    assert f"1 of {stage['values']} heatmap values differ" in failed.stderr
+    assert f"in place of {changed:.9g} (input 1, map 2, row 3, column 4)" in failed.stderr
+    close = run("verify", bundle, "--backend", "ort:cpu")
+    assert close.exit_code == 0
+    assert f"1 of {stage['values']}" in " ".join(close.stdout.split())
+
+
 def test_a_model_that_was_exchanged_fails_by_its_checksum(bundle: Path, made: Path) -> None:
     shutil.copy(made / "float" / "model.onnx", bundle / "model.onnx")
     result = run("verify", bundle)
