@@ -16,6 +16,7 @@ __all__ = [
     "available_cpus",
     "cpu_features",
     "cpu_name",
+    "is_x86",
     "may_saturate",
     "read_cpuinfo",
 ]
@@ -55,6 +56,11 @@ def cpu_name(cpuinfo: str) -> str:
     return name
 
 
+def is_x86(architecture: str | None = None) -> bool:
+    """Whether an architecture, as `platform.machine` tells that of this machine, is x86."""
+    return (platform.machine() if architecture is None else architecture).lower() in _X86
+
+
 def may_saturate(features: Collection[str], architecture: str = platform.machine()) -> bool:
     """Whether products of unsigned and signed bytes may be cut off on a processor.
 
@@ -65,7 +71,7 @@ def may_saturate(features: Collection[str], architecture: str = platform.machine
         features: the `FEATURES` that it has; none are known outside Linux, and then nothing is claimed.
         architecture: as `platform.machine` tells it.
     """
-    return bool(features) and architecture.lower() in _X86 and not set(features) & set(_WIDE_SUMS)
+    return bool(features) and is_x86(architecture) and not set(features) & set(_WIDE_SUMS)
 
 
 def read_cpuinfo() -> str:

@@ -208,6 +208,14 @@ def test_where_sums_may_be_cut_off_convolutions_are_float(tmp_path: Path, monkey
 
 
 @needs_openvino
+def test_on_arm_convolutions_are_float(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "is_x86", lambda: False)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(write_network(quantized("post", QuantConfig())))
+    assert set(_types_of_convolutions(OpenVINOSession(path, threads=1))) == {"f32"}
+
+
+@needs_openvino
 def test_float_networks_agree_with_onnx_runtime(tmp_path: Path) -> None:
     checkpoint = float_network("refined post")
     path = tmp_path / "model.onnx"
