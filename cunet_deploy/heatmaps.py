@@ -127,7 +127,9 @@ def _log_parabola(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32
     scores = flat.ravel()[first + highest]
     if decoder.blur:
         square = np.maximum(flat, 0).reshape(-1, height, width)
-        blurred = decoder.kernel(height) @ (square @ decoder.kernel(width))
+        # OpenBLAS for Arm processors with SME leaves flags of errors that did not happen
+        with np.errstate(all="ignore"):
+            blurred = decoder.kernel(height) @ (square @ decoder.kernel(width))
         flat = np.asarray(blurred, np.float32).reshape(-1, height * width)
         highest = flat.argmax(axis=1)
     peak = np.stack(np.divmod(highest, width)[::-1])  # (2, N) columns and rows

@@ -183,6 +183,15 @@ def test_a_blur_is_the_convolution_with_a_gaussian_beyond_whose_map_there_is_not
     np.testing.assert_allclose(blurred[3], expected * profile[43] / profile.sum(), rtol=1e-5)
 
 
+def test_flags_that_a_library_of_matrices_leaves_are_no_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    # OpenBLAS for processors with SME leaves them where nothing is wrong; infinities leave the same ones everywhere
+    maps = np.full((1, 16, 16), np.inf, np.float32)
+    np.matmul(maps, np.zeros((16, 16), np.float32))
+    assert "invalid value" in str(recwarn.pop(RuntimeWarning).message)
+    decode(maps, BLURRED)
+    assert not recwarn.list
+
+
 def test_values_below_zero_have_no_part_in_a_blur_and_empty_maps_stay_empty() -> None:
     maps = encode([10, 12], SIZE, 1.5)
     around = maps - np.where(maps < 0.01, np.float32(5), np.float32(0))
