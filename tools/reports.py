@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.sessions.registry import packages as backend_packages
 
-__all__ = ["replace_between", "signed", "write_report"]
+__all__ = ["errors_in_a_line", "recorded_times", "replace_between", "signed", "write_report"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,6 +58,23 @@ def _shown(argument: str) -> str:
     outside = "/" in argument and not path.is_relative_to(_ROOT)
     # a part of a data set is named after its folder, which names the data
     return "/".join(path.parts[-1 if "#" in path.name else -2 :]) if outside else argument
+
+
+def recorded_times(folder: Path) -> dict[str, Any]:
+    """The ``numbers.json`` of a released model, whose times were measured with the model as it is now.
+
+    Raises:
+        InputError: there is none, or it is of another file.
+    """
+    path, model = folder / "numbers.json", folder / "model.onnx"
+    try:
+        numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); measure times as well") from error
+    if numbers["file"]["sha256"] != digest:
+        raise InputError(f"{path}: was measured with another {model.name}; measure times as well")
+    return numbers
 
 
 def write_report(path: Path | None, report: dict[str, Any]) -> None:

@@ -35,8 +35,8 @@ __all__ = ["Choice", "cache_folder", "choose", "fingerprint", "measure"]
 
 DEFAULT = default_backend(".onnx").name
 MAX_MEAN_PX = 0.05
-"""What `cunet-deploy verify` allows. Backends round ties differently, which moves landmarks of the released models by up
-to 0.043 pixels of the input on average over two crops; sums of bytes that are cut off move them by 0.2 and more."""
+"""What `cunet-deploy verify` allows. Backends round ties differently, which moves landmarks of the released models by
+up to 0.043 pixels of the input on average over two crops; sums of bytes that are cut off move them by 0.2 and more."""
 MARGIN = 0.97
 """The default is kept unless another one takes at most this share of its time."""
 

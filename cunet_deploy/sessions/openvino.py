@@ -36,8 +36,8 @@ _SETTINGS = {
 }
 _FLOAT = {"LP_TRANSFORMS_MODE": "NO"}
 """Integers are computed in float32, which holds them exactly. Without it sums of 8-bit products are cut off on x86
-without VNNI, and OpenVINO has no kernels that add them in more bits; on Arm it rounds them otherwise than the network was
-trained to: the landmarks of face68-s are 0.10 pixels of the input away then, and 0.02 with it."""
+without VNNI, and OpenVINO has no kernels that add them in more bits; on Arm it rounds them otherwise than the network
+was trained to: the landmarks of face68-s are 0.10 pixels of the input away then, and 0.02 with it."""
 _TELEMETRY = "openvino_telemetry"
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -66,6 +67,25 @@ def test_the_numbers_hold_every_figure_and_no_date(measured: Path) -> None:
     assert numbers["parity"]["mean_px"] <= 0.05
     assert numbers["command"].startswith("python -m tools.release.models tiny ")
     assert not [key for key in numbers if "date" in key or "time" in key]
+
+
+def test_times_stay_where_accuracy_alone_is_measured(measured: Path, script: ModuleType, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(measured, tmp_path / "repository"))
+    file = root / "models" / "tiny" / "numbers.json"
+    recorded = json.loads(file.read_text())
+    altered = {**recorded, "accuracy": {}, "latency": {**recorded["latency"], "rounds": 77}}
+    altered["machine"] = {**recorded["machine"], "processor": "another"}
+    file.write_text(json.dumps(altered))
+    arguments = ["tiny", "--data", root / "faces", "--models", root / "models", "--title", "drawn", "--keep-times"]
+    run = partial(CliRunner().invoke, script.main)
+    assert run([str(item) for item in arguments]).exit_code == 0
+    kept = json.loads(file.read_text())
+    assert kept == {**altered, "accuracy": recorded["accuracy"], "command": kept["command"]}
+    with (root / "models" / "tiny" / "model.onnx").open("ab") as model:
+        model.write(b"0")
+    result = run([str(item) for item in arguments])
+    assert result.exit_code == 2
+    assert "was measured with another model.onnx" in result.output
 
 
 def test_a_model_of_fewer_bits_is_timed_against_its_8_bit_twin(

@@ -3,12 +3,11 @@ r"""Measure a released detector, and write the figures where they are quoted.
     python -m tools.release.detectors face-detect-s --test 300w/helen/testset --validation 300w/afw=0.1 \
         --frames clips/asl_eat.mkv --yunet face_detection_yunet.onnx
     python -m tools.release.detectors person-detect-s --objects people --test lspet#test --frames clips/asl_eat.mkv
-    python -m tools.release.detectors --tables
 
-The first forms write ``models/NAME/numbers.json``: recall, precision and average precision of the float parent and of
+It writes ``models/NAME/numbers.json``: recall, precision and average precision of the float parent and of
 the released ``model.onnx`` on photos that training did not see, and the time that a look at a frame takes, in turns
-with OpenCV's YuNet at two input sizes where its file is given, which takes frames of 640x480. ``--tables`` writes the
-table of the card from it, and what README.md says.
+with OpenCV's YuNet at two input sizes where its file is given, which takes frames of 640x480. ``--keep-times`` measures
+the photos alone. ``python -m tools.docs write`` puts the figures into README.md and the cards.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from cunet_deploy.evaluation.boxes import evaluate_boxes
 from cunet_deploy.media import open_source
 from cunet_deploy.metrics import Estimate, bootstrap
 from cunet_deploy.sessions import open_session
-from tools.reports import errors_in_a_line, replace_between, signed, write_report
+from tools.reports import errors_in_a_line, recorded_times, replace_between, signed, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "detector"
@@ -53,25 +52,33 @@ LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "the tight boxes\na
 @click.argument("name")
 @click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Photos with boxes or landmarks.")
 @click.option("--validation", multiple=True, metavar="DIR=SHARE", help="The validation split of a training folder.")
-@click.option("--frames", required=True, type=click.Path(path_type=Path), help="A clip to time on.")
+@click.option("--frames", type=click.Path(path_type=Path), help="A clip to time on.")
 @click.option("--yunet", type=click.Path(path_type=Path), help="YuNet's ONNX file, timed in turns.")
 @click.option("--objects", type=click.Choice(list(LABELS)), default="faces", show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=40, show_default=True)
+@click.option("--keep-times", is_flag=True, help="Measure the photos alone; times of the same file stay as they are.")
 @errors_in_a_line
 def main(
     name: str,
     tests: tuple[Path, ...],
     validation: tuple[str, ...],
-    frames: Path,
+    frames: Path | None,
     yunet: Path | None,
     objects: str,
     rounds: int,
+    keep_times: bool,
 ) -> None:
     """Measure the released detector NAME."""
     if not (tests or validation):
         raise InputError("photos, by --test or --validation, are needed to measure a detector")
-    photos = _photos(tests, validation)
-    numbers = {"objects": objects, **measure(ROOT / "models" / name, photos, frames, yunet, rounds)}
+    photos, folder = _photos(tests, validation), ROOT / "models" / name
+    if keep_times:
+        latency = recorded_times(folder)
+    elif frames is None:
+        raise InputError("--frames, a clip to time on, is needed; or --keep-times")
+    else:
+        latency = {"latency": _latency(folder, frames, yunet, rounds)}
+    numbers = {"objects": objects, **measure(folder, photos, latency)}
     write_report(ROOT / "models" / name / "numbers.json", numbers)
     click.echo(table_of(numbers), nl=False)
 
@@ -90,11 +97,14 @@ def name_of(dataset: Path) -> str:
     return dataset.name if split_name(dataset)[1] else "/".join(dataset.parts[-2:])
 
 
-def measure(
-    folder: Path, photos: dict[str, list[BoxedPhoto]], frames: Path, yunet: Path | None, rounds: int
-) -> dict[str, Any]:
-    """The content of ``numbers.json``."""
-    cv2.setNumThreads(1)
+def measure(folder: Path, photos: dict[str, list[BoxedPhoto]], times: dict[str, Any]) -> dict[str, Any]:
+    """The content of ``numbers.json``.
+
+    Args:
+        folder: of the released detector.
+        photos: what it is measured on, by name.
+        times: ``latency``, and of `recorded_times` also the machine, the versions and the command.
+    """
     cache, everything = PhotoCache(1 << 30), [photo for some in photos.values() for photo in some]
     accuracy: dict[str, Any] = {"dataset": " and ".join(photos)}
     for kind, file in (("float", folder / "float.pt"), ("released", folder / "model.onnx")):
@@ -108,15 +118,17 @@ def measure(
         "model": folder.name,
         "task": "boxes",
         "accuracy": accuracy,
-        "latency": _latency(folder, frames, yunet, rounds),
+        "latency": times["latency"],
         "parity": json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["parity"],
         "file": {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()},
     }
-    return signed(report, "torch", "onnx")
+    new = signed(report, "torch", "onnx")
+    return new | {key: times[key] for key in ("command", "machine", "versions") if key in times}
 
 
 def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dict[str, Any]:
     """A look at a frame, from pixels to boxes, of ours and of YuNet, in turns on one thread."""
+    cv2.setNumThreads(1)
     # of a long clip not more than these
     images = [np.ascontiguousarray(picture.image) for picture in islice(open_source(frames), 0, 32, 4)]
     height, width = images[0].shape[:2]

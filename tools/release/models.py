@@ -7,7 +7,8 @@ It writes ``models/NAME/numbers.json``: accuracy of the float parent, of the rel
 and of the released ``model.onnx`` on the same objects, what quantizing cost (paired), latency of ``model.onnx`` against
 the float export in one interleaved run, file sizes, parity, machine and versions; of bodies also with several looks at
 each, and further parts of the data set. A model of fewer bits is a twin of the 8-bit one that its float parent lies
-with (``--float models/face68-s/float.pt``), and is timed against that, too. ``python -m tools.docs write`` puts the
+with (``--float models/face68-s/float.pt``), and is timed against that, too. ``--keep-times`` measures accuracy alone,
+which a busy machine does as well as an idle one. ``python -m tools.docs write`` puts the
 figures into README.md and the models' cards.
 """
 
@@ -33,7 +34,7 @@ from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.sessions import open_session
 from cunet_deploy.sessions.registry import packages
 from tools.docs.models import table_of
-from tools.reports import errors_in_a_line, write_report
+from tools.reports import errors_in_a_line, recorded_times, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 TITLE = "HELEN subset"
@@ -59,17 +60,34 @@ LOOKS = {"flip_test": TTA(flip=True), "flip_test_scales": TTA(flip=True, scales=
 )
 @click.option("--title", default=TITLE, show_default=True, help="What the data set is called.")
 @click.option("--rounds", type=click.IntRange(1), default=60, show_default=True, help="Of the latency measurement.")
+@click.option("--keep-times", is_flag=True, help="Measure accuracy alone; times of the same file stay as they are.")
 @click.option("--models", type=click.Path(path_type=Path), default=ROOT / "models", help="Folder of released models.")
 @errors_in_a_line
-def main(name: str, parent: Path | None, data: tuple[Path, ...], title: str, rounds: int, models: Path) -> None:
+def main(
+    name: str,
+    parent: Path | None,
+    data: tuple[Path, ...],
+    title: str,
+    rounds: int,
+    keep_times: bool,
+    models: Path,
+) -> None:
     """Measure the released model NAME."""
-    numbers = measure_model(models / name, parent or models / name / "float.pt", data, title, rounds)
+    times = recorded_times(models / name) if keep_times else None
+    numbers = measure_model(models / name, parent or models / name / "float.pt", data, title, rounds, times)
     write_report(models / name / "numbers.json", numbers)
     click.echo(table_of([numbers]), nl=False)
 
 
-def measure_model(folder: Path, parent: Path, data: tuple[Path, ...], title: str, rounds: int) -> dict[str, Any]:
-    """The content of ``numbers.json``."""
+def measure_model(
+    folder: Path,
+    parent: Path,
+    data: tuple[Path, ...],
+    title: str,
+    rounds: int,
+    times: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of ``numbers.json``, with `recorded_times` in place of new ones where they are given."""
     paths = {"float": parent, "quantized": folder / "checkpoint.pt", "released": folder / "model.onnx"}
     photos = PhotoCache(1 << 30)
     evaluations = {kind: _evaluate(path, data[0], photos) for kind, path in paths.items()}
@@ -77,7 +95,15 @@ def measure_model(folder: Path, parent: Path, data: tuple[Path, ...], title: str
     if evaluations["float"].manifest.crop != released.manifest.crop:
         raise InputError(f"{parent}: takes other crops than {folder.name}; is it the float parent of this model?")
     twin = None if parent.parent == folder else parent.with_name("model.onnx")
-    latency, float_bytes = _latency(paths["released"], parent, twin, rounds)
+    if times is None:
+        latency, float_bytes = _latency(paths["released"], parent, twin, rounds)
+        times = {
+            "latency": latency,
+            "machine": describe_machine(),
+            "versions": describe_versions(*packages(), "torch", "onnx"),
+        }
+    else:
+        float_bytes = times["file"]["float_bytes"]
     quant = load_checkpoint(paths["quantized"]).config.quant
     sidecar = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return {
@@ -99,11 +125,11 @@ def measure_model(folder: Path, parent: Path, data: tuple[Path, ...], title: str
             "released_minus_quantized": _differences(released, evaluations["quantized"]),
             **_parts(paths, data[1:], photos),
         },
-        "latency": latency,
+        "latency": times["latency"],
         "file": {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest(), "float_bytes": float_bytes},
         "parity": sidecar.get("parity"),
-        "machine": describe_machine(),
-        "versions": describe_versions(*packages(), "torch", "onnx"),
+        "machine": times["machine"],
+        "versions": times["versions"],
     }
 
 
