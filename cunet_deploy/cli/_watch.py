@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cunet_deploy.media import Frame, Outputs, Source
 
-__all__ = ["Tally", "say_left_out", "watching"]
+__all__ = ["Tally", "left_out_lines", "watching"]
 
 _EVERY_SECONDS = 1.0
 _MOST_NAMED = 20
@@ -100,16 +100,18 @@ class Tally:
         )
 
 
-def say_left_out(source: Source) -> None:
-    """Name on stderr what gave no picture; the records have all of it."""
+def left_out_lines(source: Source) -> list[str]:
+    """What gave no picture, a line each; the records have all of it."""
+    lines = []
     for item in source.left_out[:_MOST_NAMED]:
         if item.name:
-            click.echo(f"left out: {item.name}: {item.reason}", err=True)
+            lines.append(f"left out: {item.name}: {item.reason}")
         else:
             last = f"s {item.index} to {item.index + item.count - 1}" if item.count > 1 else f" {item.index}"
-            click.echo(f"warning: frame{last} (from {item.time_ms / 1000:.2f} s): {item.reason}", err=True)
+            lines.append(f"warning: frame{last} (from {item.time_ms / 1000:.2f} s): {item.reason}")
     if len(source.left_out) > _MOST_NAMED:
-        click.echo(f"and {len(source.left_out) - _MOST_NAMED} more; the records name them", err=True)
+        lines.append(f"and {len(source.left_out) - _MOST_NAMED} more; the records name them")
+    return lines
 
 
 @contextmanager

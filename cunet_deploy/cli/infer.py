@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import click
 
+from cunet_deploy._files import shown_name
+from cunet_deploy.cli._infer_many import infer_many
+from cunet_deploy.cli._infer_one import Request, run_one
 from cunet_deploy.cli._options import backend_options, detector_option, overwrite_option, resolve_backend
-from cunet_deploy.cli._watch import Tally, say_left_out, watching
-from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.cli._watch import left_out_lines
 from cunet_deploy.zoo import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from cunet_deploy.localizer import Localizer
-    from cunet_deploy.media import Frame, OutputPlan, Outputs, Source
-    from cunet_deploy.tracking.one_euro import Smoothing
 
 __all__ = ["command"]
 
@@ -70,8 +61,7 @@ def _result_options(function: F) -> F:
         "formats",
         metavar="LIST",
         callback=_parts,
-        help="Files with landmarks beside the picture or video, of jsonl, csv, coco (COCO keypoints) and pts (300-W, "
-        "one file for each object).  [default: jsonl,csv]",
+        help="Files with landmarks beside the picture or video; see above.",
     )
     draw = click.option(
         "--draw",
@@ -92,32 +82,30 @@ def _result_options(function: F) -> F:
     return out(formats(draw(no_draw(show(shown(function))))))
 
 
-@dataclass(frozen=True)
-class _Request:
-    """The options of the command, as they were given."""
+class _Command(click.Command):
+    """Takes kinds of sources and formats of results in its help from their tables, which take time to load."""
 
-    source: str
-    model: str
-    detector: str | None
-    smooth: str
-    out: str | None
-    formats: tuple[str, ...] | None
-    draw: tuple[str, ...] | None
-    no_draw: bool
-    show: bool
-    progress: str
-    size: str | None
-    timeout: float
-    reconnect: float
-    frames: int | None
-    backend: str | None
-    trust: bool
-    threads: int | None
-    overwrite: bool
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from cunet_deploy.media import FORMATS, READERS, WRITABLE_SUFFIXES
+
+        rows = FORMATS.values()
+        texts = {
+            "sources": "\n    ".join(f"  {row.spelling:<28} {row.meaning}" for row in READERS),
+            "videos": f"({', '.join(suffix for suffix in WRITABLE_SUFFIXES if suffix != '.mp4')})",
+            "images": "(.jpg, ...)",
+            "alone": ", ".join(f"out{row.suffix}" + " of one image" * row.one_image for row in rows),
+            "usual": ",".join(row.name for row in rows if row.usual),
+            "formats": "\n    ".join(f"  {row.name:<8} {row.meaning}" for row in rows),
+        }
+        before, self.help = self.help or "", (self.help or "").format_map(texts)
+        try:
+            super().format_help_text(ctx, formatter)
+        finally:
+            self.help = before
 
 
-@click.command("infer")
-@click.argument("source", metavar="SOURCE")
+@click.command("infer", cls=_Command)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME|PATH", help="Released model or file.")
 @_result_options
 @detector_option
@@ -136,29 +124,39 @@ class _Request:
     type=click.IntRange(min=1),
     help="CPU threads of the network; decoding, drawing and encoding run beside it.  [default: half, at most 4]",
 )
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share several sources.",
+)
+@click.option("--resume", is_flag=True, help="Skip sources whose results are complete, and do the others anew.")
 @overwrite_option
 def command(**given: Any) -> None:
     """Find landmarks in SOURCE, draw them and write them down.
 
     \b
     SOURCE is
-      an image, a folder or a quoted pattern of images
-      a video or an animated GIF, also at http://
-      0, 1, ... or /dev/video0     a camera
-      rtsp://, http://, udp:// ... a stream; it is opened again when it is lost
-      csi://0, csi://0?flip=2      a camera on the connector of a Jetson
-      -                            raw bgr24 frames on stdin, with --size:
-        ffmpeg -i X -f rawvideo -pix_fmt bgr24 -s 640x480 - | cunet-deploy infer - --size 640x480@30 -o out.mp4
+    {sources}
+    and any number of them, or a text file with one a line.
 
     \b
-    OUT is
-      out.mp4 (.mkv, .mov, .m4v, .avi) for video, out.png (.jpg, ...) for an image; out.jsonl and out.csv go beside it
-      DIR for several images, frames/%06d.png for the frames of a video as images
-      out.jsonl, out.csv, out.json (COCO) or, for an image, out.pts: that file alone
+    OUT is for a single source
+      out.mp4 {videos} for video, out.png {images} for an image; records go beside it
+      frames/%06d.png for the frames of a video as images, DIR for several images
+      {alone}: that file alone
       -     JSON Lines on stdout         none  nothing, for timing
+    and for several sources a folder, with a set of results for each video and one for all images.
 
-    Without -o, files are called after the source, in the current folder. Video is H.264 with the times and
-    the sound of the original (.avi: MJPEG of constant rate). Coordinates are pixels of the picture as players show it.
+    \b
+    LIST of --format, by default {usual}, is of
+    {formats}
+
+    Without -o, files are called after the source, in the current folder; those of several go to ./landmarks. A file is
+    called NAME.part until it is finished. Video is H.264 with the times and the sound of the original (.avi: MJPEG of
+    constant rate). Coordinates are pixels of the picture as players show it.
 
     In video a found object is followed from frame to frame. Frames of a camera or stream that come faster than they are
     looked at are dropped, oldest first, so that results are never late. Ctrl-C stops early and keeps the finished part;
@@ -172,149 +170,51 @@ def command(**given: Any) -> None:
     Examples:
       cunet-deploy infer portrait.jpg -o out.jpg
       cunet-deploy infer clip.mp4 -o out.mp4 --format jsonl,coco --draw points,box,ids
+      cunet-deploy infer clips/ photos/ -o out --workers 2 --resume
       cunet-deploy infer rtsp://10.0.0.9/cam -o - | jq .landmarks
       cunet-deploy infer 0 --show --size 640x480@30
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV's remarks would break the progress bar
-    _infer(_Request(**given))
+    _infer(Request(**given))
 
 
-def _infer(asked: _Request) -> None:
+def _infer(asked: Request) -> None:
     import cv2  # these load OpenCV and ONNX Runtime, which --help does not need
 
-    from cunet_deploy.localizer import Localizer
     from cunet_deploy.machine.cpu import available_cpus
-    from cunet_deploy.media import FrameSize, open_source, plan_outputs
-    from cunet_deploy.tracking.one_euro import Smoothing
+    from cunet_deploy.media import find_items
 
+    items = find_items(asked.sources)
+    workers = 1 if items is None else min(asked.workers, len(items))
     # more threads than that do not speed up small networks, and take the processors from decoding and encoding
-    threads = asked.threads or min(max(available_cpus() // 2, 1), 4)
+    threads = asked.threads or min(max(available_cpus() // (2 * workers), 1), 4)
     cv2.setNumThreads(threads)
+    asked = replace(asked, backend=resolve_backend(asked.model, asked.backend, threads), threads=threads)
+    if items is None:
+        _infer_one(asked)
+    else:
+        infer_many(items, replace(asked, workers=workers))
+
+
+def _infer_one(asked: Request) -> None:
+    from cunet_deploy.localizer import Localizer
+    from cunet_deploy.media import FrameSize, open_source, plan_outputs
+
     size = None if asked.size is None else FrameSize.parse(asked.size)
-    source = open_source(asked.source, size=size, timeout=asked.timeout, reconnect=asked.reconnect)
-    if asked.smooth == "both-ways" and (source.live or asked.source == "-"):
-        raise InputError(
-            "--smooth both-ways reads a file twice, which a camera, stream or pipe cannot give; leave it out"
-        )
+    (name,) = asked.sources
+    source = open_source(name, size=size, timeout=asked.timeout, reconnect=asked.reconnect)
+    asked.check_smoothing(source)
     out = "none" if asked.out is None and asked.show else asked.out
-    named = (asked.model, *([] if asked.detector is None else [asked.detector.partition(":")[2] or asked.detector]))
-    read = tuple(Path(name) for name in named)
-    plan = plan_outputs(source, out, draw=not asked.no_draw, formats=asked.formats, read=read)
-    steady = Smoothing(both_ways=True) if asked.smooth == "both-ways" else asked.smooth == "one-euro"
-    backend = resolve_backend(asked.model, asked.backend, threads)
-    tally = Tally(_total(source, asked.frames), source.live)
-    with Localizer(
-        asked.model, threads=threads, detector=asked.detector, backend=backend, trust=asked.trust
-    ) as localizer:
-        outputs = _outputs(localizer, source, plan, asked)
-        failure = _run(localizer, source, outputs, plan, tally, asked, steady)
-    click.echo(tally.line(asked.source, outputs, plan.files), err=plan.stdout)
-    say_left_out(source)
-    if failure is not None:
-        raise failure
-    if source.left_out and not source.moving:
-        raise CunetError(f"{len(source.left_out)} images were left out; the others are done")
-
-
-def _total(source: Source, limit: int | None) -> int | None:
-    """How many frames are to come, where that is known."""
-    return min(source.count, limit) if source.count is not None and limit is not None else source.count or limit
-
-
-def _outputs(localizer: Localizer, source: Source, plan: OutputPlan, asked: _Request) -> Outputs:
-    from cunet_deploy.drawing import Style
-    from cunet_deploy.media import Outputs, VideoFile, Window
-
-    return Outputs(
-        plan,
-        localizer.manifest.skeleton,
-        source.fps,
-        named=not source.moving,
-        overwrite=asked.overwrite,
-        style=None if asked.draw is None else Style.of(asked.draw),
-        audio=source.path if isinstance(source, VideoFile) else None,
-        left_out=source.left_out,
-        window=Window(f"cunet-deploy {asked.source}") if asked.show else None,
-    )
-
-
-def _run(
-    localizer: Localizer,
-    source: Source,
-    outputs: Outputs,
-    plan: OutputPlan,
-    tally: Tally,
-    asked: _Request,
-    smooth: bool | Smoothing,
-) -> CunetError | KeyboardInterrupt | None:
-    """Localize and write until the source ends or is lost, writing fails, or Ctrl-C; then what is done so far is kept.
-
-    Returns:
-        Why it ended early, or ``None``.
-    """
-    failure: CunetError | KeyboardInterrupt | None = None
-    with _interrupt_flag() as interrupted:  # around all: Ctrl-C while the files are finished must not lose them
-        try:
-            with outputs, watching(asked.progress, tally) as update:
-                frames = localizer.stream(source, follow=source.moving, smooth=smooth, stop=interrupted)
-                # threads are not worth it for one image, and a window belongs to the main thread
-                depth = plan.depth if not asked.show and (source.moving or source.count != 1) else 0
-                try:
-                    _pump(frames, outputs, tally, update, lambda: interrupted.is_set() or outputs.closed, asked, depth)
-                except CunetError as error:
-                    if not outputs.frames:
-                        raise
-                    failure = error
-                if interrupted.is_set() and not tally.frames:
-                    raise KeyboardInterrupt
-        except CunetError as error:
-            if not outputs.frames:
-                raise
-            failure = failure or error  # of finishing the files
-        tally.elapsed = time.perf_counter() - tally.begun
-        return KeyboardInterrupt() if interrupted.is_set() else failure
-
-
-def _pump(
-    frames: Generator[Frame, None, None],
-    outputs: Outputs,
-    tally: Tally,
-    update: Callable[[], None],
-    ended: Callable[[], bool],
-    asked: _Request,
-    depth: int,
-) -> None:
-    """Take frames and hand them to the outputs, in a thread for which ``depth`` may wait; 0: without."""
-    from cunet_deploy.media import WriteBehind
-
-    with closing(frames), WriteBehind(outputs.write, depth) as writer:
-        while not ended() and tally.frames != asked.frames:
-            start = time.perf_counter()
-            frame = next(frames, None)
-            if frame is None:
-                break
-            tally.read += time.perf_counter() - start - frame.seconds
-            writer.put(frame)
-            tally.add(frame)
-            update()
-
-
-@contextmanager
-def _interrupt_flag() -> Iterator[threading.Event]:
-    """Within the block Ctrl-C or SIGTERM sets a flag, which takes effect between frames; the second one raises."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield flag
+    plan = plan_outputs(source, out, draw=not asked.no_draw, formats=asked.formats, read=asked.read)
+    if asked.resume and plan.is_finished():
+        click.echo(f"{shown_name(name)}: is done already: {plan.files[-1]}", err=plan.stdout)
         return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with Localizer(
+        asked.model, threads=asked.threads, detector=asked.detector, backend=asked.backend, trust=asked.trust
+    ) as localizer:
+        run = run_one(localizer, source, shown_name(name), plan, asked)
+    click.echo(run.line, err=plan.stdout)
+    for line in left_out_lines(source):
+        click.echo(line, err=True)
+    if run.failure is not None:
+        raise run.failure

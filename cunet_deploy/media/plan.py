@@ -53,6 +53,12 @@ class OutputPlan:
         """Frames that may wait for a thread that writes these files; 0 where handing over takes longer than writing."""
         return DEPTH if self.draws or self.stdout or any(FORMATS[name].slow for name in self.records) else 0
 
+    def is_finished(self) -> bool:
+        """Whether an earlier run wrote all of it: records and video get their names at the end."""
+        at_the_end = [path for name, path in self.records.items() if not FORMATS[name].slow]
+        at_the_end += [] if self.video is None else [self.video]
+        return bool(at_the_end) and all(path.exists() for path in at_the_end) and not self.unfinished()
+
     def unfinished(self) -> list[Path]:
         """What a run that was cut short has left of these files, see `part_path`."""
         single = [*self.records.values(), *([] if self.video is None else [self.video])]

@@ -193,7 +193,7 @@ def test_damage_in_a_video_is_a_warning_and_the_rest_is_done(run, clip: Path) ->
         ("text.mp4", b"words " * 200),
         ("empty.png", b""),
         ("text.png", b"words " * 200),
-        ("words.txt", b"words"),
+        ("words.csv", b"words"),
     ],
 )
 def test_a_bad_source_is_one_line_and_2(run, name: str, content: bytes | None) -> None:  # type: ignore[no-untyped-def]

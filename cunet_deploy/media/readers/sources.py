@@ -14,10 +14,9 @@ from cunet_deploy.media.frames import FrameSize
 from cunet_deploy.media.readers.base import OpenOptions, Reader, Source
 from cunet_deploy.media.readers.csi import open_csi
 from cunet_deploy.media.readers.files import exists, is_pattern, open_files
-from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.media.readers.live import open_camera, open_device, open_url
 from cunet_deploy.media.readers.raw import open_stdin
-from cunet_deploy.media.readers.video import VIDEO_SUFFIXES, RemoteVideo
+from cunet_deploy.media.readers.video import RemoteVideo
 
 __all__ = ["READERS", "open_source"]
 
@@ -67,8 +66,8 @@ def _open_csi(text: str, options: OpenOptions) -> Source:
 
 
 _FILES = Reader(
-    "FILE, FOLDER or 'PATTERN'",
-    f"images ({' '.join(IMAGE_SUFFIXES)}) and videos ({' '.join(VIDEO_SUFFIXES)})",
+    "FILE, FOLDER, 'PATTERN'",
+    "images and videos",
     _is_file,
     lambda text, options: open_files(text),
 )
@@ -76,7 +75,7 @@ _FILES = Reader(
 READERS: tuple[Reader, ...] = (
     Reader(
         "-",
-        "raw bgr24 frames on stdin, with --size",
+        "raw bgr24 frames on stdin, as of ffmpeg -f rawvideo, with --size",
         lambda text: text == "-",
         lambda text, options: open_stdin(options.size),
     ),
@@ -101,8 +100,8 @@ READERS: tuple[Reader, ...] = (
         lambda text, options: open_files(unquote(urlsplit(text).path)),
     ),
     Reader(
-        "rtsp://, http://, udp:// ...",
-        "a video on a web server, or a stream, which is opened again when it is lost",
+        "rtsp://, http://, udp://, ...",
+        "a video of a web server, or a stream, which is opened again when lost",
         lambda text: bool(_scheme(text)),
         _open_stream,
     ),

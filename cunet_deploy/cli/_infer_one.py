@@ -1,0 +1,203 @@
+"""``cunet-deploy infer`` with one source: localize, draw and write until it ends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from cunet_deploy.cli._watch import Tally, watching
+from cunet_deploy.errors import CunetError, InputError
+
+if TYPE_CHECKING:
+    from cunet_deploy.localizer import Localizer
+    from cunet_deploy.media import Frame, OutputPlan, Outputs, Source
+    from cunet_deploy.tracking.one_euro import Smoothing
+
+__all__ = ["Request", "Run", "interrupt_flag", "run_one"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of the command, as they were given."""
+
+    sources: tuple[str, ...]
+    model: str
+    detector: str | None
+    smooth: str
+    out: str | None
+    formats: tuple[str, ...] | None
+    draw: tuple[str, ...] | None
+    no_draw: bool
+    show: bool
+    progress: str
+    size: str | None
+    timeout: float
+    reconnect: float
+    frames: int | None
+    backend: str | None
+    trust: bool
+    threads: int | None
+    overwrite: bool
+    resume: bool
+    workers: int
+
+    @property
+    def read(self) -> tuple[Path, ...]:
+        """Files beside the sources that are read, and must not be replaced."""
+        named = (self.model, *([] if self.detector is None else [self.detector.partition(":")[2] or self.detector]))
+        return tuple(Path(name) for name in named)
+
+    def check_smoothing(self, source: Source) -> None:
+        """Refuse smoothing that needs the source twice where it comes once."""
+        if self.smooth == "both-ways" and (source.live or source.name == "stdin"):
+            raise InputError(
+                "--smooth both-ways reads a file twice, which a camera, stream or pipe cannot give; leave it out"
+            )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of one source.
+
+    Attributes:
+        line: the summary.
+        failure: why it ended early, or ``None``.
+    """
+
+    line: str
+    failure: CunetError | KeyboardInterrupt | None
+
+
+def run_one(localizer: Localizer, source: Source, name: str, plan: OutputPlan, asked: Request) -> Run:
+    """Localize in a source and write its results.
+
+    Args:
+        localizer: the network.
+        source: open.
+        name: what the summary calls it.
+        plan: which files.
+        asked: the options.
+
+    Raises:
+        CunetError: nothing was done at all.
+    """
+    from cunet_deploy.tracking.one_euro import Smoothing
+
+    steady = Smoothing(both_ways=True) if asked.smooth == "both-ways" else asked.smooth == "one-euro"
+    tally = Tally(_total(source, asked.frames), source.live)
+    outputs = _outputs(localizer, source, plan, asked)
+    failure = _run(localizer, source, outputs, plan, tally, asked, steady)
+    if failure is None and source.left_out and not source.moving:
+        failure = CunetError(f"{len(source.left_out)} images were left out; the others are done")
+    return Run(tally.line(name, outputs, plan.files), failure)
+
+
+def _total(source: Source, limit: int | None) -> int | None:
+    """How many frames are to come, where that is known."""
+    return min(source.count, limit) if source.count is not None and limit is not None else source.count or limit
+
+
+def _outputs(localizer: Localizer, source: Source, plan: OutputPlan, asked: Request) -> Outputs:
+    from cunet_deploy.drawing import Style
+    from cunet_deploy.media import Outputs, VideoFile, Window
+
+    return Outputs(
+        plan,
+        localizer.manifest.skeleton,
+        source.fps,
+        named=not source.moving,
+        overwrite=asked.overwrite or asked.resume,
+        style=None if asked.draw is None else Style.of(asked.draw),
+        audio=source.path if isinstance(source, VideoFile) else None,
+        left_out=source.left_out,
+        window=Window(f"cunet-deploy {asked.sources[0]}") if asked.show else None,
+    )
+
+
+def _run(
+    localizer: Localizer,
+    source: Source,
+    outputs: Outputs,
+    plan: OutputPlan,
+    tally: Tally,
+    asked: Request,
+    smooth: bool | Smoothing,
+) -> CunetError | KeyboardInterrupt | None:
+    """Localize and write until the source ends or is lost, writing fails, or Ctrl-C; then what is done so far is kept.
+
+    Returns:
+        Why it ended early, or ``None``.
+    """
+    failure: CunetError | KeyboardInterrupt | None = None
+    with interrupt_flag() as interrupted:  # around all: Ctrl-C while the files are finished must not lose them
+        try:
+            with outputs, watching(asked.progress, tally) as update:
+                frames = localizer.stream(source, follow=source.moving, smooth=smooth, stop=interrupted)
+                # threads are not worth it for one image, and a window belongs to the main thread
+                depth = plan.depth if not asked.show and (source.moving or source.count != 1) else 0
+                try:
+                    _pump(frames, outputs, tally, update, lambda: interrupted.is_set() or outputs.closed, asked, depth)
+                except CunetError as error:
+                    if not outputs.frames:
+                        raise
+                    failure = error
+                if interrupted.is_set() and not tally.frames:
+                    raise KeyboardInterrupt
+        except CunetError as error:
+            if not outputs.frames:
+                raise
+            failure = failure or error  # of finishing the files
+        tally.elapsed = time.perf_counter() - tally.begun
+        return KeyboardInterrupt() if interrupted.is_set() else failure
+
+
+def _pump(
+    frames: Generator[Frame, None, None],
+    outputs: Outputs,
+    tally: Tally,
+    update: Callable[[], None],
+    ended: Callable[[], bool],
+    asked: Request,
+    depth: int,
+) -> None:
+    """Take frames and hand them to the outputs, in a thread for which ``depth`` may wait; 0: without."""
+    from cunet_deploy.media import WriteBehind
+
+    with closing(frames), WriteBehind(outputs.write, depth) as writer:
+        while not ended() and tally.frames != asked.frames:
+            start = time.perf_counter()
+            frame = next(frames, None)
+            if frame is None:
+                break
+            tally.read += time.perf_counter() - start - frame.seconds
+            writer.put(frame)
+            tally.add(frame)
+            update()
+
+
+@contextmanager
+def interrupt_flag() -> Iterator[threading.Event]:
+    """Within the block Ctrl-C or SIGTERM sets a flag, which takes effect between frames; the second one raises."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield flag
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,191 @@
+"""Several sources at once: what files, folders, patterns and lists stand for, and what results are called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cunet_deploy.errors import InputError
+from cunet_deploy.media.frames import LeftOut
+from cunet_deploy.media.plan import OutputPlan, plan_outputs
+from cunet_deploy.media.readers.base import Source
+from cunet_deploy.media.readers.files import exists, is_pattern, look_for
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, ImageFiles, frames_in_image
+from cunet_deploy.media.readers.sources import open_source
+
+__all__ = ["Item", "find_items", "plan_items"]
+
+LIST_SUFFIXES = (".txt", ".lst")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One set of results: of a video or another source, or of several images.
+
+    Attributes:
+        text: as `open_source` takes it; of several images, what messages call them.
+        images: their files; empty for anything else.
+        left_out: images beside them that are not read.
+    """
+
+    text: str
+    images: tuple[Path, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    def open(self, *, timeout: float = 10.0, reconnect: float = 30.0) -> Source:
+        """Open it; raises as `open_source`."""
+        if self.images:
+            return ImageFiles(list(self.images), single=False, left_out=list(self.left_out))
+        return open_source(self.text, timeout=timeout, reconnect=reconnect)
+
+
+@dataclass
+class _Named:
+    """What `plan_outputs` has to know of a source that is not open yet."""
+
+    stem: str
+    originals: tuple[Path, ...]
+    moving: bool = True
+    live: bool = False
+    count: int | None = None
+    fps: float = 0.0
+    name: str = ""
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+
+def find_items(sources: Sequence[str]) -> list[Item] | None:
+    """What several sources stand for, in their order; ``None`` where it is a single one with results of its own.
+
+    A folder or pattern gives its images as one set, and each of its videos; single images make one set together. A text
+    file has a source a line, relative to the file; lines that begin with ``#`` are skipped. What is named twice comes
+    once.
+
+    Raises:
+        InputError: a list cannot be read, or there is nothing in it, or in a folder or pattern.
+    """
+    texts = [text for source in sources for text in _listed(source)]
+    if len(sources) == 1 and texts == [sources[0]]:
+        found = look_for(texts[0]) if _is_group(texts[0]) else None
+        if found is None or not found.videos:
+            return None
+    items: dict[str, Item] = {}
+    loose: list[Path] = []
+    for text in dict.fromkeys(texts):
+        if _is_group(text):
+            for item in _grouped(text):
+                items.setdefault(item.text, item)
+        elif _is_still(text):
+            loose.append(Path(text))
+        else:
+            items.setdefault(text, Item(text))
+    if loose:
+        paths = list(dict.fromkeys(loose))
+        items["images"] = Item(f"{len(paths)} images" if len(paths) > 1 else str(paths[0]), tuple(paths))
+    return list(items.values())
+
+
+def plan_items(
+    items: Sequence[Item],
+    folder: Path,
+    *,
+    draw: bool = True,
+    formats: tuple[str, ...] | None = None,
+    read: Iterable[Path] = (),
+) -> list[OutputPlan]:
+    """The result files of each item, in one folder.
+
+    Videos are called after their sources: ``clip.mp4``, and where several have that stem, ``clip.mkv.mp4`` or
+    ``FOLDER-clip.mkv.mp4``. Images keep their names, in a folder of their own where there are several sets of them.
+
+    Args:
+        items: see `find_items`.
+        folder: where all results go.
+        draw: whether to write annotated pictures.
+        formats: see `plan_outputs`.
+        read: further files that must not be replaced.
+
+    Raises:
+        InputError: ``folder`` is a file, or a result would replace a file that is read.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: several sources are written to a folder; give one with -o DIR")
+    sets = [item for item in items if item.images]
+    names = _names([item for item in items if not item.images])
+    originals = [path for item in items for path in (item.images or _originals(item))]
+    plans = []
+    for item in items:
+        if item.images:
+            source: Source = item.open()
+            place = folder if len(sets) == 1 else folder / f"images-{sets.index(item) + 1}"
+        else:
+            source = _Named(names[item.text], _originals(item))
+            place = folder / f"{names[item.text]}.mp4"
+        plans.append(plan_outputs(source, place, draw=draw, formats=formats, read=(*originals, *read)))
+    return plans
+
+
+def _names(videos: Sequence[Item]) -> dict[str, str]:
+    """A name for the results of each source."""
+    forms = [
+        {item.text: Path(_path_of(item)).stem or "stream" for item in videos},
+        {item.text: Path(_path_of(item)).name or "stream" for item in videos},
+        {item.text: "-".join(Path(_path_of(item)).parts[-2:]) for item in videos},
+        {item.text: f"{number + 1}-{Path(_path_of(item)).name}" for number, item in enumerate(videos)},
+    ]
+    names: dict[str, str] = {}
+    for form in forms:
+        repeated = Counter(name.casefold() for name in form.values())
+        for text, name in form.items():
+            if text not in names and repeated[name.casefold()] == 1 and name not in names.values():
+                names[text] = name
+    return names
+
+
+def _path_of(item: Item) -> str:
+    """The part of a text that is like a path; of a camera, its name."""
+    text = item.text.partition("://")[2].partition("?")[0] or item.text
+    return f"camera{text}" if text.isdecimal() and not exists(text) else text
+
+
+def _originals(item: Item) -> tuple[Path, ...]:
+    return (Path(item.text),) if exists(item.text) else ()
+
+
+def _listed(source: str) -> list[str]:
+    path = Path(source)
+    if path.suffix.lower() not in LIST_SUFFIXES or not exists(source) or not path.is_file():
+        return [source]
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror}); check the path") from error
+    texts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not texts:
+        raise InputError(f"{source}: lists no source; write one a line")
+    return [text if "://" in text or text.isdecimal() else str(path.parent / text) for text in texts]
+
+
+def _is_group(text: str) -> bool:
+    return (exists(text) and Path(text).is_dir()) or (is_pattern(text) and "://" not in text)
+
+
+def _is_still(text: str) -> bool:
+    path = Path(text)
+    if path.suffix.lower() not in IMAGE_SUFFIXES or not exists(text):
+        return False
+    return path.suffix.lower() in (".tif", ".tiff") or frames_in_image(path) == 1
+
+
+def _grouped(text: str) -> list[Item]:
+    found = look_for(text)
+    if not (found.images or found.videos):
+        raise InputError(f"{text}: holds no image or video; give another folder, pattern or file")
+    images = [Item(text, found.images, found.left_out)] if found.images else []
+    if not images and found.left_out:  # nothing to read beside them: named all the same
+        images = [replace(Item(text), text=str(Path(text) / item.name)) for item in found.left_out]
+    return [*images, *(Item(str(path)) for path in found.videos)]

@@ -1,0 +1,277 @@
+"""``infer`` with several sources."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from dots import scene
+
+from cunet_deploy.cli import cli
+from cunet_deploy.media import Item, find_items, open_source, plan_items
+from cunet_deploy.media.writers.video import VideoWriter
+
+ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[..., Result]
+
+
+def write_clip(path: Path, count: int = 8) -> Path:
+    writer = VideoWriter(path, 25, (320, 240))
+    for index in range(count):
+        writer.write(scene((120 + index % 40, 110), 36)[0])
+    writer.close()
+    return path
+
+
+@pytest.fixture
+def run(dots_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs ``infer`` in this process, in a folder with two clips and two photos in ``in``."""
+    source = tmp_path / "in"
+    source.mkdir()
+    write_clip(source / "one.mkv")
+    write_clip(source / "two.mp4")
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(source / name), scene()[0])
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: str | Path) -> Result:
+        given = ["infer", *map(str, arguments), "--model", str(dots_model), "--threads", "1"]
+        return CliRunner().invoke(cli, given, prog_name="cunet-deploy")
+
+    return invoke
+
+
+def names(folder: str) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+ALL = [
+    *("a.png", "b.png", "landmarks.csv", "landmarks.jsonl"),
+    *("one.csv", "one.jsonl", "one.mp4", "two.csv", "two.jsonl", "two.mp4"),
+]
+
+
+def test_a_folder_gives_its_videos_one_by_one_and_its_images_together(run: Run) -> None:
+    result = run("in", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert names("out") == ALL
+    assert "in/one.mkv: 8 frames, 8 with landmarks" in result.stdout
+    assert result.stdout.splitlines()[-1] == "3 sources: 3 done, 0 failed or incomplete"
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        ("in/one.mkv", "in/two.mp4", "in/a.png", "in/b.png"),
+        ("in/*",),
+        ("in/*.mkv", "in/*.mp4", "in/*.png", "in/one.mkv"),
+        ("list.txt",),
+    ],
+)
+def test_however_they_are_named_the_results_are_the_same(run: Run, sources: tuple[str, ...]) -> None:
+    Path("list.txt").write_text("# clips\nin/one.mkv\n\nin/two.mp4\nin/*.png\n")
+    result = run(*sources, "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert names("out") == ALL
+
+
+def test_a_bad_source_does_not_stop_the_others(run: Run) -> None:
+    Path("in/one.mkv").write_bytes(b"no video at all" * 99)
+    result = run("in", "missing.mp4", "-o", "out")
+    assert result.exit_code == 1
+    assert names("out") == [name for name in ALL if not name.startswith("one")]
+    assert "failed: in/one.mkv: is cut off, damaged or not a video" in result.stderr
+    assert "failed: missing.mp4: does not exist" in result.stderr
+    assert "4 sources: 2 done, 2 failed or incomplete" in result.stdout
+
+
+def test_a_source_that_breaks_off_is_incomplete(run: Run) -> None:
+    data = write_clip(Path("in/one.mkv"), 80).read_bytes()
+    Path("in/one.mkv").write_bytes(data[: len(data) // 2])
+    result = run("in", "-o", "out")
+    assert result.exit_code == 1
+    assert names("out") == ALL
+    assert "incomplete: in/one.mkv: " in result.stderr
+
+
+def test_resume_does_what_is_missing_and_no_more(run: Run) -> None:
+    assert run("in", "-o", "out").exit_code == 0
+    before = {name: Path("out", name).stat().st_mtime_ns for name in names("out")}
+    assert run("in", "-o", "out").exit_code == 2
+    Path("out/two.jsonl").rename("out/two.jsonl.part")  # as a run that was killed leaves it
+    result = run("in", "-o", "out")
+    assert result.exit_code == 2
+    assert "two.jsonl.part: was left by a run that did not end; use --resume" in result.stderr
+    result = run("in", "-o", "out", "--resume")
+    assert result.exit_code == 0, result.output
+    assert "3 sources: 1 done, 0 failed or incomplete, 2 were done before" in result.stdout
+    assert names("out") == ALL
+    after = {name: Path("out", name).stat().st_mtime_ns for name in names("out")}
+    assert {name for name in ALL if before[name] != after[name]} == {"two.csv", "two.jsonl", "two.mp4"}
+    assert "0 done" in run("in", "-o", "out", "--resume").stdout
+
+
+def test_resume_of_one_source_that_is_done_does_nothing(run: Run) -> None:
+    assert run("in/one.mkv", "-o", "out.mp4").exit_code == 0
+    assert "is done already" in run("in/one.mkv", "-o", "out.mp4", "--resume").stdout
+
+
+def test_workers_write_what_one_process_writes(run: Run) -> None:
+    assert run("in", "-o", "out").exit_code == 0
+    result = run("in", "-o", "shared", "--workers", "2")
+    assert result.exit_code == 0, result.output
+    assert names("shared") == ALL
+    for name in ALL:
+        if not name.endswith(".mp4"):
+            assert Path("shared", name).read_bytes() == Path("out", name).read_bytes()
+
+
+def test_workers_go_on_where_one_has_a_bad_source(run: Run) -> None:
+    Path("in/one.mkv").write_bytes(b"no video at all" * 99)
+    result = run("in", "-o", "out", "--workers", "2")
+    assert result.exit_code == 1
+    assert "failed: in/one.mkv: is cut off" in result.stderr
+    assert "3 sources: 2 done, 1 failed" in result.stdout
+
+
+@pytest.mark.parametrize("options", [("--show",), ("--size", "9x9"), ("-o", "-"), ("-o", "list.txt")])
+def test_options_of_one_source_are_refused(run: Run, options: tuple[str, ...]) -> None:
+    Path("list.txt").write_text("in/one.mkv\n")
+    result = run("in", *options)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_list_of_nothing_is_refused(run: Run) -> None:
+    Path("list.txt").write_text("# nothing\n")
+    assert "lists no source" in run("list.txt").stderr
+
+
+def test_results_of_one_stem_have_names_of_their_own(tmp_path: Path) -> None:
+    texts = ["x/clip.mkv", "x/clip.mp4", "y/clip.mp4", "z/other.mp4", "rtsp://host/cam"]
+    plans = plan_items([Item(text) for text in texts], tmp_path, formats=("csv",))
+    assert [plan.records["csv"].name for plan in plans] == [
+        *("clip.mkv.csv", "x-clip.mp4.csv", "y-clip.mp4.csv", "other.csv", "cam.csv"),
+    ]
+
+
+def test_a_single_source_has_no_items(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.avi", 2)
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 9, 3), np.uint8))
+    for text in (str(clip), str(tmp_path / "a.png"), str(tmp_path / "*.png"), "0", "rtsp://host/cam", "missing.mp4"):
+        assert find_items([text]) is None
+
+
+def start(model: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cunet_deploy", "infer", "in", "-o", "out", "--model", str(model)]
+    return subprocess.Popen(
+        [*command, "--threads", "1", *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 60
+    while not any(path.stat().st_size for path in folder.glob(pattern)):
+        assert time.monotonic() < end
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def lines(path: Path) -> list[int]:
+    text = path.read_text()
+    assert not text or text.endswith("\n")
+    return [json.loads(line)["frame"] for line in text.splitlines()]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_is_killed_can_be_resumed(dots_model: Path, tmp_path: Path, workers: int) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("one.mkv", "three.mkv", "two.mp4"):
+        write_clip(source / name, 700)
+    with start(dots_model, tmp_path, "--workers", str(workers)) as process:
+        wait_for(out, "*.jsonl.part", process)
+        process.kill()
+    time.sleep(0.5 * (workers - 1))  # workers end with their parent
+    left = sorted(path.name for path in out.iterdir())
+    assert not [name for name in left if name.startswith(".")]
+    assert [name for name in left if name.endswith(".part")]
+    for path in out.glob("*.jsonl*"):
+        assert lines(path) == list(range(len(lines(path))))
+    with start(dots_model, tmp_path, "--workers", str(workers), "--resume") as process:
+        stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "is replaced" in stderr
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"{stem}.{suffix}" for stem in ("one", "three", "two") for suffix in ("csv", "jsonl", "mp4")
+    ]
+    for stem in ("one", "two", "three"):
+        assert lines(out / f"{stem}.jsonl") == list(range(700))
+        assert sum(1 for _ in open_source(out / f"{stem}.mp4")) == 700
+    assert "3 sources: " in stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_keeps_what_is_finished(dots_model: Path, tmp_path: Path, workers: int) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("one.mkv", "three.mkv", "two.mp4"):
+        write_clip(source / name, 700)
+    with start(dots_model, tmp_path, "--workers", str(workers)) as process:
+        wait_for(out, "one.jsonl.part", process)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr == "cunet-deploy: interrupted\n"
+    assert not list(out.glob("*.part"))
+    assert 0 < len(lines(out / "one.jsonl")) <= 700
+    assert not (out / "two.jsonl").exists() or workers == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_worker_that_is_killed_costs_its_source_only(dots_model: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("one.mkv", "three.mkv", "two.mp4"):
+        write_clip(source / name, 700)
+    with start(dots_model, tmp_path, "--workers", "2") as process:
+        wait_for(out, "one.jsonl.part", process)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        if not children.exists():
+            process.kill()
+            pytest.skip("this system does not tell children")
+        pids = [int(pid) for pid in children.read_text().split()]
+        writers = [pid for pid in pids if _writes(pid, out / "one.jsonl.part")]
+        os.kill(writers[0], signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "failed: in/one.mkv: its process ended (code -9)" in stderr
+    assert "3 sources: 2 done, 1 failed" in stdout
+    assert lines(out / "two.jsonl") == lines(out / "three.jsonl") == list(range(700))
+
+
+def _writes(pid: int, path: Path) -> bool:
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if link.resolve() == path.resolve():
+                return True
+        except OSError:
+            continue
+    return False
