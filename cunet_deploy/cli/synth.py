@@ -130,6 +130,53 @@ def scenes(count: int, output: Path, workers: int | None, size: int, heads: int,
     _write(SceneJob(SceneOptions(_face_options(given), size, heads)), count, output, workers)
 
 
+@command.command("turn")
+@_output
+@click.option("--size", type=int, default=320, show_default=True, help="Side of the frames in pixels.")
+@click.option("--fps", type=float, default=25.0, show_default=True, help="Frames a second.")
+@click.option("--seconds", type=float, default=6.0, show_default=True, help="To one side, to the other, and back.")
+@_camera_options
+def turn(output: Path, workers: int | None, size: int, fps: float, seconds: float, **given: Any) -> None:
+    """Render a clip of one head that turns to both sides, to test trackers with.
+
+    Writes OUTPUT/clip.mp4, its frames as OUTPUT/frames/NUMBER.jpg and .pts, and OUTPUT/frames.jsonl with time, pose and
+    the visibility of each landmark. --seed chooses the person, --yaw how far the head turns.
+
+    \b
+    Example:
+      cunet-deploy synth turn -o turning --seed 4
+    """
+    from cunet_deploy.synthesis.turns import TurnJob, TurnOptions
+
+    options = TurnOptions(_face_options({**given, "size": size}), fps, seconds)
+    count = round(fps * seconds)
+    _write(TurnJob(options), count, output, workers)
+    _encode(output, count, fps)
+
+
+def _encode(output: Path, count: int, fps: float) -> None:
+    """Make ``clip.mp4`` of the frames."""
+    from cunet_deploy.media.writers.video import VideoWriter
+
+    frames = [output / "frames" / f"{number:06d}.jpg" for number in range(count)]
+    first = _read(frames[0])
+    path = output / "clip.mp4"
+    with atomic_path(path, overwrite=True) as temporary:
+        writer = VideoWriter(temporary, fps, (first.shape[1], first.shape[0]), name=path)
+        for frame in frames:
+            writer.write(_read(frame))
+        writer.close()
+
+
+def _read(path: Path) -> Any:
+    import cv2
+
+    image = cv2.imread(str(path))
+    if image is None:
+        raise InputError(f"{path}: cannot be read; remove it and {path.parent.parent / 'blocks'}, and run again")
+    return image
+
+
 @command.command("sheet")
 @click.option("-n", "--count", type=click.IntRange(1, 400), default=40, show_default=True, help="Number of faces.")
 @click.option(

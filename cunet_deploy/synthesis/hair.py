@@ -19,6 +19,7 @@ _LINE = np.array(
     [[0, 57], [22, 58], [42, 66], [58, 88], [70, 104], [84, 93], [104, 95], [122, 117], [150, 132], [180, 136]]
 )
 _ROWS_ON_SKULL, _ROWS_BELOW = 14, 12
+_CLOSEST = 0.014  # to the skin
 _RADIUS = 0.95  # of a head, decimetres: turns lengths into angles
 
 
@@ -58,7 +59,7 @@ def grow_hair(skull: Skull, radii: Doubles, hair: Hair, seed: int) -> Shape | No
     swept = azimuth[:, None] + np.zeros_like(polar)
     swept[:, _ROWS_ON_SKULL:] += hair.sweep * below * smoothstep(64, 44, side)[:, None]
     offset = _offset(hair, side, fringe + hang, on_skull, below)
-    offset += _lumps(polar.shape, hair, seed)
+    offset = np.maximum(offset + _lumps(polar.shape, hair, seed), _CLOSEST)
     points = skull.centre + spherical(swept, polar) * (skull.sample(radii, swept, polar) + offset)[..., None]
     _hang_down(points, hang, below, side, hair)
     length = np.cumsum(np.linalg.norm(np.diff(points, axis=1, prepend=points[:, :1]), axis=2), axis=1)

@@ -85,6 +85,11 @@ class FaceRenderer:
         """The finished picture of one face."""
         recipe = self.sample(number)
         layer = self.layer(recipe)
+        image = self.before_background(recipe, layer)
+        return Rendered(take_picture(image, recipe.lens), layer.points, layer.visibility)
+
+    def before_background(self, recipe: FaceRecipe, layer: Layer) -> NDArray[np.float32]:
+        """(S, S, 3) BGR in [0, 255]: a head before what lies behind it."""
         behind = self.surroundings.behind(
             recipe.background, recipe.light.environment, recipe.light.turn, self.options.size
         )
@@ -93,8 +98,7 @@ class FaceRenderer:
         for other in range(recipe.background.heads):
             self._put_behind(behind, recipe, other)
         alpha = layer.image[..., 3:].astype(np.float32) / 255
-        image = layer.image[..., :3].astype(np.float32) + behind * (1 - alpha)
-        return Rendered(take_picture(np.asarray(image, np.float32), recipe.lens), layer.points, layer.visibility)
+        return np.asarray(layer.image[..., :3].astype(np.float32) + behind * (1 - alpha), np.float32)
 
     def _put_behind(self, picture: NDArray[np.float32], recipe: FaceRecipe, other: int) -> None:
         """Another head somewhere in the background, smaller and out of focus."""
@@ -118,12 +122,20 @@ class FaceRenderer:
             window *= 1 - piece[..., 3:] / 255
             window += piece[..., :3]
 
-    def layer(self, recipe: FaceRecipe) -> Layer:
-        """One head on nothing, with its labels."""
+    def view(self, recipe: FaceRecipe) -> View:
+        """The camera that `layer` uses when none is given."""
+        figure = self.studio.build(recipe)
+        try:
+            return self._view(figure, recipe)
+        finally:
+            figure.close()
+
+    def layer(self, recipe: FaceRecipe, view: View | None = None) -> Layer:
+        """One head on nothing, with its labels, as a camera sees it that is aimed at the face or given."""
         graphics, options = self.graphics, self.options
         figure = self.studio.build(recipe)
         try:
-            view = self._view(figure, recipe)
+            view = self._view(figure, recipe) if view is None else view
             points = figure.landmarks(view.plane)
             self._set_light(recipe, view, figure.skin_brightness)
             graphics.shadows(figure.opaque, lamp_projection(recipe.light.key))
