@@ -244,6 +244,9 @@ def test_average_precision_is_measured_where_areas_are_known(people: list[Exampl
     assert values["oks_ap_percent"] == pytest.approx(100)
     assert values["oks_ar_percent"] == pytest.approx(100)
     assert "oks_ap_percent" not in {measure.key for measure in moved_joints(people, 0, 0).measures()}
+    some = replace(evaluation, examples=(*with_areas[:2], *people[2:]))
+    titles = {measure.key: measure.title for measure in some.measures()}
+    assert titles["oks_ap_percent"] == f"OKS AP, boxes given, 2 of {len(people)} people have an area"
 
 
 def test_the_flip_test_of_a_symmetric_network_changes_nothing(people: list[Example]) -> None:

@@ -27,7 +27,7 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         activation_bits=32 if is_float else config.quant.activation_bits,
         min_score=checkpoint.min_score,
         licence=config.data.licence,
-        trained_on=config.data.train,
+        trained_on=tuple(source.path for source in config.data.parts),
         opset=OPSET,
         producer=f"cunet-deploy {__version__}",
         checkpoint=checkpoint.checksum,

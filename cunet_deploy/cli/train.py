@@ -155,7 +155,8 @@ def command(
             trainer.run(resume=resume)
             return
         say_skipped(bad)
-        click.echo(f"{task.num_train} examples to train on, {task.num_validation} for validation", err=True)
+        left_out = f", {len(bad)} rows and files left out" if bad else ""
+        click.echo(f"{task.num_train} examples to train on, {task.num_validation} for validation{left_out}", err=True)
         where = f"on {describe_device(chosen)}" + (f" and {processes.count - 1} more" if processes.count > 1 else "")
         drawn = f"{workers} worker processes" if workers else "a thread"
         click.echo(f"training {where} in {settings.train.precision}, crops prepared by {drawn}", err=True)
@@ -226,5 +227,7 @@ class _Display:
         done = self._before[row["phase"]] + row["epoch"]
         self._bar.update(self._epochs, completed=done, description=f"{row['phase']}{metric}")
         if self._bar.disable:
+            each = [name for name in row if key and name.endswith(f"_{key}")]  # where there are several sources
+            metric += "".join(f", {name.removesuffix(f'_{key}')} {row[name]:.2f} %" for name in each)
             text = f"loss {row['loss']:.5f}{metric}, {row['seconds']:.1f} s, {row['crops_per_second']:.0f} crops/s"
             click.echo(f"epoch {done} of {self._total} ({row['phase']}): {text}", err=True)

@@ -1,5 +1,5 @@
 from cunet_deploy.config.run import Config, load_bits, load_config, own_skeleton_file, parse_config
-from cunet_deploy.config.sections import AugmentConfig, BoxConfig, DataConfig, HeatmapConfig, ModelConfig
+from cunet_deploy.config.sections import AugmentConfig, BoxConfig, DataConfig, HeatmapConfig, ModelConfig, SourceConfig
 from cunet_deploy.config.training import WEIGHT_FORMATS, QuantConfig, TrainConfig
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "HeatmapConfig",
     "ModelConfig",
     "QuantConfig",
+    "SourceConfig",
     "TrainConfig",
     "load_bits",
     "load_config",

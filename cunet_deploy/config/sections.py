@@ -14,7 +14,7 @@ from cunet_deploy.config.networks import NETWORK_RULES, NetworkRules
 from cunet_deploy.errors import ConfigError
 from cunet_deploy.heatmaps import Decoder
 
-__all__ = ["AugmentConfig", "BoxConfig", "DataConfig", "HeatmapConfig", "ModelConfig"]
+__all__ = ["AugmentConfig", "BoxConfig", "DataConfig", "HeatmapConfig", "ModelConfig", "SourceConfig"]
 
 
 @dataclass(frozen=True)
@@ -167,10 +167,35 @@ class BoxConfig(BoxCode):
 
 
 @dataclass(frozen=True)
+class SourceConfig:
+    """One of several data sets that are trained on together: an item of ``[data] sources``.
+
+    Attributes:
+        path: folder below ``--data``, perhaps with a part of it, as in ``[data] train``.
+        layout: as ``[data] layout``; empty: by the files in the folder.
+        weight: how much each of its objects counts: 2 is drawn twice in an epoch; 0.5 once, and its labels count half.
+        labels: file below ``--data`` with what several sources agree on (see `cunet_deploy.data.agreement`): it gives
+            labels, and how much each counts.
+        unlabelled: "ignore" leaves its landmarks without a label out of the loss, whatever ``[train] unlabelled`` says:
+            for data sets that left them open on purpose. Landmarks that a layout does not have are always left out.
+    """
+
+    path: Annotated[str, Meta(min_length=1, description="the name of a folder below --data")]
+    layout: str = ""
+    weight: Annotated[float, Meta(gt=0, le=100)] = 1.0
+    labels: str = ""
+    unlabelled: Literal["", "ignore"] = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[data] sources:")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where the examples are.
 
     Attributes:
+        sources: data sets to train on, each with its own layout, in place of ``train`` and ``layout``.
         train: folders below ``--data`` to train on; ``FOLDER#NAME`` is a part of one (see `cunet_deploy.data.readers`).
         validation_fraction: share of the photos of ``train`` for validation, to show progress.
         layout: how the folders are laid out; each is described in a module of `cunet_deploy.data`: "300w" is NAME.jpg
@@ -188,10 +213,17 @@ class DataConfig:
     layout: str = "300w"
     background: tuple[str, ...] = ()
     licence: str = "unknown"
+    sources: tuple[SourceConfig, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, "[data]")
-        _check(len(self.train) > 0, "[data] train must name at least one folder below --data")
+        _check(bool(self.train or self.sources), "[data] train must name at least one folder below --data")
+        _check(not (self.train and self.sources), "[data] has train and sources; name every folder in sources")
+
+    @property
+    def parts(self) -> tuple[SourceConfig, ...]:
+        """The data sets to train on, however they are named."""
+        return self.sources or tuple(SourceConfig(path, self.layout) for path in self.train)
 
 
 @dataclass(frozen=True)

@@ -37,23 +37,25 @@ class Augmenter:
 
     def draw(
         self, example: Example, photo: NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
         """One random crop.
 
         Returns:
             image: (S, S, 3) BGR uint8.
             points: (K, 2) input coordinates; all `NOWHERE` in a background crop.
+            weights: (K,) how much each label counts.
         """
         background = self._background(example, photo, rng) if rng.random() < self.config.negative else None
         crop = background or self._around(example, rng)
         image = sample(photo, crop)
         points = crop.to_input(example.points) if background is None else np.full_like(example.points, NOWHERE)
+        weights = np.ones(len(points)) if example.weights is None or background is not None else example.weights
         if rng.random() < self.config.flip:
             image = np.ascontiguousarray(image[:, ::-1])
-            points = points[self.skeleton.flip_order]
+            points, weights = points[self.skeleton.flip_order], weights[self.skeleton.flip_order]
             points[:, 0] = crop.size - 1 - points[:, 0]
             points[np.isinf(points)] = NOWHERE
-        return Colours(self.config).change(image, rng), points
+        return Colours(self.config).change(image, rng), points, weights
 
     def _around(self, example: Example, rng: np.random.Generator) -> Crop:
         """The example's crop, moved, scaled and turned at random."""

@@ -38,6 +38,8 @@ class Example:
         weights: (K,) how much each label counts; 0 also where it is not known whether there is a landmark, as for those
             that a layout does not have. ``None``: all count alike.
         where: names the row in its file, for messages.
+        times: how often an epoch draws it.
+        source: the data set that it is from, as the configuration names it.
     """
 
     image: Path
@@ -49,6 +51,8 @@ class Example:
     stated: tuple[int, int] | None = None
     weights: NDArray[np.float64] | None = None
     where: str = ""
+    times: int = 1
+    source: str = ""
 
     def mapped(self, points: NDArray[np.float64], known: NDArray[np.float64]) -> Example:
         """The example with (K, 2) points of another skeleton, and (K,) weights of them."""
@@ -72,6 +76,7 @@ class BoxedPhoto:
         scores: (N,) in [0, 1], how sure the label is; 0 where something may be that nobody labelled.
         photo: identifies the photo; splits keep files of one photo together.
         stated: (width, height) of the photo as the labels have it; ``None`` where they do not say.
+        times: how often an epoch draws it.
     """
 
     image: Path
@@ -79,6 +84,7 @@ class BoxedPhoto:
     scores: NDArray[np.float64]
     photo: str
     stated: tuple[int, int] | None = None
+    times: int = 1
 
     @property
     def longer(self) -> NDArray[np.float64]:

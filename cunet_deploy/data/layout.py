@@ -23,6 +23,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import Skeleton, map_landmarks
 
 __all__ = [
+    "LEAST_LABELLED",
     "Layout",
     "as_skeleton",
     "face_stem",
@@ -38,6 +39,9 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+LEAST_LABELLED = 3
+"""An object with fewer labelled landmarks is left out: its box says too little about where it is."""
 
 _PLACEHOLDERS = (-1.0, 0.0)
 """A landmark at (-1, -1) or (0, 0), as the file counts, is how many tools write that it is not labelled."""

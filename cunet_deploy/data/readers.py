@@ -16,7 +16,7 @@ import numpy as np
 
 from cunet_deploy.data import coco, faces, ibug, lsp, mpii, points
 from cunet_deploy.data.examples import BoxedPhoto, Example
-from cunet_deploy.data.layout import Layout, read_label_json, refuse
+from cunet_deploy.data.layout import LEAST_LABELLED, Layout, read_label_json, refuse
 from cunet_deploy.errors import ConfigError, InputError
 from cunet_deploy.skeletons import Skeleton
 
@@ -26,9 +26,6 @@ _ROWS = (lsp.LAYOUT, points.LAYOUT, ibug.LAYOUT, mpii.LAYOUT, coco.LAYOUT, faces
 """Where a folder has the files of several, the first counts."""
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _ROWS}
-
-LEAST_LABELLED = 3
-"""An object with fewer labelled landmarks is left out: its box says too little about where it is."""
 
 Item = TypeVar("Item", Example, BoxedPhoto)
 

@@ -83,7 +83,9 @@ def joints_lost(skeleton: Skeleton, close: metrics.PckThreshold, errors: FloatAr
 def similarity_measures(
     skeleton: Skeleton, examples: Sequence[Example], points: FloatArray, scores: FloatArray
 ) -> list[Measure]:
-    """Average precision and recall by object keypoint similarity, in percent, for data sets that know areas.
+    """Average precision and recall by object keypoint similarity, in percent, of the people whose area is known.
+
+    Where that is not everybody, the titles say of how many it is.
 
     Everybody's box is given, so nobody is missed, and nobody is found who is not there: the numbers are higher than
     those of a detector and this model together.
@@ -94,11 +96,13 @@ def similarity_measures(
         points: (N, K, 2) predictions in pixels of each photo.
         scores: (N, K) of the predictions.
     """
-    if not skeleton.sigmas or not all("area" in example.sizes for example in examples):
+    known = [row for row, example in enumerate(examples) if "area" in example.sizes]
+    if not skeleton.sigmas or not known:
         return []
+    whose = "" if len(known) == len(examples) else f", {len(known)} of {len(examples)} people have an area"
     rows: dict[str, list[int]] = {}
-    for row, example in enumerate(examples):
-        rows.setdefault(str(example.image), []).append(row)
+    for row in known:
+        rows.setdefault(str(examples[row].image), []).append(row)
     images = []
     for own in rows.values():
         truth, areas = np.stack([examples[row].points for row in own]), [examples[row].sizes["area"] for row in own]
@@ -115,8 +119,8 @@ def similarity_measures(
         ).scaled(100)
 
     return [
-        Measure("oks_ap_percent", "OKS AP, boxes given", "%", measured(0, metrics.OKS_THRESHOLDS)),
-        Measure("oks_ap_50_percent", "OKS AP at 0.5", "%", measured(0, [0.5])),
-        Measure("oks_ap_75_percent", "OKS AP at 0.75", "%", measured(0, [0.75])),
-        Measure("oks_ar_percent", "OKS AR", "%", measured(1, metrics.OKS_THRESHOLDS)),
+        Measure("oks_ap_percent", f"OKS AP, boxes given{whose}", "%", measured(0, metrics.OKS_THRESHOLDS)),
+        Measure("oks_ap_50_percent", f"OKS AP at 0.5{whose}", "%", measured(0, [0.5])),
+        Measure("oks_ap_75_percent", f"OKS AP at 0.75{whose}", "%", measured(0, [0.75])),
+        Measure("oks_ar_percent", f"OKS AR{whose}", "%", measured(1, metrics.OKS_THRESHOLDS)),
     ]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import resources
 
 from cunet_deploy.boxmaps import MAPS
 from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons.base import Skeleton, map_landmarks
 from cunet_deploy.skeletons.files import parse_skeleton
+
+if sys.version_info >= (3, 11):
+    from importlib.resources.abc import Traversable
+else:  # pragma: no cover
+    from importlib.abc import Traversable
 
 __all__ = [
     "BOX",
@@ -19,11 +25,13 @@ __all__ = [
     "Skeleton",
     "get_skeleton",
     "map_landmarks",
+    "read_sets",
 ]
 
 
-def _of_package() -> dict[str, Skeleton]:
-    files = (file for file in resources.files(__name__).iterdir() if file.name.endswith(".toml"))
+def read_sets(folder: Traversable) -> dict[str, Skeleton]:
+    """The landmark sets of a folder by name."""
+    files = (file for file in folder.iterdir() if file.name.endswith(".toml"))
     skeletons = [parse_skeleton(file.read_text(encoding="utf-8"), file.name) for file in files]
     return {skeleton.name: skeleton for skeleton in sorted(skeletons, key=lambda skeleton: skeleton.name)}
 
@@ -31,7 +39,7 @@ def _of_package() -> dict[str, Skeleton]:
 BOX = Skeleton("box", MAPS, flip_pairs=(), edges=())
 """Not landmarks but the maps of a network that finds boxes; see `cunet_deploy.boxmaps`."""
 
-SKELETONS: dict[str, Skeleton] = {**_of_package(), BOX.name: BOX}
+SKELETONS: dict[str, Skeleton] = {**read_sets(resources.files(__name__)), BOX.name: BOX}
 
 COCO17 = SKELETONS["coco17"]
 IBUG68 = SKELETONS["ibug68"]

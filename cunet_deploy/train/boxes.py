@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cunet_deploy.config import Config
-from cunet_deploy.data.boxes import read_backgrounds, read_boxes
+from cunet_deploy.data.boxes import read_backgrounds
 from cunet_deploy.data.checks import usable_examples
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, whole_frame
+from cunet_deploy.data.sources import read_box_sources, wanted_layout
 from cunet_deploy.drawing import FOUND, TRUE
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
 from cunet_deploy.sessions.base import Session
@@ -86,15 +87,16 @@ class BoxTask(Task):
     ) -> None:
         self._config, self._cache = config, cache
         self._code = config.boxes.code
-        self._train, self._validation = split_by_photo(photos, config.data.validation_fraction)
+        train, self._validation = split_by_photo(photos, config.data.validation_fraction)
+        self._train = [photo for photo in train for _ in range(photo.times)]
         self._backgrounds = backgrounds
         self._drawer = FrameDrawer(self._train, backgrounds, cache, config.crop.size, config.boxes, config.augment)
 
     @classmethod
     def load(cls, config: Config, data: Path, bad: list[str] | None = None, cache: PhotoCache | None = None) -> BoxTask:
         """Read the folders of a configuration; see `cunet_deploy.train.tasks.load_task`."""
-        cache, layout = cache or PhotoCache(), config.data.layout
-        photos = [photo for name in config.data.train for photo in read_boxes(data / name, layout, bad)]
+        cache, layout = cache or PhotoCache(), wanted_layout(config.data, data)
+        photos = read_box_sources(config.data, data, bad)
         backgrounds = [photo for name in config.data.background for photo in read_backgrounds(data / name, layout)]
         found, empty = (usable_examples(some, cache, bad) for some in (photos, backgrounds))
         return cls(config, found, empty, cache)

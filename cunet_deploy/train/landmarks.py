@@ -17,7 +17,7 @@ from cunet_deploy.data.augment import Augmenter
 from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.checks import usable_examples
 from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
-from cunet_deploy.data.readers import read_examples
+from cunet_deploy.data.sources import read_sources
 from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold
 from cunet_deploy.sessions.base import Session
@@ -31,9 +31,12 @@ __all__ = ["CropDrawer", "LandmarkTask"]
 
 SHEET = 24
 
+Drawn = tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]
+"""(S, S, 3) crop, (K, 2) points and (K,) weights."""
+
 
 @dataclass(frozen=True)
-class CropDrawer(Drawer[tuple[NDArray[np.uint8], NDArray[np.float64]]]):
+class CropDrawer(Drawer[Drawn]):
     """Draws crops around objects.
 
     Attributes:
@@ -51,15 +54,16 @@ class CropDrawer(Drawer[tuple[NDArray[np.uint8], NDArray[np.float64]]]):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def draw(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-        """A crop and the landmarks in it; see `Drawer`."""
+    def draw(self, index: int, rng: np.random.Generator) -> Drawn:
+        """A crop, the landmarks in it and how much each counts; see `Drawer`."""
         example = self.examples[index]
         return self.augmenter.draw(example, self.photos[example.image], rng)
 
-    def batch(self, drawn: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> tuple[Tensor, Targets]:
+    def batch(self, drawn: Sequence[Drawn]) -> tuple[Tensor, Targets]:
         """See `Drawer`."""
-        images, points = zip(*drawn, strict=True)
-        return torch.from_numpy(np.stack(images)), make_targets(np.stack(points), self.config)
+        images, points, weights = zip(*drawn, strict=True)
+        targets = make_targets(np.stack(points), self.config, np.stack(weights))
+        return torch.from_numpy(np.stack(images)), targets
 
     def name(self, index: int) -> str:
         """See `Drawer`."""
@@ -70,14 +74,15 @@ class LandmarkTask(Task):
     """Labelled objects of a configuration, training and validation split.
 
     Attributes:
-        train: examples to learn from.
+        train: examples to learn from, each as often as an epoch draws it.
         validation: examples of the validation split.
         photos: decoded photos of both, as far as they fit.
     """
 
     def __init__(self, config: Config, examples: Sequence[Example], photos: PhotoCache) -> None:
         self.photos = photos
-        self.train, self.validation = split_by_photo(examples, config.data.validation_fraction)
+        train, self.validation = split_by_photo(examples, config.data.validation_fraction)
+        self.train = [example for example in train for _ in range(example.times)]
         self._config = config
         self._skeleton = config.landmarks
         self._rule = config.crop
@@ -98,9 +103,8 @@ class LandmarkTask(Task):
         Raises:
             InputError: a file is bad.
         """
-        layout = config.data.layout
-        skeleton, photos = config.landmarks, photos or PhotoCache()
-        found = [example for name in config.data.train for example in read_examples(data / name, skeleton, layout, bad)]
+        photos = photos or PhotoCache()
+        found = read_sources(config.data, data, config.landmarks, bad)
         return cls(config, usable_examples(found, photos, bad), photos)
 
     @property
@@ -119,6 +123,8 @@ class LandmarkTask(Task):
         digest = hashlib.sha256()
         for example in (*self.train, *self.validation):
             digest.update(example.image.name.encode() + example.points.tobytes())
+            if example.weights is not None:
+                digest.update(example.weights.tobytes())
         return digest.hexdigest()
 
     @property
@@ -137,7 +143,10 @@ class LandmarkTask(Task):
         return total_loss(heatmaps, targets, self._config, mean)
 
     def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
-        """Of the validation split, in percent: of bodies the share of correct joints, else the mean error."""
+        """Of the validation split, in percent: of bodies the share of correct joints, else the mean error.
+
+        Where there are several sources, of each of them too.
+        """
         images: list[NDArray[np.uint8]] = []
         found: list[NDArray[np.float64]] = []
         true: list[NDArray[np.float64]] = []
@@ -152,11 +161,21 @@ class LandmarkTask(Task):
             normalized_errors(np.stack(found), np.stack(true), self._skeleton),
             pck_threshold(self._skeleton),
         )
-        if close is not None:
-            share = np.nanmean(correct_joints(errors, close.threshold))
-            return {f"{close.key}_percent": round(100 * float(share), 4)}
-        return {"nme_percent": round(100 * float(np.nanmean(errors)), 4)}
+        key = "nme_percent" if close is None else f"{close.key}_percent"
+        values = errors if close is None else correct_joints(errors, close.threshold)
+        measured = {key: _percent(values)}
+        names = dict.fromkeys(source.path for source in self._config.data.parts)
+        for name in names if len(names) > 1 else ():
+            own = values[[example.source == name for example in self.validation]]
+            if np.isfinite(own).any():
+                measured[f"{name}_{key}"] = _percent(own)
+        return measured
 
     def choose_min_score(self, session: Session) -> float:
         """See `cunet_deploy.train.threshold`."""
         return choose_min_score(session, self.validation or self.train, self.photos)
+
+
+def _percent(values: NDArray[np.floating]) -> float:
+    """Mean of the labelled in percent."""
+    return round(100 * float(np.nanmean(values)), 4)

@@ -41,7 +41,7 @@ class Targets(NamedTuple):
         known: (B, K) 1.0 where a landmark is labelled or known to be absent: the others do not count. Between 0 and 1
             where a label counts less.
         points: (B, K, 2) map coordinates, 0 where there is no point to find.
-        present: (B, K) 1.0 where a labelled landmark lies inside the map.
+        present: (B, K) 1.0 where a labelled landmark lies inside the map, or how much its label counts.
     """
 
     maps: Tensor
@@ -50,17 +50,24 @@ class Targets(NamedTuple):
     present: Tensor
 
 
-def make_targets(points: NDArray[np.float64], config: Config) -> Targets:
-    """Targets of (B, K, 2) input coordinates; NaN is not labelled, infinite is known to be absent."""
+def make_targets(points: NDArray[np.float64], config: Config, weights: NDArray[np.float64] | None = None) -> Targets:
+    """Targets of (B, K, 2) input coordinates.
+
+    Args:
+        points: NaN is not labelled, infinite is known to be absent.
+        config: of the maps.
+        weights: (B, K) how much each label counts, absent ones too; ``None``: all count alike.
+    """
     size = config.crop.size // config.model.stride
     cells = input_to_map(points, config.model.stride)
     present = np.all(np.isfinite(cells) & (cells > 0) & (cells < size - 1), axis=-1)
     known = ~np.isnan(points).any(axis=-1) | (config.train.unlabelled == "empty")
+    count = np.ones(known.shape) if weights is None else weights
     return Targets(
         maps=torch.from_numpy(encode(cells, size, config.heatmap.sigma)),
-        known=torch.from_numpy(known).float(),
+        known=torch.from_numpy(known * count).float(),
         points=torch.from_numpy(np.where(np.expand_dims(present, -1), cells, 0)).float(),
-        present=torch.from_numpy(present).float(),
+        present=torch.from_numpy(present * count).float(),
     )
 
 

@@ -51,7 +51,7 @@ def crop_scores(
             rng = np.random.default_rng([index, int(share)])
             drawn = [augmenter.draw(example, photos[example.image], rng) for _ in range(DRAWS)]
             # A photo that its object fills has no background; what is drawn there instead is no news.
-            images.extend(image for image, points in drawn if bool(points[0, 0] == NOWHERE) == bool(share))
+            images.extend(image for image, points, _ in drawn if bool(points[0, 0] == NOWHERE) == bool(share))
             # A network in training prepares its weights anew for every batch.
             if len(images) >= BATCH or (images and index == len(examples) - 1):
                 background.extend([bool(share)] * len(images))
