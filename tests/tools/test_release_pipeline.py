@@ -45,6 +45,15 @@ def test_every_stage_is_measured(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+def test_the_step_of_bench_is_measured_beside_that_of_infer(report: dict[str, Any]) -> None:
+    step = report["step"]
+    assert step["frames"] == 100
+    assert step["infer_ms_per_frame"] > 0
+    assert step["bench_ms_per_frame"] > 0
+    assert step["bench_by_infer"] > 0
+
+
+@pytest.mark.slow
 def test_memory_and_start_are_measured_in_processes_of_their_own(report: dict[str, Any]) -> None:
     memory, start = report["memory"], report["start"]
     assert memory["frames"] == [3, 8]
@@ -71,8 +80,9 @@ def test_bars_that_are_missed_are_named(script: ModuleType) -> None:
     flow |= {"frames_per_second": 90.0, "open_ms_per_clip": 9.0, "share_without_opening": 0.91}
     start = {"cached_seconds": 0.5, "uncached_seconds": 0.6, "cached_cpu_seconds": 0.4, "uncached_cpu_seconds": 0.5}
     memory = {"frames": [1, 2], "peak_bytes": [100, 106], "growth": 0.06}
-    lines = script.table({"throughput": flow, "memory": memory, "start": start}).splitlines()
-    assert [line.split("|")[-2].strip() for line in lines[2:6]] == ["NO", "yes", "NO", "yes"]
+    step = {"bench_by_infer": 1.12}
+    lines = script.table({"throughput": flow, "step": step, "memory": memory, "start": start}).splitlines()
+    assert [line.split("|")[-2].strip() for line in lines[2:7]] == ["NO", "yes", "NO", "NO", "yes"]
 
 
 def test_a_picture_is_no_video(script: ModuleType, astronaut: Path) -> None:

@@ -21,11 +21,11 @@ import click
 import cv2
 import numpy as np
 
+from cunet_deploy.detection.open import default_spec
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import Frame
-from cunet_deploy.zoo import default_detector
 from tools.reports import errors_in_a_line, replace_between, signed, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ def main(model: str, clip: Path, detector: str | None, json_path: Path | None) -
     with Localizer(model, threads=1, detector=detector) as localizer:
         counts = count(localizer.stream(clip), read_marks())
         manifest = localizer.manifest
-    finder = detector or manifest.detector or default_detector(manifest.skeleton.name) or "the search of frames"
+    finder = detector or default_spec(manifest)
     report = {"model": manifest.name, "detector": finder, "clip": clip.name, **counts}
     write_report(json_path, signed(report))
     click.echo(text_of(report), nl=False)
