@@ -125,27 +125,16 @@ def command(
     require("torch", extra="train")
     require("onnx", extra="train")
     from cunet_deploy.checkpoint.storage import load_checkpoint
-    from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
-    from cunet_deploy.quantize.observers import RangeRule
+    from cunet_deploy.export.bundle import export_checkpoint
 
     chosen, settings = _target(target, engine, options)
     given = load_checkpoint(checkpoint)
     if unets is not None:
         given = given.first_unets(unets)
-    quant = _wanted(bits, reduce_range)
     folder = _folder(given, checkpoint, out, overwrite=overwrite)
-    if given.kind == "float" and quant != "float" and calibration is None:
-        raise InputError(
-            "a float checkpoint needs --calibration DIR (photos like those on the device) to be quantized; or export "
-            "the quantized checkpoint of the same run (quantized.pt), or use --bits 32"
-        )
     photos = _photos(calibration, images, method, correct_bias)
-    rule = None if method is None else RangeRule(method)
-    source = quantized_checkpoint(given, quant, calibration, rule=rule, correct_on=photos if correct_bias else None)
-    if source is not given and isinstance(quant, QuantConfig) and quant != QuantConfig():
-        click.echo(
-            "warning: fewer than 8 bits without training cost accuracy; measure it, or train with them", err=True
-        )
+    correct_on = photos if correct_bias else None
+    source = _in_precision(given, _wanted(bits, reduce_range), calibration, method, correct_on)
     bundle = export_checkpoint(
         source,
         folder,
@@ -160,6 +149,31 @@ def command(
     if engine:
         folder = _build_engine(folder, overwrite=overwrite)
     _print_next_command(folder, "" if engine else chosen.command, finds_boxes=source.config.finds_boxes)
+
+
+def _in_precision(
+    given: Checkpoint,
+    quant: QuantConfig | Literal["float"] | None,
+    calibration: Path | None,
+    method: Literal["min-max", "percentile", "entropy", "mse"] | None,
+    correct_on: Path | None,
+) -> Checkpoint:
+    """The checkpoint as it is exported; a warning where few bits were not trained."""
+    from cunet_deploy.export.bundle import quantized_checkpoint
+    from cunet_deploy.quantize.observers import RangeRule
+
+    if given.kind == "float" and quant != "float" and calibration is None:
+        raise InputError(
+            "a float checkpoint needs --calibration DIR (photos like those on the device) to be quantized; or export "
+            "the quantized checkpoint of the same run (quantized.pt), or use --bits 32"
+        )
+    rule = None if method is None else RangeRule(method)
+    source = quantized_checkpoint(given, quant, calibration, rule=rule, correct_on=correct_on)
+    if source is not given and isinstance(quant, QuantConfig) and quant != QuantConfig():
+        click.echo(
+            "warning: fewer than 8 bits without training cost accuracy; measure it, or train with them", err=True
+        )
+    return source
 
 
 def _target(name: str | None, engine: bool, given: Mapping[str, Any]) -> tuple[Target, dict[str, Any]]:
