@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import re
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -92,6 +93,13 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 def test_the_version_has_three_numbers() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", cunet_deploy.__version__)
+
+
+@pytest.mark.parametrize("name", [name for name in cunet_deploy.__all__ if name not in {*ERRORS, "__version__"}])
+def test_every_exported_type_is_on_the_page_of_the_interface(name: str) -> None:
+    exported = getattr(cunet_deploy, name)
+    page = (Path(__file__).resolve().parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+    assert f"::: {exported.__module__}.{name}\n" in page
 
 
 @pytest.mark.parametrize("name", MODULES)
