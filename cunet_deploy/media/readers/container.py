@@ -101,6 +101,9 @@ class VideoContainer:
         pictures = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not pictures:
             raise InputError(f"{self._name}: holds no moving pictures; give an image or a video")
+        pictures = [stream for stream in pictures if stream.codec_context is not None]
+        if not pictures:
+            raise InputError(f"{self._name}: no decoder knows its pictures; copy it again, or convert it to H.264")
         self._stream = max(pictures, key=lambda stream: (stream.width or 0) * (stream.height or 0))
         context = self._stream.codec_context
         # decoding runs beside the network: on every core it would take turns with it, and both would be slower
