@@ -15,7 +15,7 @@ from cunet_deploy.synthesis.options import FaceOptions
 from cunet_deploy.synthesis.recipe import describe
 from cunet_deploy.synthesis.render import FaceRenderer
 
-__all__ = ["FaceJob", "format_pts"]
+__all__ = ["FaceJob", "FaceMaker", "format_pts"]
 
 
 def format_pts(points: NDArray[np.float64]) -> str:
@@ -39,19 +39,27 @@ class FaceJob:
         """Backgrounds and environments, where given."""
         return [folder for folder in (self.options.backgrounds, self.options.environments) if folder]
 
-    def open(self) -> _FaceMaker:
+    def open(self) -> FaceMaker:
         """A renderer."""
-        return _FaceMaker(self.options)
+        return FaceMaker(self.options)
 
     def finish(self, folder: Path, lines: list[str]) -> None:
         """Nothing: the lines are all there is."""
 
 
-class _FaceMaker:
+class FaceMaker:
+    """Makes faces, see `cunet_deploy.synthesis.dataset.Maker`.
+
+    Attributes:
+        renderer: the name of what draws, as OpenGL gives it.
+    """
+
     def __init__(self, options: FaceOptions) -> None:
         self._renderer = FaceRenderer(options)
+        self.renderer = self._renderer.graphics.renderer
 
     def make(self, number: int) -> Product:
+        """A face, its landmarks, and what its line says."""
         recipe = self._renderer.sample(number)
         rendered = self._renderer.render(number)
         picture = encode_jpeg(rendered.image, recipe.lens.quality, recipe.lens.twice)
@@ -60,4 +68,5 @@ class _FaceMaker:
         return Product(files, {**describe(recipe), "visibility": visibility})
 
     def close(self) -> None:
+        """Free the graphics context."""
         self._renderer.close()
