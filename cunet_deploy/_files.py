@@ -26,6 +26,7 @@ except ImportError:  # Windows, which refuses to open or remove a file that anot
 
 __all__ = [
     "atomic_path",
+    "exists",
     "file_sha256",
     "part_path",
     "shown_name",
@@ -47,6 +48,14 @@ _CANNOT_WRITE = {
     errno.EACCES: "permission denied; choose a folder that you may write to",
     errno.EPERM: "permission denied; choose a folder that you may write to",
 }
+
+
+def exists(path: str | Path) -> bool:
+    """Whether something is at a path; false also for what cannot be one, such as a name that is too long."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def part_path(final: str | Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cunet_deploy._files import exists
 from cunet_deploy.errors import InputError
 
 __all__ = ["DEFAULT_MODEL", "default_detector", "find_model", "released_models"]
@@ -38,7 +39,7 @@ def find_model(name: str) -> Path:
     if Path(name).name == name:
         for root in _ROOTS:
             path = root / name / "model.onnx"
-            if path.is_file():
+            if exists(path):
                 return path
     known = ", ".join(released_models()) or "none in this installation"
     raise InputError(f"no released model or file is called {name!r}; released models: {known}; or give a path")

@@ -51,8 +51,9 @@ class Request:
     @property
     def read(self) -> tuple[Path, ...]:
         """Files beside the sources that are read, and must not be replaced."""
-        named = (self.model, *([] if self.detector is None else [self.detector.partition(":")[2] or self.detector]))
-        return tuple(Path(name) for name in named)
+        from cunet_deploy.detection.open import named_files  # loads numpy
+
+        return Path(self.model), *named_files(self.detector)
 
     def check_smoothing(self, source: Source) -> None:
         """Refuse smoothing that needs the source twice where it comes once."""

@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 from typing import cast
 
+from cunet_deploy._files import exists
 from cunet_deploy.detection.base import Detector
 from cunet_deploy.detection.table import DETECTORS, FULL, MODEL, DetectorKind, detector_forms
 from cunet_deploy.errors import InputError
@@ -13,7 +14,7 @@ from cunet_deploy.manifest import Manifest
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.zoo import default_detector
 
-__all__ = ["check_spec", "default_spec", "open_detector"]
+__all__ = ["check_spec", "default_spec", "named_files", "open_detector"]
 
 
 def default_spec(manifest: Manifest) -> str:
@@ -53,22 +54,27 @@ def check_spec(spec: str | None) -> None:
         open_detector(spec).close()
 
 
+def named_files(spec: str | None) -> tuple[Path, ...]:
+    """The file or bundle that a spec names, if any; raises as `open_detector` where the spec is of no form."""
+    argument = "" if spec is None else _parse(spec)[1]
+    return (Path(argument),) if argument else ()
+
+
 def _parse(spec: str) -> tuple[DetectorKind, str]:
     """The kind that is meant, and its argument."""
     word, colon, argument = spec.partition(":")
-    kind = DETECTORS.get(word) if word != MODEL else None
-    if kind is not None and bool(colon) == bool(kind.argument) and bool(argument) == bool(colon):
-        if not colon or not Path(spec).exists():
-            return kind, argument
-    elif spec and kind is None and not colon:
+    kind = DETECTORS.get(word) if word else None
+    if kind is not None and not colon and not kind.argument:
+        return kind, ""
+    if spec and (exists(spec) or (kind is None and not colon)):
         return DETECTORS[MODEL], spec
-    if spec and Path(spec).exists():
-        return DETECTORS[MODEL], spec
+    if kind is not None and kind.argument and argument:
+        return kind, argument
     raise InputError(f"detector {spec!r} is not known; expected {_expected()}")
 
 
 def _check_file(spec: str, path: Path) -> None:
-    if not path.is_file():
+    if not exists(path) or not path.is_file():
         raise InputError(f"detector {spec}: there is no file {path}; check the path")
     if path.stat().st_size == 0:
         raise InputError(f"detector {spec}: {path} is empty; write or download it again")

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cunet_deploy._files import exists
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.frames import LeftOut
 from cunet_deploy.media.plan import OutputPlan, plan_outputs
 from cunet_deploy.media.readers.base import Source
-from cunet_deploy.media.readers.files import exists, is_pattern, look_for
+from cunet_deploy.media.readers.files import is_pattern, look_for
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, ImageFiles, frames_in_image
 from cunet_deploy.media.readers.sources import open_source
 

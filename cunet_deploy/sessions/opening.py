@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from cunet_deploy._files import exists
 from cunet_deploy.errors import ArtifactError, InputError
 from cunet_deploy.sessions.auto import Choice, choose
 from cunet_deploy.sessions.base import Session
@@ -79,14 +80,15 @@ def model_file(engine: str | Path, backend: str | None = None) -> Path:
     """The file that ``engine`` stands for on a backend, see `open_session`, which raises the same errors."""
     wanted = None if backend in (None, AUTO) else find_backend(str(backend))
     path = Path(engine)
-    if path.is_dir():
+    there = exists(path)
+    if there and path.is_dir():
         names = ("model.onnx",) if wanted is None else wanted.bundled
         for name in names:
             if (path / name).is_file():
                 return path / name
         raise InputError(f"{engine}: is a folder without {names[-1]}; make a bundle: cunet-deploy export CKPT -o DIR")
     suffixes = {row.suffix for row in BACKENDS.values()}
-    if path.is_file():
+    if there and path.is_file():
         if path.suffix not in suffixes:
             raise InputError(f"{path}: {model_forms()} is expected")
         return path

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cunet_deploy.detection.boxes import GivenBoxes
-from cunet_deploy.detection.open import open_detector
+from cunet_deploy.detection.open import named_files, open_detector
 from cunet_deploy.errors import InputError
 
 IMAGE = np.zeros((9, 9, 3), np.uint8)
@@ -94,3 +94,18 @@ def test_a_missing_or_empty_file_is_bad_input(tmp_path: Path, kind: str) -> None
     path.touch()
     with pytest.raises(InputError, match="is empty"):
         open_detector(f"{kind}:{path}")
+
+
+def test_a_path_that_exists_comes_before_a_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.csv").write_text("frame,x0,y0,x1,y1\n0,1,2,3,4\n")
+    assert named_files("boxes:b.csv") == (Path("b.csv"),)
+    assert named_files("full") == named_files(None) == ()
+    (tmp_path / "boxes:b.csv").touch()
+    assert named_files("boxes:b.csv") == (Path("boxes:b.csv"),)
+
+
+@pytest.mark.parametrize("spec", ["a" * 5000, "boxes:" + "a" * 5000, "a/" * 3000, "a\0b", "yunet:a\0b"])
+def test_what_cannot_be_a_path_is_bad_input(spec: str) -> None:
+    with pytest.raises(InputError, match=r"there is no file|not known"):
+        open_detector(spec)

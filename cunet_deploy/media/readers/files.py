@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cunet_deploy._files import shown_name
+from cunet_deploy._files import exists, shown_name
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.frames import LeftOut
 from cunet_deploy.media.readers.animation import AnimatedImage
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, ImageFiles, frames_in_image
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES, VideoFile
 
-__all__ = ["Found", "exists", "is_pattern", "look_for", "open_file", "open_files"]
+__all__ = ["Found", "is_pattern", "look_for", "open_file", "open_files"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,14 +40,6 @@ class Found:
     images: tuple[Path, ...]
     videos: tuple[Path, ...]
     left_out: tuple[LeftOut, ...]
-
-
-def exists(text: str | Path) -> bool:
-    """Whether something is at a path; false also for what cannot be one."""
-    try:
-        return Path(text).exists()
-    except (OSError, ValueError):
-        return False
 
 
 def is_pattern(text: str) -> bool:

@@ -9,11 +9,12 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from cunet_deploy._files import exists
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.frames import FrameSize
 from cunet_deploy.media.readers.base import OpenOptions, Reader, Source
 from cunet_deploy.media.readers.csi import open_csi
-from cunet_deploy.media.readers.files import exists, is_pattern, open_files
+from cunet_deploy.media.readers.files import is_pattern, open_files
 from cunet_deploy.media.readers.live import open_camera, open_device, open_url
 from cunet_deploy.media.readers.raw import open_stdin
 from cunet_deploy.media.readers.video import RemoteVideo
