@@ -65,6 +65,12 @@ _Update = Callable[[Mapping[str, Any]], None]
     "--cache", metavar="SIZE", default="4GB", show_default=True, help="Memory for decoded photos, of all processes."
 )
 @click.option(
+    "--photo-cache",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep smaller copies of large photos in this folder and train on them.",
+)
+@click.option(
     "--accumulate",
     metavar="N",
     type=click.IntRange(1),
@@ -87,6 +93,7 @@ def command(
     device: str,
     workers: int | None,
     cache: str,
+    photo_cache: Path | None,
     accumulate: int,
     log: str | None,
     threads: int | None,
@@ -135,7 +142,7 @@ def command(
         )
         bad: list[str] = []
         photos = PhotoCache(cache_bytes // (processes.beside * (workers + 1)))
-        task = load_task(settings, data, bad if skip_bad else None, photos)
+        task = load_task(settings, data, bad if skip_bad else None, photos, photo_cache)
         display = _Display(settings, quantized_only=origin is not None)
         update = display.update if processes.first else _quiet
         trainer = Trainer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from cunet_deploy.data.checks import usable_examples
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, whole_frame
+from cunet_deploy.data.shrunk import box_ratio, shrunk_photos
 from cunet_deploy.data.sources import read_box_sources, wanted_layout
 from cunet_deploy.drawing import FOUND, TRUE
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
@@ -93,12 +95,22 @@ class BoxTask(Task):
         self._drawer = FrameDrawer(self._train, backgrounds, cache, config.crop.size, config.boxes, config.augment)
 
     @classmethod
-    def load(cls, config: Config, data: Path, bad: list[str] | None = None, cache: PhotoCache | None = None) -> BoxTask:
+    def load(
+        cls,
+        config: Config,
+        data: Path,
+        bad: list[str] | None = None,
+        cache: PhotoCache | None = None,
+        shrunk: Path | None = None,
+    ) -> BoxTask:
         """Read the folders of a configuration; see `cunet_deploy.train.tasks.load_task`."""
         cache, layout = cache or PhotoCache(), wanted_layout(config.data, data)
         photos = read_box_sources(config.data, data, bad)
         backgrounds = [photo for name in config.data.background for photo in read_backgrounds(data / name, layout)]
         found, empty = (usable_examples(some, cache, bad) for some in (photos, backgrounds))
+        if shrunk is not None:
+            ratio = partial(box_ratio, size=config.crop.size, boxes=config.boxes)
+            found, empty = (shrunk_photos(some, cache, shrunk, ratio) for some in (found, empty))
         return cls(config, found, empty, cache)
 
     @property

@@ -184,7 +184,10 @@ class Feeder:
             return None
         self._advised, cpus = True, available_cpus()
         more = f"add --workers {min(cpus, max(2 * self.workers, 2))}" if self.workers < cpus else "all processors work"
-        return f"the data pipeline is the bottleneck: {share:.0%} of the epoch went by waiting for crops; {more}"
+        return (
+            f"the data pipeline is the bottleneck: {share:.0%} of the epoch went by waiting for crops; {more}, and for "
+            "large photos --photo-cache DIR"
+        )
 
     @contextmanager
     def naming_the_dead(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from cunet_deploy.data.augment import Augmenter
 from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.checks import usable_examples
 from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
+from cunet_deploy.data.shrunk import crop_ratio, shrunk_photos
 from cunet_deploy.data.sources import read_sources
 from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold
@@ -90,7 +92,12 @@ class LandmarkTask(Task):
 
     @classmethod
     def load(
-        cls, config: Config, data: Path, bad: list[str] | None = None, photos: PhotoCache | None = None
+        cls,
+        config: Config,
+        data: Path,
+        bad: list[str] | None = None,
+        photos: PhotoCache | None = None,
+        shrunk: Path | None = None,
     ) -> LandmarkTask:
         """Read the folders of a configuration and decode every photo once, so that a bad one shows before training.
 
@@ -99,13 +106,16 @@ class LandmarkTask(Task):
             data: holds them.
             bad: collects what cannot be used; ``None`` makes the first bad file an error.
             photos: decodes photos and keeps some.
+            shrunk: folder for smaller copies of large photos; ``None`` trains on the photos themselves.
 
         Raises:
             InputError: a file is bad.
         """
         photos = photos or PhotoCache()
-        found = read_sources(config.data, data, config.landmarks, bad)
-        return cls(config, usable_examples(found, photos, bad), photos)
+        examples = usable_examples(read_sources(config.data, data, config.landmarks, bad), photos, bad)
+        if shrunk is not None:
+            examples = shrunk_photos(examples, photos, shrunk, partial(crop_ratio, rule=config.crop))
+        return cls(config, examples, photos)
 
     @property
     def num_train(self) -> int:

@@ -14,7 +14,13 @@ from cunet_deploy.train.task import Task
 __all__ = ["load_task"]
 
 
-def load_task(config: Config, data: Path, bad: list[str] | None = None, photos: PhotoCache | None = None) -> Task:
+def load_task(
+    config: Config,
+    data: Path,
+    bad: list[str] | None = None,
+    photos: PhotoCache | None = None,
+    shrunk: Path | None = None,
+) -> Task:
     """Read the data of a configuration and decode every photo once, so that a bad one shows before training.
 
     Args:
@@ -22,11 +28,12 @@ def load_task(config: Config, data: Path, bad: list[str] | None = None, photos: 
         data: holds them.
         bad: collects what cannot be used; ``None`` makes the first bad file an error.
         photos: decodes photos and keeps some.
+        shrunk: folder for smaller copies of large photos; ``None`` trains on the photos themselves.
 
     Raises:
         InputError: a file is bad, or nothing is left to train on.
     """
-    task: Task = (BoxTask if config.finds_boxes else LandmarkTask).load(config, data, bad, photos)
+    task: Task = (BoxTask if config.finds_boxes else LandmarkTask).load(config, data, bad, photos, shrunk)
     if task.num_train < config.train.batch_size:
         raise InputError(
             f"{data}: {task.num_train} usable examples to train on, fewer than batch_size = {config.train.batch_size}; "
