@@ -23,6 +23,7 @@ from cunet_deploy.errors import CunetError
 from cunet_deploy.parity import compare_sessions
 from cunet_deploy.sessions import open_session
 from cunet_deploy.tensorrt.sidecar import EngineManifest, sidecar_path
+from tools.gpu_training import results
 
 __all__ = ["answers", "main"]
 
@@ -84,7 +85,8 @@ def report(folder: Path) -> dict[str, Any]:
     """All that the steps left, and what it says about the open questions."""
     logs = folder / "logs"
     steps = {}
-    for line in (logs / "steps.tsv").read_text(encoding="utf-8").splitlines():
+    lines = [line for path in sorted(logs.glob("steps*.tsv")) for line in path.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
         name, code, seconds = line.split("\t")
         steps[name] = {"exit_code": int(code) if code.isdecimal() else code, "seconds": float(seconds)}
         for kind in ("out", "err"):
@@ -92,7 +94,8 @@ def report(folder: Path) -> dict[str, Any]:
             if file.is_file():
                 steps[name][kind] = file.read_text(encoding="utf-8", errors="replace")[-TAIL:]
     tables = {path.stem: _json(path) for path in sorted(logs.glob("*.json"))}
-    return {"answers": answers(steps, tables), "steps": steps, "tables": tables}
+    training = results(folder)
+    return {"answers": answers(steps, tables), "training": training, "steps": steps, "tables": tables}
 
 
 def answers(steps: dict[str, Any], tables: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 #
 # On a machine with PyTorch, once:   tools/gpu_acceptance.sh prepare QUANTIZED.pt FLOAT.pt FOLDER
 # Copy FOLDER to the GPU machine:    tools/gpu_acceptance.sh run FOLDER [--dry-run] [--no-dla]
+# To train there, with PyTorch:      tools/gpu_acceptance.sh train CONFIG.toml DATA FOLDER [--epochs N] [--device NAME] [--dry-run]
 #
 # A step that fails is noted and the next one runs. The result is FOLDER/acceptance.json; the logs are in FOLDER/logs.
 set -u -o pipefail
 
 usage() {
-    sed -n '2,8s/^# \{0,1\}//p' "$0"
+    sed -n '2,9s/^# \{0,1\}//p' "$0"
     exit 2
 }
 
@@ -18,9 +19,10 @@ PATH="$PATH:/usr/src/tensorrt/bin" # where a Jetson has trtexec
 export PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}"
 dry=false
 dla=true
+steps=steps.tsv
 
 # note NAME RC SECONDS: one line for the report
-note() { printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$logs/steps.tsv"; }
+note() { printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$logs/$steps"; }
 
 # step NAME COMMAND...: run it, keep its output and how it ended
 step() {
@@ -172,11 +174,56 @@ run() {
     fi
 }
 
+# train in each precision and memory mode, alone and with torchrun, against the CPU; export each and check its parity
+train() {
+    [ $# -ge 3 ] || usage
+    local config=$1 data=$2 epochs=3 device=cuda gpus name runs
+    folder=$3
+    shift 3
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --epochs) epochs=${2:?} && shift 2 ;;
+        --device) device=${2:?} && shift 2 ;;
+        --dry-run) dry=true && shift ;;
+        *) usage ;;
+        esac
+    done
+    logs="$folder/logs" steps=steps-training.tsv runs="$folder/training"
+    if ! $dry; then
+        mkdir -p "$logs" "$runs" || exit 1
+        : >"$logs/$steps"
+        "$python" -m tools.gpu_training configs "$config" "$epochs" "$runs" >/dev/null || exit 2
+    fi
+    gpus=$("$python" -c 'import torch; print(max(torch.cuda.device_count(), 1))' 2>/dev/null || echo 1)
+
+    step train-doctor "${cli[@]}" doctor --json "$logs/train-doctor.json" --overwrite
+    step train-cpu "${cli[@]}" train "$runs/cpu.toml" --data "$data" -o "$runs/cpu" --device cpu
+    for name in float32 bfloat16 float16 efficient saved8 both compiled; do
+        step "train-$name" "${cli[@]}" train "$runs/$name.toml" --data "$data" -o "$runs/$name" --device "$device"
+    done
+    step train-torchrun "$python" -m torch.distributed.run --standalone --nproc-per-node "$gpus" -m cunet_deploy train \
+        "$runs/torchrun.toml" --data "$data" -o "$runs/torchrun" --device "$device"
+    # a checkpoint that a GPU has trained exports like one of the CPU: exactly
+    for name in cpu float32 bfloat16 float16 efficient saved8 both compiled torchrun; do
+        $dry || [ -f "$runs/$name/quantized.pt" ] || continue
+        step "train-export-$name" "${cli[@]}" export "$runs/$name/quantized.pt" -o "$runs/$name-bundle" --overwrite
+    done
+    # and what one has begun, the other ends
+    step train-quantize-on-device "${cli[@]}" train "$runs/float32.toml" --data "$data" --from "$runs/cpu/float.pt" \
+        -o "$runs/from-cpu" --device "$device"
+    if $dry; then
+        echo "report: $folder/acceptance.json"
+    else
+        "$python" -m tools.gpu_acceptance report "$folder"
+    fi
+}
+
 [ $# -ge 1 ] || usage
 command=$1
 shift
 case $command in
 prepare) prepare "$@" ;;
 run) run "$@" ;;
+train) train "$@" ;;
 *) usage ;;
 esac

@@ -45,7 +45,7 @@ def box_ratio(photo: BoxedPhoto, width: int, height: int, size: int, boxes: BoxC
     """The same of a photo of which training images show pieces, at the largest scale that they do."""
     sure = photo.longer[photo.scores >= boxes.min_label]
     whole = _LEAST_REACH * min(width, height) / size
-    return min([float(whole), *(sure / min(boxes.drawn_to, float(size))).tolist()])
+    return float(min([whole, *(sure / min(boxes.drawn_to, float(size))).tolist()]))
 
 
 def shrunk_photos(

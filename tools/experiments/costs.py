@@ -28,6 +28,7 @@ from cunet_deploy.config import Config, ModelConfig, QuantConfig, parse_config
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.model.cunet import CUNet, initialize, set_efficient
+from cunet_deploy.model.device import choose_device, describe_device
 from cunet_deploy.model.networks import build_network
 from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.sessions import open_session
@@ -35,7 +36,14 @@ from cunet_deploy.train import activation_compression as saved
 from cunet_deploy.train.memory import return_freed_memory, saved_activation_bytes
 from tools.experiments.rows import config_of
 
-__all__ = ["describe", "measure_latency", "measure_memory", "measure_sizes", "measure_steps"]
+__all__ = [
+    "describe",
+    "measure_device_memory",
+    "measure_latency",
+    "measure_memory",
+    "measure_sizes",
+    "measure_steps",
+]
 
 LANDMARKS, SIZE = 68, 256
 MIB = 2**20
@@ -147,6 +155,35 @@ def measure_latency(rows: Any) -> dict[str, Any]:
 
 def measure_memory(rows: Any) -> dict[str, Any]:
     """Bytes that a training step holds: what autograd keeps, and the peak of a process that makes the step."""
+    return {
+        "title": "Memory of training",
+        "text": "One step of AdamW with batch 8 at 256 px in float32 on one thread. *Activations* are the storages "
+        "that autograd keeps between the forward and the backward pass, counted by `cunet_deploy/train/memory.py`; "
+        "gradients and AdamW's two moments are 12 bytes a parameter. *Peak* is by how much the resident memory of a "
+        "fresh process rises in such a step: it also has the workspaces and what the backward pass makes on its way. "
+        "The allocator returns freed memory to the system in all rows, as it does in trainings that save memory. "
+        "*Efficient* computes concatenations and normalizations again (`memory_efficient`), *8 bit* keeps activations "
+        "as bytes (`saved_bits = 8`).",
+        **_memory_table("cpu"),
+    }
+
+
+def measure_device_memory(rows: Any) -> dict[str, Any]:
+    """The same on a GPU: the peak of its memory, as `torch.cuda.max_memory_allocated` tells it.
+
+    Raises:
+        CunetError: there is no GPU.
+    """
+    device = choose_device("cuda")
+    return {
+        "title": "Memory of training on a GPU",
+        "text": f"The same steps on {describe_device(device)}; *peak* is the rise of `torch.cuda.max_memory_allocated` "
+        "in a step.",
+        **_memory_table("cuda"),
+    }
+
+
+def _memory_table(device: str) -> dict[str, Any]:
     table = []
     for stages in (2, 4, 8):
         base: _Memory | None = None
@@ -157,7 +194,7 @@ def measure_memory(rows: Any) -> dict[str, Any]:
             ("CU-Net, efficient, 8 bit", ModelConfig(num_unets=stages), True, True),
         ):
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-                memory = process.submit(_step_memory, config, efficient, eight_bit).result()
+                memory = process.submit(_step_memory, config, efficient, eight_bit, device).result()
             base = base or memory
             table.append(
                 [
@@ -172,14 +209,6 @@ def measure_memory(rows: Any) -> dict[str, Any]:
                 ]
             )
     return {
-        "title": "Memory of training",
-        "text": "One step of AdamW with batch 8 at 256 px in float32 on one thread. *Activations* are the storages "
-        "that autograd keeps between the forward and the backward pass, counted by `cunet_deploy/train/memory.py`; "
-        "gradients and AdamW's two moments are 12 bytes a parameter. *Peak* is by how much the resident memory of a "
-        "fresh process rises in such a step: it also has the workspaces and what the backward pass makes on its way. "
-        "The allocator returns freed memory to the system in all rows, as it does in trainings that save memory. "
-        "*Efficient* computes concatenations and normalizations again (`memory_efficient`), *8 bit* keeps activations "
-        "as bytes (`saved_bits = 8`).",
         "columns": [
             "stages",
             "network",
@@ -207,21 +236,28 @@ class _Memory:
         return self.activations + self.fixed
 
 
-def _step_memory(config: ModelConfig, efficient: bool, eight_bit: bool) -> _Memory:
+def _step_memory(config: ModelConfig, efficient: bool, eight_bit: bool, device: str = "cpu") -> _Memory:
     """Make a training step in this process, which must be fresh, and count afterwards."""
     torch.set_num_threads(1)
     return_freed_memory()  # as training does that saves memory; for all alike
-    network = build_network(config, LANDMARKS).train()
+    network = build_network(config, LANDMARKS).train().to(device)
     if isinstance(network, CUNet):
         set_efficient(network, efficient)
-    images = torch.rand(8, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = (torch.rand(8, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1).to(device)
     optimizer = torch.optim.AdamW(network.parameters())
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+    else:
+        before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     with saved.eight_bit(network) if eight_bit else nullcontext():
         heatmaps = network(images)
     torch.stack([maps.square().mean() for maps in heatmaps]).mean().backward()
     optimizer.step()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    if device == "cuda":
+        peak = torch.cuda.max_memory_allocated() - before
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     del heatmaps
     activations = saved_activation_bytes(network, images, eight_bit=eight_bit)
     return _Memory(activations, 12 * _parameters(network), peak)

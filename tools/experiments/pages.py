@@ -66,7 +66,7 @@ def document(rows: Rows, results: Results) -> str:
     """The whole page."""
     objects = next((result["objects"] for result in results.values() if "objects" in result), 0)
     parts = [HEAD.format(objects=objects)]
-    for key in ("sizes", "latency", "memory", "steps"):
+    for key in ("sizes", "latency", "memory", "device_memory", "steps"):
         if key in results:
             parts.append(_measured(results[key]))
     for table, (title, text) in SECTIONS.items():

@@ -71,7 +71,9 @@ def train(names: tuple[str, ...], data: Path, runs: Path) -> None:
 
 
 @main.command("measure")
-@click.argument("what", nargs=-1, required=True, type=click.Choice(["sizes", "latency", "memory", "steps"]))
+@click.argument(
+    "what", nargs=-1, required=True, type=click.Choice(["sizes", "latency", "memory", "device_memory", "steps"])
+)
 @errors_in_a_line
 def measure(what: tuple[str, ...]) -> None:
     """Measure what needs no training and record it."""
