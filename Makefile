@@ -11,7 +11,7 @@ CONSTRAINTS := tools/constraints-cpu.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check lint types imports docs fmt clean
+.PHONY: help demo test fuzz check lint types imports docs processors fmt clean
 
 help:
 	@echo "make demo    find the landmarks in the demo clip (base install, no PyTorch)"
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz    damaged files of every kind and new examples for the property tests; FUZZ_CASES=20000"
 	@echo "make check   format, lint, types, import contracts, docs and all tests, the wheel in an empty environment among them"
 	@echo "make docs    the site of the documentation, in build/site; a dead link is an error"
+	@echo "make processors  the released models on emulated Arm and x86 processors, value by value (half an hour)"
 	@echo "make fmt     format the code and apply the lint fixes that are safe"
 	@echo "make clean   remove .venv and everything that was built"
 
@@ -66,6 +67,9 @@ imports: $(VENV)/dev.stamp
 docs: $(VENV)/dev.stamp
 	$(BIN)/python -m tools.docs.site
 	$(BIN)/zensical build --strict
+
+processors: $(VENV)/base.stamp
+	tools/verify_arm.sh
 
 fmt: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

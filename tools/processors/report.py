@@ -1,0 +1,92 @@
+"""Bring what `tools/verify_arm.sh` found together, and print it.
+
+    python -m tools.processors.report build/processors/results
+    python -m tools.processors.report build/processors/results --json docs/processors.json
+
+``python -m tools.docs write`` makes docs/processors.md of the second.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cunet_deploy.errors import InputError, VerificationError
+from tools.reports import errors_in_a_line, signed, write_report
+
+__all__ = ["collect", "table"]
+
+REFERENCE = "this machine"
+GROUPS = {
+    "crop pixels": ("pixels",),
+    "heatmap values": ("heatmap values",),
+    "landmarks, px": ("coordinates",),
+    "bytes of records": ("bytes of records",),
+}
+"""Columns of the table, and the units that each counts."""
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all of it here.")
+@errors_in_a_line
+def main(results: Path, json_path: Path | None) -> None:
+    """Print the reports in the folder RESULTS as one table; exit code 4 where a value differs."""
+    report = collect(results)
+    click.echo(table(report), nl=False)
+    write_report(json_path, signed(report))
+    wrong = [run["name"] for run in report["runs"] if any(row["differing"] for row in run["rows"])]
+    if wrong:
+        raise VerificationError(f"values differ on {', '.join(wrong)}")
+
+
+def collect(results: Path) -> dict[str, Any]:
+    """The reports of a folder: the machine that wrote the reference, and the processors compared with it.
+
+    Raises:
+        InputError: there is no reference, or nothing to compare with it.
+    """
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob("*.json"))]
+    reference = [run for run in found if run["name"] == REFERENCE]
+    runs = [run for run in found if run["name"] != REFERENCE]
+    if not (reference and runs):
+        raise InputError(f"{results}: holds no reports of {REFERENCE} and of others; run: tools/verify_arm.sh")
+    emulator = results / "qemu.txt"
+    text = emulator.read_text(encoding="utf-8").strip() if emulator.is_file() else ""
+    told = {key: reference[0][key] for key in ("processor", "instruction_sets", "versions")}
+    return {"emulator": text, "reference": told, "runs": sorted(runs, key=_place)}
+
+
+def _place(run: dict[str, Any]) -> tuple[bool, bool, str]:
+    """Arm first, the versions of the reference before the oldest ones."""
+    return "asimd" not in run["instruction_sets"], "," in run["name"], run["name"]
+
+
+def table(report: dict[str, Any]) -> str:
+    """A Markdown table: what differs from the reference, by processor."""
+    text = "| processor | instruction sets | ONNX Runtime | numpy | OpenCV |" + "".join(f" {name} |" for name in GROUPS)
+    text += "\n" + "|---" * (5 + len(GROUPS)) + "|\n"
+    for run in report["runs"]:
+        versions = run["versions"]
+        cells = [f"`{run['name']}`", ", ".join(run["instruction_sets"]) or "-"]
+        cells += [versions[name] for name in ("onnxruntime", "numpy", "opencv")]
+        cells += [_cell([row for row in run["rows"] if row["unit"] in units]) for units in GROUPS.values()]
+        text += f"| {' | '.join(cells)} |\n"
+    return text
+
+
+def _cell(rows: list[dict[str, Any]]) -> str:
+    """How many values differ, or how far those are apart that need not be the same in every bit."""
+    if not rows:
+        return "-"
+    if "largest" in rows[0]:
+        return f"{max(row['largest'] for row in rows):.0e}"
+    differing, values = (sum(row[key] for row in rows) for key in ("differing", "values"))
+    return f"{differing} of {values:,} differ"
+
+
+if __name__ == "__main__":
+    main()
