@@ -15,6 +15,9 @@ class EMA:
 
     The decay grows from 0.1 towards its limit as (1 + t) / (10 + t), so that the first, useless weights are forgotten.
 
+    PyTorch's own `torch.optim.swa_utils.AveragedModel` copies the weights of the first update in place of averaging
+    them, so all later weights would have other bits than those that runs have had so far.
+
     Attributes:
         network: a copy that holds the average, in evaluation mode.
         steps: updates so far.
