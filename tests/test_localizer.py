@@ -346,3 +346,15 @@ def test_nothing_is_smeared_over_a_cut(localizer: Localizer) -> None:
     frames = list(localizer.stream([first] * 5 + [other] * 5))
     assert [frame.landmarks.ids.tolist() for frame in frames] == [[0]] * 5 + [[1]] * 5
     assert np.abs(frames[5].landmarks.points[0] - points).max() < 0.8
+
+
+def test_several_threads_stream_with_one_localizer(localizer: Localizer) -> None:
+    clips = [[image for image, _ in moving(20)], [image for image, _ in moving(20)][::-1]]
+
+    def stream(clip: list[np.ndarray]) -> list[np.ndarray]:
+        return [frame.landmarks.points for frame in localizer.stream(clip)]
+
+    alone = [stream(clip) for clip in clips]
+    with ThreadPoolExecutor(4) as pool:
+        for index, found in enumerate(pool.map(stream, clips * 4)):
+            np.testing.assert_array_equal(found, alone[index % 2])
