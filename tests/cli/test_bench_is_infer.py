@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.bench import frames as bench_frames
 from cunet_deploy.bench import report as bench_report
+from cunet_deploy.bench.peak import Peak
 from cunet_deploy.cli import cli
 from cunet_deploy.media import Frame, Outputs
 
@@ -45,6 +46,7 @@ def of_bench(monkeypatch: pytest.MonkeyPatch, *options: object) -> Found:
 
     monkeypatch.setattr(bench_frames, "draw_into", keep)
     monkeypatch.setattr(bench_report, "measure_memory", lambda setup, given: "not asked for")
+    monkeypatch.setattr(bench_report, "measure_peak", lambda threads: Peak(threads, 1, 1))
     model, *others = options
     run("bench", model, "--input", CLIP, "--rounds", COUNT // 10, "--calls", 10, *others)
     return found
