@@ -52,7 +52,7 @@ DECODER_PX = 0.01
 """Mean distance between landmarks that the graph finds and those in its heatmaps, above which export fails."""
 
 _FILES = ("model.onnx", "manifest.json", "golden.npz")
-GOLDEN, DRAWN, PARITY_CROPS, CORRECTION_CROPS, BATCH = 2, 16, 50, 32, 16
+GOLDEN_CROPS, DRAWN_CROPS, PARITY_CROPS, CORRECTION_CROPS, BATCH = 2, 16, 50, 32, 16
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def export_checkpoint(
         raise InputError(f"{existing[0]} exists already; overwrite it or choose another folder")
     model = write_model(checkpoint, decoded=decoded)
     manifest, exact = make_manifest(checkpoint), TorchSession(checkpoint)
-    crops = drawn_crops(manifest, DRAWN) if images is None else crops_of_folder(images, manifest, PARITY_CROPS)
+    crops = drawn_crops(manifest, DRAWN_CROPS) if images is None else crops_of_folder(images, manifest, PARITY_CROPS)
     parity, differing = _prove(checkpoint, exact, model, crops)
     addition = chosen.write(ExportJob(checkpoint, manifest, model, exact, crops), options or {})
     sha256, kind = hashlib.sha256(model).hexdigest(), "drawn" if images is None else "real"
@@ -215,7 +215,7 @@ def export_checkpoint(
     # What another target added to an earlier bundle is of another network.
     for path in set(existing) - {out / name for name in (*_FILES, *addition.files)}:
         path.unlink()
-    golden = _golden(exact, drawn_crops(manifest, GOLDEN))
+    golden = _golden(exact, drawn_crops(manifest, GOLDEN_CROPS))
     files = {"golden.npz": golden, "manifest.json": description.encode(), **addition.files, "model.onnx": model}
     for name, content in files.items():
         write_bytes_atomic(out / name, content, overwrite=True)

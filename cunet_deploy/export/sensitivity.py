@@ -39,7 +39,7 @@ from cunet_deploy.quantize.sensitivity import Choice, allocate, weight_bytes
 
 __all__ = ["Measurement", "Plan", "Prober", "bits_toml"]
 
-BATCH, FULL = 8, "8"
+BATCH, EIGHT_BITS = 8, "8"
 Choices = Mapping[str, Sequence[Choice]]
 
 
@@ -85,7 +85,7 @@ class Measurement:
     def choices(self) -> dict[str, list[Choice]]:
         """What each layer can have, 8 bits included, with its cost in percentage points."""
         return {
-            layer: [Choice(FULL, weight_bytes(count, FULL), 0.0)]
+            layer: [Choice(EIGHT_BITS, weight_bytes(count, EIGHT_BITS), 0.0)]
             + [
                 Choice(name, weight_bytes(count, name), float(cost))
                 for name, cost in zip(self.formats, row, strict=True)
@@ -206,10 +206,10 @@ class Prober:
                 "more, or add smaller formats"
             )
         if full <= budget:
-            return self._tried(measurement, dict.fromkeys(choices, FULL))
+            return self._tried(measurement, dict.fromkeys(choices, EIGHT_BITS))
         candidates = [self._fitting(_without_smaller(choices, name), budget) for name in measurement.formats]
         for name in measurement.formats:
-            alike = {layer: FULL if is_edge(layer) else name for layer in choices}
+            alike = {layer: EIGHT_BITS if is_edge(layer) else name for layer in choices}
             candidates.append(alike if self._file_bytes(alike) <= budget else None)
         distinct = {tuple(formats.items()): formats for formats in candidates if formats is not None}
         return min((self._tried(measurement, formats) for formats in distinct.values()), key=_measured)
@@ -294,7 +294,7 @@ class Prober:
         return np.asarray(np.square(points - origins).sum(axis=2).mean(axis=1) / np.square(lengths))
 
     def _file_bytes(self, formats: Mapping[str, str]) -> int:
-        smaller = {layer: name for layer, name in formats.items() if name != FULL}
+        smaller = {layer: name for layer, name in formats.items() if name != EIGHT_BITS}
         return len(write_model(self.checkpoint.with_ranges(self.ranges, QuantConfig(layers=smaller))))
 
 
@@ -366,5 +366,5 @@ def bits_toml(measurement: Measurement, plan: Plan, command: str) -> str:
         )
         lines.append(f"# {layer:<{width}}  {counts[layer]:>7}" + "".join(cells))
     lines += ["", "weight_bits = 8", "edge_bits = 8", "", "[layers]"]
-    lines += [f'"{layer}" = "{name}"' for layer, name in plan.formats.items() if name != FULL]
+    lines += [f'"{layer}" = "{name}"' for layer, name in plan.formats.items() if name != EIGHT_BITS]
     return "\n".join(lines) + "\n"

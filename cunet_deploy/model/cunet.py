@@ -69,18 +69,18 @@ class BatchNorm(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         # around a mean that all processes know, so that one sum of squares is exact enough
-        around = self.running_mean.clone()
-        apart = x.float() - around[:, None, None]
-        size = apart.new_full((1,), x.numel() / x.shape[1])
-        sums = summing(torch.cat([apart.sum(dim=(0, 2, 3)), apart.square().sum(dim=(0, 2, 3)), size]))
+        pivot = self.running_mean.clone()
+        deviations = x.float() - pivot[:, None, None]
+        cells = deviations.new_full((1,), x.numel() / x.shape[1])
+        sums = summing(torch.cat([deviations.sum(dim=(0, 2, 3)), deviations.square().sum(dim=(0, 2, 3)), cells]))
         count = sums[-1].detach()
         shift, squares = (sums[:-1] / count).chunk(2)
         variance = (squares - shift.square()).clamp(min=0)
         with torch.no_grad():
-            self.running_mean.lerp_(around + shift, momentum)
+            self.running_mean.lerp_(pivot + shift, momentum)
             self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), momentum)
         factor = self.weight * torch.rsqrt(variance + self.eps)
-        return ((apart - shift[:, None, None]) * factor[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return ((deviations - shift[:, None, None]) * factor[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 class CatConv(nn.Module):
@@ -106,9 +106,9 @@ class CatConv(nn.Module):
             return self.conv(x)  # type: ignore[no-any-return]
         return F.relu(norm(self.conv(x)))
 
-    def forward(self, xs: list[Tensor], turn: int = 0) -> Tensor:
-        """Tensors of one resolution, (B, c_i, H, W) each, to (B, out_channels, H, W); ``turn`` is the pass."""
-        norm = self.norm_again if turn else self.norm
+    def forward(self, xs: list[Tensor], iteration: int = 0) -> Tensor:
+        """Tensors of one resolution, (B, c_i, H, W) each, to (B, out_channels, H, W); ``iteration``: the pass."""
+        norm = self.norm_again if iteration else self.norm
         if self.efficient and self.training and torch.is_grad_enabled():
             out = checkpoint(self._forward, norm, *xs, use_reentrant=False, context_fn=partial(_contexts, norm))
             assert isinstance(out, Tensor)
@@ -137,9 +137,9 @@ class DenseUnit(nn.Module):
         self.squeeze = CatConv(in_channels, bottleneck * growth, 1, block, passes)
         self.grow = CatConv(bottleneck * growth, growth, 3, block, passes)
 
-    def forward(self, xs: list[Tensor], turn: int = 0) -> Tensor:
+    def forward(self, xs: list[Tensor], iteration: int = 0) -> Tensor:
         """Tensors of one resolution, (B, c_i, H, W) each, to (B, growth, H, W)."""
-        return self.grow([self.squeeze(xs, turn)], turn)  # type: ignore[no-any-return]
+        return self.grow([self.squeeze(xs, iteration)], iteration)  # type: ignore[no-any-return]
 
 
 class SemanticBlock(nn.Module):
@@ -162,7 +162,7 @@ class SemanticBlock(nn.Module):
         )
 
     def forward(
-        self, xs: list[Tensor], history: list[Tensor], i: int, turn: int = 0
+        self, xs: list[Tensor], history: list[Tensor], i: int, iteration: int = 0
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Run U-Net i's part.
 
@@ -170,17 +170,17 @@ class SemanticBlock(nn.Module):
             xs: the block's own input (up blocks: upsampled, then skip), each (B, C, H, W).
             history: up to K dense outputs of earlier U-Nets, oldest first, each (B, g, H, W).
             i: which U-Net.
-            turn: which pass.
+            iteration: which pass, 0 or 1.
 
         Returns:
             ahead and skip, each (B, C, H, W) (skip is ahead where there is no skip adapter), and the dense output to
             put into the history, in a list.
         """
         xs = [*xs, *history]
-        dense = self.units[i](xs, turn)
+        dense = self.units[i](xs, iteration)
         xs = [*xs, dense]
-        ahead = self.ahead[i](xs, turn)
-        return ahead, self.skip[i](xs, turn) if len(self.skip) else ahead, [dense]
+        ahead = self.ahead[i](xs, iteration)
+        return ahead, self.skip[i](xs, iteration) if len(self.skip) else ahead, [dense]
 
 
 class Stem(nn.Module):
@@ -265,7 +265,7 @@ class CUNet(nn.Module):
             heatmaps += self._pass(self.merge([start, x]), 1)[1]
         return heatmaps
 
-    def _pass(self, x: Tensor, turn: int) -> tuple[Tensor, list[Tensor]]:
+    def _pass(self, x: Tensor, iteration: int) -> tuple[Tensor, list[Tensor]]:
         """All U-Nets on (B, C, H/4, W/4) features: those behind the last one, and the heatmaps."""
         order = self.config.order
         down: list[list[Tensor]] = [[] for _ in self.down]
@@ -275,22 +275,22 @@ class CUNet(nn.Module):
         heatmaps: list[Tensor] = []
         for i in range(self.config.num_unets):
             if i > 0:
-                x = self.inter[i - 1]([x, *between], turn)
+                x = self.inter[i - 1]([x, *between], iteration)
                 between = _last([*between, x], order)
             skips: list[Tensor] = []
             for j, block in enumerate(self.down):
-                x, skip, new = block([x], down[j], i, turn)
+                x, skip, new = block([x], down[j], i, iteration)
                 down[j] = _last([*down[j], *new], order)
                 skips.append(skip)
                 x = F.max_pool2d(x, 2)
-            x, _, new = self.neck([x], neck, i, turn)
+            x, _, new = self.neck([x], neck, i, iteration)
             neck = _last([*neck, *new], order)
             for j in reversed(range(len(self.up))):
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
-                x, _, new = self.up[j]([x, skips[j]], up[j], i, turn)
+                x, _, new = self.up[j]([x, skips[j]], up[j], i, iteration)
                 up[j] = _last([*up[j], *new], order)
             if i in self.config.anchors:
-                heatmaps.append((self.heads_again if turn else self.heads)[i](x))  # (B, P, H/4, W/4)
+                heatmaps.append((self.heads_again if iteration else self.heads)[i](x))  # (B, P, H/4, W/4)
         return x, heatmaps
 
 
@@ -307,7 +307,7 @@ def build_cunet_graph(config: ModelConfig, num_landmarks: int, *, all_heads: boo
     x, outputs = _unets(build, start, all_heads=all_heads, last_head=last)
     if not last:
         x = build.cat_conv([start, x], "merge", config.channels)
-        build.turn = 1
+        build.iteration = 1
         outputs += _unets(build, x, all_heads=all_heads, last_head=True)[1]
     return Graph(tuple(build.nodes), tuple(outputs))
 

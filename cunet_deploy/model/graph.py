@@ -106,13 +106,13 @@ class Graph:
         """Channels of what a node reads first; the image has 3."""
         return 3 if node.inputs[0] == self.input else self.node(node.inputs[0]).channels
 
-    def forget(self, values: dict[str, Tensor], node: Node) -> None:
+    def release(self, values: dict[str, Tensor], node: Node) -> None:
         """Take out of a run's tensors what nothing needs any more behind a node: memory does not grow with depth."""
-        for name in self._spent[node.output]:
+        for name in self._last_used[node.output]:
             del values[name]
 
     @cached_property
-    def _spent(self) -> dict[str, tuple[str, ...]]:
+    def _last_used(self) -> dict[str, tuple[str, ...]]:
         """For each node the tensors that nothing needs any more behind it."""
         last = {name: node.output for node in self.nodes for name in (*node.inputs, node.output)}
         spent: dict[str, list[str]] = {node.output: [] for node in self.nodes}
@@ -136,12 +136,12 @@ class Builder:
     Attributes:
         config: of the network.
         num_landmarks: heatmaps per head.
-        turn: the pass; names of the second one begin with ``again.``, and its convolutions share weights.
+        iteration: the pass; names of the second one begin with ``again.``, and its convolutions share weights.
     """
 
     config: ModelConfig
     num_landmarks: int
-    turn: int = 0
+    iteration: int = 0
     nodes: list[Node] = field(default_factory=list)
     channels: dict[str, int] = field(default_factory=dict)
     strides: dict[str, int] = field(default_factory=dict)
@@ -154,15 +154,15 @@ class Builder:
         return node.output
 
     def _here(self, name: str) -> str:
-        return f"again.{name}" if self.turn else name
+        return f"again.{name}" if self.iteration else name
 
     def _norm(self, name: str) -> str:
-        return f"{name}_again" if self.turn and name else name
+        return f"{name}_again" if self.iteration and name else name
 
     def conv(self, x: str, name: str, channels: int, *, kernel: int = 1, stride: int = 1, norm: str, relu: bool) -> str:
         """A convolution ``NAME.conv`` with a normalization folded in, if any."""
         at, here = self.strides.get(x, 1) * stride, self._here(name)
-        shares = name if self.turn else ""
+        shares = name if self.iteration else ""
         norm, conv = self._norm(norm), f"{name}.conv"
         return self.add(
             Node("conv", (x,), here, channels, at, relu, kernel, stride, conv=conv, norm=norm, shares=shares)
@@ -242,7 +242,7 @@ class Builder:
 
     def head(self, x: str, i: int) -> str:
         """Heatmaps of U-Net i. Each pass has heads of its own, which share nothing."""
-        name, at = f"heads_again.{i}" if self.turn else f"heads.{i}", self.strides[x]
+        name, at = f"heads_again.{i}" if self.iteration else f"heads.{i}", self.strides[x]
         if self.config.block == "pre":
             norm = f"{name}.norm"
             x = self.add(Node("affine", (x,), norm, self.channels[x], at, relu=True, norm=norm))

@@ -16,8 +16,8 @@ from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedCUNet
 
 __all__ = ["correct_biases"]
 
-ROUNDS = 8
-LEAST_SHARE = 0.2
+NEWTON_STEPS = 8
+MIN_FREE_SHARE = 0.2
 
 
 @torch.no_grad()
@@ -49,14 +49,14 @@ def correct_biases(network: QuantizedCUNet, folded: dict[str, Tensor], images: T
         if node.operation.weighted:
             scale, zero_point = network.activation_qparams(node.output)
             moved = torch.zeros_like(wanted[node.output])
-            for _ in range(ROUNDS):
+            for _ in range(NEWTON_STEPS):
                 error = out.mean(dim=(0, 2, 3)) * scale - wanted[node.output]
                 free = (out > -zero_point) & (out < network.activation_max(node.output) - zero_point)
-                shift = -error / free.float().mean(dim=(0, 2, 3)).clamp(min=LEAST_SHARE)
+                shift = -error / free.float().mean(dim=(0, 2, 3)).clamp(min=MIN_FREE_SHARE)
                 network.shift_bias(node, shift)
                 moved += shift
                 out = network.compute(node, inputs)
             largest = max(largest, float(moved.abs().max()))
         values[node.output] = out
-        graph.forget(values, node)
+        graph.release(values, node)
     return largest

@@ -45,7 +45,7 @@ def run_float(
         values[node.output] = out = F.relu(out) if node.relu else out
         if watch is not None:
             watch(node, inputs, out)
-        graph.forget(values, node)
+        graph.release(values, node)
     return [values[name] for name in graph.outputs]
 
 

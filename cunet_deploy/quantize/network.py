@@ -21,7 +21,7 @@ from cunet_deploy.quantize.floats import Ranges
 from cunet_deploy.quantize.formats import WeightFormat, check_layers, weight_formats
 from cunet_deploy.quantize.groups import Groups, activation_groups
 from cunet_deploy.quantize.primitives import (
-    TINY,
+    MIN_SCALE,
     binarize,
     choose_activation_qparams,
     choose_weight_scale,
@@ -63,13 +63,13 @@ def _ratio(weight: Tensor, owner: Tensor) -> Tensor:
         InputError: a channel changes its sign, which a scale cannot express.
     """
     rows, owners = weight.flatten(1).double(), owner.flatten(1).double()
-    ratio = (rows * owners).sum(dim=1) / (owners * owners).sum(dim=1).clamp(min=TINY)
+    ratio = (rows * owners).sum(dim=1) / (owners * owners).sum(dim=1).clamp(min=MIN_SCALE)
     if bool((ratio < 0).any()):
         raise InputError(
             "the two passes weigh a channel with opposite signs, so they cannot share integers; train longer or from "
             "another seed"
         )
-    return ratio.float().clamp(min=TINY)
+    return ratio.float().clamp(min=MIN_SCALE)
 
 
 class QuantizedCUNet(nn.Module):
@@ -225,7 +225,7 @@ class QuantizedCUNet(nn.Module):
             return self.weight_scale(self.graph.node(node.shares)) * self._scale(f"{node.output}.weight")
         if node.operation.role == "per_channel":  # one weight a channel: its own magnitude makes it exact
             high = self.weight_format(node).high
-            scale = (self.weights[_key(node.output)].detach().abs() / high).clamp(min=TINY)
+            scale = (self.weights[_key(node.output)].detach().abs() / high).clamp(min=MIN_SCALE)
         elif self.weight_format(node).learned:
             scale = self._scale(f"{node.output}.weight")
         else:
@@ -278,7 +278,7 @@ class QuantizedCUNet(nn.Module):
         values = {graph.input: image * (1 / INPUT_SCALE)}
         for node in graph.nodes:
             values[node.output] = self.compute(node, [values[x] for x in node.inputs])
-            graph.forget(values, node)
+            graph.release(values, node)
         return [values[name] * self._damped(name, values[name].numel()) for name in graph.outputs]
 
     def compute(self, node: Node, inputs: list[Tensor]) -> Tensor:

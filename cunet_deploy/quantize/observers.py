@@ -40,7 +40,7 @@ CANDIDATES = 128
 """How many ends of a range are tried on each side of zero, at even distances."""
 
 _MIN_EXPONENT = -40  # finer bins would hold less than the smallest scale there is
-_LEAST = 1e-12
+_MIN_PROBABILITY = 1e-12
 
 Method = Literal["min-max", "percentile", "entropy", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -225,7 +225,7 @@ def entropy_range(histogram: Histogram, quant_max: int) -> tuple[float, float]:
         if not q.sum() > 0:
             return math.inf
         p = p[filled] / p.sum()
-        return float((p * np.log(p / np.maximum(q / q.sum(), _LEAST))).sum())
+        return float((p * np.log(p / np.maximum(q / q.sum(), _MIN_PROBABILITY))).sum())
 
     return _search(histogram, divergence)
 

@@ -23,7 +23,7 @@ __all__ = [
     "ternarize",
 ]
 
-TINY = 1e-8
+MIN_SCALE = 1e-8
 
 
 def choose_weight_scale(weight: Tensor, quant_max: int) -> Tensor:
@@ -33,7 +33,7 @@ def choose_weight_scale(weight: Tensor, quant_max: int) -> Tensor:
     scales from a fifth of that on with the smallest squared error.
     """
     rows = weight.detach().flatten(1)
-    full = (rows.abs().amax(dim=1) / quant_max).clamp(min=TINY)
+    full = (rows.abs().amax(dim=1) / quant_max).clamp(min=MIN_SCALE)
     if quant_max >= 127:
         return full
     best, least = full, torch.full_like(full, torch.inf)
@@ -70,7 +70,7 @@ def binarize(weight: Tensor) -> tuple[Tensor, Tensor]:
         integers: -1 or 1, of the shape of ``weight``, (out, ...).
         scale: (out,).
     """
-    scale = _mean_rows(weight.abs()).clamp(min=TINY)
+    scale = _mean_rows(weight.abs()).clamp(min=MIN_SCALE)
     signs: Tensor = _Sign.apply(weight, _rows(scale.detach(), weight))  # type: ignore[no-untyped-call]
     return signs, scale
 
@@ -82,13 +82,13 @@ def ternarize(weight: Tensor) -> tuple[Tensor, Tensor]:
         integers: -1, 0 or 1, of the shape of ``weight``, (out, ...).
         scale: (out,).
     """
-    limit = 0.7 * _mean_rows(weight.detach().abs()).clamp(min=TINY)
+    limit = 0.7 * _mean_rows(weight.detach().abs()).clamp(min=MIN_SCALE)
     # half to even: a weight at the very limit is zero, too
     integers = round_clamp(weight / _rows(2 * limit, weight), -1, 1)
     kept = integers.detach() != 0
     # Sums in double, so that weights of one magnitude have exactly that as their scale.
     sums, counts = (weight.abs() * kept).flatten(1).double().sum(dim=1), kept.flatten(1).sum(dim=1).clamp(min=1)
-    return integers, (sums / counts).to(weight.dtype).clamp(min=TINY)
+    return integers, (sums / counts).to(weight.dtype).clamp(min=MIN_SCALE)
 
 
 def _mean_rows(values: Tensor) -> Tensor:
@@ -141,9 +141,9 @@ def choose_activation_qparams(low: float, high: float, quant_max: int, *, signed
     A tensor that is never negative gets zero point 0: the clamp of the quantizer then is its ReLU.
     """
     if not signed:
-        return max(high / quant_max, TINY), 0
+        return max(high / quant_max, MIN_SCALE), 0
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = max((high - low) / quant_max, TINY)
+    scale = max((high - low) / quant_max, MIN_SCALE)
     return scale, min(max(round(-low / scale), 0), quant_max)
 
 

@@ -39,7 +39,7 @@ def run_integer(network: QuantizedCUNet, image: Tensor) -> list[Tensor]:
             values[node.output] = node.operation([_rescale(network, x, node.output, value) for x, value in pairs])
         else:
             values[node.output] = _sum(network, node, inputs)
-        graph.forget(values, node)
+        graph.release(values, node)
     results = []
     for name in graph.outputs:
         scale, zero_point = network.activation_qparams(name)

@@ -13,7 +13,7 @@ from cunet_deploy.quantize.formats import format_of
 
 __all__ = ["Choice", "allocate", "weight_bytes"]
 
-_UNITS = 1 << 17  # a budget is divided into so many steps at most
+_MAX_BUDGET_STEPS = 1 << 17  # a budget is divided into so many steps at most
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def allocate(choices: Mapping[str, Sequence[Choice]], budget: int) -> dict[str, 
         raise InputError(
             f"the smallest formats take {least} bytes, the budget is {budget}; raise it or allow smaller ones"
         )
-    unit = max(math.gcd(*(choice.bytes for row in rows.values() for choice in row)), -(-budget // _UNITS))
+    unit = max(math.gcd(*(choice.bytes for row in rows.values() for choice in row)), -(-budget // _MAX_BUDGET_STEPS))
     best = np.zeros(budget // unit + 1)  # least cost of the layers so far within so many units
     picks = []
     for row in rows.values():

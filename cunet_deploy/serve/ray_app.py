@@ -16,7 +16,7 @@ from cunet_deploy.zoo import DEFAULT_MODEL
 
 __all__ = ["RayService", "app"]
 
-QUEUE = 64
+QUEUE_SIZE = 64
 """How many requests may wait in front of the replicas."""
 
 SETTINGS = {"model": DEFAULT_MODEL, "detector": "", "backend": "", "threads": "1", "replicas": "1"}
@@ -57,7 +57,7 @@ def app(settings: Mapping[str, str]) -> Any:
         RayService,
         num_replicas=replicas,
         max_ongoing_requests=1,
-        max_queued_requests=QUEUE,
+        max_queued_requests=QUEUE_SIZE,
         ray_actor_options={"num_cpus": threads, "runtime_env": environment},
     )
     return deployment.bind(chosen["model"], chosen["detector"], chosen["backend"], threads)

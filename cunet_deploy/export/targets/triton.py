@@ -21,7 +21,7 @@ from cunet_deploy.serve.handler import MAX_PIXELS
 
 __all__ = ["write"]
 
-MAX_BATCH, QUEUE, PATIENCE_US, GATHER_US = 16, 64, 5_000_000, 2_000
+MAX_BATCH, QUEUE_SIZE, QUEUE_TIMEOUT_US, BATCH_DELAY_US = 16, 64, 5_000_000, 2_000
 
 _MODEL = f'''"""Finds landmarks in pictures; written by cunet-deploy export --target triton."""
 
@@ -74,12 +74,12 @@ def _tensors(role: str, items: list[str]) -> str:
 
 
 def _scheduling(device: str, instances: int, *, gather: bool) -> str:
-    wait = f"\n  max_queue_delay_microseconds: {GATHER_US}" if gather else ""
+    wait = f"\n  max_queue_delay_microseconds: {BATCH_DELAY_US}" if gather else ""
     return f"""dynamic_batching {{{wait}
   default_queue_policy {{
-    max_queue_size: {QUEUE}
+    max_queue_size: {QUEUE_SIZE}
     timeout_action: REJECT
-    default_timeout_microseconds: {PATIENCE_US}
+    default_timeout_microseconds: {QUEUE_TIMEOUT_US}
   }}
 }}
 instance_group [ {{ kind: KIND_{device.upper()}, count: {instances} }} ]
