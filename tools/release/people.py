@@ -100,7 +100,7 @@ def text_of(report: dict[str, Any]) -> str:
         f"In {report['clip']} (people who walk in, stand and leave, seen from behind; they are found by",
         f"{report['detector']}, then followed) the person is found in {report['found']} of {report['whole']} frames",
         f"that show a whole one, and nobody in {report['nobody']} of {report['empty']} empty ones;",
-        f"{report['numbers']} numbers were given to the 6 people. A hundred frames were marked by hand in",
+        f"{report['numbers']} track ids were given to the 6 people. A hundred frames were marked by hand in",
         "`tests/data/walkers_frames.csv`, which states the rule. Written by `tools/release/people.py`.",
     )
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-r"""Measure how steady and how late landmarks are in video, and whether objects keep their numbers.
+r"""Measure how steady and how late landmarks are in video, and whether objects keep their track ids.
 
     python -m tools.release.video motion face68-s --json models/face68-s/video.json
     python -m tools.release.video tables
@@ -11,7 +11,7 @@ r"""Measure how steady and how late landmarks are in video, and whether objects 
 still camera, and cameras that pan, shake and zoom, with sensor noise. *Jitter* is the root mean square of the movement
 against the true one from frame to frame, in percent of the distance of the outer eye corners. *Lag* is by how many
 milliseconds the landmarks must be moved forward in time to lie best on the true motion. ``clips`` counts frames with
-landmarks and numbers on real clips. ``camera`` plays a clip at its own pace, as a camera does, and measures the share
+landmarks and track ids on real clips. ``camera`` plays a clip at its own pace, as a camera does, and measures the share
 of a processor. ``soak`` plays a clip in a loop and watches memory and open files.
 """
 
@@ -77,7 +77,7 @@ def drawn(motion: str, seed: int = 0) -> Iterator[Picture]:
 
 
 def follow(localizer: Localizer, motion: str, smooth: bool | Smoothing) -> tuple[FloatArray, FloatArray, int]:
-    """Landmarks (T, K, 2) of the picture's face, times in ms, and how many numbers it had."""
+    """Landmarks (T, K, 2) of the picture's face, times in ms, and how many track ids it had."""
     points, times, numbers = [], [], set()
     for frame in localizer.stream(list(drawn(motion)), follow=True, smooth=smooth):
         if len(frame.landmarks) == 1:
@@ -125,7 +125,7 @@ def main() -> None:
 @click.option("--beta", type=float, help="In place of the default.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 def motion(model: str, min_cutoff: float | None, beta: float | None, json_path: Path | None) -> None:
-    """Jitter, lag and numbers on drawn clips."""
+    """Jitter, lag and track ids on drawn clips."""
     base = Smoothing()
     chosen = Smoothing(min_cutoff or base.min_cutoff, base.beta if beta is None else beta)
     rows: list[dict[str, Any]] = []
@@ -163,7 +163,7 @@ def motion_table(rows: list[dict[str, Any]]) -> str:
 @click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 def clips(model: str, clips: tuple[Path, ...], json_path: Path | None) -> None:
-    """Frames with landmarks and numbers on real clips."""
+    """Frames with landmarks and track ids on real clips."""
     rows: list[dict[str, Any]] = []
     with Localizer(model, threads=1) as localizer:
         for clip in clips:
