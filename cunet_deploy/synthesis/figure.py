@@ -34,6 +34,7 @@ __all__ = ["Figure", "Studio"]
 Floats = NDArray[np.float32]
 
 _LIPS, _EARS = "data/mpfb2/textures/mpfb_lips.jpg", "data/mpfb2/textures/mpfb_ears.jpg"
+_TEETH = ("upper_teeth", "lower_teeth")
 _EAR = 60
 _LIP_SIDE = 1024
 _BEARD_LAYERS = 5
@@ -82,8 +83,8 @@ class Studio:
             ao = occlusion[part.vertices]
             if name == "skin":
                 ao = np.maximum(ao, _SKIN_FLOOR)
-            elif name == "teeth":
-                ao = 0.55 + 0.25 * np.clip((own[:, 2] - 1.0) / 0.35, 0, 1)
+            elif name.endswith("teeth"):
+                ao = (0.7 if name == "upper_teeth" else 0.5) + 0.25 * np.clip((own[:, 2] - 1.0) / 0.35, 0, 1)
             elif name == "tongue":
                 ao = np.full(len(own), 0.45)
             surfaces[name] = self.graphics.surface(
@@ -92,7 +93,9 @@ class Studio:
         return surfaces
 
     def _occlusion(self) -> Floats:
-        parts = [self.mesh.parts[name] for name in ("skin", "right_eye", "left_eye", "teeth", "tongue")]
+        parts = [
+            self.mesh.parts[name] for name in ("skin", "right_eye", "left_eye", "upper_teeth", "lower_teeth", "tongue")
+        ]
         triangles = np.concatenate([part.vertices[part.triangles] for part in parts])
         return ambient_occlusion(self.graphics, self.mesh.rest, self.mesh.normals(self.mesh.rest), triangles)
 
@@ -142,10 +145,10 @@ class Figure:
             self.graphics.move(surface, self._positions[part.vertices], turned[part.vertices], extra)
         self._extras: dict[str, Surface] = {}
         self._dress()
-        self.head = [studio.surfaces[name] for name in ("skin", "right_eye", "left_eye", "teeth")]
+        self.head = [studio.surfaces[name] for name in ("skin", "right_eye", "left_eye", *_TEETH)]
         see_through = () if recipe.wear.glasses and recipe.wear.glasses.tint > 0.5 else ("lenses",)
         self.covering = [surface for name, surface in self._extras.items() if name not in see_through]
-        self.opaque = [studio.surfaces["skin"], studio.surfaces["teeth"]]
+        self.opaque = [studio.surfaces[name] for name in ("skin", *_TEETH)]
         self.opaque += [surface for name, surface in self._extras.items() if name != "lenses"]
 
     def _dress(self) -> None:
@@ -213,7 +216,8 @@ class Figure:
         self._draw_eyes(tone)
         graphics.front_only(False)
         graphics.set(colour=tone(look.teeth), surface=(0.6, 1.0, 0.0))
-        graphics.draw(surfaces["teeth"], "plain")
+        for name in _TEETH:
+            graphics.draw(surfaces[name], "plain")
         graphics.set(colour=tone((0.35, 0.12, 0.11)), surface=(0.2, 1.0, 0.2))
         graphics.draw(surfaces["tongue"], "plain")
         graphics.coverage(True)

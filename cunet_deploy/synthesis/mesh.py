@@ -32,6 +32,10 @@ _BASE = "data/mpfb2/3dobjs/base.obj"
 _WEIGHTS = "data/mpfb2/rigs/standard/weights.default.json"
 _TARGETS = "data/mpfb2/targets"
 _UNITS = "data/faceunits01/targets/faceunits"
+_UPPER_LIP = 474  # the vertex in the middle of its inner edge
+_SHOWN = 0.04  # upper incisors show so far below a resting lip
+_LIP_THICKNESS = 0.085
+_INCISORS = (0.1, 1.45)  # upper teeth nearer to the middle and farther to the front than this
 _TOPICS = ("head", "eyes", "mouth", "nose", "chin", "cheek", "forehead", "eyebrows", "ears", "neck", "macrodetails")
 
 
@@ -57,7 +61,8 @@ class HeadMesh:
     Attributes:
         rest: (V, 3) vertices in rest pose.
         numbers: (V,) their numbers in the file, from 0, which landmark definitions use.
-        parts: ``skin``, ``left_eye``, ``right_eye``, ``teeth``, ``tongue``, ``lashes``, ``hand``.
+        parts: ``skin``, ``left_eye``, ``right_eye``, ``upper_teeth``, ``lower_teeth``, ``tongue``, ``lashes``,
+            ``hand``.
         target_names: N names such as ``"nose/nose-hump-incr"`` or ``"unit/jawOpen"``.
         targets: (N, 3 V) sparse displacements at full strength.
         eye_vertices: (2, 8) vertices whose mean is the right and the left eye's centre.
@@ -105,7 +110,16 @@ class HeadMesh:
         usual = np.linalg.norm(np.subtract(*(self.rest[rows].mean(axis=0) for rows in self.eye_vertices)))
         scale = usual / np.linalg.norm(left - right)
         vertices = (vertices - (left + right) / 2) * scale + EYE_CENTRE
+        self._fit_teeth(vertices)
         return np.asarray(vertices + self.displacement(expression), np.float32)
+
+    def _fit_teeth(self, vertices: Floats) -> None:
+        """Let the upper teeth follow the lip, which shape targets move alone; incisors then show as they do in life."""
+        rows = np.unique(self.parts["upper_teeth"].vertices)
+        front = rows[(np.abs(self.rest[rows, 0]) < _INCISORS[0]) & (self.rest[rows, 2] > _INCISORS[1])]
+        edge = front[self.rest[front, 1] < self.rest[front, 1].min() + 0.02]
+        lip = vertices[self.lookup[_UPPER_LIP]]
+        vertices[rows] += lip + np.array([0, -_SHOWN, -_LIP_THICKNESS], np.float32) - vertices[edge].mean(axis=0)
 
     def normals(self, vertices: Floats) -> Floats:
         """(V, 3) unit normals of moved vertices."""
@@ -192,7 +206,8 @@ def _part_masks(
         "skin": (groups == "body") & upper,
         "right_eye": groups == "helper-r-eye",
         "left_eye": groups == "helper-l-eye",
-        "teeth": np.isin(groups, ["helper-upper-teeth", "helper-lower-teeth"]),
+        "upper_teeth": groups == "helper-upper-teeth",
+        "lower_teeth": groups == "helper-lower-teeth",
         "tongue": groups == "helper-tongue",
         "lashes": np.char.find(groups, "eyelashes") >= 0,
         "hand": (groups == "body") & hand[faces].all(1),
