@@ -13,6 +13,8 @@ Messages say in one line what was wrong, what was expected and what to do next: 
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "ArtifactError",
     "ConfigError",
@@ -24,10 +26,18 @@ __all__ = [
 ]
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What would break a message into lines, or do things to a terminal. Names from files may hold it."""
+
+
 class CunetError(Exception):
     """Something failed while running. Base of every error of this package."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        """Keep the message as one line: control characters in it are written as escapes."""
+        super().__init__(_CONTROL.sub(lambda found: repr(found[0])[1:-1], str(message)))
 
 
 class InputError(CunetError, ValueError):

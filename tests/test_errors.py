@@ -31,3 +31,9 @@ def test_bad_input_can_be_caught_as_the_built_in_error_of_that_kind() -> None:
         raise errors.ConfigError("expected seven")
     with pytest.raises(ImportError, match="pip install"):
         raise errors.MissingDependencyError("pip install it")
+
+
+def test_a_message_is_one_line_whatever_names_are_in_it() -> None:
+    message = str(errors.InputError("a\nb\x1b[31m\u2028.jpg: is missing; Ümläut and 日本 stay"))
+    assert message == "a\\nb\\x1b[31m\\u2028.jpg: is missing; Ümläut and 日本 stay"
+    assert len(message.splitlines()) == 1

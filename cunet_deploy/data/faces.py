@@ -15,7 +15,7 @@ import numpy as np
 
 from cunet_deploy._decode import decode_json
 from cunet_deploy.data.examples import BoxedPhoto, Example
-from cunet_deploy.data.layout import Layout, face_stem, find_photo, read_label_json, refuse
+from cunet_deploy.data.layout import Layout, face_stem, find_photo, is_file, read_label_json, refuse
 from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import Skeleton
 
@@ -42,7 +42,7 @@ def read_faces(folder: Path, bad: list[str] | None = None) -> list[BoxedPhoto]:
     photos = []
     for name, rows in sorted(read_face_boxes(path, bad).items()):
         image = find_photo(name, [folder])
-        if not image.is_file():
+        if not is_file(image):
             refuse(f"{image}: is missing, but {FILE_NAME} lists it", bad)
             continue
         boxes = np.array(rows, np.float64).reshape(-1, 5)

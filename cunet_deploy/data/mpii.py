@@ -184,6 +184,9 @@ def _example(
         return row, None
     placeholders.append(count)
     box = _square(np.asarray(row.center, np.float64) - 1, row.scale)
+    if not np.isfinite(box).all():
+        refuse(f"{where}: center {row.center} and scale {row.scale} place nobody", bad)
+        return row, None
     name = row.image
     return row, Example(find_photo(name, [images]), points - 1, photo_stem(name), given=box, where=where)
 
@@ -214,7 +217,7 @@ def _with_heads(examples: Sequence[Example | None], path: Path) -> list[Example 
 
 def _square(center: FloatArray, scale: float) -> FloatArray:
     """(4,) xyxy box of a person."""
-    x, y, half = center[0], center[1] + _LOWER * scale, _PERSON * scale / 2
+    x, y, half = float(center[0]), float(center[1]) + _LOWER * scale, _PERSON * scale / 2
     return np.array([x - half, y - half, x + half, y + half])
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cunet_deploy.config import load_config
+from cunet_deploy.config import QuantConfig, load_bits, load_config
+from cunet_deploy.data.agreement import apply_agreement
 from cunet_deploy.data.boxes import read_boxes
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.detection.boxes import GivenBoxes
-from cunet_deploy.skeletons import Skeleton
+from cunet_deploy.manifest import Manifest
+from cunet_deploy.skeletons import LSP14, Skeleton
 from fuzz.pictures import picture
 
 MOUSE = Skeleton("mouse", ("nose", "left_ear", "right_ear", "tail"), ((1, 2),), ((0, 3),))
@@ -31,11 +33,17 @@ def write_config(root: Path) -> list[Path]:
     (root / "mouse.toml").write_text(lines + "\n")
     (root / "config.toml").write_text(CONFIG_TOML)
     (root / "own.toml").write_text(CONFIG_TOML.replace('"ibug68"', '"mouse.toml"'))
+    (root / "bits.toml").write_text('weight_bits = 4\nternary = false\n[layers]\n"down.0.*" = "ternary"\n')
+    sources = '[{path = "a", weight = 1.5}, {path = "b#c", labels = "d.json"}]'
+    (root / "mixed.toml").write_text(f'name = "m"\nskeleton = "lsp14"\n[data]\nsources = {sources}\n')
     return sorted(root.glob("*.toml"))
 
 
 def read_config(root: Path, path: Path) -> None:
-    load_config(root / "own.toml" if path.name == "mouse.toml" else path)
+    if path.name == "bits.toml":
+        load_bits(path, QuantConfig())
+    else:
+        load_config(root / "own.toml" if path.name == "mouse.toml" else path)
 
 
 def write_boxes(root: Path) -> list[Path]:
@@ -164,3 +172,31 @@ def write_split(root: Path) -> list[Path]:
 
     write_lspet(root / "lspet", 3)
     return [root / "lspet" / "splits.json"]
+
+
+def write_agreement(root: Path) -> list[Path]:
+    from bodies import write_lspet
+
+    write_lspet(root / "lspet", 3)
+    row = {"a": [None, None, *range(4, 26)], "from": "0" + "123" * 3 + "11", "torso": 40.5}
+    table = {"joints": LSP14.landmarks[:12], "about": "x", "images": {"im00001.jpg": row, "im00003.jpg": row}}
+    (root / "agreed.json").write_text(json.dumps(table))
+    return [root / "agreed.json"]
+
+
+def read_agreement(root: Path, path: Path) -> None:
+    examples = read_examples(root / "lspet", LSP14)
+    bad: list[str] = []
+    apply_agreement(examples, path, LSP14, bad)
+    assert all(len(line.splitlines()) == 1 for line in bad), bad
+    apply_agreement(examples, path, LSP14)
+
+
+def write_manifest(root: Path) -> list[Path]:
+    released = Path(__file__).parents[2] / "models" / "face-detect-s" / "manifest.json"
+    (root / "manifest.json").write_bytes(released.read_bytes())
+    return [root / "manifest.json"]
+
+
+def read_manifest(root: Path, path: Path) -> None:
+    Manifest.from_json(path.read_bytes(), path).to_json()

@@ -11,15 +11,19 @@ from cunet_deploy.skeletons import COCO17, IBUG68, LSP14, MPII16
 from fuzz.formats import mutate_boxes, mutate_chunks, mutate_ebml, mutate_protobuf, mutate_zip
 from fuzz.labels import (
     load_boxes,
+    read_agreement,
     read_config,
     read_layout,
+    read_manifest,
     read_photos,
     read_points,
+    write_agreement,
     write_boxes,
     write_coco,
     write_config,
     write_ibug,
     write_lsp,
+    write_manifest,
     write_mpii_json,
     write_mpii_mat,
     write_photos,
@@ -70,6 +74,8 @@ TARGETS = {
         Target("legacy", write_legacy, lambda root, path: convert_checkpoint(path), (mutate_bytes,)),
         Target("ranges", write_ranges, load_ranges, (mutate_json, mutate_zip, mutate_bytes)),
         Target("report", write_report, lambda root, path: Baseline.read(path), (mutate_json, mutate_bytes), 0.5),
+        Target("manifest", write_manifest, read_manifest, (mutate_json, mutate_json, mutate_bytes)),
+        Target("agreement", write_agreement, read_agreement, (mutate_json, mutate_json, mutate_bytes)),
         Target("config", write_config, read_config, (mutate_lines, mutate_lines, mutate_bytes), 2),
         Target("boxes", write_boxes, load_boxes, (mutate_json, mutate_cells, mutate_bytes), 2),
         *(
