@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,10 @@ from click.testing import CliRunner
 from cunet_deploy import doctor
 from cunet_deploy.cli import cli
 from cunet_deploy.machine.gpu import Gpu
-from cunet_deploy.machine.jetson import JETPACKS, read_jetson
+from cunet_deploy.machine.jetson import JETPACKS, Jetson, read_jetson
 from cunet_deploy.sessions.registry import BACKENDS, Backend
 
+ROOT = Path(__file__).resolve().parent.parent
 ORIN = "NVIDIA Jetson Orin Nano Developer Kit\0"
 
 
@@ -131,7 +133,50 @@ def test_a_jetson_shows_what_it_has_and_what_to_do(tmp_path: Path, monkeypatch: 
 
 def test_a_processor_without_int8_instructions_is_told(tmp_path: Path) -> None:
     report = doctor.examine(system(tmp_path, cpu="asimd"))
-    assert "little gain" in next(check.advice for check in report.checks if check.name == "processor")
+    check = next(check for check in report.checks if check.name == "processor")
+    assert "little gain" in check.advice
+    assert "three quarters" in check.found
+
+
+@pytest.mark.parametrize(
+    ("board", "parts", "features", "found"),
+    [
+        (
+            "Raspberry Pi 5 Model B\0",
+            ["0x41/0xd0b"],
+            "asimd asimddp",
+            "Raspberry Pi 5 Model B: Cortex-A76; asimd, asimddp;",
+        ),
+        (
+            "",
+            ["0x41/0xd40"],
+            "asimd asimddp i8mm sve",
+            "Neoverse-V1; asimd, asimddp, i8mm, sve; i8mm and dot product: ",
+        ),
+        (
+            "rk3399",
+            ["0x41/0xd03", "0x41/0xd03", "0x41/0xd08"],
+            "asimd",
+            "rk3399: Cortex-A53, Cortex-A72; asimd; no dot",
+        ),
+        ("", ["0x99/0xabc"], "asimd", "Arm processor 0x99/0xabc; asimd; "),
+    ],
+    ids=["pi 5", "graviton 3", "two kinds", "unknown"],
+)
+def test_arm_processors_have_names_and_what_8_bits_gain(
+    tmp_path: Path, board: str, parts: list[str], features: str, found: str
+) -> None:
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/model").write_text(board)
+    text = ""
+    for index, part in enumerate(parts):
+        maker, number = part.split("/")
+        text += f"processor\t: {index}\nFeatures\t: fp {features}\nCPU implementer\t: {maker}\n"
+        text += f"CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: {number}\nCPU revision\t: 1\n\n"
+    (tmp_path / "proc/cpuinfo").write_text(text)
+    check = next(check for check in doctor.examine(tmp_path).checks if check.name == "processor")
+    assert check.found.startswith(found)
+    assert ("third of the instructions" in check.found) == ("asimddp" in features)
 
 
 def test_without_a_gpu_every_gpu_backend_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,3 +274,17 @@ def test_looking_loads_no_pytorch() -> None:
     code = "from cunet_deploy.doctor import examine; examine(); import sys; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_the_lines_for_a_jetson_install_all_but_its_opencv() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^dependencies = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)
+    assert listed
+    names = set(re.findall(r'"([\w-]+)', listed[1])) - {"opencv-python-headless", "tomli"}
+    release = JETPACKS[-1]
+    advice = "\n".join(Jetson("", "", "", "", release).advice(release.python))
+    for text in (advice, (ROOT / "docs" / "jetson.md").read_text(encoding="utf-8")):
+        line = re.search(r"^.*(pip install av .*)$", text, re.MULTILINE)
+        assert line
+        assert names <= set(re.findall(r"[\w-]+", line[1]))
+        assert "'numpy<2'" in line[1]

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from cunet_deploy.machine.arm import arm_names
+
 __all__ = [
     "CPUINFO",
     "FEATURES",
@@ -48,12 +50,15 @@ def cpu_features(cpuinfo: str) -> list[str]:
 
 
 def cpu_name(cpuinfo: str) -> str:
-    """The name of the first processor of a ``/proc/cpuinfo`` text, with family and model where that is all it tells."""
+    """The name of the processor of a ``/proc/cpuinfo`` text, with family and model where that is all it tells.
+
+    Arm boards may have several kinds of processors; those that the text lists are named.
+    """
     fields: dict[str, str] = dict(re.findall(r"^([\w ]+?)\s*:[ \t]*(.*)$", cpuinfo.partition("\n\n")[0], re.MULTILINE))
     name = fields.get("model name", "").strip()
     if name and "cpu family" in fields:
         return f"{name} (family {fields['cpu family']}, model {fields.get('model', '?')})"
-    return name
+    return name or ", ".join(arm_names(cpuinfo))
 
 
 def is_x86(architecture: str | None = None) -> bool:
