@@ -299,7 +299,7 @@ def test_what_was_measured_serves_for_another_budget(
     ("options", "message"),
     [
         (("--budget", "small"), "--budget small: expected bytes"),
-        (("--budget", "0.4GB"), "such as 0.40MB"),
+        (("--budget", "0.4TB"), "such as 0.40MB"),
         (("--formats", "4,9"), "'9' is unknown"),
         (("--formats", "8"), "names none beside 8"),
     ],
