@@ -35,7 +35,7 @@ $(VENV)/base.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "Installing cunet-deploy with PyTorch and the development tools into $(VENV)"
-	$(PIP) -e '.[train,dev,docs]'
+	$(PIP) -e '.[train,dev,docs,ray]'
 	@touch $(VENV)/base.stamp $@
 
 demo: $(VENV)/base.stamp

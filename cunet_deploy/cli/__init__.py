@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("cunet_deploy.cli.export:command", "Turn a checkpoint into a bundle for devices."),
     "build": ("cunet_deploy.cli.build:command", "Build a TensorRT engine from a bundle."),
     "infer": ("cunet_deploy.cli.infer:command", "Find landmarks in images and videos."),
+    "bulk": ("cunet_deploy.cli.bulk:command", "Find landmarks in thousands of files, on one machine or many."),
     "evaluate": ("cunet_deploy.cli.evaluate:command", "Measure the accuracy of a model on labelled photos."),
     "verify": ("cunet_deploy.cli.verify:command", "Check that a bundle computes what its checkpoint does."),
     "bench": ("cunet_deploy.cli.bench:command", "Measure latency and memory on this machine."),
@@ -51,6 +52,7 @@ _EXTRAS = {
     "matplotlib": "train",
     "moderngl": "synth",
     "onnx": "train",
+    "pyarrow": "ray",
     "torch": "train",
 }
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

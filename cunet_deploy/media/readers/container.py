@@ -28,7 +28,7 @@ from cunet_deploy.media.readers.display import PictureConverter
 if TYPE_CHECKING:
     from av import VideoFrame
 
-__all__ = ["VideoContainer"]
+__all__ = ["VideoContainer", "picture_times"]
 
 _DEFAULT_FPS = 25.0
 _MOST_FPS = 240.0
@@ -71,13 +71,21 @@ class VideoContainer:
         left_out: gaps so far.
     """
 
-    def __init__(self, path: Path | str, *, name: str | None = None, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        begin: tuple[int, int] | None = None,
+    ) -> None:
         """Open a video.
 
         Args:
             path: a file, or a URL as text.
             name: what errors call it.
             timeout: seconds to wait for the server of a URL.
+            begin: time stamp and index of the key frame to begin at, of those that `picture_times` gives.
 
         Raises:
             InputError: it is not a video, or holds no pictures.
@@ -93,6 +101,9 @@ class VideoContainer:
             raise InputError(f"{self._name}: is cut off, damaged or not a video; copy it again") from error
         try:
             self._open_stream()
+            self._begin = -math.inf
+            if begin is not None:
+                self._seek(*begin)
         except BaseException:
             self._container.close()
             raise
@@ -130,6 +141,12 @@ class VideoContainer:
         self._stamped = True  # whether all packets have the times of their pictures
         self._index = 0
 
+    def _seek(self, stamp: int, index: int) -> None:
+        """Begin at a key frame; pictures of packets behind it that are shown before it need what came before."""
+        self._container.seek(stamp, stream=self._stream)
+        self._demuxed = self._packets()
+        self._begin, self._index, self._packets_seen = float(stamp * self._stream.time_base) - 1e-6, index, index
+
     def __iter__(self) -> Iterator[tuple[int, float, NDArray[np.uint8]]]:
         """Frames with their numbers and times.
 
@@ -141,6 +158,8 @@ class VideoContainer:
         step = 1000 / self.fps
         for frame in self._decoded():
             seconds = frame.time if frame.pts is not None else None
+            if seconds is not None and seconds < self._begin:
+                continue
             if seconds is not None:
                 self._count_missing(seconds, read)
                 if self._start is None or (not read and seconds < self._start):
@@ -181,7 +200,7 @@ class VideoContainer:
                 self._see_end(packet)
                 if packet.pts is None:
                     self._stamped = False
-                elif not packet.is_discard:
+                elif not packet.is_discard and packet.pts * packet.time_base >= self._begin:
                     heapq.heappush(self._waiting, float(packet.pts * packet.time_base))
             try:
                 frames: list[VideoFrame] = packet.decode()
@@ -246,6 +265,28 @@ class VideoContainer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._container.close()
+
+
+def picture_times(path: Path | str) -> list[tuple[int, bool]] | None:
+    """Time stamps of all pictures of a video in the order in which they are shown, and which are key frames.
+
+    Nothing is decoded. Time stamps are in units of the stream.
+
+    Returns:
+        ``None`` where packets have no time stamps of their own, or some of them are not shown.
+
+    Raises:
+        InputError: as `VideoContainer`.
+    """
+    with VideoContainer(path) as video:
+        found: list[tuple[int, bool]] = []
+        for packet in video._demuxed:
+            if packet.stream.index != video._stream.index or not packet.size:
+                continue
+            if packet.pts is None or packet.is_discard or packet.is_corrupt:
+                return None
+            found.append((packet.pts, packet.is_keyframe))
+    return sorted(found)
 
 
 def _is_cover(stream: Any) -> bool:

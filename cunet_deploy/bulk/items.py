@@ -1,0 +1,179 @@
+"""The work of a bulk run: videos, parts of long ones, and blocks of photos.
+
+They come from folders, patterns and manifests, on local disks or wherever fsspec reaches: ``s3://bucket/clips/``,
+``gs://bucket/*.mp4``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from cunet_deploy._optional import require
+from cunet_deploy.errors import InputError
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
+from cunet_deploy.media.readers.video import VIDEO_SUFFIXES
+
+__all__ = ["Item", "Part", "file_system", "list_items"]
+
+_MANIFEST_SUFFIXES = (".txt", ".csv", ".parquet")
+_COLUMN = "source"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a long video.
+
+    Attributes:
+        number: counts from 0.
+        count: of parts of the video.
+        first: index of its first frame in the video.
+        seek: time stamp of the key frame to begin reading at, in units of the stream; ``None``: the start.
+        seek_index: index of that frame.
+        warm_up: frames before ``first`` that are localized, so that what is followed there is found.
+        last: index of the frame behind its last one; ``None``: the end.
+    """
+
+    number: int
+    count: int
+    first: int
+    seek: int | None
+    seek_index: int
+    warm_up: int
+    last: int | None
+
+
+@dataclass(frozen=True)
+class Item:
+    """A piece of work, whose results are one file.
+
+    Attributes:
+        kind: "video", or "images": photos that do not follow each other.
+        sources: one video, or the photos of a block.
+        part: of a long video; ``None``: all of it.
+    """
+
+    kind: Literal["video", "images"]
+    sources: tuple[str, ...]
+    part: Part | None = None
+
+    @property
+    def key(self) -> str:
+        """A name for its files that depends on the sources alone; parts of a video share it."""
+        return hashlib.sha256("\n".join((self.kind, *self.sources)).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+    def to_json(self) -> str:
+        """As text, to go through a data set."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Item:
+        """What `to_json` wrote."""
+        table: dict[str, Any] = json.loads(text)
+        part = None if table["part"] is None else Part(**table["part"])
+        return cls(table["kind"], tuple(table["sources"]), part)
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a path or URL, and the path in it.
+
+    Raises:
+        InputError: the protocol is not known.
+        MissingDependencyError: its library is not installed.
+    """
+    fsspec = require("fsspec", extra="ray")
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except ValueError as error:
+        raise InputError(f"{url}: {error}; give a path, or a URL such as s3://BUCKET/FOLDER") from error
+    except ImportError as error:
+        raise InputError(f"{url}: {error}; install it beside cunet-deploy on every machine of the cluster") from error
+    return system, path
+
+
+def list_items(sources: Sequence[str], *, photos_per_item: int = 256) -> Iterator[Item]:
+    """The work of some sources.
+
+    Args:
+        sources: videos, photos, folders (searched deeper), patterns, or manifests: text files with a source a line, CSV
+            or Parquet files with a column ``source``.
+        photos_per_item: photos whose results are one file.
+
+    Raises:
+        InputError: a source is not there, is of no type that is read, or nothing is listed.
+    """
+    photos: list[str] = []
+    any_item = False
+    for source in _files(sources):
+        suffix = PurePosixPath(source).suffix.lower()
+        if suffix in IMAGE_SUFFIXES:
+            photos.append(source)
+            if len(photos) == photos_per_item:
+                any_item = True
+                yield Item("images", tuple(photos))
+                photos = []
+        elif suffix in VIDEO_SUFFIXES:
+            any_item = True
+            yield Item("video", (source,))
+        else:
+            kinds = "a photo or video of a type that is read, or a manifest (.txt .csv .parquet)"
+            raise InputError(f"{source}: is not {kinds}")
+    if photos:
+        yield Item("images", tuple(photos))
+    elif not any_item:
+        raise InputError(f"{', '.join(sources)}: no photo or video is there")
+
+
+def _files(sources: Iterable[str]) -> Iterator[str]:
+    """URLs of single files."""
+    for source in sources:
+        system, path = file_system(source)
+        if any(sign in source for sign in "*?[") and not system.exists(path):
+            yield from (_named(system, source, found) for found in sorted(system.glob(path)) if _is_read(found))
+        elif system.isdir(path):
+            yield from (_named(system, source, found) for found in sorted(system.find(path)) if _is_read(found))
+        elif not system.exists(path):
+            raise InputError(f"{source}: does not exist")
+        elif PurePosixPath(path).suffix.lower() in _MANIFEST_SUFFIXES:
+            yield from _files(_manifest(system, path, source))
+        else:
+            yield source
+
+
+def _named(system: Any, source: str, path: str) -> str:
+    """A path of a file system as a URL, or as a path where the source was one."""
+    return path if "://" not in source else str(system.unstrip_protocol(path))
+
+
+def _is_read(path: str) -> bool:
+    name = PurePosixPath(path)
+    return name.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) and not name.name.startswith(".")
+
+
+def _manifest(system: Any, path: str, source: str) -> Iterator[str]:
+    """The sources that a manifest lists."""
+    suffix = PurePosixPath(path).suffix.lower()
+    with system.open(path, "rb") as file:
+        if suffix == ".parquet":
+            require("pyarrow", extra="ray")
+            import pyarrow.parquet
+
+            table = pyarrow.parquet.read_table(file, columns=None)
+            if _COLUMN not in table.column_names:
+                raise InputError(f"{source}: has no column {_COLUMN!r}; it has {', '.join(table.column_names)}")
+            yield from table.column(_COLUMN).to_pylist()
+            return
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        if suffix == ".csv":
+            rows = csv.DictReader(text)
+            if _COLUMN not in (rows.fieldnames or ()):
+                raise InputError(f"{source}: has no column {_COLUMN!r}; its first line is the header")
+            yield from (row[_COLUMN] for row in rows if row[_COLUMN])
+        else:
+            yield from (line.strip() for line in text if line.strip() and not line.startswith("#"))

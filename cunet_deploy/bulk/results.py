@@ -1,0 +1,205 @@
+"""The files of a bulk run: Parquet that is complete or not there, and what can be told from it.
+
+``OUT/landmarks/shard=XX/KEY.parquet`` holds a row for each frame and object, and one for a frame without any;
+``OUT/failed/KEY.json`` says why an item failed. Both are named after the item, so that a run which is started again
+knows what is done.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cunet_deploy.bulk.items import Item, file_system
+from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.manifest import Manifest
+from cunet_deploy.media import Frame, LeftOut
+
+__all__ = ["METADATA_KEY", "Output", "landmarks_of", "row_left_out", "rows_of", "schema_of"]
+
+METADATA_KEY = b"cunet_deploy"
+_ROWS_PER_GROUP = 20_000
+_UNFINISHED = ".part"
+_NOTHING = dict.fromkeys(("id", "box", "landmarks", "scores"))
+
+
+def schema_of(manifest: Manifest, checksum: str) -> pa.Schema:
+    """Columns of the results of a model, with its manifest and the checksum of its file in the metadata."""
+    count = len(manifest.skeleton)
+    about = {"manifest": manifest.to_dict(), "sha256": checksum}
+    return pa.schema(
+        [
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("frame", pa.int64(), nullable=False),
+            pa.field("time_ms", pa.float64()),
+            pa.field("id", pa.int64()),
+            pa.field("box", pa.list_(pa.float32(), 4)),
+            pa.field("landmarks", pa.list_(pa.float32(), 2 * count)),
+            pa.field("scores", pa.list_(pa.float32(), count)),
+            pa.field("error", pa.string()),
+        ],
+        metadata={METADATA_KEY: json.dumps(about, sort_keys=True).encode()},
+    )
+
+
+class Output:
+    """The folder of a bulk run, local or in an object store. It can be pickled."""
+
+    def __init__(self, url: str) -> None:
+        """Name a folder; it is made when something is written."""
+        self.url = url
+        self._system: Any = None
+        self._root = ""
+
+    def _open(self) -> tuple[Any, str]:
+        if self._system is None:
+            self._system, self._root = file_system(self.url)
+        return self._system, self._root
+
+    def __getstate__(self) -> str:
+        return self.url
+
+    def __setstate__(self, url: str) -> None:
+        self.__init__(url)  # type: ignore[misc]
+
+    def landmarks_path(self, item: Item) -> str:
+        """Where the results of an item are, below the folder."""
+        if item.part is not None:
+            return f"parts/{item.key}/{item.part.number:05d}.parquet"
+        return f"landmarks/shard={item.key[:2]}/{item.key}.parquet"
+
+    def failure_path(self, item: Item) -> str:
+        """Where it is said why an item failed."""
+        return f"failed/{item.key}.json"
+
+    def exists(self, path: str) -> bool:
+        """Whether a file is there."""
+        system, root = self._open()
+        return bool(system.exists(posixpath.join(root, path)))
+
+    def done_keys(self) -> set[str]:
+        """Keys of the items whose results are complete."""
+        system, root = self._open()
+        folder = posixpath.join(root, "landmarks")
+        if not system.exists(folder):
+            return set()
+        return {posixpath.basename(path).partition(".")[0] for path in system.find(folder) if path.endswith(".parquet")}
+
+    def sweep(self) -> None:
+        """Remove what a run that was killed had begun to write."""
+        system, root = self._open()
+        if system.exists(root):
+            for path in system.find(root):
+                if path.endswith(_UNFINISHED):
+                    system.rm(path)
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Write a file completely or not at all."""
+        with self._replacing(path) as target:
+            system, _ = self._open()
+            with system.open(target, "wb") as file:
+                file.write(content)
+
+    def read_bytes(self, path: str) -> bytes:
+        """The content of a file."""
+        system, root = self._open()
+        return bytes(system.cat_file(posixpath.join(root, path)))
+
+    def remove(self, path: str) -> None:
+        """Delete a file or folder, if it is there."""
+        system, root = self._open()
+        full = posixpath.join(root, path)
+        if system.exists(full):
+            system.rm(full, recursive=True)
+
+    def write_rows(self, path: str, schema: pa.Schema, rows: Iterable[list[dict[str, Any]]]) -> int:
+        """Write a Parquet file completely or not at all, from rows of successive frames.
+
+        Returns:
+            How many rows.
+        """
+        total = 0
+        with self._replacing(path) as target:
+            system, _ = self._open()
+            with system.open(target, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                waiting: list[dict[str, Any]] = []
+                for some in rows:
+                    waiting += some
+                    total += len(some)
+                    if len(waiting) >= _ROWS_PER_GROUP:
+                        writer.write_table(pa.Table.from_pylist(waiting, schema))
+                        waiting = []
+                if waiting:
+                    writer.write_table(pa.Table.from_pylist(waiting, schema))
+        return total
+
+    def read_rows(self, path: str) -> Iterator[dict[str, Any]]:
+        """The rows of a Parquet file, in order."""
+        system, root = self._open()
+        with system.open(posixpath.join(root, path), "rb") as file:
+            for batch in pq.ParquetFile(file).iter_batches():
+                yield from batch.to_pylist()
+
+    def _replacing(self, path: str) -> _Replacing:
+        system, root = self._open()
+        return _Replacing(system, posixpath.join(root, path))
+
+
+class _Replacing:
+    """Gives a path to write to, which becomes the final one when the block ends well."""
+
+    def __init__(self, system: Any, final: str) -> None:
+        self._system, self._final = system, final
+        # an object store shows an object when it is complete; a disk shows a file as it grows
+        self._local = "file" in (system.protocol if isinstance(system.protocol, (tuple, list)) else (system.protocol,))
+        self._path = f"{final}.{uuid.uuid4().hex[:8]}{_UNFINISHED}" if self._local else final
+
+    def __enter__(self) -> str:
+        self._system.makedirs(posixpath.dirname(self._final), exist_ok=True)
+        return self._path
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not self._local:
+            return
+        if kind is None:
+            self._system.mv(self._path, self._final)
+        elif self._system.exists(self._path):
+            self._system.rm(self._path)
+
+
+def rows_of(frame: Frame, source: str) -> list[dict[str, Any]]:
+    """The rows of one frame."""
+    head: dict[str, Any] = {"source": source, "frame": frame.index, "time_ms": frame.time_ms, "error": None}
+    found = frame.landmarks
+    if not len(found):
+        return [{**head, **_NOTHING}]
+    flat = found.points.reshape(len(found), 2 * len(found.skeleton))
+    return [
+        {**head, "id": int(found.ids[i]), "box": found.boxes[i], "landmarks": flat[i], "scores": found.scores[i]}
+        for i in range(len(found))
+    ]
+
+
+def row_left_out(item: LeftOut, source: str) -> dict[str, Any]:
+    """The row of what gave no picture."""
+    return {"source": source, "frame": item.index, "time_ms": item.time_ms, "error": item.reason, **_NOTHING}
+
+
+def landmarks_of(rows: Sequence[dict[str, Any]], manifest: Manifest) -> Landmarks:
+    """The landmarks of one frame from its rows."""
+    found = [row for row in rows if row["id"] is not None]
+    count = len(manifest.skeleton)
+    return Landmarks(
+        np.array([row["landmarks"] for row in found], np.float32).reshape(-1, count, 2),
+        np.array([row["scores"] for row in found], np.float32).reshape(-1, count),
+        np.array([row["box"] for row in found], np.float32).reshape(-1, 4),
+        manifest.skeleton,
+        np.array([row["id"] for row in found], np.int64),
+    )

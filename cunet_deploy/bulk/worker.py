@@ -1,0 +1,286 @@
+"""What runs on each worker of a bulk run: one network, items in, files out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import posixpath
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from cunet_deploy.bulk.items import Item, file_system
+from cunet_deploy.bulk.results import Output, landmarks_of, row_left_out, rows_of, schema_of
+from cunet_deploy.bulk.split import parts_of, read_part
+from cunet_deploy.errors import CunetError
+from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.localizer import Localizer
+from cunet_deploy.manifest import Manifest
+from cunet_deploy.media import Frame, LeftOut, Picture, VideoFile, read_image
+from cunet_deploy.media.writers.jsonl import json_lines, left_out_line
+from cunet_deploy.tracking.join import PartJoiner
+
+__all__ = [
+    "DETECTOR_FILE",
+    "NETWORK_FILE",
+    "Model",
+    "Settings",
+    "Status",
+    "Worker",
+    "join_parts",
+    "local_copy",
+    "split_item",
+]
+
+NETWORK_FILE, DETECTOR_FILE = "model/network.onnx", "model/detector.onnx"
+"""Copies of the model's files in the output."""
+
+_MOST_ATTEMPTS = 3
+"""An item during which the worker died this often is given up."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as workers are told of it; its files are in the output, since machines may share nothing else.
+
+    Attributes:
+        name: what was asked for, which is opened where the output has no file of it, as of an engine.
+        detector: what was asked for; ``None``: the usual one.
+        sha256: of the network's file.
+        manifest: of the network, as JSON.
+    """
+
+    name: str
+    detector: str | None
+    sha256: str
+    manifest: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a bulk run works.
+
+    Attributes:
+        threads: of each worker.
+        backend: as in `cunet_deploy.sessions.open_session`.
+        smooth: whether landmarks in videos are steadied.
+        part_seconds: videos of twice that or more are cut into parts about this long; 0: never.
+        warm_up: frames by which parts overlap.
+        jsonl: also write JSON Lines for each item.
+        trust: load an engine whose checksum differs.
+    """
+
+    threads: int = 1
+    backend: str | None = None
+    smooth: bool = True
+    part_seconds: float = 120.0
+    warm_up: int = 60
+    jsonl: bool = False
+    trust: bool = False
+
+
+@dataclass(frozen=True)
+class Status:
+    """What became of an item.
+
+    Attributes:
+        key: of the item.
+        name: its first source.
+        part: of a video in parts, its number and how many there are.
+        frames: that were localized.
+        left_out: frames or photos that could not be read.
+        seconds: that it took.
+        error: why it failed; empty: it did not.
+    """
+
+    key: str
+    name: str
+    part: tuple[int, int] | None
+    frames: int
+    left_out: int
+    seconds: float
+    error: str = ""
+
+    def to_json(self) -> str:
+        """As text, to go through a data set."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Status:
+        """What `to_json` wrote."""
+        table = json.loads(text)
+        return cls(**{**table, "part": None if table["part"] is None else tuple(table["part"])})
+
+
+class Worker:
+    """Localizes items, one after the other. Loads its network when it is made."""
+
+    def __init__(self, model: Model, settings: Settings, output: Output) -> None:
+        """Open the networks."""
+        cv2.setNumThreads(settings.threads)
+        self._settings, self._output = settings, output
+        self._folder = tempfile.TemporaryDirectory(prefix="cunet-bulk-")
+        self._localizer = Localizer(
+            self._file(NETWORK_FILE) or model.name,
+            detector=self._file(DETECTOR_FILE) or model.detector,
+            threads=settings.threads,
+            backend=settings.backend,
+            trust=settings.trust,
+        )
+        self._schema = schema_of(self._localizer.manifest, model.sha256)
+
+    def _file(self, name: str) -> Path | None:
+        """A copy of a file of the model, where the output has it."""
+        if not self._output.exists(name):
+            return None
+        path = Path(self._folder.name) / posixpath.basename(name)
+        path.write_bytes(self._output.read_bytes(name))
+        return path
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        """Localize the items of a batch (column ``item``); the answer has what became of them (column ``status``)."""
+        return {"status": [self.run(Item.from_json(str(text))).to_json() for text in batch["item"]]}
+
+    def run(self, item: Item) -> Status:
+        """Localize an item and write its results; an error is in the answer, and in the output's ``failed``."""
+        begun, part = time.perf_counter(), None if item.part is None else (item.part.number, item.part.count)
+        frames = left_out = 0
+        error = ""
+        try:
+            if part is None or not self._output.exists(self._output.landmarks_path(item)):
+                with self._attempt(item):
+                    frames, left_out = self._localize(item)
+        except CunetError as problem:
+            error = str(problem)
+        except OSError as problem:
+            error = f"{item.sources[0]}: {problem}"
+        if error:
+            record = {"sources": list(item.sources), "error": error}
+            self._output.write_bytes(self._output.failure_path(item), json.dumps(record).encode())
+        return Status(item.key, item.sources[0], part, frames, left_out, time.perf_counter() - begun, error)
+
+    @contextlib.contextmanager
+    def _attempt(self, item: Item) -> Iterator[None]:
+        """Count attempts in the output: an item that kills its worker would be given to the next one for ever."""
+        path = f"attempts/{item.key}-{item.part.number if item.part else 0}.json"
+        attempts = int(json.loads(self._output.read_bytes(path))) if self._output.exists(path) else 0
+        if attempts >= _MOST_ATTEMPTS:
+            self._output.remove(path)
+            raise CunetError(f"{item.sources[0]}: its worker died {attempts} times; it is given up")
+        self._output.write_bytes(path, json.dumps(attempts + 1).encode())
+        yield
+        self._output.remove(path)
+
+    def _localize(self, item: Item) -> tuple[int, int]:
+        counts = [0, 0]
+        lines: list[str] = []
+
+        def rows() -> Iterator[list[dict[str, Any]]]:
+            for source, frame in self._frames(item):
+                if isinstance(frame, LeftOut):
+                    counts[1] += frame.count
+                    some = [row_left_out(frame, source)]
+                else:
+                    counts[0] += 1
+                    some = rows_of(frame, source)
+                if self._settings.jsonl and item.part is None:
+                    lines.append(left_out_line(frame) if isinstance(frame, LeftOut) else json_lines(frame))
+                yield some
+
+        self._output.write_rows(self._output.landmarks_path(item), self._schema, rows())
+        if self._settings.jsonl and item.part is None:
+            self._output.write_bytes(f"jsonl/{item.key}.jsonl", "".join(lines).encode())
+        return counts[0], counts[1]
+
+    def _frames(self, item: Item) -> Iterator[tuple[str, Frame | LeftOut]]:
+        """Frames with the source that each came from, and what could not be read."""
+        if item.kind == "images":
+            for index, source in enumerate(item.sources):
+                yield source, self._photo(index, source)
+            return
+        (source,) = item.sources
+        with local_copy(source) as path:
+            pictures: VideoFile | Iterator[Picture]
+            pictures = VideoFile(path) if item.part is None else read_part(path, item.part)
+            for frame in self._localizer.stream(pictures, follow=True, smooth=self._settings.smooth):
+                yield source, frame
+            for gap in pictures.left_out if isinstance(pictures, VideoFile) else ():
+                yield source, gap
+
+    def _photo(self, index: int, source: str) -> Frame | LeftOut:
+        name = posixpath.basename(source)
+        try:
+            with local_copy(source) as path:
+                image = read_image(path)
+        except (CunetError, OSError) as problem:
+            return LeftOut(index, str(problem).partition(": ")[2] or str(problem), name=name)
+        return Frame(index, 0.0, image, self._localizer.predict(image), name)
+
+
+@contextlib.contextmanager
+def local_copy(source: str) -> Iterator[Path]:
+    """A source as a file on this machine: itself, or a copy that goes with the block."""
+    system, path = file_system(source)
+    if "file" in (system.protocol if isinstance(system.protocol, (tuple, list)) else (system.protocol,)):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="cunet-bulk-") as folder:
+        target = Path(folder) / posixpath.basename(path)
+        system.get_file(path, str(target))
+        yield target
+
+
+def split_item(item: Item, settings: Settings) -> list[Item]:
+    """An item as the parts of its video, or alone where it is not to be cut or cannot be looked into."""
+    if item.kind != "video" or not settings.part_seconds:
+        return [item]
+    try:
+        with local_copy(item.sources[0]) as path:
+            parts = parts_of(path, settings.part_seconds, settings.warm_up)
+    except (CunetError, OSError):
+        return [item]  # the worker that gets it says what is wrong
+    return [Item(item.kind, item.sources, part) for part in parts] or [item]
+
+
+def join_parts(item: Item, parts: list[Item], model: Model, output: Output) -> None:
+    """Write the results of a video from those of its parts, and remove these: tracks go on across the joints."""
+    manifest = Manifest.from_json(model.manifest, item.sources[0])
+    schema = schema_of(manifest, model.sha256)
+    joiner = PartJoiner(max(part.part.warm_up for part in parts if part.part))
+
+    def rows() -> Iterator[list[dict[str, Any]]]:
+        for piece in parts:
+            assert piece.part is not None
+            by_frame = {
+                index: list(some) for index, some in groupby(output.read_rows(output.landmarks_path(piece)), _frame)
+            }
+            start = piece.part.first - piece.part.warm_up
+            indices = range(start, max([start, *(index + 1 for index in by_frame)]))
+            joined = joiner.add([landmarks_of(by_frame.get(index, []), manifest) for index in indices])
+            for index, found in zip(indices[piece.part.warm_up :], joined, strict=True):
+                if index in by_frame:
+                    yield _renumbered(by_frame[index], found)
+
+    output.write_rows(output.landmarks_path(item), schema, rows())
+    output.remove(f"parts/{item.key}")
+
+
+def _frame(row: dict[str, Any]) -> int:
+    return int(row["frame"])
+
+
+def _renumbered(rows: list[dict[str, Any]], found: Landmarks) -> list[dict[str, Any]]:
+    """The rows of a frame with the track ids that its objects have in the whole video."""
+    empty = [row for row in rows if row["id"] is None]
+    head = {key: rows[0][key] for key in ("source", "frame", "time_ms", "error")}
+    flat = found.points.reshape(len(found), 2 * len(found.skeleton))
+    return empty + [
+        {**head, "id": int(found.ids[i]), "box": found.boxes[i], "landmarks": flat[i], "scores": found.scores[i]}
+        for i in range(len(found))
+    ]

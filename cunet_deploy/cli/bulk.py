@@ -1,0 +1,139 @@
+"""``cunet-deploy bulk``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cunet_deploy.cli._options import backend_options, console, json_option, overwrite_option
+from cunet_deploy.cli._report import json_report
+from cunet_deploy.errors import CunetError
+from cunet_deploy.zoo import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from cunet_deploy.bulk.run import Summary
+    from cunet_deploy.bulk.worker import Status
+
+__all__ = ["command"]
+
+
+@click.command("bulk")
+@click.argument("sources", nargs=-1, required=True)
+@click.option("-o", "--output", "out", metavar="DIR", required=True, help="Folder or URL of the results.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundle, .onnx, .engine or released model.")
+@click.option("--detector", metavar="MODEL", help="Where to look.  [default: the usual one of the model]")
+@click.option("--address", metavar="auto|ray://HOST:PORT", help="A Ray cluster.  [default: this machine alone]")
+@click.option("--workers", type=click.IntRange(1), help="Processes with a network.  [default: one for each processor]")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Processors of each worker.")
+@click.option("--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs of each, also a fraction.")
+@click.option("--smooth/--no-smooth", default=True, show_default=True, help="Steady landmarks in videos.")
+@click.option(
+    "--part-seconds",
+    type=click.FloatRange(0),
+    default=120.0,
+    show_default=True,
+    help="Cut videos that are at least twice as long into parts of this length; 0: never.",
+)
+@click.option("--jsonl", is_flag=True, help="Write JSON Lines for each video or block of photos, too.")
+@backend_options
+@json_option
+@overwrite_option
+def command(
+    sources: tuple[str, ...],
+    out: str,
+    model: str,
+    detector: str | None,
+    address: str | None,
+    workers: int | None,
+    threads: int,
+    gpus: float,
+    smooth: bool,
+    part_seconds: float,
+    jsonl: bool,
+    backend: str | None,
+    trust: bool,
+    json_path: Path | None,
+    overwrite: bool,
+) -> None:
+    """Find landmarks in thousands of videos or millions of photos, on this machine or a Ray cluster.
+
+    SOURCES are videos, photos, folders (searched deeper), patterns, or manifests: text files with a source a line, CSV
+    or Parquet files with a column "source". They and the results may lie in object stores (s3://, gs://) for which
+    fsspec has a library installed. Results are Parquet files under DIR/landmarks. A run that was stopped goes on where
+    it was when it is started again; what fails is told, written to DIR/failed, and tried again then.
+
+    \b
+    Example:
+      cunet-deploy bulk clips/ -o results
+      cunet-deploy bulk s3://bucket/clips manifest.csv -o s3://bucket/results --address auto --workers 64
+    """
+    from cunet_deploy._optional import require
+
+    require("ray", extra="ray")
+    from cunet_deploy.bulk.results import Output
+    from cunet_deploy.bulk.run import load_model, run_bulk
+    from cunet_deploy.bulk.worker import Settings
+
+    settings = Settings(threads, backend, smooth, part_seconds, jsonl=jsonl, trust=trust)
+    begun = time.perf_counter()
+    with json_report(json_path, overwrite=overwrite) as write, _Display() as display:
+        output = Output(out)
+        loaded = load_model(model, output, detector=detector, backend=backend, trust=trust)
+        summary = run_bulk(
+            sources,
+            output,
+            loaded,
+            settings,
+            address=address,
+            workers=workers,
+            gpus=gpus,
+            on_items=display.begin,
+            on_status=display.update,
+        )
+        write({**vars(summary), "seconds": time.perf_counter() - begun, "output": out})
+    click.echo(_line(summary, out, time.perf_counter() - begun))
+    if summary.failed:
+        raise CunetError(f"{summary.failed} of {summary.items} items failed: see {out}/failed, then run the same again")
+
+
+def _line(summary: Summary, out: str, seconds: float) -> str:
+    already = f", {summary.already_done} done before" if summary.already_done else ""
+    gaps = f", {summary.left_out} frames or photos could not be read" if summary.left_out else ""
+    rate = f", {summary.frames / seconds:.0f} frames a second" if summary.frames else ""
+    return f"{out}: {summary.done} items{already}, {summary.failed} failed; {summary.frames} frames{rate}{gaps}"
+
+
+class _Display:
+    """A progress bar with items, frames, rate and failures."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("items"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=console())
+        self._frames = self._failed = 0
+        self._begun = time.perf_counter()
+
+    def __enter__(self) -> _Display:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def begin(self, items: int, done: int) -> None:
+        """Show how many items there are."""
+        self._task = self._progress.add_task("items", total=items, completed=done, text="")
+        self._begun = time.perf_counter()
+
+    def update(self, status: Status) -> None:
+        """Show what became of an item or a part."""
+        self._frames += status.frames
+        if status.error:
+            self._failed += 1
+            self._progress.console.print(f"failed: {status.error}", markup=False, highlight=False, soft_wrap=True)
+        rate = self._frames / max(time.perf_counter() - self._begun, 1e-9)
+        text = f"{self._frames} frames, {rate:.0f} a second, {self._failed} failed"
+        self._progress.update(self._task, advance=int(status.part is None or bool(status.error)), text=text)

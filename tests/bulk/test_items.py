@@ -1,0 +1,96 @@
+"""What a bulk run works on, and the files it writes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from cunet_deploy.errors import InputError
+
+pytest.importorskip("fsspec", reason="the extra [ray] is not installed: fsspec is missing")
+pa = pytest.importorskip("pyarrow", reason="the extra [ray] is not installed: pyarrow is missing")
+
+from cunet_deploy.bulk.items import Item, Part, list_items  # noqa: E402
+from cunet_deploy.bulk.results import Output  # noqa: E402
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.mp4", "b/c.MKV", "b/d.jpg", "b/e.png", "b/notes.md", "b/.hidden.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"-")
+    return tmp_path
+
+
+def names(items: list[Item], root: Path) -> list[tuple[str, ...]]:
+    return [tuple(str(Path(source).relative_to(root)) for source in item.sources) for item in items]
+
+
+def test_a_folder_is_searched_and_photos_are_taken_in_blocks(folder: Path) -> None:
+    assert names(list(list_items([str(folder)])), folder) == [("a.mp4",), ("b/c.MKV",), ("b/d.jpg", "b/e.png")]
+    assert names(list(list_items([str(folder)], photos_per_item=1)), folder)[2:] == [("b/d.jpg",), ("b/e.png",)]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".parquet"])
+def test_manifests_list_sources(folder: Path, suffix: str) -> None:
+    manifest, listed = folder / f"list{suffix}", [str(folder / "a.mp4"), f"{folder}/b/*.jpg"]
+    if suffix == ".txt":
+        manifest.write_text("# clips\n" + "\n".join(listed) + "\n\n")
+    elif suffix == ".csv":
+        manifest.write_text("camera,source\n" + "".join(f"1,{source}\n" for source in listed))
+    else:
+        pa.parquet.write_table(pa.table({"source": listed}), manifest)
+    assert names(list(list_items([str(manifest)])), folder) == [("a.mp4",), ("b/d.jpg",)]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nothing.mp4", "does not exist"),
+        ("b/notes.md", "is not a photo or video of a type that is read"),
+        ("b/*.mp4", "no photo or video is there"),
+        ("nowhere://x", "give a path, or a URL"),
+    ],
+)
+def test_sources_that_are_none_are_refused(folder: Path, source: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list(list_items([source if "://" in source else str(folder / source)]))
+
+
+def test_a_manifest_without_the_column_is_refused(folder: Path) -> None:
+    (folder / "list.csv").write_text("file\na.mp4\n")
+    with pytest.raises(InputError, match="has no column 'source'"):
+        list(list_items([str(folder / "list.csv")]))
+
+
+def test_items_go_through_text_and_parts_share_the_name_of_their_video() -> None:
+    whole = Item("video", ("clip.mp4",))
+    part = Item("video", ("clip.mp4",), Part(1, 3, 100, 5000, 90, 10, 200))
+    assert [Item.from_json(item.to_json()) for item in (whole, part)] == [whole, part]
+    assert whole.key == part.key != Item("video", ("other.mp4",)).key
+    output = Output("out")
+    assert output.landmarks_path(whole) != output.landmarks_path(part)
+
+
+def test_what_is_written_is_complete_or_not_there(tmp_path: Path) -> None:
+    output = pickle.loads(pickle.dumps(Output(str(tmp_path / "out"))))
+    schema = pa.schema([("frame", pa.int64())])
+
+    def rows(fail: bool) -> object:
+        yield [{"frame": 0}]
+        if fail:
+            raise InputError("broken")
+
+    with pytest.raises(InputError):
+        output.write_rows("landmarks/shard=ab/abc.parquet", schema, rows(True))
+    assert output.done_keys() == set()
+    output.write_rows("landmarks/shard=ab/abc.parquet", schema, rows(False))
+    assert output.done_keys() == {"abc"}
+    (tmp_path / "out" / "landmarks" / "shard=ab" / "x.parquet.1234.part").write_bytes(b"half")
+    output.sweep()
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file()) == ["abc.parquet"]
+    output.write_bytes("failed/x.json", json.dumps({}).encode())
+    assert output.exists("failed/x.json")

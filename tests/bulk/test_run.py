@@ -1,0 +1,233 @@
+"""Bulk runs on a real Ray, on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cunet_deploy import Localizer
+from cunet_deploy.cli.bulk import command
+
+ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
+pq = pytest.importorskip("pyarrow.parquet")
+
+from cunet_deploy.bulk.items import Item  # noqa: E402
+from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
+from cunet_deploy.bulk.run import load_model, run_bulk  # noqa: E402
+from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
+from cunet_deploy.bulk.worker import Settings, Worker  # noqa: E402
+from cunet_deploy.media import VideoFile  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIP, PHOTO = ROOT / "tests" / "data" / "demo.mp4", ROOT / "tests" / "data" / "astronaut.jpg"
+
+# Ray leaves sockets and files of its own to the garbage collector, and speaks of changes to come.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_paths() -> Any:
+    """The sockets of Ray have to have short names, and its workers import this tree."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("one.mp4", "two.mp4", "three.mp4"):
+        shutil.copyfile(CLIP, folder / name)
+    shutil.copyfile(PHOTO, folder / "photo.jpg")
+    return folder
+
+
+def bulk(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    code = getattr(result.exception, "exit_code", None) if result.exception else 0
+    return (result.exit_code if code is None else code), result.output + str(result.exception or "")
+
+
+def table(out: Path, source: str) -> list[dict[str, Any]]:
+    """The rows of a source, in order."""
+    rows = [row for file in out.glob("landmarks/*/*.parquet") for row in pq.ParquetFile(file).read().to_pylist()]
+    return [row for row in rows if Path(row["source"]).name == source]
+
+
+def test_results_are_those_of_infer_and_a_second_run_has_nothing_to_do(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (clips / "broken.mp4").write_bytes(b"no video")
+    code, output = bulk(clips, "-o", out, "--workers", 2, "--jsonl", "--json", tmp_path / "report.json")
+    assert code == 1
+    assert "1 of 5 items failed" in output
+    (failed,) = (out / "failed").iterdir()
+    assert "broken.mp4" in json.loads(failed.read_text())["error"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["items"], report["done"], report["failed"], report["frames"]) == (5, 4, 1, 301)
+
+    command_line = [sys.executable, "-m", "cunet_deploy", "infer", str(CLIP), "-o", str(tmp_path / "infer.jsonl")]
+    subprocess.run(command_line, check=True, capture_output=True, cwd=ROOT)
+    lines = (tmp_path / "infer.jsonl").read_text()
+    assert sorted(path.read_text() == lines for path in (out / "jsonl").iterdir()) == [False, True, True, True]
+
+    with Localizer() as localizer:
+        frames = [frame.landmarks for frame in localizer.stream(CLIP)]
+    for name in ("one.mp4", "two.mp4", "three.mp4"):
+        found = [row for row in table(out, name) if row["id"] is not None]
+        assert [row["id"] for row in found] == [int(i) for frame in frames for i in frame.ids]
+        points = np.concatenate([frame.points for frame in frames])
+        np.testing.assert_array_equal(
+            np.array([row["landmarks"] for row in found], np.float32), points.reshape(len(points), -1)
+        )
+    about = json.loads(pq.read_schema(next(out.glob("landmarks/*/*.parquet"))).metadata[METADATA_KEY])
+    assert about["manifest"]["name"] == "face68-s"
+
+    times = {path: path.stat().st_mtime_ns for path in out.glob("landmarks/*/*.parquet")}
+    (clips / "broken.mp4").unlink()
+    code, output = bulk(clips, "-o", out, "--workers", 2)
+    assert (code, "0 items, 4 done before, 0 failed; 0 frames" in output) == (0, True)
+    assert {path: path.stat().st_mtime_ns for path in out.glob("landmarks/*/*.parquet")} == times
+    assert "another model" in bulk(clips, "-o", out, "--model", "face68-xs")[1]
+
+
+def test_parts_of_a_video_are_read_as_in_the_whole() -> None:
+    whole = list(VideoFile(CLIP))
+    parts = parts_of(CLIP, 1.0, 10)
+    assert len(parts) >= 2
+    for part in parts:
+        pictures = list(read_part(CLIP, part))
+        assert pictures[0].index == part.first - part.warm_up
+        for picture in pictures:
+            assert picture.time_ms == pytest.approx(whole[picture.index].time_ms)
+            np.testing.assert_array_equal(picture.image, whole[picture.index].image)
+    assert pictures[-1].index == len(whole) - 1
+
+
+def test_a_long_video_in_parts_keeps_its_tracks(clips: Path, tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "out"))
+    model = load_model("face68-s", output)
+    summary = run_bulk([str(clips / "one.mp4")], output, model, Settings(part_seconds=1.0, warm_up=15), workers=2)
+    assert (summary.done, summary.failed) == (1, 0)
+    rows = table(tmp_path / "out", "one.mp4")
+    with Localizer() as localizer:
+        frames = [frame.landmarks for frame in localizer.stream(CLIP)]
+    assert [row["frame"] for row in rows] == list(range(len(frames)))
+    assert {row["id"] for row in rows} == {0}
+    moved = [
+        np.abs(np.array(row["landmarks"]).reshape(-1, 2) - frame.points[0]).max()
+        for row, frame in zip(rows, frames, strict=True)
+    ]
+    assert moved[0] == 0
+    assert np.mean(moved) < 0.3
+    assert not (tmp_path / "out" / "parts").exists() or not list((tmp_path / "out" / "parts").iterdir())
+
+
+def run_in_background(*arguments: object) -> subprocess.Popen[str]:
+    code = "import sys; from cunet_deploy.cli import main; sys.exit(main())"
+    line = [sys.executable, "-c", code, "bulk", *map(str, arguments)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(line, **pipes, text=True, cwd=ROOT, start_new_session=True)
+
+
+def wait_for(done: Any, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 180
+    while not done():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def children(process: subprocess.Popen[str]) -> list[tuple[int, str]]:
+    """Processes of a session, with what they call themselves."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if entry.name.isdigit() and int(fields[3]) == process.pid:
+                found.append((int(entry.name), (entry / "cmdline").read_text().replace("\0", " ")))
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = run_in_background(clips, "-o", out, "--workers", 2)
+    wait_for(lambda: list(out.glob("attempts/*")), process)
+    (worker, *_) = [pid for pid, name in children(process) if "MapWorker" in name]
+    os.kill(worker, signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    for name in ("one.mp4", "two.mp4", "three.mp4"):
+        assert [row["frame"] for row in table(out, name)] == list(range(100))
+    assert len(table(out, "photo.jpg")) == 1
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = run_in_background(clips, "-o", out, "--workers", 1)
+    wait_for(lambda: list(out.glob("landmarks/*/*.parquet")), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    for pid, _ in children(process):
+        os.kill(pid, signal.SIGKILL)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("landmarks/*/*.parquet")}
+    code, output = bulk(clips, "-o", out, "--workers", 2)
+    assert (code, f"{len(before)} done before" in output) == (0, True), output
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+    assert all([row["frame"] for row in table(out, name)] == list(range(100)) for name in ("one.mp4", "two.mp4"))
+    assert not list(out.rglob("*.part"))
+
+
+def test_an_item_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
+    output, item = Output(str(tmp_path)), Item("video", (str(CLIP),))
+    worker = Worker(load_model("face68-s", output), Settings(), output)
+    output.write_bytes(f"attempts/{item.key}-0.json", b"3")
+    status = worker.run(item)
+    assert "its worker died 3 times" in status.error
+    assert (tmp_path / "failed" / f"{item.key}.json").is_file()
+    assert worker.run(item).error == ""  # the next run tries again
+
+
+def test_photos_that_cannot_be_read_are_rows_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(PHOTO.read_bytes()[:2000])
+    output = Output(str(tmp_path / "out"))
+    worker = Worker(load_model("face68-s", output), Settings(), output)
+    status = worker.run(Item("images", (str(PHOTO), str(tmp_path / "broken.jpg"))))
+    assert (status.frames, status.left_out, status.error) == (1, 1, "")
+    (row,) = table(tmp_path / "out", "broken.jpg")
+    assert row["id"] is None
+    assert "cut off" in row["error"]
+
+
+def test_two_machines_share_the_work(clips: Path, tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    cluster.add_node(num_cpus=1)
+    try:
+        code, output = bulk(clips, "-o", tmp_path / "out", "--address", cluster.address, "--workers", 2)
+        assert code == 0, output
+        assert "4 items, 0 failed; 301 frames" in output
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_a_cluster_that_is_not_there_is_said(clips: Path, tmp_path: Path) -> None:
+    ray.shutdown()
+    code, output = bulk(clips, "-o", tmp_path / "out", "--address", "127.0.0.1:9")
+    assert (code, "cannot be reached" in output) == (1, True)
