@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from cunet_deploy._files import shown_name
-from cunet_deploy.cli._infer_many import infer_many
 from cunet_deploy.cli._infer_one import Request, run_one
 from cunet_deploy.cli._options import backend_options, detector_option, overwrite_option, resolve_backend
 from cunet_deploy.cli._watch import left_out_lines
@@ -193,6 +192,8 @@ def _infer(asked: Request) -> None:
     if items is None:
         _infer_one(asked)
     else:
+        from cunet_deploy.cli._infer_many import infer_many
+
         infer_many(items, replace(asked, workers=workers))
 
 

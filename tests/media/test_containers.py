@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import dots_at, make_clip, spoil
+from clips import make_clip, spoil
 
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media import LeftOut, VideoFile, open_source
@@ -220,4 +220,3 @@ def test_frames_of_a_video_can_change_their_size(tmp_path: Path) -> None:
     assert {picture.image.shape for picture in pictures} == {(120, 160, 3), (240, 320, 3)}
     times = [picture.time_ms for picture in pictures]
     assert times == sorted(set(times))
-    assert dots_at(0).shape == (120, 160, 3)

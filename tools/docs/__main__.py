@@ -15,7 +15,7 @@ import click
 from cunet_deploy.errors import CunetError
 from tools.docs import models, speed
 from tools.experiments import labels, reproduce
-from tools.release import detectors, people, video
+from tools.release import detectors, media, people, video
 from tools.reports import errors_in_a_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GENERATED: tuple[Callable[..., list[Path]], ...] = (
     *(partial(module.update_cards, ROOT / "models") for module in (models, detectors, people, video)),
     speed.update,
+    media.update,
     labels.update,
     reproduce.update,
 )
