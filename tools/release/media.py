@@ -1,4 +1,4 @@
-"""Which videos, images and names are read, tried on small files that are made for it: docs/media.json and docs/media.md.
+"""Which videos, images and names are read, tried on small files that are made for it: docs/media.md.
 
 python -m tools.release.media                    # try all
 python -m tools.release.media clips/*.mkv        # and time reading beside OpenCV's own
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -91,11 +92,7 @@ def videos(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Containers, codecs and pixel formats."""
     for name, codec, how in VIDEOS:
         what = f"{codec}, {how.get('pix_fmt', 'yuv420p')}"
-        yield (
-            name,
-            what,
-            _read(lambda n=name, c=codec, h=how: make_clip(folder / n, TIMES, codec=c, rate=25, **h), TIMES),
-        )
+        yield name, what, _read(partial(make_clip, folder / name, TIMES, codec=codec, rate=25, **how), TIMES)
 
 
 def kinds(folder: Path) -> Iterator[tuple[str, str, str]]:
@@ -104,7 +101,7 @@ def kinds(folder: Path) -> Iterator[tuple[str, str, str]]:
         given = {"codec": "ffv1" if "colours" in how else "mpeg4", **how}
         late = 0.0 if "sound" in what else times[0]
         made = [time_ms - late for time_ms in times]
-        yield name, what, _read(lambda n=name, t=times, g=given: make_clip(folder / n, t, **g), made)
+        yield name, what, _read(partial(make_clip, folder / name, times, **given), made)
     for name, codec in DAMAGED:
 
         def make(name: str = name, codec: str = codec) -> Path:
@@ -130,16 +127,16 @@ def images(folder: Path) -> Iterator[tuple[str, str, str]]:
         ("a.heic", "of a phone", b"\0\0\0\x18ftypheic" + bytes(99)),
     )
     for name, what, content in rows:
-        yield name, what, _read(lambda n=name, c=content: _put(folder / n, c), [0.0])
+        yield name, what, _read(partial(_put, folder / name, content), [0.0])
     pages = folder / "b.tif"
     cv2.imwritemulti(str(pages), [image, image, image])
-    yield "a.tif", "three pages", _read(lambda: pages, [0.0] * 3)
+    yield "a.tif", "three pages", _read(partial(Path, pages), [0.0] * 3)
     for suffix in (".gif", ".webp", ".png", ".avif"):
         animation = cv2.Animation()
         animation.frames, animation.durations = [image // (index + 1) for index in range(4)], [100, 50, 200, 100]
         path = folder / f"b{suffix}"
         cv2.imwriteanimation(str(path), animation)
-        yield f"a{suffix}", "animated", _read(lambda p=path: p, [0.0, 100.0, 150.0, 350.0])
+        yield f"a{suffix}", "animated", _read(partial(Path, path), [0.0, 100.0, 150.0, 350.0])
 
 
 def names(folder: Path) -> Iterator[tuple[str, str, str]]:
@@ -150,7 +147,7 @@ def names(folder: Path) -> Iterator[tuple[str, str, str]]:
         path.write_bytes(clip.read_bytes())
         text = (name + b".mp4").decode("utf-8", "backslashreplace")
         shown = text if len(text) < 40 else f"{text[:8]}... ({len(name) + 4} bytes)"
-        yield f"`{shown}`", "", _read(lambda p=path: p, TIMES)
+        yield f"`{shown}`", "", _read(partial(Path, path), TIMES)
 
 
 GROUPS: dict[str, Callable[[Path], Iterator[tuple[str, str, str]]]] = {
@@ -226,10 +223,11 @@ def document(report: dict[str, Any]) -> str:
     ]
     if "timed" in report:
         row = report["timed"]
+        ours, opencv = row["ours_cpu_ms_per_frame"], row["opencv_cpu_ms_per_frame"]
         parts.append(
-            f"\nReading {len(row['clips'])} clips ({row['frames']} frames) takes {row['ours_cpu_ms_per_frame']:.2f} ms of\n"
-            f"processor time a frame, and {row['opencv_cpu_ms_per_frame']:.2f} ms with OpenCV's own reader, which converts\n"
-            f"colours less exactly (median of {row['rounds']} turns).\n"
+            f"\nReading {len(row['clips'])} clips ({row['frames']} frames) takes {ours:.2f} ms of processor time a frame,\n"
+            f"and {opencv:.2f} ms with OpenCV's own reader, which converts colours less exactly (median of "
+            f"{row['rounds']} turns).\n"
         )
     for group, rows in report["rows"].items():
         parts.append(f"\n## {group}\n\n| file | what | pictures read, size |\n|---|---|---|\n")
