@@ -225,8 +225,8 @@ def document(report: dict[str, Any]) -> str:
         row = report["timed"]
         ours, opencv = row["ours_cpu_ms_per_frame"], row["opencv_cpu_ms_per_frame"]
         parts.append(
-            f"\nReading {len(row['clips'])} clips ({row['frames']} frames) takes {ours:.2f} ms of processor time a frame,\n"
-            f"and {opencv:.2f} ms with OpenCV's own reader, which converts colours less exactly (median of "
+            f"\nReading {len(row['clips'])} clips ({row['frames']} frames) takes {ours:.2f} ms of processor time a "
+            f"frame, and {opencv:.2f} ms with OpenCV's own reader, which converts colours less exactly (median of "
             f"{row['rounds']} turns).\n"
         )
     for group, rows in report["rows"].items():

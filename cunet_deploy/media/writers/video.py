@@ -194,7 +194,7 @@ class VideoWriter:
         if self._full_range:
             frame = self._av.VideoFrame.from_ndarray(image, format="bgr24")
             return frame.reformat(format="yuvj420p", dst_color_range=2)
-        frame = self._av.VideoFrame.from_numpy_buffer(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
+        frame = self._av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
         frame.colorspace, frame.color_range = _BT601, _LIMITED
         return frame
 
