@@ -21,6 +21,9 @@ __all__ = ["Runtime", "Site", "build_site"]
 Runtime = Literal["auto", "npm", "cdn"]
 """Where onnxruntime-web comes from: copied from npm, linked from a content delivery network, or npm where it works."""
 
+_DECODER = "log_parabola"
+"""What the page's own decoder does, of `cunet_deploy.heatmaps.DECODERS`."""
+
 _PAGE = Path(__file__).resolve().parent / "page"
 
 
@@ -64,6 +67,10 @@ def build_site(
     file, manifest = _opened(model)
     if manifest.boxes is not None:
         raise InputError(f"{model}: finds boxes, and a page shows landmarks; give it as detector, beside a model")
+    if manifest.decoder.method != _DECODER:
+        raise InputError(
+            f"{model}: the page reads heatmaps by {_DECODER} only, this model by {manifest.decoder.method}"
+        )
     name = detector or manifest.detector or default_detector(manifest.skeleton.name)
     if not name:
         raise InputError(f"{model}: no detector is known for {manifest.skeleton.name}; give one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,7 @@ from cunet_deploy.export.onnx_builder import OUTPUT
 from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.heatmaps import DECODERS, Decoder, DecodingMethod, decode
 from cunet_deploy.manifest import Manifest
+from cunet_deploy.web.site import build_site
 
 
 def highest_cell(maps: NDArray[np.floating], decoder: Decoder) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -76,6 +78,14 @@ def test_a_decoder_without_nodes_is_for_programs_that_decode(monkeypatch: pytest
     with pytest.raises(InputError, match="'highest_cell' cannot be found in the graph; export without the decoder"):
         write_model(with_method("highest_cell"), decoded=True)
     assert write_model(with_method("highest_cell"))
+
+
+@pytest.mark.usefixtures("dummy")
+def test_a_page_that_would_decode_otherwise_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(write_model(with_method("highest_cell")))
+    with pytest.raises(InputError, match="the page reads heatmaps by log_parabola only, this model by highest_cell"):
+        build_site(str(tmp_path / "model.onnx"), tmp_path / "site")
+    assert not (tmp_path / "site").exists()
 
 
 def test_nothing_of_the_dummy_is_left() -> None:
