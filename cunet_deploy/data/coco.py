@@ -78,14 +78,14 @@ class _Annotation(msgspec.Struct, gc=False):
     score: float | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class _Photo:
     """A photo, and the rows about it."""
 
     image: Path
     photo: str
     stated: tuple[int, int] | None
-    boxes: list[FloatArray]
+    boxes: list[Sequence[float]]
     scores: list[float]
     stacked: FloatArray | None = None
 
@@ -97,7 +97,7 @@ class _Photo:
         return self.stacked
 
 
-@dataclass
+@dataclass(slots=True)
 class _Person:
     """What has keypoints."""
 
@@ -105,7 +105,7 @@ class _Person:
     where: str
     category: str
     keypoints: FloatArray
-    box: FloatArray | None
+    box: Sequence[float] | None
     area: float | None
 
 
@@ -138,19 +138,21 @@ def read_coco(path: Path, folders: Sequence[Path], skeleton: Skeleton, bad: list
         for row, mapped in zip(rows, map_landmarks(own, categories[key], skeleton), strict=True):
             points[row] = mapped
     tell_placeholders(path, placeholders)
+    nowhere = [np.nan] * 4
+    boxes = np.array([nowhere if person.box is None else person.box for person in chosen], np.float64)
     return [
         Example(
             person.photo.image,
             own,
             person.photo.photo,
             person.photo.others,
-            person.box,
+            None if person.box is None else box,
             {} if person.area is None else {"area": person.area},
             person.photo.stated,
             None if known[person.category].all() else known[person.category],
             f"{path}, {person.where}",
         )
-        for person, own in zip(chosen, points, strict=True)
+        for person, own, box in zip(chosen, points, boxes.reshape(-1, 4), strict=True)
     ]
 
 
@@ -251,8 +253,8 @@ def _person(row: _Annotation, categories: dict[str, Skeleton], photos: dict[str,
     expected, numbers = 3 * len(categories[category]), row.keypoints or []
     if len(numbers) not in (0, expected):
         raise InputError(f"{own}has {len(numbers)} numbers in keypoints, expected {expected}")
+    labelled = any(flag > 0 for flag in numbers[2::3])
     table = np.array(numbers, np.float64).reshape(-1, 3)
-    labelled = bool((table[:, 2] > 0).any())
     box = _box(row.bbox, own)
     around = box if box is not None else _around(table)
     if around is not None:
@@ -266,21 +268,21 @@ def _person(row: _Annotation, categories: dict[str, Skeleton], photos: dict[str,
     )
 
 
-def _box(bbox: list[float] | None, own: str) -> FloatArray | None:
-    """(4,) xyxy box; ``None`` where there is none."""
+def _box(bbox: list[float] | None, own: str) -> Sequence[float] | None:
+    """An xyxy box; ``None`` where there is none."""
     if not bbox or not any(bbox):
         return None
     if len(bbox) != 4 or bbox[2] <= 0 or bbox[3] <= 0:
         raise InputError(f"{own}has the bbox {bbox}; expected x, y, width and height, the last two positive")
     x, y, width, height = bbox
-    return np.array([x, y, x + width, y + height]) - 0.5
+    return x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5
 
 
-def _around(table: FloatArray) -> FloatArray | None:
-    """(4,) tight box of the labelled of (K, 3) keypoints; ``None`` where none is."""
+def _around(table: FloatArray) -> Sequence[float] | None:
+    """The tight xyxy box of the labelled of (K, 3) keypoints; ``None`` where none is."""
     seen = without_placeholders(table[table[:, 2] > 0, :2])[0]
     seen = seen[np.isfinite(seen).all(axis=1)]
-    return np.concatenate([seen.min(axis=0), seen.max(axis=0)]) if len(seen) else None
+    return [*seen.min(axis=0).tolist(), *seen.max(axis=0).tolist()] if len(seen) else None
 
 
 def _size(image: _Image) -> tuple[int, int] | None:

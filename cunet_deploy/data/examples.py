@@ -22,7 +22,7 @@ from cunet_deploy.media import read_image
 __all__ = ["BoxedPhoto", "Example", "Labelled", "PhotoCache", "split_by_photo"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)  # hundreds of thousands of them are kept
 class Example:
     """One labelled object.
 

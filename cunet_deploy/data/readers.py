@@ -58,7 +58,7 @@ def read_examples(
     row = get_layout(name)
     chosen = read_part(dataset, lambda own, part: row.read(own, skeleton, part, bad))
     least = min(LEAST_LABELLED, len(skeleton))
-    usable = [example for example in chosen if _usable(example, least, bad)]
+    usable = _usable(chosen, least, bad)
     if not usable:
         raise InputError(f"{dataset}: holds no object with enough labelled landmarks")
     return usable
@@ -137,13 +137,16 @@ def _names_of(folder: Path, parts: Sequence[str]) -> set[str]:
     return set.intersection(*(set(splits[part]) for part in parts))
 
 
-def _usable(example: Example, least: int, bad: list[str] | None) -> bool:
-    """Whether an object has enough labels and a box with an area; of a row that gives a box without, say so."""
-    labelled = example.points[np.isfinite(example.points).all(axis=1)]
-    if len(labelled) < least:
-        return False
-    low, high = example.box.reshape(2, 2)
-    fine = bool(np.isfinite(example.box).all() and (high > low).all())
-    if not fine and example.given is not None:
-        refuse(f"{example.where or example.image}: the box {example.box.tolist()} has no area", bad)
-    return fine
+def _usable(examples: Sequence[Example], least: int, bad: list[str] | None) -> list[Example]:
+    """Objects with enough labels and a box with an area; of rows that give a box without, say so."""
+    if not examples:
+        return []
+    labelled = np.isfinite(np.stack([example.points for example in examples])).all(axis=2).sum(axis=1)
+    enough = [example for example, count in zip(examples, labelled, strict=True) if count >= least]
+    boxes = np.array([example.box for example in enough], np.float64).reshape(-1, 4)
+    fine = np.asarray(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    for index in np.flatnonzero(~fine):
+        example = enough[index]
+        if example.given is not None:
+            refuse(f"{example.where or example.image}: the box {example.box.tolist()} has no area", bad)
+    return [example for example, usable in zip(enough, fine.tolist(), strict=True) if usable]
