@@ -34,7 +34,7 @@ def test_a_machine_computes_the_same_twice(reference: Path, tmp_path: Path) -> N
     result = compare(reference, "--name", "twin", "--json", tmp_path / "twin.json")
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "twin.json").read_text())["rows"]
-    assert {row["unit"] for row in rows} == {"pixels", "heatmap values", "coordinates"}
+    assert {row["unit"] for row in rows} == {"pixels", "pixels of video", "heatmap values", "coordinates"}
     assert all(row["values"] > 0 == row["differing"] for row in rows)
     assert f"twin: {MODEL}, golden inputs: 0 of" in result.output
 

@@ -3,10 +3,10 @@
     python -m tools.processors.check --reference build/processors/reference --write
     python -m tools.processors.check --reference build/processors/reference --name cortex-a76 --json a76.json
 
-The first form writes the reference, on the machine at hand. The second compares with it: crops of a picture, heatmaps
-and landmarks of every released model on its golden inputs, on noise and on the crops, and what ``infer`` writes for
-frames of the demo clip that are given as pictures. Golden inputs are held against ``golden.npz``, in both forms. Exit
-code 4 when a value differs. The base install is enough, so it runs on a device and in an emulator:
+The first form writes the reference, on the machine at hand. The second compares with it: crops of a picture, frames of
+the demo clip, heatmaps and landmarks of every released model on its golden inputs, on noise and on the crops, and what
+``infer`` writes for frames that are given as pictures. Golden inputs are held against ``golden.npz``, in both forms.
+Exit code 4 when a value differs. The base install is enough, so it runs on a device and in an emulator:
 ``tools/verify_arm.sh``.
 """
 
@@ -111,7 +111,7 @@ class _Reference:
         return row(of, inputs, unit, np.load(path), found, allowed)
 
     def frames(self) -> Path:
-        """Frames of the demo clip as pictures: decoding of video is not compared."""
+        """Frames of the demo clip as pictures."""
         folder = self._folder / "frames"
         if self._write:
             folder.mkdir(exist_ok=True)
@@ -143,6 +143,10 @@ def _everything(names: list[str], known: _Reference, *, short: bool) -> Iterator
     for size in (128, 320):
         pixels = photo_crops(size, CROPS // 8 if short else CROPS)
         yield known.compare("preprocessing", f"crops of {size} px", "pixels", pixels)
+    for picture in open_source(CLIP):
+        if picture.index % EVERY == 0:
+            pixels = np.asarray(picture.image, np.uint8)
+            yield known.compare("video", f"frame {picture.index} of {CLIP.name}", "pixels of video", pixels)
     for name in names:
         folder = ROOT / "models" / name
         session = open_session(folder, threads=1, backend="ort:cpu")

@@ -22,6 +22,7 @@ __all__ = ["collect", "table"]
 REFERENCE = "this machine"
 GROUPS = {
     "crop pixels": ("pixels",),
+    "pixels of video": ("pixels of video",),
     "heatmap values": ("heatmap values",),
     "landmarks, px": ("coordinates",),
     "bytes of records": ("bytes of records",),

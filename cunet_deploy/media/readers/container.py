@@ -40,6 +40,9 @@ _SLACK_FRAMES = 2
 """Headers of whole files are off by this much: a container may announce frames that nothing shows."""
 _LONGEST_STEP_BACK_MS = 500.0
 """Time stamps that fall back further begin anew, as in streams that were joined; shorter steps are jitter."""
+_DECODER_OPTIONS = {"idct": "simple"}
+"""Of the inverse transforms of MPEG-4 part 2, MJPEG and the like, one that gives the same bits on every processor.
+FFmpeg takes it by itself on x86, and on Arm another one."""
 _SILENT_CODECS = (
     "vp8",
     "vp9",
@@ -118,6 +121,7 @@ class VideoContainer:
         self._stream = max(pictures, key=lambda stream: (stream.width or 0) * (stream.height or 0))
         context = self._stream.codec_context
         # decoding runs beside the network: on every core it would take turns with it, and both would be slower
+        context.options = {**context.options, **_DECODER_OPTIONS}
         context.thread_type = "AUTO"
         context.thread_count = max((os.cpu_count() or 2) - 1, 1)
         context.flags |= int(self._av.codec.context.Flags.output_corrupt)  # as players: better damaged than nothing
