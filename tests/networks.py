@@ -13,7 +13,7 @@ from drawn import tiny_config
 from cunet_deploy.checkpoint.manifest import make_manifest
 from cunet_deploy.checkpoint.session import normalize
 from cunet_deploy.checkpoint.storage import Checkpoint
-from cunet_deploy.config import ModelConfig, QuantConfig
+from cunet_deploy.config import Config, ModelConfig, QuantConfig
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.targets.tensorrt import Lowering, write_tensorrt_model
 from cunet_deploy.model.cunet import CUNet, Head, initialize
@@ -23,6 +23,23 @@ from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.quantize.network import QuantizedCUNet
 
 BLOCKS = [("pre", "conv7"), ("pre", "conv3x2"), ("post", "conv7"), ("post", "conv3x2")]
+
+
+def random_checkpoint(config: Config, seed: int = 0, *, heads: float | None = None) -> Checkpoint:
+    """A float checkpoint of an untrained network.
+
+    Args:
+        config: of the network.
+        seed: of its weights.
+        heads: spread of the weights of its heads, which begin near zero and else give no peaks.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    model = build_network(config.model, len(config.landmarks))
+    initialize(model, generator)
+    for head in (module for module in model.modules() if isinstance(module, Head)):
+        if heads is not None:
+            torch.nn.init.normal_(head.conv.weight, std=heads, generator=generator)
+    return Checkpoint.of_float(config, model)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from drawn import CONFIG_TOML, write_faces
+from networks import random_checkpoint
 from rtx import need_rtx
 
 from cunet_deploy.cli import cli
@@ -51,21 +52,17 @@ KINDS += ["random.engine", "described.engine"]
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Arguments that are fine."""
-    import torch
 
-    from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
+    from cunet_deploy.checkpoint.storage import save_checkpoint
     from cunet_deploy.config import QuantConfig, load_config
     from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint, ranges_of
     from cunet_deploy.export.ranges import write_ranges
-    from cunet_deploy.model.cunet import CUNet, initialize
 
     root = tmp_path_factory.mktemp("good")
     faces = write_faces(root / "data" / "faces", 8)
     (root / "config.toml").write_text(CONFIG_TOML)
     config = load_config(root / "config.toml")
-    model = CUNet(config.model, 68)
-    initialize(model, torch.Generator().manual_seed(0))
-    parent = Checkpoint.of_float(config, model)
+    parent = random_checkpoint(config)
     small = quantized_checkpoint(parent, QuantConfig(), faces)
     save_checkpoint(parent, root / "float.pt")
     save_checkpoint(small, root / "quantized.pt")

@@ -6,23 +6,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from bodies import write_lspet
 from click.testing import CliRunner
 from drawn import tiny_config
+from networks import random_checkpoint
 
-from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
+from cunet_deploy.checkpoint.storage import save_checkpoint
 from cunet_deploy.cli import cli
-from cunet_deploy.model.cunet import CUNet, initialize
 
 
 def test_the_cost_of_a_body_model_is_said_in_points_of_pck(tmp_path: Path) -> None:
     write_lspet(tmp_path / "lspet", 6)
     config = replace(tiny_config(), skeleton="lsp14")
     for name, seed in (("a.pt", 0), ("b.pt", 1)):
-        model = CUNet(config.model, 14)
-        initialize(model, torch.Generator().manual_seed(seed))
-        save_checkpoint(Checkpoint.of_float(config, model), tmp_path / name)
+        save_checkpoint(random_checkpoint(config, seed), tmp_path / name)
     dataset = f"{tmp_path / 'lspet'}#train:clean"
     report = str(tmp_path / "r.json")
     line = ["evaluate", str(tmp_path / "a.pt"), dataset, "--against", str(tmp_path / "b.pt"), "--json", report]

@@ -13,9 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from drawn import tiny_config, write_faces
+from networks import random_checkpoint
 
 from cunet_deploy.bench import peak
 from cunet_deploy.bench.frames import FRAME_STAGES
@@ -23,17 +23,10 @@ from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
-from cunet_deploy.model.cunet import CUNet, initialize
 
 
 def network(seed: int) -> Checkpoint:
-    config = tiny_config()
-    model = CUNet(config.model, 68)
-    generator = torch.Generator().manual_seed(seed)
-    initialize(model, generator)
-    for head in model.heads:
-        torch.nn.init.normal_(head.conv.weight, std=0.5, generator=generator)  # type: ignore[union-attr, arg-type]
-    return Checkpoint.of_float(config, model)
+    return random_checkpoint(tiny_config(), seed, heads=0.5)
 
 
 @pytest.fixture(scope="module")

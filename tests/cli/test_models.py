@@ -9,26 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from drawn import tiny_config
+from networks import random_checkpoint
 
 from cunet_deploy import zoo
-from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.export.bundle import export_checkpoint
-from cunet_deploy.model.cunet import CUNet, initialize
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the bundles face/ and body/."""
     folder = tmp_path_factory.mktemp("exported")
-    for name, skeleton, landmarks in (("face", "ibug68", 68), ("body", "lsp14", 14)):
+    for name, skeleton in (("face", "ibug68"), ("body", "lsp14")):
         config = replace(tiny_config(), name=name, skeleton=skeleton)
-        model = CUNet(config.model, landmarks)
-        initialize(model, torch.Generator().manual_seed(0))
-        export_checkpoint(Checkpoint.of_float(config, model), folder / name)
+        export_checkpoint(random_checkpoint(config), folder / name)
     return folder
 
 

@@ -21,45 +21,23 @@ import onnxruntime as ort
 import pytest
 import torch
 from click.testing import CliRunner
-from drawn import tiny_config, wake_heads, write_faces
+from drawn import write_faces
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import float_checkpoint, quantized_checkpoint
 
 from cunet_deploy.checkpoint.manifest import make_manifest
-from cunet_deploy.checkpoint.session import TorchSession, normalize
-from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint, save_checkpoint
+from cunet_deploy.checkpoint.session import TorchSession
+from cunet_deploy.checkpoint.storage import load_checkpoint, save_checkpoint
 from cunet_deploy.cli.calibrate import command as calibrate_command
 from cunet_deploy.cli.export import command as export_command
-from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, UntrustedError
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.manifest import METADATA_KEY, Manifest
-from cunet_deploy.model.cunet import CUNet, initialize
-from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.sessions import open_session
 
 BLOCKS = [*itertools.product(("pre", "post"), ("conv7", "conv3x2", "s2d"))]
-
-
-def float_checkpoint(block: str = "post", stem: str = "conv3x2") -> Checkpoint:
-    """A network with plausible statistics; heads large enough to give peaks."""
-    config = tiny_config(model={"block": block, "stem": stem}, crop={"size": 64})
-    torch.manual_seed(0)
-    model = CUNet(config.model, 68)
-    initialize(model, torch.Generator().manual_seed(1))
-    wake_heads(model, 0.3)
-    model.train()
-    for seed in range(5):
-        model(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 2 - 1)
-    return Checkpoint.of_float(config, model)
-
-
-def quantized_checkpoint(block: str = "post", stem: str = "conv3x2") -> Checkpoint:
-    checkpoint = float_checkpoint(block, stem)
-    crops = drawn_crops(make_manifest(checkpoint), 8)
-    ranges = calibrate(checkpoint.graph, checkpoint.folded(), [normalize(crops)])
-    return checkpoint.with_ranges(ranges, QuantConfig())
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from drawn import tiny_config
-from networks import NETWORKS, float_network, in_training, quantized
+from networks import NETWORKS, float_network, in_training, quantized, random_checkpoint
 
 from cunet_deploy.checkpoint.manifest import make_manifest
 from cunet_deploy.checkpoint.session import TorchSession, normalize
@@ -19,7 +19,6 @@ from cunet_deploy.cli.export import command
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.export.crops import drawn_crops
-from cunet_deploy.model.cunet import CUNet, initialize
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph
 from cunet_deploy.quantize.floats import run_float
@@ -90,9 +89,7 @@ def test_a_part_survives_saving_and_runs_from_its_bundle(name: str, tmp_path: Pa
 
 def test_a_unet_that_was_not_supervised_is_refused() -> None:
     config = tiny_config(model={"num_unets": 4, "num_losses": 2})
-    model = CUNet(config.model, 68)
-    initialize(model, torch.Generator().manual_seed(0))
-    checkpoint = Checkpoint.of_float(config, model)
+    checkpoint = random_checkpoint(config)
     assert checkpoint.first_unets(2).config.model.num_unets == 2
     for count in (0, 1, 3, 5):
         with pytest.raises(

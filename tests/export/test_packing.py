@@ -11,13 +11,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-import torch
 from click.testing import CliRunner
 from drawn import tiny_config, write_faces
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from networks import NETWORKS, float_network, quantized
+from networks import NETWORKS, float_network, quantized, random_checkpoint
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -33,7 +32,6 @@ from cunet_deploy.export.packing import lookup_table, pack
 from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.machine.cpu import cpu_features, may_saturate, read_cpuinfo
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.model.cunet import CUNet, initialize
 from cunet_deploy.onnx_graph.storage import read_storage
 from cunet_deploy.quantize.groups import activation_groups
 from cunet_deploy.sessions.saturation import saturation_safe_graph
@@ -155,9 +153,7 @@ def test_the_integers_of_both_passes_stand_in_the_file_once() -> None:
 def test_binary_networks_of_the_paper_s_width_are_as_small_as_promised(unets: int, megabytes: float) -> None:
     table = {"num_unets": unets, "channels": 128, "growth": 32, "bottleneck": 4, "depth": 4, "stem": "conv7"}
     config = tiny_config(model=table, crop={"size": 256})
-    model = CUNet(config.model, 68)
-    initialize(model, torch.Generator().manual_seed(0))
-    checkpoint = Checkpoint.of_float(config, model)
+    checkpoint = random_checkpoint(config)
     ranges = dict.fromkeys(activation_groups(checkpoint.graph).of.values(), (0.0, 1.0))
     storage = read_storage(write_model(checkpoint.with_ranges(ranges, QuantConfig(weight_bits=1))))
     assert storage.total <= megabytes * 1e6

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from drawn import tiny_config, write_faces
+from networks import random_checkpoint
 
 from cunet_deploy.checkpoint.manifest import make_manifest
 from cunet_deploy.checkpoint.session import TorchSession
@@ -28,7 +28,6 @@ from cunet_deploy.export.crops import list_photos
 from cunet_deploy.export.progress import ResumeFile
 from cunet_deploy.export.sensitivity import Measurement, Prober, bits_toml
 from cunet_deploy.export.targets.cpu import write_model
-from cunet_deploy.model.cunet import CUNet, initialize
 
 FORMATS = ("4", "1")
 
@@ -37,12 +36,7 @@ def small(**model_table: object) -> Checkpoint:
     """One U-Net that halves the resolution once."""
     sizes = {"num_unets": 1, "order": 0, "depth": 1, "channels": 32, "growth": 16}
     config = tiny_config(model={**sizes, **model_table})
-    model = CUNet(config.model, 68)
-    generator = torch.Generator().manual_seed(2)
-    initialize(model, generator)
-    for head in model.heads:
-        torch.nn.init.normal_(head.conv.weight, std=0.3, generator=generator)  # type: ignore[union-attr, arg-type]
-    return Checkpoint.of_float(config, model)
+    return random_checkpoint(config, 2, heads=0.3)
 
 
 @pytest.fixture(scope="module")

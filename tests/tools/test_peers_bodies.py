@@ -19,6 +19,7 @@ import scipy.io
 from bodies import UPRIGHT, write_lspet
 from click.testing import CliRunner, Result
 from drawn import tiny_config
+from networks import random_checkpoint
 
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
@@ -132,17 +133,11 @@ def write_dotted(folder: Path) -> np.ndarray:
 
 
 def write_tiny_model(folder: Path) -> Path:
-    import torch
-
-    from cunet_deploy.checkpoint.storage import Checkpoint
-    from cunet_deploy.model.cunet import CUNet, initialize
 
     write_lspet(folder / "lspet", 5)
     config = tiny_config()
     config = type(config)(**{**vars(config), "skeleton": "lsp14"})
-    model = CUNet(config.model, 14)
-    initialize(model, torch.Generator().manual_seed(0))
-    small = quantized_checkpoint(Checkpoint.of_float(config, model), QuantConfig(), folder / "lspet")
+    small = quantized_checkpoint(random_checkpoint(config), QuantConfig(), folder / "lspet")
     return export_checkpoint(small, folder / "tiny").path
 
 

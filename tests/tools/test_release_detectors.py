@@ -11,14 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 from bodies import write_lspet
 from click.testing import CliRunner
 from drawn import tiny_config
+from networks import random_checkpoint
 
-from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
+from cunet_deploy.checkpoint.storage import save_checkpoint
 from cunet_deploy.export.bundle import export_checkpoint
-from cunet_deploy.model.cunet import CUNet, initialize
 from tools.release import detectors as detectors_tool
 
 
@@ -72,9 +71,7 @@ def test_a_data_set_has_the_same_name_everywhere(script: ModuleType, tmp_path: P
 def root(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with a README, a detector of people with random weights and one that was measured; photos beside."""
     config = replace(tiny_config(boxes={"min_side": 6.0}, crop={"size": 96}), skeleton="box", name="tiny-detect")
-    network, folder = CUNet(config.model, 3), tmp_path / "models" / "tiny-detect"
-    initialize(network, torch.Generator().manual_seed(0))
-    checkpoint = Checkpoint.of_float(config, network)
+    checkpoint, folder = random_checkpoint(config), tmp_path / "models" / "tiny-detect"
     export_checkpoint(checkpoint, folder)
     save_checkpoint(checkpoint, folder / "float.pt")
     (tmp_path / "models" / "some-detect").mkdir()

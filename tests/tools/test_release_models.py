@@ -8,16 +8,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 from bodies import write_lspet
 from click.testing import CliRunner
 from drawn import tiny_config, write_faces
+from networks import random_checkpoint
 
-from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint, save_checkpoint
+from cunet_deploy.checkpoint.storage import load_checkpoint, save_checkpoint
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.errors import InputError
 from cunet_deploy.export.bundle import export_checkpoint, quantized_checkpoint
-from cunet_deploy.model.cunet import CUNet, initialize
 from tools.docs import models as tables
 from tools.release import models as models_tool
 
@@ -33,9 +32,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, script: ModuleType) -> Pa
     root = tmp_path_factory.mktemp("repository")
     faces = write_faces(root / "faces", 4)
     config = tiny_config()
-    model = CUNet(config.model, 68)
-    initialize(model, torch.Generator().manual_seed(0))
-    parent = Checkpoint.of_float(config, model)
+    parent = random_checkpoint(config)
     small = quantized_checkpoint(parent, QuantConfig(), faces)
     export_checkpoint(small, root / "models" / "tiny")
     save_checkpoint(parent, root / "models" / "tiny" / "float.pt")
@@ -130,9 +127,7 @@ def test_readme_and_cards_are_brought_up_to_date_and_then_stay(measured: Path, t
 def test_a_body_model_has_parts_and_the_flip_test(script: ModuleType, tmp_path: Path) -> None:
     write_lspet(tmp_path / "lspet", 9)
     config = replace(tiny_config(), skeleton="lsp14", name="tiny-pose")
-    model = CUNet(config.model, 14)
-    initialize(model, torch.Generator().manual_seed(0))
-    parent, folder = Checkpoint.of_float(config, model), tmp_path / "models" / "tiny-pose"
+    parent, folder = random_checkpoint(config), tmp_path / "models" / "tiny-pose"
     small = quantized_checkpoint(parent, QuantConfig(), tmp_path / "lspet")
     export_checkpoint(small, folder)
     save_checkpoint(parent, folder / "float.pt")
