@@ -10,6 +10,7 @@ No data is needed: photos and labels are drawn into a temporary folder.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -92,18 +93,24 @@ def speed(photos: int, counts: tuple[int, ...], turns: int, json_path: Path | No
 )
 @click.option("--cache", default="1GB", show_default=True, help="As train --cache.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--batches", default=200, show_default=True, type=click.IntRange(1), help="To draw, when all are decoded."
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
-def memory(photos: int, cache: str, workers: int, json_path: Path | None) -> None:
-    """Memory of an epoch over many photos, beside the cache; of all processes, shared pages counted once."""
+def memory(photos: int, cache: str, workers: int, batches: int, json_path: Path | None) -> None:
+    """Memory of training over many photos, beside the cache; of all processes, shared pages counted once.
+
+    Every photo is decoded once before training, which fills the cache; then batches are drawn.
+    """
     limit = parse_bytes("--cache", cache)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         draw_photos(root / "faces", photos, distinct=32)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            peak = process.submit(_memory_of_an_epoch, root, limit, workers).result()
+            peak = process.submit(_memory_of_an_epoch, root, limit, workers, batches).result()
     beside = (peak - limit) / _MB
     click.echo(f"{photos} photos: {peak / _MB:.0f} MB, {beside:.0f} MB beside the cache of {limit / _MB:.0f} MB")
-    table = {"photos": photos, "cache_bytes": limit, "workers": workers, "peak_bytes": peak}
+    table = {"photos": photos, "cache_bytes": limit, "workers": workers, "batches": batches, "peak_bytes": peak}
     write_report(json_path, signed(table, "torch"))
 
 
@@ -217,8 +224,8 @@ def _read(root: Path) -> tuple[int, float, float, int]:
     return len(found), seconds, busy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _memory_of_an_epoch(root: Path, limit: int, workers: int) -> int:
-    """Check and draw all photos in this process, which must be fresh; the peak of it and its workers in bytes."""
+def _memory_of_an_epoch(root: Path, limit: int, workers: int, batches: int) -> int:
+    """Decode all photos and draw batches of them in this process, which must be fresh; bytes of it and its workers."""
     config = detector_config()
     photos = PhotoCache(limit // (workers + 1))
     feeder = Feeder(
@@ -226,7 +233,7 @@ def _memory_of_an_epoch(root: Path, limit: int, workers: int) -> int:
     )
     peak = 0
     try:
-        for index, _ in enumerate(feeder.epoch(0, CPU)):
+        for index, _ in enumerate(itertools.islice(feeder.epoch(0, CPU), batches)):
             if index % 20 == 0:
                 children = multiprocessing.active_children()
                 peak = max(
