@@ -32,11 +32,15 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         if size > MOST_BYTES:
             raise ValueError(f"{size} bytes of arrays are more than {MOST_BYTES}")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {name: np.asarray(arrays[name]) for name in arrays.files}
+            found = {name: arrays[name] for name in arrays.files}
     except (KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, OSError) as error:
         raise ValueError(_reason(error)) from error
     except (SyntaxError, TypeError, MemoryError, RecursionError, OverflowError, tokenize.TokenError) as error:
         raise ValueError(f"the head of an array is damaged: {_reason(error)}") from error
+    for name, value in found.items():
+        if not isinstance(value, np.ndarray):  # bytes, where a member does not begin as an array
+            raise ValueError(f"{ascii(name)[1:-1]} is no array")
+    return found
 
 
 def _reason(error: BaseException) -> str:

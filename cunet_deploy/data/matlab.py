@@ -101,7 +101,7 @@ class MatFile:
                 found, content_of = reader.named(element.data)
                 if found == name:
                     return content_of()
-                names.append(found)
+                names.append(ascii(found)[1:-1])
         raise _DamagedError(f"no {name} in it, but {', '.join(names) or 'nothing'}")
 
 

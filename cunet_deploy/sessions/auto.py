@@ -153,7 +153,7 @@ def measure(
         if not usable:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
             raise VerificationError(
-                f"{path}: no backend runs it as it should: {reasons}; name the one to use all the same: --backend"
+                f"{path}: no backend runs it as it should: {reasons}; name the backend to take all the same"
             )
         ms: dict[str, float] = {}
         if len(usable) > 1:

@@ -137,7 +137,7 @@ class OpenVINOSession:
         except RuntimeError as error:
             raise ArtifactError(
                 f"{self._path}: OpenVINO {_version(self._openvino)} cannot compile it ({_reason(error)}); upgrade "
-                "openvino, or use --backend ort:cpu"
+                "openvino, or take the backend ort:cpu"
             ) from error
 
 

@@ -173,7 +173,7 @@ def plan_build(spec: BuildSpec) -> BuildPlan:
     capabilities = spec.sm or ((RTX_OLDEST,) if flavour.is_portable else (gpu.compute_capability,) if gpu else ())
     target = "dla" if spec.dla is not None else f"sm{min(capabilities)}" if capabilities else None
     if spec.dla is not None and flavour.is_portable:
-        raise ArtifactError(f"{flavour.name} does not know the DLA; use --flavour tensorrt on a Jetson")
+        raise ArtifactError(f"{flavour.name} does not know the DLA; take the flavour tensorrt on a Jetson")
     report = check_model(path, target=target, flavour=flavour.name)
     manifest = _manifest(report, path)
     if report.errors:
@@ -198,7 +198,7 @@ def _manifest(report: ModelReport, path: Path) -> Manifest:
 
 def _check_timing_cache(path: Path, flavour: Flavour) -> None:
     if not flavour.has_timing_cache:
-        raise InputError(f"{path}: {flavour.name} measures no kernels, so it takes no --timing-cache; leave it out")
+        raise InputError(f"{path}: {flavour.name} measures no kernels, so it takes no timing cache; leave it out")
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise InputError(f"{path}: the timing cache is one file, in a folder that exists; it is made when missing")
 
@@ -206,10 +206,10 @@ def _check_timing_cache(path: Path, flavour: Flavour) -> None:
 def _check_dla(spec: BuildSpec, profile: Profile) -> None:
     if spec.dla is None:
         if spec.gpu_fallback:
-            raise InputError("--gpu-fallback is for engines on the DLA; add --dla 0, or leave it out")
+            raise InputError("a fallback to the GPU is for engines on the DLA; name its core, dla 0, or leave it out")
         return
     if any(sizes["min"] != sizes["max"] for sizes in profile.values()):
-        raise InputError("the DLA runs one batch size only; use --batch N, for example --batch 1")
+        raise InputError("the DLA runs one batch size only; name one, such as batch 1")
 
 
 def build_engine(
@@ -238,11 +238,11 @@ def build_engine(
     path = out / plan.file_name
     for file in (path, sidecar_path(path)):
         if file.exists() and not overwrite:
-            raise InputError(f"{file}: exists already; add --overwrite to replace it, or choose another -o")
+            raise InputError(f"{file}: exists already; use --overwrite to replace it, or choose another folder")
     if not plan.flavour.is_portable and not plan.compute_capabilities:
         raise ArtifactError(
             f"{plan.flavour.name} builds for the GPU of this machine, which has none or no driver; build on the "
-            "device, or use --flavour tensorrt_rtx"
+            "device, or take the flavour tensorrt_rtx"
         )
     engine, result = compile_in_child(plan.spec, progress)
     layers = LayerReport.from_dict(result["layers"])
@@ -325,7 +325,7 @@ def _crash(spec: BuildSpec, code: int) -> CunetError:
             how = f"signal {-code}"
         if -code == signal.SIGKILL:
             return CunetError(
-                f"{spec.model}: the builder was killed, most likely for memory; lower --workspace or --batch"
+                f"{spec.model}: the builder was killed, most likely for memory; lower the workspace or the batch"
             )
         return ArtifactError(
             f"{spec.model}: {spec.flavour} crashed on it ({how}); this process is unharmed. A scale that is computed "

@@ -185,7 +185,7 @@ def _use_dla(flavour: Flavour, builder: Any, config: Any, spec: BuildSpec) -> li
     if spec.dla is None or not 0 <= spec.dla < cores:
         raise ArtifactError(
             f"{flavour.name} {flavour.version} finds {cores} DLA cores on this machine, so there is no core "
-            f"{spec.dla}; build without --dla"
+            f"{spec.dla}; build without the DLA"
         )
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = spec.dla

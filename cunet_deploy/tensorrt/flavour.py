@@ -78,13 +78,13 @@ class Flavour:
         """
         if not self.is_portable:
             raise ArtifactError(
-                f"{self.name} {self.version} builds for the GPU of this machine only, so --sm does not apply; "
-                "leave it out, or use --flavour tensorrt_rtx"
+                f"{self.name} {self.version} builds for the GPU of this machine only, so sm does not apply; "
+                "leave it out, or take the flavour tensorrt_rtx"
             )
         names = self.trt.ComputeCapability.__members__
         known = {int(name[2:]): value for name, value in names.items() if name.startswith("SM")}
         if number not in known:
-            jetson = " (a Jetson builds its own engines, with --flavour tensorrt)" if number in _JETSON else ""
+            jetson = " (a Jetson builds its own engines, with the flavour tensorrt)" if number in _JETSON else ""
             raise ArtifactError(
                 f"{self.name} {self.version} cannot build for SM{number}{jetson}; choose from "
                 f"{', '.join(str(item) for item in sorted(known))}"

@@ -79,6 +79,6 @@ def make_profile(inputs: Mapping[str, Sequence[int | None]], batch: BatchRange |
 def _check_fixed(size: int, batch: BatchRange | None) -> None:
     if batch is not None and (batch.smallest, batch.largest) != (size, size):
         raise InputError(
-            f"the model has a fixed batch of {size}, so it cannot be built for {batch}; leave --batch out, or export "
+            f"the model has a fixed batch of {size}, so it cannot be built for {batch}; leave the batch out, or export "
             "it again with a free batch: cunet-deploy export CKPT --target tensorrt -o DIR"
         )

@@ -211,7 +211,7 @@ def _read(path: Path, trust: bool) -> tuple[bytes, EngineManifest]:
         if not trust:
             raise
         raise ArtifactError(
-            f"{path}: {sidecar_path(path).name} is not beside it; it says what the landmarks are, so --trust cannot "
+            f"{path}: {sidecar_path(path).name} is not beside it; it says what the landmarks are, so trust cannot "
             f"replace it; copy both files, or build the engine again: {build_command(path)}"
         ) from error
     try:

@@ -73,7 +73,7 @@ def target_findings(graph: QuantizedGraph, target: Target) -> Iterator[tuple[str
         yield (
             "T005",
             "",
-            f"TensorRT for RTX cannot build for {target.name.upper()}; use --flavour tensorrt on the device",
+            f"TensorRT for RTX cannot build for {target.name.upper()}; take the flavour tensorrt on the device",
         )
     for node in graph.nodes_of("QuantizeLinear", "DequantizeLinear"):
         if graph.quantizer(node).stored == _FLOAT8_E4M3 and 0 < target.capability < 89:
@@ -86,7 +86,7 @@ def _dla_findings(graph: QuantizedGraph) -> Iterator[tuple[str, str, str]]:
             yield (
                 "T002",
                 name,
-                f"the DLA needs fixed shapes, this input has {shape}; export with --batch N, or build one",
+                f"the DLA needs fixed shapes, this input has {shape}; export or build for one batch size",
             )
     if next(graph.nodes_of("QuantizeLinear", "DequantizeLinear"), None) is not None:
         yield (
@@ -96,4 +96,4 @@ def _dla_findings(graph: QuantizedGraph) -> Iterator[tuple[str, str, str]]:
         )
     others = sorted({node.op_type for node in graph.nodes} - _DLA_OPERATORS)
     if others:
-        yield "T006", "", f"the DLA does not run {', '.join(others)}; build with --gpu-fallback"
+        yield "T006", "", f"the DLA does not run {', '.join(others)}; build with a fallback to the GPU"

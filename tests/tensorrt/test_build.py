@@ -235,7 +235,7 @@ def test_a_bundle_for_cpus_names_the_export(tmp_path: Path) -> None:
         (["--workspace", "lots"], 2, "2GiB"),
         (["--timing-cache", "t.cache"], 2, "measures no kernels"),
         (["--dla", "0"], 3, "does not know the DLA"),
-        (["--gpu-fallback"], 2, "--dla"),
+        (["--gpu-fallback"], 2, "for engines on the DLA"),
     ],
 )
 def test_options_that_do_not_fit_are_one_line(options: list[str], code: int, text: str, bundle: Path) -> None:
