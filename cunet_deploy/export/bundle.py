@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import tempfile
 import zipfile
@@ -215,6 +216,8 @@ def export_checkpoint(
     # What another target added to an earlier bundle is of another network.
     for path in set(existing) - {out / name for name in (*_FILES, *addition.files)}:
         path.unlink()
+        for folder in itertools.takewhile(lambda folder: folder != out and not any(folder.iterdir()), path.parents):
+            folder.rmdir()
     golden = _golden(exact, drawn_crops(manifest, GOLDEN_CROPS))
     files = {"golden.npz": golden, "manifest.json": description.encode(), **addition.files, "model.onnx": model}
     for name, content in files.items():

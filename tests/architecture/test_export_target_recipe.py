@@ -73,7 +73,7 @@ def test_a_new_target_is_offered_written_recorded_and_removed(command: Any, tmp_
     assert "--words is for notes; add --target notes" in str(refused.exception)
     assert isinstance(export("--target", "notes").exception, InputError)  # there is a bundle already
     assert export("--overwrite").exit_code == 0
-    assert {path.name for path in (tmp_path / "b").rglob("*") if path.is_file()} == {
+    assert {path.name for path in (tmp_path / "b").rglob("*")} == {
         "model.onnx",
         "manifest.json",
         "golden.npz",
