@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -246,6 +247,6 @@ def _load_targets(library: AssetLibrary, lookup: Indices, count: int) -> tuple[t
 
 def _parse_target(data: bytes) -> tuple[Indices, Floats]:
     """Vertex numbers and displacements of a target file: lines of a number and three coordinates."""
-    lines = [line for line in data.split(b"\n") if not line.startswith(b"#")]
-    table = np.array(b" ".join(lines).split(), np.float64).reshape(-1, 4)
+    text = re.sub(r"^#.*$", "", data.decode("utf-8"), flags=re.MULTILINE)
+    table = np.fromstring(text, np.float64, sep=" ").reshape(-1, 4)
     return table[:, 0].astype(np.int32), table[:, 1:].astype(np.float32)

@@ -116,6 +116,9 @@ def tube(path: Doubles, radius: float, *, closed: bool, sides: int = 6) -> Shape
     return Shape.of(around, grid_triangles(count, sides + 1, closed=False))
 
 
+_SHOULDERS = 5.9  # a skull's rays end above
+
+
 class Skull:
     """The surface of the head as rays from its middle see it: azimuth from the front, polar angle from the crown.
 
@@ -129,9 +132,10 @@ class Skull:
 
     def __init__(self, mesh: HeadMesh, no_ear: NDArray[np.int32]) -> None:
         self.azimuth = np.arange(-180.0, 180.0, 6.0)
-        self.polar = np.linspace(3.0, 150.0, 43)
+        self.polar = np.linspace(3.0, 150.0, 29)
         directions = spherical(self.azimuth[:, None], self.polar[None])
-        anchors, hit = cast_rays(mesh.rest, no_ear, self.centre, directions.reshape(-1, 3), farthest=True)
+        upper = no_ear[mesh.rest[no_ear][:, :, 1].max(axis=1) > _SHOULDERS]
+        anchors, hit = cast_rays(mesh.rest, upper, self.centre, directions.reshape(-1, 3), farthest=True)
         self._anchors = anchors.reshape(len(self.azimuth), len(self.polar))
         self._missed = ~hit.reshape(len(self.azimuth), len(self.polar))
 
