@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,30 @@ from cunet_deploy.sessions.registry import packages
 __all__ = ["command"]
 
 AnyEvaluation = Evaluation | BoxEvaluation
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The arguments and options of the command, by their names."""
+
+    model: str
+    dataset: Path
+    against: str | None
+    batch_size: int | None
+    skip_bad: bool
+    validation: float | None
+    per_landmark: bool
+    flip_test: bool
+    scales: tuple[float, ...]
+    blur: float | None
+    worst: int | None
+    sheet: Path | None
+    backend: str | None
+    trust: bool
+    device: str | None
+    threads: int | None
+    json_path: Path | None
+    overwrite: bool
 
 
 @click.command("evaluate")
@@ -84,26 +109,7 @@ AnyEvaluation = Evaluation | BoxEvaluation
 @threads_option
 @json_option
 @overwrite_option
-def command(
-    model: str,
-    dataset: Path,
-    against: str | None,
-    batch_size: int | None,
-    skip_bad: bool,
-    validation: float | None,
-    per_landmark: bool,
-    flip_test: bool,
-    scales: tuple[float, ...],
-    blur: float | None,
-    worst: int | None,
-    sheet: Path | None,
-    backend: str | None,
-    trust: bool,
-    device: str | None,
-    threads: int | None,
-    json_path: Path | None,
-    overwrite: bool,
-) -> None:
+def command(**given: Any) -> None:
     """Measure how accurate MODEL is on DATASET, with 95 % intervals.
 
     MODEL is a checkpoint (.pt, float or quantized), a bundle folder, an .onnx or .engine file or the name of a released
@@ -122,43 +128,51 @@ def command(
       cunet-deploy evaluate pose lspet#test --flip-test --scale 0.9 --scale 1.1
       cunet-deploy evaluate pose lspet#val --blur 1 --against pose
     """
-    bad: list[str] | None = [] if skip_bad else None
-    photos, models = PhotoCache(1 << 30), [model] if against is None else [model, against]
-    tta = TTA(flip_test, scales)
-    with json_report(json_path, overwrite=overwrite) as write, _sheet(sheet, worst, overwrite=overwrite) as draw:
-        if device is not None and not any(name.endswith(".pt") for name in models):
+    _evaluate_all(_Request(**given))
+
+
+def _evaluate_all(asked: _Request) -> None:
+    backend = asked.backend
+    bad: list[str] | None = [] if asked.skip_bad else None
+    photos, models = PhotoCache(1 << 30), [asked.model] if asked.against is None else [asked.model, asked.against]
+    tta = TTA(asked.flip_test, asked.scales)
+    with (
+        json_report(asked.json_path, overwrite=asked.overwrite) as write,
+        _sheet(asked.sheet, asked.worst, overwrite=asked.overwrite) as draw,
+    ):
+        if asked.device is not None and not any(name.endswith(".pt") for name in models):
             raise InputError("--device is for checkpoints (.pt); say --backend ort:cuda to run another model on a GPU")
-        if not model.endswith(".pt"):
-            backend = resolve_backend(model, backend, threads)
+        if not asked.model.endswith(".pt"):
+            backend = resolve_backend(asked.model, backend, asked.threads)
         evaluations = [
             _evaluate(
                 partial(
                     open_model,
                     name,
-                    threads=threads,
-                    trust=trust,
+                    threads=asked.threads,
+                    trust=asked.trust,
                     backend=on,
-                    device=device if name.endswith(".pt") else None,
+                    device=asked.device if name.endswith(".pt") else None,
                 ),
                 name,
-                dataset,
+                asked.dataset,
                 photos,
-                partial(evaluate, batch_size=batch_size, tta=tta, blur=blurred, bad=bad),
-                validation,
+                partial(evaluate, batch_size=asked.batch_size, tta=tta, blur=blurred, bad=bad),
+                asked.validation,
                 bad,
                 of_landmarks=tta != ONCE or blurred is not None,
             )
-            for name, on, blurred in zip(models, (backend, None), (blur, None), strict=False)  # these are MODEL's
+            for name, on, blurred in zip(models, (backend, None), (asked.blur, None), strict=False)  # these are MODEL's
         ]
         skipped = list(dict.fromkeys(bad or []))
         say_skipped(skipped)
-        differences = _compare(*evaluations) if against is not None else []
+        differences = _compare(*evaluations) if asked.against is not None else []
         draw(evaluations[0], photos)
-        write(_report(models, dataset, evaluations, differences, skipped, per_landmark))
+        write(_report(models, asked.dataset, evaluations, differences, skipped, asked.per_landmark))
     _print_measures(models, evaluations, len(skipped))
     if differences:
         results().print(_sentence(models, differences))
-    if per_landmark and isinstance(evaluations[0], Evaluation):
+    if asked.per_landmark and isinstance(evaluations[0], Evaluation):
         _print_landmarks(evaluations[0])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,24 @@ if TYPE_CHECKING:
     from cunet_deploy.export.sensitivity import Measurement, Plan, Prober
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The arguments and options of the command, by their names."""
+
+    checkpoint: Path
+    data: Path
+    out: Path
+    budget: str | None
+    formats: str
+    images: int
+    calibration: Path | None
+    keep: Path | None
+    device: str
+    threads: int | None
+    json_path: Path | None
+    overwrite: bool
 
 
 @click.command("sensitivity")
@@ -64,20 +82,7 @@ __all__ = ["command"]
 @threads_option
 @json_option
 @overwrite_option
-def command(
-    checkpoint: Path,
-    data: Path,
-    out: Path,
-    budget: str | None,
-    formats: str,
-    images: int,
-    calibration: Path | None,
-    keep: Path | None,
-    device: str,
-    threads: int | None,
-    json_path: Path | None,
-    overwrite: bool,
-) -> None:
+def command(**given: Any) -> None:
     """Measure what fewer bits cost in each layer of a float CHECKPOINT, and choose bits by layer for a file size.
 
     One convolution after the other gets its weights rounded to each format while all others keep 8 bits; how far that
@@ -90,6 +95,10 @@ def command(
       cunet-deploy sensitivity runs/s/float.pt --data data/300w/afw -o bits.toml --budget 0.40MB
       cunet-deploy train config.toml --from runs/s/float.pt --bits bits.toml --data data/300w -o runs/mixed
     """
+    _sensitivity(_Request(**given))
+
+
+def _sensitivity(asked: _Request) -> None:
     from cunet_deploy._optional import require
 
     torch = require("torch", extra="train")
@@ -104,30 +113,31 @@ def command(
     from cunet_deploy.export.sensitivity import Prober, bits_toml
     from cunet_deploy.model.device import choose_device, describe_device
 
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists already; add --overwrite to replace it or choose another -o")
-    names, limit = _formats(formats), None if budget is None else parse_bytes("--budget", budget)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    source, chosen = load_checkpoint(checkpoint), choose_device(device)
+    if asked.out.exists() and not asked.overwrite:
+        raise InputError(f"{asked.out} exists already; add --overwrite to replace it or choose another -o")
+    names, limit = _formats(asked.formats), None if asked.budget is None else parse_bytes("--budget", asked.budget)
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+    source, chosen = load_checkpoint(asked.checkpoint), choose_device(asked.device)
     click.echo(f"measuring on {describe_device(chosen)}", err=True)
-    photos = list_photos(data, make_manifest(source), images)
+    photos = list_photos(asked.data, make_manifest(source), asked.images)
     _ = photos.examples  # notices a lack of labels before the calibration
-    prober = Prober(source, ranges := ranges_of(source, calibration or data, device=chosen), photos, chosen)
+    prober = Prober(source, ranges := ranges_of(source, asked.calibration or asked.data, device=chosen), photos, chosen)
     identity = {"weights": source.checksum, "photos": photos.checksum, "formats": ",".join(names)}
-    beside = ResumeFile.beside(out, **identity, ranges=repr(sorted(ranges.items())))
-    resume = replace(beside, path=keep or beside.path)
-    with json_report(json_path, overwrite=overwrite) as write:
+    beside = ResumeFile.beside(asked.out, **identity, ranges=repr(sorted(ranges.items())))
+    resume = replace(beside, path=asked.keep or beside.path)
+    with json_report(asked.json_path, overwrite=asked.overwrite) as write:
         measurement = _measure(prober, names, resume)
         plan = prober.plan(measurement, limit)
         write(_report(measurement, plan))
-        line = f"cunet-deploy sensitivity {checkpoint} --data {data} -o {out} --formats {formats} --images {images}"
-        for option, value in (("budget", budget), ("calibration", calibration)):
+        line = f"cunet-deploy sensitivity {asked.checkpoint} --data {asked.data} -o {asked.out}"
+        line += f" --formats {asked.formats} --images {asked.images}"
+        for option, value in (("budget", asked.budget), ("calibration", asked.calibration)):
             line += "" if value is None else f" --{option} {value}"
-        write_text_atomic(out, bits_toml(measurement, plan, line), overwrite=overwrite)
-    if keep is None:
+        write_text_atomic(asked.out, bits_toml(measurement, plan, line), overwrite=asked.overwrite)
+    if asked.keep is None:
         resume.remove()
-    _print_plan(measurement, plan, out)
+    _print_plan(measurement, plan, asked.out)
 
 
 def _measure(prober: Prober, formats: list[str], resume: ResumeFile) -> Measurement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,28 @@ from cunet_deploy.machine.cpu import available_cpus
 __all__ = ["command"]
 
 _Update = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The arguments and options of the command, by their names."""
+
+    config: Path
+    data: Path
+    run: Path
+    resume: bool
+    parent: Path | None
+    start: Path | None
+    bits: Path | None
+    teacher: Path | None
+    skip_bad: bool
+    device: str
+    workers: int | None
+    cache: str
+    photo_cache: Path | None
+    accumulate: int
+    log: str | None
+    threads: int | None
 
 
 @click.command("train")
@@ -80,24 +102,7 @@ _Update = Callable[[Mapping[str, Any]], None]
 )
 @click.option("--log", type=click.Choice(["tensorboard"]), help="Write the metrics for TensorBoard, too, into OUT.")
 @threads_option
-def command(
-    config: Path,
-    data: Path,
-    run: Path,
-    resume: bool,
-    parent: Path | None,
-    start: Path | None,
-    bits: Path | None,
-    teacher: Path | None,
-    skip_bad: bool,
-    device: str,
-    workers: int | None,
-    cache: str,
-    photo_cache: Path | None,
-    accumulate: int,
-    log: str | None,
-    threads: int | None,
-) -> None:
+def command(**given: Any) -> None:
     """Train CONFIG.toml on labelled photos: first in float, then quantized.
 
     Leaves float.pt and quantized.pt in the run folder, metrics.jsonl, curves.png and validation.png. Ctrl-C leaves a
@@ -112,11 +117,15 @@ def command(
       cunet-deploy train mice.toml --init models/face68-s/float.pt --data data -o runs/mice
       torchrun --nproc-per-node 2 -m cunet_deploy train config.toml --data data/300w -o runs/s
     """
+    _train(_Request(**given))
+
+
+def _train(asked: _Request) -> None:
     from cunet_deploy._optional import require
 
     torch = require("torch", extra="train")
-    if log is not None:
-        require(log, extra=log)
+    if asked.log is not None:
+        require(asked.log, extra=asked.log)
     from cunet_deploy.checkpoint.storage import load_checkpoint
     from cunet_deploy.data.examples import PhotoCache
     from cunet_deploy.model.device import choose_device, describe_device
@@ -126,23 +135,23 @@ def command(
     from cunet_deploy.train.tasks import load_task
     from cunet_deploy.train.tensorboard import tensorboard
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    settings, folder, cache_bytes = load_config(config), RunFolder(run), parse_bytes("--cache", cache)
-    if bits is not None:
-        settings = replace(settings, quant=load_bits(bits, settings.quant))
-    chosen = choose_device(device)
-    if workers is None:
-        workers = 0 if chosen.type == "cpu" else min(4, available_cpus())
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+    settings, folder, cache_bytes = load_config(asked.config), RunFolder(asked.run), parse_bytes("--cache", asked.cache)
+    if asked.bits is not None:
+        settings = replace(settings, quant=load_bits(asked.bits, settings.quant))
+    chosen = choose_device(asked.device)
+    usual = 0 if chosen.type == "cpu" else min(4, available_cpus())
+    workers = usual if asked.workers is None else asked.workers
     with joined(chosen) as processes:
         if processes.first:
-            folder.check(resume=resume)
+            folder.check(resume=asked.resume)
         origin, learnt_from, begun = (
-            None if path is None else load_checkpoint(path) for path in (parent, teacher, start)
+            None if path is None else load_checkpoint(path) for path in (asked.parent, asked.teacher, asked.start)
         )
         bad: list[str] = []
         photos = PhotoCache(cache_bytes // (processes.beside * (workers + 1)))
-        task = load_task(settings, data, bad if skip_bad else None, photos, photo_cache)
+        task = load_task(settings, asked.data, bad if asked.skip_bad else None, photos, asked.photo_cache)
         display = _Display(settings, quantized_only=origin is not None)
         update = display.update if processes.first else _quiet
         trainer = Trainer(
@@ -156,25 +165,32 @@ def command(
             processes=processes,
             device=chosen,
             workers=workers,
-            accumulate=accumulate,
+            accumulate=asked.accumulate,
         )
         if not processes.first:
-            trainer.run(resume=resume)
+            trainer.run(resume=asked.resume)
             return
         say_skipped(bad)
         left_out = f", {len(bad)} rows and files left out" if bad else ""
         click.echo(f"{task.num_train} examples to train on, {task.num_validation} for validation{left_out}", err=True)
-        where = f"on {describe_device(chosen)}" + (f" and {processes.count - 1} more" if processes.count > 1 else "")
-        drawn = f"{workers} worker processes" if workers else "a thread"
-        click.echo(f"training {where} in {settings.train.precision}, crops prepared by {drawn}", err=True)
-        folder.prepare(config.read_text(encoding="utf-8"), resume=resume, beside=own_skeleton_file(config))
+        click.echo(_where(describe_device(chosen), processes.count, settings.train.precision, workers), err=True)
+        folder.prepare(
+            asked.config.read_text(encoding="utf-8"), resume=asked.resume, beside=own_skeleton_file(asked.config)
+        )
         with contextlib.ExitStack() as stack:
-            for context in (folder.locked(), display, _saying_where(run)):
+            for context in (folder.locked(), display, _saying_where(asked.run)):
                 stack.enter_context(context)
-            if log == "tensorboard":
+            if asked.log == "tensorboard":
                 trainer.progress = _both(update, stack.enter_context(tensorboard(folder)))
-            checkpoint = trainer.run(resume=resume)
+            checkpoint = trainer.run(resume=asked.resume)
         click.echo(checkpoint)
+
+
+def _where(device: str, processes: int, precision: str, workers: int) -> str:
+    """What computes, and what prepares the crops."""
+    more = f" and {processes - 1} more" if processes > 1 else ""
+    drawn = f"{workers} worker processes" if workers else "a thread"
+    return f"training on {device}{more} in {precision}, crops prepared by {drawn}"
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -27,6 +28,22 @@ __all__ = ["command"]
 _EXACT_BACKEND = "The same bits as at export come from ONNX Runtime on a CPU (--backend ort:cpu)"
 
 
+@dataclass(frozen=True)
+class _Request:
+    """The arguments and options of the command, by their names."""
+
+    bundle: Path
+    engine: Path | None
+    checkpoint: Path | None
+    max_mean_px: float
+    exact: bool
+    backend: str | None
+    trust: bool
+    threads: int | None
+    json_path: Path | None
+    overwrite: bool
+
+
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--engine", type=click.Path(path_type=Path), help="Check this .engine in place of BUNDLE's model.")
@@ -43,18 +60,7 @@ _EXACT_BACKEND = "The same bits as at export come from ONNX Runtime on a CPU (--
 @threads_option
 @json_option
 @overwrite_option
-def command(
-    bundle: Path,
-    engine: Path | None,
-    checkpoint: Path | None,
-    max_mean_px: float,
-    exact: bool,
-    backend: str | None,
-    trust: bool,
-    threads: int | None,
-    json_path: Path | None,
-    overwrite: bool,
-) -> None:
+def command(**given: Any) -> None:
     """Check that the model in BUNDLE computes, on this machine, what the trained network does.
 
     The golden inputs of the bundle go through the runtime; its heatmaps and landmarks are compared with those that the
@@ -73,28 +79,41 @@ def command(
       cunet-deploy verify models/face68-s --backend ort:cpu --exact
       cunet-deploy verify face68-s --engine face68-s/face68-s.int8.trt10.3-sm87.engine --max-mean-px 0.3
     """
-    if engine is not None and engine.suffix != ".engine":
-        raise InputError(f"{engine}: is not an .engine file; build one: cunet-deploy build {bundle}")
-    if not bundle.is_dir():
-        raise InputError(f"{bundle}: is not a folder; verify needs a bundle, made by cunet-deploy export CKPT -o DIR")
-    golden = read_golden(bundle / "golden.npz")
-    _check_described(bundle)
-    with json_report(json_path, overwrite=overwrite) as write:
-        model = bundle if engine is None else engine
-        backend = resolve_backend(model, backend, threads)
-        outputs = {"runtime": _run(open_session(model, threads=threads, backend=backend, trust=trust), model, golden)}
-        if checkpoint is not None:
-            outputs["checkpoint"] = _run(open_model(str(checkpoint), threads=threads), checkpoint, golden)
+    _verify(_Request(**given))
+
+
+def _verify(asked: _Request) -> None:
+    backend = asked.backend
+    if asked.engine is not None and asked.engine.suffix != ".engine":
+        raise InputError(f"{asked.engine}: is not an .engine file; build one: cunet-deploy build {asked.bundle}")
+    if not asked.bundle.is_dir():
+        raise InputError(
+            f"{asked.bundle}: is not a folder; verify needs a bundle, made by cunet-deploy export CKPT -o DIR"
+        )
+    golden = read_golden(asked.bundle / "golden.npz")
+    _check_described(asked.bundle)
+    with json_report(asked.json_path, overwrite=asked.overwrite) as write:
+        model = asked.bundle if asked.engine is None else asked.engine
+        backend = resolve_backend(model, backend, asked.threads)
+        outputs = {
+            "runtime": _run(
+                open_session(model, threads=asked.threads, backend=backend, trust=asked.trust), model, golden
+            )
+        }
+        if asked.checkpoint is not None:
+            outputs["checkpoint"] = _run(
+                open_model(str(asked.checkpoint), threads=asked.threads), asked.checkpoint, golden
+            )
         stages = _stages(golden, outputs)
-        failed = [name for name, stage in stages.items() if not stage.passes(max_mean_px, exact=exact)]
+        failed = [name for name, stage in stages.items() if not stage.passes(asked.max_mean_px, exact=asked.exact)]
         table = {name: stage.to_dict() for name, stage in stages.items()}
         write(
             {
-                "bundle": str(bundle),
+                "bundle": str(asked.bundle),
                 "model": str(model),
                 "backend": outputs["runtime"].backend,
-                "max_mean_px": max_mean_px,
-                "exact": exact,
+                "max_mean_px": asked.max_mean_px,
+                "exact": asked.exact,
                 "passed": not failed,
                 "stages": table,
             }
@@ -102,7 +121,7 @@ def command(
     _print_stages(stages, failed)
     if not failed:
         return
-    inexact = [name for name in failed if stages[name].passes(max_mean_px, exact=False)]
+    inexact = [name for name in failed if stages[name].passes(asked.max_mean_px, exact=False)]
     if inexact == failed:
         stage = stages[failed[0]]
         raise VerificationError(
@@ -112,7 +131,7 @@ def command(
     lowered = model_file(model, backend).name != "model.onnx"
     row = default_backend(model_file(model).suffix) if backend is None else find_backend(backend)
     raise VerificationError(
-        f"{model}: differs by more than {max_mean_px:g} px in: {', '.join(failed)}; "
+        f"{model}: differs by more than {asked.max_mean_px:g} px in: {', '.join(failed)}; "
         + _advice(failed, row, lowered=lowered)
     )
 
