@@ -171,7 +171,7 @@ def _train(asked: _Request) -> None:
             trainer.run(resume=asked.resume)
             return
         say_skipped(bad)
-        left_out = f", {len(bad)} rows and files left out" if bad else ""
+        left_out = f", {len(bad)} left out" if bad else ""
         click.echo(f"{task.num_train} examples to train on, {task.num_validation} for validation{left_out}", err=True)
         click.echo(_where(describe_device(chosen), processes.count, settings.train.precision, workers), err=True)
         folder.prepare(

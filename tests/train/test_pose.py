@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bodies import write_lspet
+from bodies import COCO_NAMES, UPRIGHT, write_coco, write_lspet
 from drawn import tiny_config
 
-from cunet_deploy.config import Config
+from cunet_deploy.config import Config, SourceConfig
+from cunet_deploy.skeletons import COCO17, LSP14, map_landmarks
 from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.loop import Trainer
 from cunet_deploy.train.tasks import load_task
@@ -57,3 +58,49 @@ def test_a_perfect_network_has_every_joint_correct(tmp_path: Path, monkeypatch: 
         return np.stack([encode(input_to_map(next(truth), 4), 8, 1.2) for _ in images])
 
     assert task.validate(perfect, tmp_path / "sheet.png") == {"pck_20_percent": 100.0}
+
+
+def write_people(folder: Path, count: int) -> None:
+    """COCO keypoints of people in different places; nose, eyes and ears are not labelled."""
+    joints = map_landmarks(UPRIGHT, LSP14, COCO17)
+    rows: list[dict[str, object]] = []
+    for index in range(count):
+        points = joints + np.array([100.0 + 4 * index, 120.0])
+        keypoints = [[0, 0, 0] if np.isnan(x) else [x, y, 2] for x, y in points]
+        rows.append({"id": index, "image_id": index + 1, "category_id": 1, "keypoints": np.ravel(keypoints).tolist()})
+    write_coco(folder, "train", rows, COCO_NAMES)
+
+
+def test_two_data_sets_train_together_and_each_is_measured(tmp_path: Path) -> None:
+    write_lspet(tmp_path / "lspet", 24)
+    write_people(tmp_path / "people", 12)
+    sources = (SourceConfig("lspet#train", "lsp"), SourceConfig("people", "coco", weight=1.5))
+    config = pose_config()
+    data = {**vars(config.data), "train": (), "sources": sources}
+    config = Config(**{**vars(config), "data": type(config.data)(**data)})
+    task, folder = load_task(config, tmp_path), RunFolder(tmp_path / "run")
+    drawn = [task.drawer.name(index) for index in range(task.num_train)]
+    people = [name for name in drawn if "people" in name]
+    assert len(people) == 2 * len(set(people))  # a weight of 1.5 is drawn twice
+    folder.prepare("", resume=False)
+    Trainer(config, task, folder, lambda row: None).run()
+    row = folder.rows()[-1]
+    measured = [row[key] for key in ("pck_20_percent", "lspet#train_pck_20_percent", "people_pck_20_percent")]
+    assert min(measured[1:]) <= measured[0] <= max(measured[1:])
+    assert np.isfinite(row["loss"])
+
+
+def test_what_a_source_lacks_is_not_taught_to_be_absent(tmp_path: Path) -> None:
+    write_people(tmp_path / "people", 8)
+    config = pose_config(train={"unlabelled": "empty"}, augment={"negative": 0.0})
+    data = {
+        **vars(config.data),
+        "train": (),
+        "sources": (SourceConfig("people", weight=0.5),),
+        "validation_fraction": 0.0,
+    }
+    task = load_task(Config(**{**vars(config), "data": type(config.data)(**data)}), tmp_path)
+    _, targets = task.drawer.batch([task.drawer.draw(index, np.random.default_rng(index)) for index in range(4)])
+    lacking = [LSP14.landmarks.index("neck"), LSP14.landmarks.index("head_top")]
+    assert targets.known[:, lacking].max() == 0
+    assert np.delete(targets.known.numpy(), lacking, axis=1).tolist() == [[0.5] * 12] * 4

@@ -233,6 +233,7 @@ def test_a_corrupt_photo_is_named_and_skipped_only_on_request(toml: Path, tmp_pa
     assert (code, "face003_1.png" in message) == (2, True)
     code, output = run(toml, "--data", tmp_path / "data", "-o", tmp_path / "run2", "--skip-bad")
     assert (code, "skipped" in output and "face003_1.png" in output) == (0, True)
+    assert ", 1 left out" in output
 
 
 def test_the_rate_rises_falls_and_ends_near_zero() -> None:
