@@ -49,7 +49,7 @@ def test_the_frames_move_as_the_motion_says() -> None:
 def test_the_script_makes_the_same_motion(tmp_path: Path, astronaut: Path) -> None:
     command: list[str | Path] = [
         sys.executable,
-        ROOT / "tools" / "make_demo_clip.py",
+        ROOT / "tests" / "data" / "make_demo_clip.py",
         "--image",
         astronaut,
         "--out",
