@@ -94,6 +94,12 @@ def _halve(image: UInt8Array, *, down: bool) -> UInt8Array:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def _halve_often(image: UInt8Array, times: int) -> UInt8Array:
+    for time in range(times):
+        image = _halve(image, down=time % 2 == 1)
+    return image
+
+
 def _exact(image: UInt8Array, width: int, height: int) -> UInt8Array:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
 
@@ -136,6 +142,8 @@ def _blocks(image: UInt8Array, left: int, top: int, side: int, times: int) -> UI
         side: a multiple of ``2 ** times``.
         times: how often it is halved.
     """
+    if min(left, top) >= 0 and left + side <= image.shape[1] and top + side <= image.shape[0]:
+        return _halve_often(image[top : top + side, left : left + side], times)
     block, count = 1 << times, side >> times
     # the blocks that touch the image, and the pixels in them
     rows, columns = (
@@ -149,12 +157,8 @@ def _blocks(image: UInt8Array, left: int, top: int, side: int, times: int) -> UI
         slice(left + columns.start * block, left + columns.stop * block),
         slice(top + rows.start * block, top + rows.stop * block),
     )
-    for time in range(times):
-        part = _halve(part, down=time % 2 == 1)
-    if part.shape[:2] == (count, count):
-        return part
     canvas = np.full((count, count, 3), BORDER, np.uint8)
-    canvas[rows, columns] = part
+    canvas[rows, columns] = _halve_often(part, times)
     return canvas
 
 
