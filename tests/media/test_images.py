@@ -200,3 +200,22 @@ def test_a_folder_of_digits_is_a_folder(picture: np.ndarray, tmp_path: Path, mon
     Path("001").mkdir()
     Path("001/a.png").write_bytes(png(picture))
     assert [item.name for item in open_source("001")] == ["a.png"]
+
+
+@pytest.mark.skipif(not hasattr(cv2, "imwriteanimation"), reason="this OpenCV writes no animations")
+@pytest.mark.parametrize("suffix", [".webp", ".png"])
+def test_an_animation_that_says_it_is_far_too_large_is_not_decoded(tmp_path: Path, suffix: str) -> None:
+    animation = cv2.Animation()
+    animation.frames = [np.full((48, 64, 3), 30 * index, np.uint8) for index in range(3)]
+    animation.durations = [100] * 3
+    path = tmp_path / f"a{suffix}"
+    cv2.imwriteanimation(str(path), animation)
+    data = bytearray(path.read_bytes())
+    if suffix == ".png":  # the number of frames; the checksum behind it is wrong now, which OpenCV lets pass
+        place = data.index(b"acTL") + 4
+        data[place : place + 4] = (10**6).to_bytes(4, "big")
+    else:  # the canvas
+        data[24:30] = (9_999).to_bytes(3, "little") * 2
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="too many to decode at once"):
+        list(open_source(path))

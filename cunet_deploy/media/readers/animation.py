@@ -14,6 +14,8 @@ from cunet_deploy.media.frames import LeftOut, Picture
 __all__ = ["AnimatedImage"]
 
 _DEFAULT_MS = 100.0
+_MOST_PIXELS = 2 * 10**8
+"""Of all frames together, four bytes each: a small file may say that it holds far more than memory does."""
 
 
 class AnimatedImage:
@@ -34,9 +36,17 @@ class AnimatedImage:
         self.fps = 1000 / _DEFAULT_MS
         self.left_out: list[LeftOut] = []
 
+    def _check_size(self, data: bytes) -> None:
+        width, height = _canvas(data)
+        if width * height * (self.count or 1) > _MOST_PIXELS:
+            shape = f"{self.count} frames of {width} x {height}"
+            raise InputError(f"{self.path}: {shape} are too many to decode at once; convert it to a video")
+
     def __iter__(self) -> Iterator[Picture]:
         try:
-            read, animation = cv2.imdecodeanimation(np.frombuffer(self.path.read_bytes(), np.uint8))
+            data = self.path.read_bytes()
+            self._check_size(data)
+            read, animation = cv2.imdecodeanimation(np.frombuffer(data, np.uint8))
         except (cv2.error, OSError) as error:
             raise InputError(f"{self.path}: the animation is damaged; copy it again") from error
         if not read:
@@ -46,3 +56,12 @@ class AnimatedImage:
             bgr = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR) if image.shape[2] == 4 else image
             yield Picture(index, time_ms, np.asarray(bgr, np.uint8))
             time_ms += float(shown) if shown > 0 else _DEFAULT_MS
+
+
+def _canvas(data: bytes) -> tuple[int, int]:
+    """Width and height by the header of a PNG or WebP file; 0 where they are not known."""
+    if data[:4] == b"\x89PNG" and data[12:16] == b"IHDR":
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if data[:4] == b"RIFF" and data[12:16] == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    return 0, 0

@@ -62,8 +62,8 @@ def frames_in_image(path: Path) -> int:
     if path.suffix.lower() not in (*_PAGED, *_ANIMATED):
         return 1
     try:
-        if path.suffix.lower() == ".png" and not _is_animated_png(path):
-            return 1
+        if path.suffix.lower() == ".png":
+            return max(_frames_of_png(path), 1)
         return max(int(cv2.imcount(str(path))), 1)
     except (cv2.error, OSError, UnicodeEncodeError):
         return 1
@@ -156,8 +156,9 @@ def _decode_page(buffer: NDArray[np.uint8], page: int, flags: int) -> Any:
     return pages[page] if page < len(pages) else None
 
 
-def _is_animated_png(path: Path) -> bool:
-    """Whether the chunk that announces frames stands before the pixels."""
+def _frames_of_png(path: Path) -> int:
+    """As the chunk before the pixels says; 0 without it. OpenCV would take memory for as many as that says."""
     with path.open("rb") as file:
         head = file.read(1 << 12)
-    return b"acTL" in head[: head.find(b"IDAT")]
+    announced = head[: head.find(b"IDAT")].partition(b"acTL")[2]
+    return int.from_bytes(announced[:4], "big")
