@@ -120,12 +120,18 @@ def command(**given: Any) -> None:
     _train(_Request(**given))
 
 
-def _train(asked: _Request) -> None:
+def _require_libraries(asked: _Request) -> None:
     from cunet_deploy._optional import require
 
     torch = require("torch", extra="train")
     if asked.log is not None:
         require(asked.log, extra=asked.log)
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+
+
+def _train(asked: _Request) -> None:
+    _require_libraries(asked)
     from cunet_deploy.checkpoint.storage import load_checkpoint
     from cunet_deploy.data.examples import PhotoCache
     from cunet_deploy.model.device import choose_device, describe_device
@@ -135,8 +141,6 @@ def _train(asked: _Request) -> None:
     from cunet_deploy.train.tasks import load_task
     from cunet_deploy.train.tensorboard import tensorboard
 
-    if asked.threads is not None:
-        torch.set_num_threads(asked.threads)
     settings, folder, cache_bytes = load_config(asked.config), RunFolder(asked.run), parse_bytes("--cache", asked.cache)
     if asked.bits is not None:
         settings = replace(settings, quant=load_bits(asked.bits, settings.quant))
