@@ -14,6 +14,7 @@ import difflib
 import errno
 import importlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -169,4 +170,5 @@ def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))  # read when OpenCV is loaded
     cli(prog_name="cunet-deploy")

@@ -220,3 +220,20 @@ def test_frames_of_a_video_can_change_their_size(tmp_path: Path) -> None:
     assert {picture.image.shape for picture in pictures} == {(120, 160, 3), (240, 320, 3)}
     times = [picture.time_ms for picture in pictures]
     assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts"])
+def test_random_damage_ends_in_one_line_or_in_pictures(tmp_path: Path, name: str) -> None:
+    whole = make_clip(tmp_path / name, regular(10), codec="mpeg2video" if name == "a.ts" else "mpeg4", rate=25)
+    data, rng = whole.read_bytes(), np.random.default_rng(5)
+    for _ in range(60):
+        damaged = bytearray(data)
+        for place in rng.integers(0, len(data), 12):
+            damaged[place] = rng.integers(0, 256)
+        whole.write_bytes(damaged)
+        messages = []
+        try:
+            pictures = len(list(open_source(whole)))
+        except CunetError as error:
+            pictures, messages = 0, [str(error)]
+        assert pictures or "\n" not in messages[0]

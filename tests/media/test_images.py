@@ -219,3 +219,20 @@ def test_an_animation_that_says_it_is_far_too_large_is_not_decoded(tmp_path: Pat
     path.write_bytes(data)
     with pytest.raises(InputError, match="too many to decode at once"):
         list(open_source(path))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_an_image_that_states_too_many_pixels_is_refused_at_once(
+    picture: np.ndarray, tmp_path: Path, suffix: str
+) -> None:
+    data = bytearray(cv2.imencode(suffix, picture)[1].tobytes())
+    if suffix == ".png":
+        data[16:24] = struct.pack(">II", 40000, 40000)
+    elif suffix == ".bmp":
+        data[18:26] = struct.pack("<ii", 40000, -40000)
+    else:
+        place = data.index(b"\xff\xc0")
+        data[place + 5 : place + 9] = struct.pack(">HH", 40000, 40000)
+    (tmp_path / f"a{suffix}").write_bytes(data)
+    with pytest.raises(InputError, match="states 1600 megapixels"):
+        read_image(tmp_path / f"a{suffix}")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoContainer", "picture_times"]
 
+_MOST_PIXELS = 1 << 26
+"""Twice those of 8K."""
 _DEFAULT_FPS = 25.0
 _MOST_FPS = 240.0
 """Rates above are the unit of the time stamps and not a rate, as in the WebM files of browsers."""
@@ -95,12 +97,14 @@ class VideoContainer:
             MissingDependencyError: PyAV is not installed.
         """
         self._av = load_av()
+        # what reading damaged files raises
+        self._failures = (self._av.error.FFmpegError, OSError, ValueError, IndexError, NotImplementedError)
         self._name = str(path) if name is None else name
         # "file:" keeps a colon in a name from being taken for a protocol
         where = f"file:{path}" if isinstance(path, Path) else path
         try:
             self._container = self._av.open(where, timeout=timeout, metadata_errors="ignore")
-        except (self._av.error.FFmpegError, OSError) as error:
+        except self._failures as error:
             raise InputError(f"{self._name}: is cut off, damaged or not a video; copy it again") from error
         try:
             self._open_stream()
@@ -119,6 +123,9 @@ class VideoContainer:
         if not pictures:
             raise InputError(f"{self._name}: no decoder knows its pictures; copy it again, or convert it to H.264")
         self._stream = max(pictures, key=lambda stream: (stream.width or 0) * (stream.height or 0))
+        if (self._stream.width or 0) * (self._stream.height or 0) > _MOST_PIXELS:
+            size = f"{self._stream.width}x{self._stream.height}"
+            raise InputError(f"{self._name}: states frames of {size}, which are too large; scale the video down")
         context = self._stream.codec_context
         # decoding runs beside the network: on every core it would take turns with it, and both would be slower
         context.options = {**context.options, **_DECODER_OPTIONS}
@@ -173,7 +180,13 @@ class VideoContainer:
                 offset += time_ms + step - shown
                 shown = time_ms + step
             time_ms = shown if shown is not None and shown > time_ms else max(time_ms, -step) + step
-            yield self._index, time_ms, self._converter.convert(frame)
+            try:
+                image = self._converter.convert(frame)
+            except self._failures as error:
+                self.left_out.append(LeftOut(self._index, f"cannot be shown ({error})", 1, time_ms))
+                self._index += 1
+                continue
+            yield self._index, time_ms, image
             read += 1
             self._index += 1
         if not read:
@@ -191,7 +204,7 @@ class VideoContainer:
                     failures = 0
                     yield packet
                 return
-            except (self._av.error.FFmpegError, OSError):
+            except self._failures:
                 failures += 1
 
     def _decoded(self) -> Iterator[VideoFrame]:
@@ -208,7 +221,7 @@ class VideoContainer:
                     heapq.heappush(self._waiting, float(packet.pts * packet.time_base))
             try:
                 frames: list[VideoFrame] = packet.decode()
-            except (self._av.error.FFmpegError, OSError):
+            except self._failures:
                 self._errors += 1
                 continue
             yield from frames

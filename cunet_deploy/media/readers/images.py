@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cunet_deploy._files import shown_name
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.frames import LeftOut, Picture
-from cunet_deploy.media.readers.integrity import is_whole
+from cunet_deploy.media.readers.integrity import is_whole, stated_pixels
 from cunet_deploy.pixels import as_bgr
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFiles", "frames_in_image", "read_image"]
@@ -25,6 +25,8 @@ IMAGE_SUFFIXES = (
 )
 """What is read as an image; AVIF where this OpenCV was built with it."""
 
+_MOST_PIXELS = 1 << 28
+"""More than any camera has: beyond that a small file would fill the memory."""
 _PAGED = (".tif", ".tiff")
 _ANIMATED = (".webp", ".png", ".avif")
 _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -49,6 +51,10 @@ def read_image(path: Path, page: int = 0) -> NDArray[np.uint8]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if not data:
         raise InputError(f"{path}: is empty; replace the file")
+    if stated_pixels(data) > _MOST_PIXELS:
+        raise InputError(
+            f"{path}: states {stated_pixels(data) / 1e6:.0f} megapixels, at most 268 are read; scale it down"
+        )
     if not is_whole(data):
         raise InputError(f"{path}: the image is cut off; copy it again")
     image = _decode(data, page)

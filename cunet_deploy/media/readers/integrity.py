@@ -5,14 +5,17 @@ Only the image itself counts. What stands behind it, such as the clip of a motio
 
 from __future__ import annotations
 
+import math
 import re
 
-__all__ = ["is_whole"]
+__all__ = ["is_whole", "stated_pixels"]
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF"
 _MARKER_IN_SCAN = re.compile(rb"\xff+[^\xff\x00\xd0-\xd7]", re.DOTALL)
 """Within compressed data FF stands before 00, or is a restart marker; anything else ends the scan."""
 _END, _SCAN = 0xD9, 0xDA
+_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+"""Markers of the segment that states the size."""
 _ALONE = (0x01, *range(0xD0, 0xD8))
 """Markers without a length."""
 
@@ -26,6 +29,23 @@ def is_whole(data: bytes) -> bool:
     if data[:4] == _RIFF and data[8:12] == b"WEBP":
         return len(data) >= int.from_bytes(data[4:8], "little") + 8
     return True
+
+
+def stated_pixels(data: bytes) -> int:
+    """How many pixels the header of a JPEG, PNG or BMP file announces; 0 for other types."""
+    if data[:8] == _PNG:
+        return int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big")
+    if data[:2] == b"BM":
+        sides = (int.from_bytes(data[place : place + 4], "little", signed=True) for place in (18, 22))
+        return abs(math.prod(sides))
+    place = 2
+    while data[:2] == _JPEG and place + 9 <= len(data) and data[place] == 0xFF:
+        if data[place + 1] in _FRAMES:
+            return int.from_bytes(data[place + 5 : place + 7], "big") * int.from_bytes(
+                data[place + 7 : place + 9], "big"
+            )
+        place += 1 if data[place + 1] == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return 0
 
 
 def _jpeg_ends(data: bytes) -> bool:
