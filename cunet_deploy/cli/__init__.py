@@ -31,8 +31,8 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("cunet_deploy.cli.train:command", "Train a model from labelled photos."),
     "calibrate": ("cunet_deploy.cli.calibrate:command", "Record activation ranges of a float checkpoint."),
-    "convert": ("cunet_deploy.cli.convert:command", "Turn a checkpoint of the method's authors into one of ours."),
-    "sensitivity": ("cunet_deploy.cli.sensitivity:command", "Measure which layers bear fewer bits."),
+    "convert": ("cunet_deploy.cli.convert:command", "Convert a checkpoint of the method's authors."),
+    "sensitivity": ("cunet_deploy.cli.sensitivity:command", "Measure which layers tolerate fewer bits."),
     "export": ("cunet_deploy.cli.export:command", "Turn a checkpoint into a bundle for devices."),
     "build": ("cunet_deploy.cli.build:command", "Build a TensorRT engine from a bundle."),
     "infer": ("cunet_deploy.cli.infer:command", "Find landmarks in images and videos."),
@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("cunet_deploy.cli.evaluate:command", "Measure the accuracy of a model on labelled photos."),
     "verify": ("cunet_deploy.cli.verify:command", "Check that a bundle computes what its checkpoint does."),
     "bench": ("cunet_deploy.cli.bench:command", "Measure latency and memory on this machine."),
-    "inspect": ("cunet_deploy.cli.inspect:command", "Say what TensorRT will make of a model."),
+    "inspect": ("cunet_deploy.cli.inspect:command", "Analyse an ONNX model: bytes, bits, and int8 in TensorRT."),
     "synth": ("cunet_deploy.cli.synth:command", "Render labelled pictures from assets that anyone may use."),
     "web": ("cunet_deploy.cli.web:command", "Write a page that runs a model in the browser."),
     "doctor": ("cunet_deploy.cli.doctor:command", "Show what this machine can run, and what is missing."),
@@ -153,7 +153,7 @@ def _logging(verbosity: int) -> Iterator[None]:
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-v", "--verbose", count=True, help="Log what is done; twice for more.")
+@click.option("-v", "--verbose", count=True, help="Log each step; twice for more detail.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars, and log errors only.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="cunet-deploy", message="%(prog)s %(version)s")

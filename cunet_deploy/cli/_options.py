@@ -78,7 +78,7 @@ def backend_options(function: F) -> F:
     backend = click.option(
         "--backend",
         type=BackendNames(several=False),
-        help=f"What runs the network, and nothing else; {AUTO} takes what is fastest here, measured once.  [default: "
+        help=f"What runs the network; {AUTO} takes the fastest on this machine, measured once.  [default: "
         f"{default_backends()}]",
     )
     trust = click.option("--trust", is_flag=True, help="Load an engine whose checksum differs: it is native code.")

@@ -53,7 +53,9 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 )
 @detector_option
 @click.option("--threads", type=_Numbers(), default=(1,), metavar="N,...", help="CPU threads.  [default: 1]")
-@click.option("--batch", "batches", type=_Numbers(), default=(1,), metavar="N,...", help="Crops a call.  [default: 1]")
+@click.option(
+    "--batch", "batches", type=_Numbers(), default=(1,), metavar="N,...", help="Crops per call.  [default: 1]"
+)
 @click.option(
     "--backend",
     "backends",
@@ -61,7 +63,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
     help=f"What runs the network.  [default: {default_backends()}]",
 )
 @click.option("--trust", is_flag=True, help="Load an engine whose checksum differs: it is native code.")
-@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns that each row has.")
+@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns of each row.")
 @click.option("--calls", type=click.IntRange(1), default=10, show_default=True, help="Timed calls in a turn.")
 @json_option
 @click.option(
@@ -83,7 +85,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
     type=click.FloatRange(0, max_open=True, max=10),
     default=0.05,
     show_default=True,
-    help="Share by which a row may be slower.",
+    help="Fraction by which a row may be slower.",
 )
 @overwrite_option
 def command(
@@ -102,19 +104,18 @@ def command(
     tolerance: float,
     overwrite: bool,
 ) -> None:
-    """Measure how long each MODEL takes on this machine, stage by stage, its memory, and how near it is to the peak.
+    """Measure the time of each stage of each MODEL on this machine, memory, and the share of the processor's peak.
 
-    MODEL is a bundle folder, an .onnx or .engine file or the name of a released model. Each model is measured with each
-    of the backends, numbers of threads and batches. They take turns in one process, so their ratios to the first hold
-    even where the clock or the load of the machine changes meanwhile.
+    MODEL is a bundle folder, an .onnx or .engine file or the name of a released model. Each model is measured with
+    every backend, number of threads and batch size. They take turns in one process, so their ratios to the first row
+    hold even if the clock or the load of the machine changes meanwhile.
 
-    With --input it is the whole way of each frame, as infer takes it: reading it, looking for objects, cropping, the
-    network, landmarks from heatmaps, tracking and smoothing, drawing. Without it, it is cropping, network and landmarks
-    of crops from a drawn picture.
+    With --input, everything that infer does to a frame is measured: reading, detection, cropping, network,
+    decoding, tracking and smoothing, drawing. Without it: cropping, network and decoding of crops from a drawn picture.
 
-    --compare judges each row by its time as a multiple of the first row, where both runs have that row and others, so
-    that a slower machine is no regression; else by its time. A row is a regression where even the lower end of the
-    interval of new by old, which holds the noise of both runs, exceeds 1 plus the tolerance.
+    --compare judges each row by its ratio to the first row, if both runs have that row and others, so that a slower
+    machine is no regression; otherwise by its time. A row is a regression if even the lower end of the interval of
+    new/old, which includes the noise of both runs, exceeds 1 plus the tolerance.
 
     \b
     Examples:

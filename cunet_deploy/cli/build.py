@@ -32,11 +32,13 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 @click.option("--sm", metavar="N,N", help="Compute capabilities to build for, 86,120; TensorRT for RTX only.")
 @click.option("--batch", metavar="MIN:OPT:MAX", help="Batch sizes, 1:4:8, or one.  [default: the model's, or 1:1:16]")
 @click.option("--workspace", metavar="SIZE", help="Limit of temporary GPU memory, 2GiB.  [default: no limit]")
-@click.option("--timing-cache", type=click.Path(path_type=Path), help="Measured kernels; makes the next build faster.")
+@click.option(
+    "--timing-cache", type=click.Path(path_type=Path), help="File of measured kernels; makes the next build faster."
+)
 @click.option("--dla", metavar="N", type=click.IntRange(min=0), help="Build for this DLA core of a Jetson.")
 @click.option("--gpu-fallback", is_flag=True, help="With --dla: what the DLA cannot run goes to the GPU.")
 @click.option("--require-int8", is_flag=True, help="Exit code 4, and no engine, unless every convolution is int8.")
-@click.option("--dry-run", is_flag=True, help="Say what would be built, and the trtexec line that does the same.")
+@click.option("--dry-run", is_flag=True, help="Show what would be built, and the equivalent trtexec line.")
 @click.option("--verbose", is_flag=True, help="Show everything that TensorRT logs.")
 @output_option("DIR", "Folder of the engine.  [default: the bundle's]")
 @overwrite_option

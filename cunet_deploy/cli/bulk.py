@@ -28,9 +28,11 @@ __all__ = ["command"]
 @click.option("--detector", metavar="MODEL", help="Where to look.  [default: the usual one of the model]")
 @click.option("--address", metavar="auto|ray://HOST:PORT", help="A Ray cluster.  [default: this machine alone]")
 @click.option("--workers", type=click.IntRange(1), help="Processes with a network.  [default: one for each processor]")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Processors of each worker.")
-@click.option("--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs of each, also a fraction.")
-@click.option("--smooth/--no-smooth", default=True, show_default=True, help="Steady landmarks in videos.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each worker.")
+@click.option(
+    "--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs of each worker; may be a fraction."
+)
+@click.option("--smooth/--no-smooth", default=True, show_default=True, help="Smooth landmarks in videos.")
 @click.option(
     "--part-seconds",
     type=click.FloatRange(0),
@@ -38,7 +40,7 @@ __all__ = ["command"]
     show_default=True,
     help="Cut videos that are at least twice as long into parts of this length; 0: never.",
 )
-@click.option("--jsonl", is_flag=True, help="Write JSON Lines for each video or block of photos, too.")
+@click.option("--jsonl", is_flag=True, help="Also write JSON Lines for each video or block of photos.")
 @backend_options
 @json_option
 @overwrite_option
@@ -61,10 +63,10 @@ def command(
 ) -> None:
     """Find landmarks in thousands of videos or millions of photos, on this machine or a Ray cluster.
 
-    SOURCES are videos, photos, folders (searched deeper), patterns, or manifests: text files with a source a line, CSV
-    or Parquet files with a column "source". They and the results may lie in object stores (s3://, gs://) for which
-    fsspec has a library installed. Results are Parquet files under DIR/landmarks. A run that was stopped goes on where
-    it was when it is started again; what fails is told, written to DIR/failed, and tried again then.
+    SOURCES are videos, photos, folders (searched recursively), patterns, or manifests: text files with one source per
+    line, CSV or Parquet files with a column "source". Sources and results may lie in object stores (s3://, gs://) whose
+    fsspec library is installed. Results are Parquet files under DIR/landmarks. The same command continues a run that
+    was stopped; what fails is reported, recorded in DIR/failed, and tried again by the next run.
 
     \b
     Example:

@@ -23,7 +23,7 @@ __all__ = ["command"]
     type=click.FloatRange(50, 100),
     help="Share of the values that --method percentile covers, in percent.  [default: 99.99]",
 )
-@click.option("--crops", default=256, show_default=True, type=click.IntRange(min=1), help="Crops to look at, at most.")
+@click.option("--crops", default=256, show_default=True, type=click.IntRange(min=1), help="Maximum number of crops.")
 @device_option()
 @overwrite_option
 def command(
@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Record the activation ranges of a float CHECKPOINT over photos.
 
-    The file makes `export --bits 8 --calibration FILE` repeatable without the photos.
+    With the file, `export --bits 8 --calibration FILE` can be repeated without the photos.
 
     \b
     Example:

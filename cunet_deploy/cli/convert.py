@@ -38,14 +38,15 @@ __all__ = ["command"]
 def command(
     legacy: Path, out: Path, name: str, padding: float, losses: int | None, licence: str, overwrite: bool
 ) -> None:
-    """Turn LEGACY, a .pth.tar of the CU-Net authors' PyTorch code, into a checkpoint.
+    """Convert LEGACY, a .pth.tar of the CU-Net authors' PyTorch code, to a checkpoint.
 
     Number of U-Nets, order, widths and landmarks are read from the tensors: 68 landmarks make a face model, 16 a body
     model. Only tensors and plain containers are read; a file that asks for anything else is refused (exit code 6).
 
-    The authors' input, RGB in [0, 1], becomes this package's in the weights of the first layer. One difference remains:
-    beyond the crop their network sees black and the converted one grey, which changes the outermost ring of its 64 x 64
-    first features and, a little, the heatmaps. Measure the accuracy of a converted model before you rely on it.
+    The weights of the first layer are adapted from the authors' input, RGB in [0, 1], to this package's. One difference
+    remains: outside the image their network sees black and the converted one grey, which changes the outermost ring of
+    its 64 x 64 first features and, a little, the heatmaps. Measure the accuracy of a converted model before you rely on
+    it.
 
     \b
     Example:

@@ -73,7 +73,7 @@ class _Request:
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Crops a run; fewer where the memory is not enough.  [default: 16, 128 on a GPU]",
+    help="Crops per batch; fewer if memory runs out.  [default: 16, 128 on a GPU]",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out photos and label files that cannot be read, and say which.")
 @click.option(
@@ -85,7 +85,9 @@ class _Request:
     help="Only the validation split that training with validation_fraction = SHARE makes.",
 )
 @click.option("--per-landmark", is_flag=True, help="Show the error of each landmark too; of bodies the correct share.")
-@click.option("--flip-test", is_flag=True, help="Average the maps of each crop and its mirror image: twice the work.")
+@click.option(
+    "--flip-test", is_flag=True, help="Average the heatmaps of each crop and its mirror image: twice the work."
+)
 @click.option(
     "--scale",
     "scales",
@@ -98,7 +100,7 @@ class _Request:
     "--blur",
     type=click.FloatRange(0, 8),
     metavar="CELLS",
-    help="Read the landmarks of MODEL from maps blurred by this, in place of its own [heatmap] blur.",
+    help="Blur the heatmaps of MODEL by this before decoding, instead of by its own [heatmap] blur.",
 )
 @click.option(
     "--worst", type=click.IntRange(1), metavar="N", help="Draw the N objects with the largest errors into -o."
@@ -113,13 +115,14 @@ def command(**given: Any) -> None:
     """Measure how accurate MODEL is on DATASET, with 95 % intervals.
 
     MODEL is a checkpoint (.pt, float or quantized), a bundle folder, an .onnx or .engine file or the name of a released
-    model; all go through the same code on the same photos. --backend and --blur are of MODEL, not of the one it is
-    compared to.
-    DATASET is a folder of labelled photos: of the 300-W layout (NAME.jpg beside NAME.pts) or of Leeds Sports Pose
-    (joints.mat beside images). FOLDER#test is the part that its splits.json calls test, FOLDER#test:clean what is in
-    both parts. Each object is cropped around its tight landmark box by the model's own rule. For a model that finds
-    boxes it is a folder of photos with a faces.json of all boxes in them, or labelled landmarks whose tight boxes are
-    taken, and whole photos are looked at.
+    model; all run through the same code on the same photos. --backend and --blur apply to MODEL, not to the model of
+    --against.
+
+    DATASET is a folder of labelled photos in any layout of [data] layout: 300-W (NAME.jpg beside NAME.pts), Leeds
+    Sports Pose, MPII, COCO, or your own points. FOLDER#test is the part that its splits.json calls test,
+    FOLDER#test:clean the intersection of two parts. Each object is cropped around its tight landmark box by the model's
+    own rule. A model that finds boxes runs on whole photos: with a faces.json of all boxes in them, or labelled
+    landmarks with their tight boxes.
 
     \b
     Example:

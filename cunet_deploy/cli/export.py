@@ -107,9 +107,9 @@ def command(
 ) -> None:
     """Write the bundle of CHECKPOINT: model.onnx, manifest.json and golden.npz.
 
-    The exported model runs in ONNX Runtime at once and must find the same landmarks as the checkpoint does in torch,
-    within 0.05 pixels of the network's input on average; else nothing is written and the exit code is 4. With
-    --calibration that is the calibrated checkpoint; how far it is from the float one is printed and recorded.
+    The exported model is run in ONNX Runtime and must find the same landmarks as the checkpoint does in PyTorch, within
+    0.05 pixels of the network's input on average; otherwise nothing is written and the exit code is 4. With
+    --calibration the reference is the calibrated checkpoint; its distance from the float one is printed and recorded.
 
     \b
     Example:

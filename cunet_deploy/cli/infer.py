@@ -38,7 +38,7 @@ def _source_options(function: F) -> F:
         default=10.0,
         show_default=True,
         metavar="SECONDS",
-        help="A stream that gives nothing for that long is lost.",
+        help="A stream that delivers nothing for this long counts as lost.",
     )
     reconnect = click.option(
         "--reconnect",
@@ -113,7 +113,7 @@ class _Command(click.Command):
     type=click.Choice(["one-euro", "both-ways", "off"]),
     default="one-euro",
     show_default=True,
-    help="Steady landmarks in video: as frames come, or forwards and backwards over the whole file, without lag.",
+    help="Smooth landmarks in video: frame by frame, or forwards and backwards over the whole file, without lag.",
 )
 @_source_options
 @backend_options
@@ -131,39 +131,39 @@ class _Command(click.Command):
     show_default=True,
     help="Processes that share several sources.",
 )
-@click.option("--resume", is_flag=True, help="Skip sources whose results are complete, and do the others anew.")
+@click.option("--resume", is_flag=True, help="Skip sources whose results are complete, and start the others again.")
 @overwrite_option
 def command(**given: Any) -> None:
-    """Find landmarks in SOURCE, draw them and write them down.
+    """Find landmarks in SOURCE, draw them and write them to files.
 
     \b
     SOURCE is
     {sources}
-    and any number of them, or a text file with one a line.
+    You may give several sources, or a text file with one per line.
 
     \b
-    OUT is for a single source
-      out.mp4 {videos} for video, out.png {images} for an image; records go beside it
+    OUT, for a single source, is
+      out.mp4 {videos} for video, out.png {images} for an image; landmark files go beside it
       frames/%06d.png for the frames of a video as images, DIR for several images
-      {alone}: that file alone
+      {alone}: only that file
       -     JSON Lines on stdout         none  nothing, for timing
-    and for several sources a folder, with a set of results for each video and one for all images.
+    For several sources it is a folder, with a set of results for each video and one for all images.
 
     \b
-    LIST of --format, by default {usual}, is of
+    LIST of --format, by default {usual}, may hold
     {formats}
 
-    Without -o, files are called after the source, in the current folder; those of several go to ./landmarks. A file is
-    called NAME.part until it is finished. Video is H.264 with the times and the sound of the original (.avi: MJPEG of
+    Without -o, files are named after the source, in the current folder; those of several go to ./landmarks. A file is
+    called NAME.part until it is complete. Video is H.264 with the times and the sound of the original (.avi: MJPEG of
     constant rate). Coordinates are pixels of the picture as players show it.
 
-    In video a found object is followed from frame to frame. Frames of a camera or stream that come faster than they are
-    looked at are dropped, oldest first, so that results are never late. Ctrl-C stops early and keeps the finished part;
-    so does a source that is lost, or a full disk, with exit code 1. Images that cannot be read are left out and
-    named, with exit code 1 in the end; frames that are damaged within a video are named, and are no failure.
+    In video, objects are tracked from frame to frame. When frames of a camera or stream arrive faster than they are
+    processed, the oldest are dropped, so that results are never late. Ctrl-C stops early and keeps the finished part;
+    so does a source that is lost, or a full disk, with exit code 1. Images that cannot be read are named and left out,
+    with exit code 1 at the end; damaged frames within a video are named and do not count as a failure.
 
-    --progress json has the keys frames (done), total (or null), fps, objects (in the last frame), dropped, elapsed_s,
-    left_s (or null) and done.
+    --progress json writes the keys frames (done), total (or null), fps, objects (in the last frame), dropped,
+    elapsed_s, left_s (or null) and done.
 
     \b
     Examples:

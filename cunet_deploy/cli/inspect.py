@@ -42,11 +42,11 @@ _SHOWN = 5
 def command(
     model: Path, target: str | None, flavour: str | None, layers: bool, json_path: Path | None, overwrite: bool
 ) -> None:
-    """Say what takes the bytes of MODEL, a bundle or any ONNX file, what TensorRT will make of it, and what to change.
+    """Analyse MODEL, a bundle or any ONNX file: bytes and bits of its layers, int8 in TensorRT, and what to change.
 
-    A model can build without a warning and still run in float. This tells which convolutions will run in int8, and why
-    the others do not. Neither TensorRT nor a GPU is needed. Exit code 4 when the model would be rejected, or when its
-    numbers would change silently; a bundle without a file for TensorRT is checked only when --target or --flavour asks.
+    A model can build without a warning and still run in float. This lists which convolutions will run in int8, and why
+    the others will not. Neither TensorRT nor a GPU is needed. Exit code 4 when the model would be rejected, or when its
+    numbers would change silently; a bundle without a file for TensorRT is checked only with --target or --flavour.
 
     \b
     Example:

@@ -32,9 +32,9 @@ _ROUNDS, _CALLS = 8, 5
 def command(measure: bool, json_path: Path | None, overwrite: bool) -> None:
     """List the released models that come with this installation.
 
-    Accuracy was measured when a model was released, on the data set that is named with it: NME is the mean error, less
-    is better; PCK the share of body joints that are right; recall and precision are of detectors. With --measure, "ms
-    here" is the median time that the network of a model takes for one crop, and for one whole picture of a detector.
+    Accuracy was measured at release, on the data set named with it: NME is the mean error, lower is better; PCK is the
+    share of correct body joints; recall and precision are those of detectors. With --measure, "ms here" is the median
+    time of the network for one crop, or for one whole picture if it is a detector.
 
     \b
     Example:

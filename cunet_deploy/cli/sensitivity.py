@@ -66,7 +66,7 @@ class _Request:
     show_default=True,
     help=f"Weight formats to try beside 8: {', '.join(WEIGHT_FORMATS)}.",
 )
-@click.option("--images", default=100, show_default=True, type=click.IntRange(min=2), help="Objects to run, at most.")
+@click.option("--images", default=100, show_default=True, type=click.IntRange(min=2), help="Maximum number of objects.")
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
@@ -76,7 +76,7 @@ class _Request:
     "--keep",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep what was measured in this file, and use what it holds: another --budget then takes a minute.",
+    help="Keep the measurements in this file and reuse them: another --budget then takes a minute.",
 )
 @device_option()
 @threads_option
@@ -85,10 +85,10 @@ class _Request:
 def command(**given: Any) -> None:
     """Measure what fewer bits cost in each layer of a float CHECKPOINT, and choose bits by layer for a file size.
 
-    One convolution after the other gets its weights rounded to each format while all others keep 8 bits; how far that
-    moves the landmarks and what it adds to their error is shown and written above the chosen bits. Nothing is trained;
-    the time is that of layers x formats x objects runs of half the network. Progress is kept in FILE.partial: stopped
-    at any time, the same command goes on from there.
+    The weights of one convolution at a time are rounded to each format while all others keep 8 bits. The table shows
+    how far that moves the landmarks and how much it adds to their error, and is also written above the chosen bits.
+    Nothing is trained; the time is that of layers x formats x objects runs of half the network. Progress is kept in
+    FILE.partial: after an interruption the same command continues from there.
 
     \b
     Example:

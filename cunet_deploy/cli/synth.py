@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def command() -> None:
     """Render labelled pictures of people from assets that anyone may use (CC0).
 
-    Needs the extra [synth], and OpenGL without a window: a GPU's, or Mesa's software (Debian and Ubuntu: apt-get
+    Needs the extra [synth] and offscreen OpenGL: that of a GPU, or Mesa's software renderer (Debian and Ubuntu: apt-get
     install libegl1 libgl1-mesa-dri).
 
     \b
@@ -45,7 +45,7 @@ def _camera_options(function: F) -> F:
 
 _CAMERA_OPTIONS = (
     click.option("--yaw", type=float, default=90.0, show_default=True, help="Largest turn to either side in degrees."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random choices."),
     click.option("--workers", type=click.IntRange(1, 1024), help="Processes.  [default: the number of processors]"),
     click.option(
         "--style",
@@ -74,11 +74,13 @@ _CAMERA_OPTIONS = (
         "--without",
         multiple=True,
         metavar="GROUP",
-        help="Leave a group out, all else unchanged: children, laughs, hair, fringes, beards, glasses, hats, collars, "
-        "hands, objects, stage-light, heads, environments, blur, low-light, jpeg. May be given several times.",
+        help="Leave a group out, everything else unchanged: children, laughs, hair, fringes, beards, glasses, hats, "
+        "collars, hands, objects, stage-light, heads, environments, blur, low-light, jpeg. May be given several times.",
     ),
     click.option("--backgrounds", type=click.Path(), metavar="DIR", help="Your pictures to put behind the heads."),
-    click.option("--environments", type=click.Path(), metavar="DIR", help="Your .exr or .hdr panoramas for light."),
+    click.option(
+        "--environments", type=click.Path(), metavar="DIR", help="Your .exr or .hdr panoramas for light and background."
+    ),
 )
 _output = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder: new, or of the run to go on with."
@@ -97,7 +99,7 @@ def faces(count: int, output: Path, workers: int | None, **given: Any) -> None:
     Writes OUTPUT/faces/NUMBER.jpg and .pts, which `train` reads (train = ["faces"], --data OUTPUT), and a line for each
     in OUTPUT/faces.jsonl: pose, expression, light, what covers the face, and for each landmark whether it is visible
     (2), covered (1) or hidden by the head itself (0). The same options give the same files however many workers there
-    are; a run that was interrupted goes on when the command is given again.
+    are; the same command continues an interrupted run.
 
     \b
     Example:
@@ -112,14 +114,14 @@ def faces(count: int, output: Path, workers: int | None, **given: Any) -> None:
 @click.option("-n", "--count", type=click.IntRange(1, 1_000_000), required=True, help="Number of scenes.")
 @_output
 @click.option("--size", type=int, default=480, show_default=True, help="Side of the scenes in pixels.")
-@click.option("--heads", type=int, default=10, show_default=True, help="The most heads in a scene.")
+@click.option("--heads", type=int, default=10, show_default=True, help="Largest number of heads in a scene.")
 @_camera_options
 def scenes(count: int, output: Path, workers: int | None, size: int, heads: int, **given: Any) -> None:
     """Render scenes with no, one or several heads, for detectors.
 
     Writes OUTPUT/scenes/NUMBER.jpg and OUTPUT/scenes/faces.json, which `train` reads (train = ["scenes"], layout =
     "faces"): tight boxes around the 68 landmarks, with score 0 where other heads or the picture's edge hide more than
-    half of them. OUTPUT/scenes.jsonl has the landmarks, what is visible of them, and the yaw of each head.
+    half of them. OUTPUT/scenes.jsonl has the landmarks, their visibility, and the yaw of each head.
 
     \b
     Example:
@@ -133,11 +135,17 @@ def scenes(count: int, output: Path, workers: int | None, size: int, heads: int,
 @command.command("turn")
 @_output
 @click.option("--size", type=int, default=320, show_default=True, help="Side of the frames in pixels.")
-@click.option("--fps", type=float, default=25.0, show_default=True, help="Frames a second.")
-@click.option("--seconds", type=float, default=6.0, show_default=True, help="To one side, to the other, and back.")
+@click.option("--fps", type=float, default=25.0, show_default=True, help="Frames per second.")
+@click.option(
+    "--seconds",
+    type=float,
+    default=6.0,
+    show_default=True,
+    help="Duration of the clip: to one side, to the other, and back.",
+)
 @_camera_options
 def turn(output: Path, workers: int | None, size: int, fps: float, seconds: float, **given: Any) -> None:
-    """Render a clip of one head that turns to both sides, to test trackers with.
+    """Render a clip of one head that turns to both sides, to test trackers.
 
     Writes OUTPUT/clip.mp4, its frames as OUTPUT/frames/NUMBER.jpg and .pts, and OUTPUT/frames.jsonl with time, pose and
     the visibility of each landmark. --seed chooses the person, --yaw how far the head turns.
@@ -182,8 +190,10 @@ def _read(path: Path) -> Any:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Picture file to write: .png or .jpg."
 )
-@click.option("--columns", type=click.IntRange(1, 40), default=8, show_default=True, help="Faces beside each other.")
-@click.option("--landmarks", is_flag=True, help="Draw them: green visible, yellow covered, red hidden by the head.")
+@click.option("--columns", type=click.IntRange(1, 40), default=8, show_default=True, help="Faces per row.")
+@click.option(
+    "--landmarks", is_flag=True, help="Draw the landmarks: green visible, yellow covered, red hidden by the head."
+)
 @click.option("--definition", is_flag=True, help="Draw the numbered landmarks on the base mesh instead of faces.")
 @click.option("--size", type=int, default=192, show_default=True, help="Side of the pictures in pixels.")
 @click.option("--focal", type=float, metavar="PIXELS", help="Focal length: far faces lose detail accordingly.")
@@ -192,7 +202,7 @@ def _read(path: Path) -> Any:
 def sheet(
     count: int, output: Path, columns: int, landmarks: bool, definition: bool, overwrite: bool, **given: Any
 ) -> None:
-    """Render the first faces side by side, to look at options before many are rendered.
+    """Render the first faces side by side, to check the options before rendering many.
 
     \b
     Example:

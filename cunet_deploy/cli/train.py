@@ -53,7 +53,7 @@ class _Request:
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder that holds the data folders.")
 @output_option("DIR", "Folder of the run.", name="run", required=True)
-@click.option("--resume", is_flag=True, help="Go on after the last whole epoch of the run in -o.")
+@click.option("--resume", is_flag=True, help="Continue after the last complete epoch of the run in -o.")
 @click.option(
     "--from",
     "parent",
@@ -65,10 +65,13 @@ class _Request:
     "--init",
     "start",
     type=click.Path(path_type=Path),
-    help="Float checkpoint whose weights training begins with; CONFIG may have other landmarks, or more U-Nets.",
+    help="Float checkpoint whose weights training starts from; CONFIG may have other landmarks, or more U-Nets.",
 )
 @click.option(
-    "--bits", type=click.Path(path_type=Path), metavar="FILE.toml", help="Weight bits by layer, in place of [quant]'s."
+    "--bits",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
+    help="Weight bits by layer, instead of those of [quant].",
 )
 @click.option(
     "--teacher",
@@ -100,15 +103,17 @@ class _Request:
     show_default=True,
     help="Compute each batch in N parts, one after the other, to save memory.",
 )
-@click.option("--log", type=click.Choice(["tensorboard"]), help="Write the metrics for TensorBoard, too, into OUT.")
+@click.option(
+    "--log", type=click.Choice(["tensorboard"]), help="Also write the metrics for TensorBoard, into the run folder."
+)
 @threads_option
 def command(**given: Any) -> None:
     """Train CONFIG.toml on labelled photos: first in float, then quantized.
 
-    Leaves float.pt and quantized.pt in the run folder, metrics.jsonl, curves.png and validation.png. Ctrl-C leaves a
-    usable checkpoint; --resume goes on to exactly the weights that an unbroken run would have had, given the same
-    machine, libraries and --threads; on a GPU, to nearly them. Under torchrun, several processes share each batch, with
-    a GPU each where there are GPUs: the same run but for the order of sums, and either can resume the other.
+    Writes float.pt, quantized.pt, metrics.jsonl, curves.png and validation.png to the run folder. Ctrl-C leaves a
+    usable checkpoint; --resume ends with exactly the weights of an uninterrupted run, given the same machine, libraries
+    and --threads; on a GPU, with nearly the same. Under torchrun, several processes share each batch, each with a GPU
+    where there are GPUs: only the order of sums differs, and either kind of run can resume the other.
 
     \b
     Example:

@@ -64,14 +64,13 @@ def command(**given: Any) -> None:
     """Check that the model in BUNDLE computes, on this machine, what the trained network does.
 
     The golden inputs of the bundle go through the runtime; its heatmaps and landmarks are compared with those that the
-    trained network gave at export, and with --checkpoint also with what a checkpoint gives now. Each row of the table
-    is one stage, so it shows which one differs, and how many heatmap values are not the same in every bit. Exit code 4
-    when landmarks differ by more than allowed, or with --exact when a value differs at all: ONNX Runtime gives the same
-    bits on every processor.
+    trained network gave at export, and with --checkpoint also with those of a checkpoint now. Each row of the table is
+    one stage: it shows which one differs, and in how many heatmap values. Exit code 4 when landmarks differ by more
+    than allowed, or with --exact when any value differs: ONNX Runtime gives the same bits on every processor.
 
-    With --engine, or --backend ort:tensorrt, what runs was made from model.tensorrt.onnx, which rounds differently:
-    manifest.json tells the distance that this alone makes ("tensorrt", "mean_px"); allow a little more. OpenVINO rounds
-    some ties to the other side; in a crop where that happens landmarks move by about 0.05 pixels on average.
+    --engine and --backend ort:tensorrt run model.tensorrt.onnx, which rounds differently: manifest.json records the
+    distance that this causes ("tensorrt", "mean_px"); allow a little more. OpenVINO rounds some ties the other way; in
+    a crop where that happens landmarks move by about 0.05 pixels on average.
 
     \b
     Example:

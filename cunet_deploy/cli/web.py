@@ -36,10 +36,10 @@ __all__ = ["command"]
 def command(model: str, out: Path, detector: str | None, runtime: Runtime, overwrite: bool) -> None:
     """Write a static page that runs MODEL in the browser, on the camera, photos and clips.
 
-    MODEL is a bundle folder, an .onnx file or the name of a released model that finds landmarks. The page needs no
-    server but one that gives out its files, and no picture leaves the browser. Browsers give the camera to pages of
-    https:// and localhost only, and threads where the server sends Cross-Origin-Opener-Policy: same-origin and
-    Cross-Origin-Embedder-Policy: require-corp.
+    MODEL is a bundle folder, an .onnx file or the name of a released model that finds landmarks. Any static file server
+    will do, and no picture leaves the browser. Browsers allow the camera on pages of https:// and localhost only, and
+    threads only where the server sends Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy:
+    require-corp.
 
     \b
     Example:

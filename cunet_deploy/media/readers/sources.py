@@ -76,7 +76,7 @@ _FILES = Reader(
 READERS: tuple[Reader, ...] = (
     Reader(
         "-",
-        "raw bgr24 frames on stdin, as of ffmpeg -f rawvideo, with --size",
+        "raw bgr24 frames on stdin, as ffmpeg -f rawvideo writes them; needs --size",
         lambda text: text == "-",
         lambda text, options: open_stdin(options.size),
     ),
@@ -102,7 +102,7 @@ READERS: tuple[Reader, ...] = (
     ),
     Reader(
         "rtsp://, http://, udp://, ...",
-        "a video of a web server, or a stream, which is opened again when lost",
+        "a video on a web server, or a stream, which is reopened when lost",
         lambda text: bool(_scheme(text)),
         _open_stream,
     ),

@@ -24,7 +24,7 @@ def _pts_beside(stem: Path, of_one: bool) -> Path:
 _ROWS = (
     ResultFormat(
         "jsonl",
-        "JSON Lines, one a frame and object",
+        "JSON Lines, one line per frame and object",
         ".jsonl",
         lambda stem, of_one: stem.with_name(f"{stem.name}.jsonl"),
         lambda path, options: JsonLinesFile(path, overwrite=options.overwrite),
@@ -32,7 +32,7 @@ _ROWS = (
     ),
     ResultFormat(
         "csv",
-        "a table, one row a frame and object",
+        "a table, one row per frame and object",
         ".csv",
         lambda stem, of_one: stem.with_name(f"{stem.name}.csv"),
         lambda path, options: CsvFile(path, options.skeleton, named=options.named, overwrite=options.overwrite),
@@ -47,7 +47,7 @@ _ROWS = (
     ),
     ResultFormat(
         "pts",
-        "300-W, one file for each object",
+        "300-W, one file per object",
         ".pts",
         _pts_beside,
         lambda path, options: PtsFiles(path, overwrite=options.overwrite),
