@@ -11,7 +11,7 @@ from pathlib import Path
 from cunet_deploy.errors import InputError
 from fuzz import runner
 
-WORDS = ("good", "hang", "good", "crash", "escape", "warn", "lines", "refuse", "print", "good")
+WORDS = ("good", "hang", "good", "crash", "escape", "warn", "empty", "refuse", "print", "good")
 
 
 def _write(root: Path) -> list[Path]:
@@ -30,8 +30,8 @@ def _read(root: Path, path: Path) -> None:
         raise KeyError(word)
     if word == "warn":
         warnings.warn("well", stacklevel=1)
-    if word == "lines":
-        raise InputError("one\ntwo")
+    if word == "empty":
+        raise InputError(" ")
     if word == "print":
         sys.stdout.write("noise\n")
     if word == "refuse":

@@ -50,7 +50,7 @@ def test_each_kind_of_misbehaviour_is_told_from_the_others(tmp_path: Path) -> No
         ["crash", "crash"],
         ["escape", "escape"],
         ["escape", "warn"],
-        ["message", "lines"],
+        ["message", "empty"],
     ]
     assert found["noisy"] == 1
     assert found["file"] == "good"
