@@ -126,11 +126,15 @@ def _log_parabola(maps: NDArray[np.floating], decoder: Decoder) -> tuple[Float32
     highest = flat.argmax(axis=1)
     scores = flat.ravel()[first + highest]
     if decoder.blur:
-        square = np.maximum(flat, 0).reshape(-1, height, width)
+        # in float64, so that what libraries round otherwise does not decide between cells that are nearly as high
+        square, kernels = (
+            np.maximum(flat, 0).reshape(-1, height, width),
+            (_wide(height, decoder), _wide(width, decoder)),
+        )
         # OpenBLAS for Arm processors with SME leaves flags of errors that did not happen
         with np.errstate(all="ignore"):
-            blurred = decoder.kernel(height) @ (square @ decoder.kernel(width))
-        flat = np.asarray(blurred, np.float32).reshape(-1, height * width)
+            blurred = kernels[0] @ (square @ kernels[1])
+            flat = np.asarray(blurred, np.float32).reshape(-1, height * width)
         highest = flat.argmax(axis=1)
     peak = np.stack(np.divmod(highest, width)[::-1])  # (2, N) columns and rows
 
@@ -157,6 +161,11 @@ def _kernel(size: int, blur: float) -> Float32Array:
     reach = np.arange(-8 * math.ceil(blur), 8 * math.ceil(blur) + 1)  # all that a Gaussian in float32 has
     weights = np.exp(-(distances**2) / (2 * blur**2)) / np.exp(-(reach**2) / (2 * blur**2)).sum()
     return np.asarray(weights, np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def _wide(size: int, decoder: Decoder) -> NDArray[np.float64]:
+    return decoder.kernel(size).astype(np.float64)
 
 
 @functools.lru_cache(maxsize=8)
