@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
+import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from clips import make_clip, spoil
 
-from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.errors import CunetError, InputError, MissingDependencyError
 from cunet_deploy.media import LeftOut, VideoFile, open_source
 
 
@@ -237,3 +241,20 @@ def test_random_damage_ends_in_one_line_or_in_pictures(tmp_path: Path, name: str
         except CunetError as error:
             pictures, messages = 0, [str(error)]
         assert pictures or "\n" not in messages[0]
+
+
+@pytest.mark.skipif(av.library_versions["libswscale"][0] != 9, reason="another FFmpeg may round otherwise")
+def test_pictures_have_the_same_bits_on_every_kind_of_processor() -> None:
+    # the digest is that of x86-64, and of Cortex-A57, A76 and Arm "max" under QEMU
+    digest = hashlib.sha256()
+    demo = Path(__file__).resolve().parents[1] / "data" / "demo.mp4"
+    for picture in itertools.islice(open_source(demo), 6):
+        digest.update(picture.image.tobytes())
+    assert digest.hexdigest().startswith("c9209dabcec2c8c7")
+
+
+def test_without_pyav_the_install_line_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_clip(tmp_path / "a.mp4", regular(2))
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingDependencyError, match="pip install 'av>=17'"):
+        open_source(path)
