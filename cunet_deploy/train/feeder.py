@@ -12,7 +12,7 @@ import signal
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -154,7 +154,7 @@ class Feeder:
     def __len__(self) -> int:
         return len(self._order)
 
-    def epoch(self, epoch: int, device: torch.device) -> Iterator[tuple[Tensor, Any]]:
+    def epoch(self, epoch: int, device: torch.device) -> Generator[tuple[Tensor, Any], None, None]:
         """(B, S, S, 3) uint8 images and targets of each batch; the same for the same epoch, whatever came before.
 
         Raises:

@@ -280,8 +280,9 @@ class Trainer:
             distill=distill,
         )
         steps, self._crops = len(self.feeder), 0
-        with float32_multiplications("tf32"):
-            for step, (crops, targets) in enumerate(self.feeder.epoch(drawn, device_of(phase.network))):
+        # closed at once when a step fails, so that no thread still draws while the program ends
+        with float32_multiplications("tf32"), closing(self.feeder.epoch(drawn, device_of(phase.network))) as batches:
+            for step, (crops, targets) in enumerate(batches):
                 stepper.step(crops, targets, phase.schedule((phase.epoch * steps + step) / (phase.epochs * steps)))
                 self._crops += len(crops)
                 if stepper.losses:

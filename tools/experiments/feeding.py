@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -233,12 +234,11 @@ def _memory_of_an_epoch(root: Path, limit: int, workers: int, batches: int) -> i
     )
     peak = 0
     try:
-        for index, _ in enumerate(itertools.islice(feeder.epoch(0, CPU), batches)):
-            if index % 20 == 0:
-                children = multiprocessing.active_children()
-                peak = max(
-                    peak, sum(_proportional(process.pid or 0) for process in children) + _proportional(os.getpid())
-                )
+        with closing(feeder.epoch(0, CPU)) as drawn:
+            for index, _ in enumerate(itertools.islice(drawn, batches)):
+                if index % 20 == 0:
+                    processes = [process.pid or 0 for process in multiprocessing.active_children()]
+                    peak = max(peak, sum(_proportional(pid) for pid in [*processes, os.getpid()]))
     finally:
         feeder.close()
     return max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
