@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 __all__ = ["read_arrays"]
 
 MOST_BYTES = 2**30
-"""Of all arrays together: a small file may say that it holds far more than memory does."""
+"""Limit for all arrays together: a small file may say that it holds far more than memory does."""
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

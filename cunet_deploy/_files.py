@@ -59,7 +59,7 @@ def exists(path: str | Path) -> bool:
 
 
 def part_path(final: str | Path) -> Path:
-    """Where a file is written until it is finished: ``NAME.part``; of a name that is too long, the beginning of it."""
+    """Return the path of an unfinished file: ``NAME.part``, or the beginning of a name that is too long."""
     target = Path(os.path.realpath(final))
     name = os.fsencode(target.name)[: _LONGEST_NAME - len(".part")]
     return target.with_name(os.fsdecode(name) + ".part")

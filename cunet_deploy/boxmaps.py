@@ -32,7 +32,7 @@ _LEAST_SIGMA = 1.0
 
 
 class BoxTargets(NamedTuple):
-    """What the maps of one image should be.
+    """Target maps of one image.
 
     Attributes:
         maps: (3, H, W) float32; see the top of this module.
@@ -47,7 +47,7 @@ class BoxTargets(NamedTuple):
 
 @dataclass(frozen=True)
 class BoxCode:
-    """How boxes are written into maps and read from them.
+    """Encoding of boxes as maps, and their decoding.
 
     Attributes:
         smallest: side in input pixels that is coded as 0.

@@ -1,4 +1,4 @@
-"""What this machine can run, and what installs the rest. Looks only: nothing is changed, and PyTorch is not loaded."""
+"""Report of what this machine can run and what installs the rest. Nothing is changed, and PyTorch is not loaded."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from cunet_deploy.skeletons import Skeleton
 __all__ = ["FOUND", "PARTS", "TRUE", "Style", "contact_sheet", "draw_into", "draw_landmarks"]
 
 PARTS = ("points", "lines", "ids", "scores", "box")
-"""What can be drawn."""
+"""Parts that can be drawn."""
 
 # Lines and points of each track id, BGR: colours of Okabe and Ito's palette, told apart in every common kind of colour
 # blindness, with a second one that differs in lightness. A dark rim keeps them apart from bright ground.
@@ -33,7 +33,7 @@ _PALETTE = (
 )
 _RIM = (32, 32, 32)
 FOUND, TRUE = (0, 200, 255), (255, 160, 60)
-"""What was found and what is labelled, BGR; told apart in any kind of colour vision."""
+"""Colours of found and of labelled landmarks, BGR; distinct for any kind of colour vision."""
 _FRACTION_BITS = 4
 _LIMIT = 1 << 20
 _LETTERS = 22.0
@@ -42,7 +42,7 @@ _LETTERS = 22.0
 
 @dataclass(frozen=True)
 class Style:
-    """What is drawn of each object.
+    """Parts and colours that are drawn of each object.
 
     Attributes:
         points: a dot at each landmark.

@@ -88,7 +88,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class CropRule:
-    """How a tight box becomes the crop that the network was trained on.
+    """Rule by which a tight box becomes the crop that the network was trained on.
 
     Attributes:
         size: side of the network's square input, in pixels.
@@ -120,7 +120,7 @@ class CropRule:
 
 
 def halvings(side: float, size: int) -> int:
-    """How often a square of an image is halved, before it is interpolated to a size that is at most twice smaller."""
+    """Count the halvings of a square of an image before it is interpolated to a size that is at most twice smaller."""
     return max(math.frexp(side / size)[1] - 1, 0)
 
 

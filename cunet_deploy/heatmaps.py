@@ -26,7 +26,7 @@ Float32Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Decoder:
-    """How a peak is read from a map: see `decode`.
+    """Settings by which a peak is read from a heatmap: see `decode`.
 
     Attributes:
         radius: half-width, in cells, of the window around the highest cell that decides the sub-cell position.
@@ -217,4 +217,4 @@ class DecodingMethod:
 
 
 DECODERS = {"log_parabola": DecodingMethod(_log_parabola, "cunet_deploy.export.decoding:log_parabola")}
-"""By ``[heatmap] method``, which a manifest keeps."""
+"""Decoders by ``[heatmap] method``, which a manifest keeps."""

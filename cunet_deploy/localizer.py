@@ -131,12 +131,12 @@ class Localizer:
 
     @property
     def manifest(self) -> Manifest:
-        """What the network expects and returns."""
+        """Manifest of the network: its input and outputs."""
         return self._networks().session.manifest
 
     @property
     def backend(self) -> str:
-        """What runs the network, with its version."""
+        """Name and version of the backend."""
         return self._networks().session.backend
 
     def predict(self, image: NDArray[np.uint8] | NDArray[np.uint16], boxes: ArrayLike | None = None) -> Landmarks:

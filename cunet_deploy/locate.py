@@ -14,7 +14,7 @@ from cunet_deploy.sessions.base import Decoding, Session
 __all__ = ["MAX_BATCH", "MAX_COORDINATE", "check_boxes", "locate"]
 
 MAX_COORDINATE = 1e9
-"""What is larger, or not finite, is no pixel."""
+"""Largest coordinate; beyond it, or not finite, is no pixel."""
 
 MAX_BATCH = 16
 """Crops that go through the network at once; more only cost memory."""

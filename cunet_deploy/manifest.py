@@ -1,4 +1,4 @@
-"""What a model file says of itself: everything needed to use it, and nothing that must be guessed.
+"""Metadata inside a model file: everything needed to use it, and nothing that must be guessed.
 
 The manifest is JSON. It stands inside an ONNX file as metadata under the key `METADATA_KEY`, so that one file is
 enough, and beside an engine or in a bundle as ``manifest.json``, with the checksum of the model file and what was
@@ -102,7 +102,7 @@ class Manifest:
         return len(self.skeleton) if self.boxes is None else 2
 
     def read(self, maps: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """What (B, P, H, W) maps of the network say.
+        """Decode (B, P, H, W) maps of the network.
 
         Returns:
             points: (B, K, 2) landmarks in pixels of the input; of a network that finds boxes, the two corners of the

@@ -1,4 +1,4 @@
-"""How far two sessions are apart, in pixels: the same crops in, the distance of the landmarks out."""
+"""Parity of two sessions in pixels: the same crops in, the distance of the landmarks out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `gpu_acceptance.sh` cannot do in a shell: compare in pixels, spoil an engine, and join the results.
+"""Parts of `gpu_acceptance.sh` that a shell cannot do: compare in pixels, spoil an engine, and join the results.
 
 python -m tools.gpu_acceptance parity BUNDLE ENGINE OUT.json
 python -m tools.gpu_acceptance tamper ENGINE OUT.json
@@ -48,7 +48,7 @@ def parity(bundle: Path, engine: Path) -> dict[str, Any]:
 
 
 def tamper(engine: Path) -> dict[str, Any]:
-    """What a changed and a truncated engine come to; expected are exit codes 6, 6 and 3."""
+    """Try a changed and a truncated engine; expected are exit codes 6, 6 and 3."""
     content = engine.read_bytes()
     cases = {
         "changed": (content[:-1] + bytes([content[-1] ^ 1]), False),

@@ -28,7 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "compiled": {"compile": True},
     "torchrun": {},
 }
-"""What ``[train]`` is changed to for each run; "cpu" is what the others are compared with."""
+"""Changes to ``[train]`` for each run; "cpu" is what the others are compared with."""
 
 _PLAIN = {"precision": "float32", "memory_efficient": False, "saved_bits": 32, "compile": False, "validate_every": 1}
 _SAME_LOSS = 0.1
@@ -55,7 +55,7 @@ def write_configs(config: Path, epochs: int, folder: Path) -> list[Path]:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """What the runs in ``FOLDER/training`` came to, by name, and how they compare; empty where none ran."""
+    """Collect the results of the runs in ``FOLDER/training``, by name, and how they compare; empty where none ran."""
     runs: dict[str, Any] = {}
     for name in VARIANTS:
         metrics = folder / "training" / name / "metrics.jsonl"

@@ -1,4 +1,4 @@
-"""What the reports of all measuring tools have in common."""
+"""Common parts of the reports of all measuring tools."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _MACHINE = ("processor", "board", "architecture", "cpus", "memory_gib")
 
 @dataclass(frozen=True)
 class Change:
-    """How a row changed.
+    """Change of a row against the earlier report.
 
     Attributes:
         key: of the row.
@@ -50,7 +50,7 @@ class Change:
         return self.factor.low > 1 + tolerance
 
     def line(self) -> str:
-        """What changed, in one line."""
+        """Describe the change in one line."""
         model, backend, threads, batch, _ = self.key
         what = "time as a multiple of the first row" if self.relative else "time"
         factor = self.factor.text(3)

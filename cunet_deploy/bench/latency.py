@@ -57,7 +57,7 @@ class Call(NamedTuple):
 
 
 class Runner(Protocol):
-    """What does the work of one candidate, call after call; the session may be another one in every call."""
+    """Candidate that does its work call after call; the session may be another one in every call."""
 
     def warm(self, session: Session) -> float:
         """A call that is not counted, and always the same; its seconds."""
@@ -73,7 +73,7 @@ class Runner(Protocol):
 
 
 class Work(Protocol):
-    """What a call consists of."""
+    """Work of one call."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What every model is given.
+    """Input that every model is given.
 
     Attributes:
         image: (H, W, 3) BGR uint8.
@@ -163,7 +163,7 @@ class _SceneRunner:
 
 @dataclass(frozen=True, eq=False)
 class Timing:
-    """How long a model took.
+    """Times of a model.
 
     Attributes:
         name: of the candidate.
@@ -195,7 +195,7 @@ class Timing:
 
     @property
     def unit(self) -> str:
-        """What a call is made of: "crops", or "frames", one a call, which differ from each other."""
+        """Unit of a call: "crops", or "frames", one a call, which differ from each other."""
         return "crops" if self.stages == STAGES else "frames"
 
     @property
@@ -303,7 +303,7 @@ def measure_latency(
 
 
 def take_turns(count: int, rounds: int, take: Callable[[int], T]) -> list[list[T]]:
-    """What ``take(index)`` gave for each of ``count`` in every round; the first of a round changes."""
+    """Collect the results of ``take(index)`` for each of ``count`` in every round; the first of a round changes."""
     taken: list[list[T]] = [[] for _ in range(count)]
     for start in range(rounds):
         for index in ((start + offset) % count for offset in range(count)):
@@ -319,7 +319,7 @@ def drawn_picture(width: int = 1280, height: int = 720) -> NDArray[np.uint8]:
 
 
 def ratio(timing: Timing, reference: Timing, *, stage: str | None = None) -> Estimate:
-    """How long a model takes as a multiple of another timed with it.
+    """Ratio of a model's time to that of another one timed with it.
 
     The quotient of the medians over all calls. The interval comes from drawing whole rounds, both models' calls of a
     round together, so what disturbed a round disturbs both.

@@ -48,7 +48,7 @@ class Memory:
     rss_peak_bytes: int
 
     def to_dict(self) -> dict[str, int]:
-        """What is known."""
+        """Return the known figures."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 

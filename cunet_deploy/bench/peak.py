@@ -1,4 +1,4 @@
-"""How many multiplications a second the processor reaches at best: measured on one large matrix product.
+"""Peak multiplications per second of the processor, measured on one large matrix product.
 
 The product runs in ONNX Runtime, on bytes and in float. That is a stand-in for the peak of the hardware, not the peak
 itself: another library, or a size that suits it better, may be faster by some percent.
@@ -48,7 +48,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class Roofline:
-    """How near a network comes to the peak.
+    """Share of the processor's peak that a network reaches.
 
     Attributes:
         reached_gmac_per_second: what it did.

@@ -45,7 +45,7 @@ class Measured:
 
     @property
     def roofline(self) -> Roofline | None:
-        """How near it came to the peak."""
+        """Share of the peak that it reached."""
         if isinstance(self.costs, str) or self.peak is None:
             return None
         return roofline(self.costs, self.timing.network_ms_per_crop(), self.peak)
@@ -96,7 +96,7 @@ class Report:
 
     @cached_property
     def machine(self) -> dict[str, Any]:
-        """Where it was measured."""
+        """Machine of the measurement."""
         return describe_machine()
 
     @property
@@ -105,7 +105,7 @@ class Report:
         return list(dict.fromkeys(row.peak for row in self.rows if row.peak is not None))
 
     def notes(self) -> list[str]:
-        """What was measured, and what could not be, one line each."""
+        """List what was measured and what could not be, one line each."""
         lines = [self.given.describe()]
         sets = self.machine.get("instruction_sets")
         lines.append(f"instruction sets: {', '.join(sets) if sets else 'not known here'}")

@@ -1,4 +1,4 @@
-"""What is compared: each model with each backend, number of threads and number of crops a call."""
+"""Candidates of a comparison: each model with each backend, number of threads and number of crops a call."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Setup:
 
     @property
     def key(self) -> tuple[str, str, int, int]:
-        """What a row is known by: model, backend, threads, batch."""
+        """Identify a row: model, backend, threads, batch."""
         return self.model, self.backend, self.threads, self.batch
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Input:
-    """What the networks are given.
+    """Input of the networks.
 
     Attributes:
         source: a photo, a folder of photos or a clip; ``None``: the drawn picture.
@@ -107,7 +107,7 @@ class Input:
         return Frames(open_files(self.source), self.detector)
 
     def describe(self) -> str:
-        """What is measured, in one sentence."""
+        """Describe the measurement in one sentence."""
         if self.source is None:
             return "measured: crops from a drawn picture of 1280x720 with a known box: crop, network, decode"
         source = open_files(self.source)

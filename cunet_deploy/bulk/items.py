@@ -74,7 +74,7 @@ class Item:
 
     @classmethod
     def from_json(cls, text: str) -> Item:
-        """What `to_json` wrote."""
+        """Read what `to_json` wrote."""
         table: dict[str, Any] = json.loads(text)
         part = None if table["part"] is None else Part(**table["part"])
         return cls(table["kind"], tuple(table["sources"]), part)

@@ -70,13 +70,13 @@ class Output:
         self.__init__(url)  # type: ignore[misc]
 
     def landmarks_path(self, item: Item) -> str:
-        """Where the results of an item are, below the folder."""
+        """Return the path of an item's results, relative to the folder."""
         if item.part is not None:
             return f"parts/{item.key}/{item.part.number:05d}.parquet"
         return f"landmarks/shard={item.key[:2]}/{item.key}.parquet"
 
     def failure_path(self, item: Item) -> str:
-        """Where it is said why an item failed."""
+        """Return the path of the record of a failed item."""
         return f"failed/{item.key}.json"
 
     def exists(self, path: str) -> bool:

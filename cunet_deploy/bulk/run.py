@@ -38,7 +38,7 @@ _MOST_BLOCKS = 2000
 
 @dataclass
 class Summary:
-    """What came of a bulk run.
+    """Outcome of a bulk run.
 
     Attributes:
         items: in all.

@@ -1,4 +1,4 @@
-"""Where long videos can be cut, so that several workers share one: at key frames, found without decoding anything."""
+"""Split points of long videos, so that several workers share one: at key frames, found without decoding anything."""
 
 from __future__ import annotations
 

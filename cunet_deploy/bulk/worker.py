@@ -1,4 +1,4 @@
-"""What runs on each worker of a bulk run: one network, items in, files out."""
+"""Worker of a bulk run: one network, items in, files out."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a bulk run works.
+    """Settings of a bulk run.
 
     Attributes:
         threads: of each worker.
@@ -87,7 +87,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Status:
-    """What became of an item.
+    """Outcome of an item.
 
     Attributes:
         key: of the item.
@@ -113,7 +113,7 @@ class Status:
 
     @classmethod
     def from_json(cls, text: str) -> Status:
-        """What `to_json` wrote."""
+        """Read what `to_json` wrote."""
         table = json.loads(text)
         return cls(**{**table, "part": None if table["part"] is None else tuple(table["part"])})
 

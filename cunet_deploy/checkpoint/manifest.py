@@ -15,7 +15,7 @@ OPSET = 17
 
 
 def make_manifest(checkpoint: Checkpoint) -> Manifest:
-    """What a model made from this checkpoint says of itself."""
+    """Make the manifest of a model exported from this checkpoint."""
     config, is_float = checkpoint.config, checkpoint.kind == "float"
     return Manifest(
         name=config.name,

@@ -49,12 +49,12 @@ class TorchSession:
 
     @property
     def manifest(self) -> Manifest:
-        """What the network expects and returns."""
+        """Manifest of the network: its input and outputs."""
         return self._manifest
 
     @property
     def backend(self) -> str:
-        """What runs it."""
+        """Name of the backend."""
         where = "" if self._device.type == "cpu" else f" on {self._device}"
         return f"torch {torch.__version__}{where}"
 

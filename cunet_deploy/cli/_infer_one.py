@@ -65,7 +65,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one source.
+    """Outcome of one source.
 
     Attributes:
         line: the summary.

@@ -1,4 +1,4 @@
-"""What several commands share: options, the console for messages, progress bars."""
+"""Parts that several commands share: options, the console for messages, progress bars."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class BackendNames(click.ParamType[Any]):
 
 
 def default_backends() -> str:
-    """What runs which file where nothing is said, for help texts."""
+    """Name the default backend of each file type, for help texts."""
     suffixes = dict.fromkeys(backend.suffix for backend in BACKENDS.values())
     return ", ".join(f"{default_backend(suffix).name} for {suffix} files" for suffix in suffixes)
 

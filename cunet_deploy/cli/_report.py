@@ -1,4 +1,4 @@
-"""How measuring commands show their numbers: a table on stdout, the same as JSON in a file."""
+"""Output of measuring commands: a table on stdout, the same as JSON in a file."""
 
 from __future__ import annotations
 

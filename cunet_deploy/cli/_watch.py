@@ -1,4 +1,4 @@
-"""What ``cunet-deploy infer`` tells while it runs, and in the end."""
+"""Messages of ``cunet-deploy infer``: progress and summary."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_NAMED = 20
 
 @dataclass
 class Tally:
-    """What was done so far; seconds are wall time of the main thread.
+    """Count of what was done so far; seconds are wall time of the main thread.
 
     Attributes:
         total: frames that the source announces; ``None``: unknown.
@@ -101,7 +101,7 @@ class Tally:
 
 
 def left_out_lines(source: Source) -> list[str]:
-    """What gave no picture, a line each; the records have all of it."""
+    """List what gave no picture, one line each; the records hold all of it."""
     lines = []
     for item in source.left_out[:_MOST_NAMED]:
         if item.name:

@@ -1,4 +1,4 @@
-"""What a configuration may say of each kind of network; the networks are in `cunet_deploy.model.networks`."""
+"""Rules of a configuration for each kind of network; the networks are in `cunet_deploy.model.networks`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["NETWORK_RULES", "NetworkRules"]
 
 @dataclass(frozen=True)
 class NetworkRules:
-    """What a kind of network allows in ``[model]``.
+    """Values that a kind of network allows in ``[model]``.
 
     Attributes:
         fixed: keys that have one value only.
@@ -32,4 +32,4 @@ NETWORK_RULES = {
     ),
     "dense_unet": NetworkRules({"order": 0, "passes": 1}, has_one_head=True),
 }
-"""By ``[model] kind``."""
+"""Rules by ``[model] kind``."""

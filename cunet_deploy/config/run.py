@@ -60,7 +60,7 @@ class Config:
 
     @property
     def landmarks(self) -> Skeleton:
-        """What the network finds.
+        """Landmarks that the network finds.
 
         Raises:
             InputError: no skeleton has that name.

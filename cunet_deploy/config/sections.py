@@ -76,7 +76,7 @@ class ModelConfig:
 
     @property
     def rules(self) -> NetworkRules:
-        """What the kind of network allows."""
+        """Rules of the kind of network."""
         return NETWORK_RULES[self.kind]
 
     @property
@@ -120,13 +120,13 @@ class HeatmapConfig(Decoder):
 
     @property
     def decoder(self) -> Decoder:
-        """How landmarks are read from maps."""
+        """Decoder of the heatmaps."""
         return Decoder(**{item.name: getattr(self, item.name) for item in fields(Decoder)})
 
 
 @dataclass(frozen=True)
 class BoxConfig(BoxCode):
-    """How a network that finds boxes (skeleton "box") is trained; a `cunet_deploy.boxmaps.BoxCode` has the first keys.
+    """Training of a network that finds boxes (skeleton "box"); a `cunet_deploy.boxmaps.BoxCode` has the first keys.
 
     Attributes:
         side_weight: weight of the error of the sides in the loss.
@@ -155,7 +155,7 @@ class BoxConfig(BoxCode):
 
     @property
     def code(self) -> BoxCode:
-        """How boxes are written into maps and read from them."""
+        """Encoding of boxes as maps, and their decoding."""
         return BoxCode(**{item.name: getattr(self, item.name) for item in fields(BoxCode)})
 
     def __post_init__(self) -> None:
@@ -192,7 +192,7 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the examples are.
+    """Data sets of a run.
 
     Attributes:
         sources: data sets to train on, each with its own layout, in place of ``train`` and ``layout``.

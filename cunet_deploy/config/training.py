@@ -66,7 +66,7 @@ class TrainConfig:
 
 
 WEIGHT_FORMATS = ("1", "ternary", "2", "3", "4", "5", "6", "7", "8")
-"""What weights can be rounded to: binary and ternary with a scale per filter, or uniform steps of 2 to 8 bits."""
+"""Formats of weights: binary and ternary with a scale per filter, or uniform steps of 2 to 8 bits."""
 
 
 @dataclass(frozen=True)

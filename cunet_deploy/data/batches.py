@@ -17,7 +17,7 @@ __all__ = ["WHOLE", "Batch", "Part", "count_batches", "epoch_chunks", "example_r
 
 @dataclass(frozen=True)
 class Part:
-    """What one of several processes has of each batch.
+    """Part of each batch that one of several processes has.
 
     Attributes:
         index: of the process, from 0.
@@ -64,7 +64,7 @@ def example_random(seed: int, epoch: int, index: int) -> np.random.Generator:
 
 
 def count_batches(examples: int, size: int) -> int:
-    """How many batches `epoch_chunks` makes of so many examples: one at least, the last at least half full."""
+    """Count the batches that `epoch_chunks` makes of so many examples: one at least, the last at least half full."""
     whole, rest = divmod(examples, size)
     return whole + (1 if not whole or rest >= max(size / 2, 2) else 0)
 

@@ -1,4 +1,4 @@
-"""What every reader returns: labelled objects in photos."""
+"""Labelled objects in photos, as every reader returns them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["LABEL_FOLDERS", "json_files", "photo_folders"]
 
 LABEL_FOLDERS = ("annotations", "annot", ".")
-"""Where label files lie, beside the photos or in a folder of their own."""
+"""Folders of label files, beside the photos or of their own."""
 
 _ENOUGH = 4096
 
@@ -30,7 +30,7 @@ def json_files(folder: Path, known: Callable[[bytes], bool]) -> dict[str, Path]:
 
 
 def photo_folders(folder: Path, part: str) -> list[Path]:
-    """Where the photos of a part may be."""
+    """List the folders in which the photos of a part may be."""
     return [folder / "images", folder, folder / part, folder / "images" / part]
 
 

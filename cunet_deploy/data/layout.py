@@ -1,4 +1,4 @@
-"""What the layout of a data set is, and what its readers share. Each layout is a module with a `Layout`, its row.
+"""Layouts of data sets, and what their readers share. Each layout is a module with a `Layout`, its row.
 
 A label that cannot be right is refused: by row, so that ``--skip-bad`` can leave it out, and with its place in the
 file. What can be understood is understood, and told where it is unusual.
@@ -53,7 +53,7 @@ _NO_NUMBER = re.compile(rb"(?<=[\[:,\s])-?(?:NaN|Infinity)(?=\s*[,\]}])")
 
 @dataclass(frozen=True)
 class Layout:
-    """How a folder holds photos and labels: one row of the table in `cunet_deploy.data.readers`.
+    """Layout of photos and labels in a folder: one row of the table in `cunet_deploy.data.readers`.
 
     Attributes:
         name: as ``[data] layout`` has it.
@@ -110,7 +110,7 @@ def read_label_json(path: Path, kind: type[T], what: str) -> T:
 
 
 def find_photo(name: str, folders: Sequence[Path]) -> Path:
-    """Where a photo is that a label file names; where it should be when it is nowhere.
+    """Find the photo that a label file names; if there is none, return where it should be.
 
     The file may come from another machine: separators of Windows, and folders and addresses that are not here, are
     understood.
@@ -133,12 +133,12 @@ def is_file(path: str | Path) -> bool:
 
 
 def photo_stem(name: str) -> str:
-    """What identifies a photo by the name of its file, however that is written."""
+    """Identify a photo by the name of its file, however that is written."""
     return Path(name.replace("\\", "/")).stem
 
 
 def face_stem(stem: str) -> str:
-    """What identifies a photo whose faces are files of their own: STEM_1 and STEM_2 are faces of one photo.
+    """Identify a photo whose faces are files of their own: STEM_1 and STEM_2 are faces of one photo.
 
     image_0001 and indoor_001, as other folders of 300-W say, are photos.
     """

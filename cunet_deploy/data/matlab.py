@@ -78,7 +78,7 @@ class MatFile:
     data: bytes
 
     def variable(self, name: str) -> Any:
-        """What `read_mat` returns.
+        """Return the variable that `read_mat` asks for.
 
         Raises:
             Exception: one of several, where the file is damaged.

@@ -47,7 +47,7 @@ FILE_NAMES = ("points.csv", "points.json")
 _BOX = ("x0", "y0", "x1", "y1")
 
 Row = tuple[str, str, NDArray[np.float64], "NDArray[np.float64] | None"]
-"""Where it stands, name of the photo, (K, 2) points and (4,) box."""
+"""Place in the file, name of the photo, (K, 2) points and (4,) box."""
 
 
 class _Object(msgspec.Struct, gc=False):

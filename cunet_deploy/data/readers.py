@@ -104,7 +104,7 @@ def split_name(dataset: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def read_part(dataset: Path, read: Callable[[Path, str], dict[str, list[Item]]]) -> list[Item]:
-    """What a data set's part holds.
+    """Read the objects of a part of a data set.
 
     Args:
         dataset: a folder, perhaps with a part of it.

@@ -198,7 +198,7 @@ def _share_left(box: NDArray[np.float64], left: NDArray[np.float32]) -> float:
 
 
 def beside(pixels: NDArray[np.uint8], photo: BoxedPhoto) -> tuple[NDArray[np.uint8], BoxedPhoto]:
-    """What `_piece_beside` gives as a photo of its own, or the photo as it is where that is too small."""
+    """Return what `_piece_beside` gives as a photo of its own, or the photo as it is where that is too small."""
     piece = _piece_beside(pixels, photo)
     if piece is None:
         return pixels, photo

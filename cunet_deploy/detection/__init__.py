@@ -1,1 +1,1 @@
-"""Where to look: `table` lists the kinds of detector, `open` opens one, `base` says what each of them does."""
+"""Detectors: `table` lists the kinds of detector, `open` opens one, `base` says what each of them does."""

@@ -1,4 +1,4 @@
-"""Where to look for objects: what every detector does."""
+"""Protocol of detectors, which say where to look for objects."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ __all__ = ["GivenBoxes", "open_spec"]
 
 Key = int | str
 Row = tuple[str, Key, Sequence[float] | None]
-"""Where it stands in the file, frame or file name, and the box."""
+"""Place in the file, frame or file name, and the box."""
 
 _FORM = "expected 'frame' (or 'file') and x0, y0, x1, y1 of each box"
 

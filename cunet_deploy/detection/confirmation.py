@@ -1,4 +1,4 @@
-"""What a detector finds, confirmed by landmarks where it is not confident itself."""
+"""Confirmation of detections by landmarks, where the detector is not confident."""
 
 from __future__ import annotations
 

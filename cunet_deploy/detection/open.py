@@ -1,4 +1,4 @@
-"""What ``--detector`` and `Localizer` name, opened: the one place that reads it. The kinds are in `table`."""
+"""Opening of the detector that ``--detector`` or `Localizer` names, in one place. The kinds are in `table`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["check_spec", "default_spec", "named_files", "open_detector"]
 
 
 def default_spec(manifest: Manifest) -> str:
-    """Where a network of landmarks looks unless told otherwise.
+    """Return the default detector of a landmark network.
 
     The model that its manifest names, else the released one that is usual for its landmarks, else the search.
     """

@@ -32,7 +32,7 @@ class DetectorKind:
 
     @property
     def argument(self) -> str:
-        """What stands behind the colon, as help texts write it; empty for a word alone."""
+        """Argument after the colon, as help texts write it; empty for a word alone."""
         return self.form.partition(":")[2]
 
 
@@ -45,7 +45,7 @@ DETECTORS = {
     "yunet": DetectorKind("yunet:FILE", "OpenCV's YuNet", "cunet_deploy.detection.yunet:open_spec"),
     "onnx": DetectorKind("onnx:FILE", "any ONNX detector", "cunet_deploy.detection.onnx:open_spec"),
 }
-"""By the word in front of the colon, in the order of the help."""
+"""Kinds of detector by the word before the colon, in the order of the help."""
 
 
 def detector_forms(separator: str = "|") -> str:
@@ -54,6 +54,6 @@ def detector_forms(separator: str = "|") -> str:
 
 
 def detector_help() -> str:
-    """What every form stands for, in one phrase."""
+    """Describe every form in one phrase."""
     *others, last = (kind.summary for kind in DETECTORS.values())
     return f"{', '.join(others)}, or {last}"

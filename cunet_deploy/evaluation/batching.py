@@ -32,12 +32,12 @@ class FittingSession:
 
     @property
     def manifest(self) -> Manifest:
-        """What the network expects and returns."""
+        """Manifest of the network: its input and outputs."""
         return self._session.manifest
 
     @property
     def backend(self) -> str:
-        """What really runs it."""
+        """Name of the backend that runs it."""
         return self._session.backend
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

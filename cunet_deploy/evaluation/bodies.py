@@ -1,4 +1,4 @@
-"""What is measured of body joints."""
+"""Evaluation of body joints."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def joints_percent(errors: FloatArray, close: metrics.PckThreshold) -> FloatArra
 
 
 def joints_lost(skeleton: Skeleton, close: metrics.PckThreshold, errors: FloatArray, reference: FloatArray) -> Measure:
-    """By how much fewer joints are correct than with a reference, from both (N, K) errors; in points, paired by person.
+    """Loss of correct joints against a reference, from both (N, K) errors; in points, paired by person.
 
     Raises:
         InputError: they are not of the same people.

@@ -35,7 +35,7 @@ _LOW = 0.05
 
 @dataclass(frozen=True, eq=False)
 class BoxEvaluation:
-    """What a model found in photos.
+    """Detections of a model in photos.
 
     Attributes:
         manifest: of the model.
@@ -97,7 +97,7 @@ _RESAMPLES = 400
 
 
 def compare_boxes(evaluation: BoxEvaluation, reference: BoxEvaluation) -> list[Measure]:
-    """By how much recall is lower than a reference's on the same photos, paired; points, and relative to it.
+    """Loss of recall against a reference on the same photos, paired; points, and relative to it.
 
     Raises:
         InputError: they were not evaluated on the same boxes.

@@ -41,7 +41,7 @@ __all__ = ["Evaluation", "compare", "evaluate", "open_model"]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model predicted on labelled objects.
+    """Predictions of a model on labelled objects.
 
     Attributes:
         manifest: of the model.
@@ -76,7 +76,7 @@ class Evaluation:
 
     @property
     def landmark_key(self) -> str:
-        """What `landmarks_percent` holds, as JSON calls it."""
+        """Name of `landmarks_percent` in JSON."""
         return f"landmarks_{self.pck_threshold.key if self.pck_threshold else self.normalizer}_percent"
 
     def errors(self, normalizer: str | None = None) -> NDArray[np.float64]:
@@ -255,7 +255,7 @@ def _photo(manifest: Manifest, example: Example, photos: PhotoCache, bad: list[s
 
 
 def compare(evaluation: Evaluation, reference: Evaluation) -> list[Measure]:
-    """How much worse a model is than a reference on the same objects, paired.
+    """Compare a model with a reference on the same objects, paired.
 
     Of bodies the share of correct joints that is lost; else the difference of the NME by the default normalizer.
 

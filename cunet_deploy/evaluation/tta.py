@@ -23,7 +23,7 @@ __all__ = ["ONCE", "TTA"]
 
 @dataclass(frozen=True)
 class TTA:
-    """How often an evaluation looks at each object; the work grows by as much.
+    """Test-time augmentation: views of each object; the work grows with their number.
 
     Attributes:
         flip: at the mirror image of each crop, too.

@@ -58,7 +58,7 @@ GOLDEN_CROPS, DRAWN_CROPS, PARITY_CROPS, CORRECTION_CROPS, BATCH = 2, 16, 50, 32
 
 @dataclass(frozen=True)
 class Bundle:
-    """What `export_checkpoint` wrote.
+    """Files that `export_checkpoint` wrote, and what it measured.
 
     Attributes:
         path: the folder.

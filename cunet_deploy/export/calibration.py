@@ -17,7 +17,7 @@ from cunet_deploy.quantize.observers import Histogram, RangeRule
 __all__ = ["ACTIVATION_BITS", "CALIBRATION_CROPS", "calibrate_checkpoint"]
 
 ACTIVATION_BITS = 8
-"""Of every tensor that is quantized after training."""
+"""Bits of every tensor that is quantized after training."""
 
 CALIBRATION_CROPS, BATCH = 256, 16
 

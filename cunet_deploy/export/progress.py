@@ -1,4 +1,4 @@
-"""What a long measurement has so far, in a file, mostly beside its output: the same command goes on from there."""
+"""Progress of a long measurement, in a file, mostly beside its output: the same command continues from there."""
 
 from __future__ import annotations
 

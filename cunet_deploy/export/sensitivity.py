@@ -1,4 +1,4 @@
-"""How much each layer minds fewer bits, measured in landmarks, and the bits that fit a file of a given size best.
+"""Sensitivity of each layer to fewer bits, measured in landmarks, and the best bits for a given file size.
 
 Nothing is trained here: the weights of one convolution at a time are rounded to a format, all others have 8 bits, and
 the landmarks are compared with those of everything at 8 bit on the same labelled photos.
@@ -45,7 +45,7 @@ Choices = Mapping[str, Sequence[Choice]]
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What was measured on N objects.
+    """Measurement on N objects.
 
     Attributes:
         layers: the L convolutions, in the order of the network.
@@ -74,7 +74,7 @@ class Measurement:
         return round(float(100 * np.nanmean(self.baseline)), 6)
 
     def points(self, layer: str, name: str) -> Estimate:
-        """What a format of a layer adds to the NME, in percentage points, paired over the objects."""
+        """Increase of the NME by a format of a layer, in percentage points, paired over the objects."""
         errors = self.errors[self.layers.index(layer), self.formats.index(name)]
         return paired_difference(errors, self.baseline).scaled(100)
 
@@ -83,7 +83,7 @@ class Measurement:
         return float(100 * np.sqrt(np.nanmean(self.moves[self.layers.index(layer), self.formats.index(name)])))
 
     def choices(self) -> dict[str, list[Choice]]:
-        """What each layer can have, 8 bits included, with its cost in percentage points."""
+        """Formats of each layer, 8 bits included, with their cost in percentage points."""
         return {
             layer: [Choice(EIGHT_BITS, weight_bytes(count, EIGHT_BITS), 0.0)]
             + [

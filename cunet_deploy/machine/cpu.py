@@ -38,7 +38,7 @@ _WIDE_SUMS = ("avx_vnni", "avx512_vnni", "amx_int8")
 
 
 def available_cpus() -> int:
-    """How many logical processors this process may run on."""
+    """Count the logical processors that this process may run on."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
@@ -80,7 +80,7 @@ def may_saturate(features: Collection[str], architecture: str = platform.machine
 
 
 def read_cpuinfo() -> str:
-    """What Linux says of the first processor; empty on other systems."""
+    """Read what Linux says of the first processor; empty on other systems."""
     try:
         with CPUINFO.open(encoding="utf-8", errors="replace") as file:
             return "".join(itertools.takewhile(str.strip, file))  # the kernel makes up the rest when it is read

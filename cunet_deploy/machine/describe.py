@@ -1,4 +1,4 @@
-"""What machine and which versions a measurement was taken with."""
+"""Machine and versions of a measurement."""
 
 from __future__ import annotations
 

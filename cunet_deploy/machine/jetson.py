@@ -16,7 +16,7 @@ _VENV = "python{python} -m venv --system-site-packages .venv"
 
 @dataclass(frozen=True)
 class JetPack:
-    """What a line of JetPack releases brings.
+    """Contents of a line of JetPack releases.
 
     Attributes:
         name: the releases.
@@ -78,7 +78,7 @@ class Jetson:
     release: JetPack | None
 
     def advice(self, python: str) -> list[str]:
-        """What to do on this board, one sentence each.
+        """Advice for this board, one sentence each.
 
         Args:
             python: version of the interpreter that runs, "3.10".

@@ -60,7 +60,7 @@ class _Named:
 
 
 def find_items(sources: Sequence[str]) -> list[Item] | None:
-    """What several sources stand for, in their order; ``None`` where it is a single one with results of its own.
+    """Expand several sources, in their order; ``None`` if it is a single one with results of its own.
 
     A folder or pattern gives its images as one set, and each of its videos; single images make one set together. A text
     file has a source a line, relative to the file; lines that begin with ``#`` are skipped. What is named twice comes

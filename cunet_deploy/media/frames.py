@@ -68,7 +68,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What of a source gave no picture: frames of a video that are damaged, or an image file that cannot be read.
+    """Part of a source that gave no picture: frames of a video that are damaged, or an image file that cannot be read.
 
     Attributes:
         index: of the first frame that is missing; those that follow count on behind it.

@@ -1,4 +1,4 @@
-"""What result files are called."""
+"""Names of result files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["OutputPlan", "plan_outputs"]
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """Which files to write.
+    """Files to write.
 
     Attributes:
         records: files with landmarks by the name of their format, see `FORMATS`. That of ``pts`` is a folder, or for a
@@ -60,7 +60,7 @@ class OutputPlan:
         return bool(at_the_end) and all(path.exists() for path in at_the_end) and not self.unfinished()
 
     def unfinished(self) -> list[Path]:
-        """What a run that was cut short has left of these files, see `part_path`."""
+        """List what an interrupted run has left of these files, see `part_path`."""
         single = [*self.records.values(), *([] if self.video is None else [self.video])]
         return [part for path in single if (part := part_path(path)).exists()]
 

@@ -1,4 +1,4 @@
-"""How well boxes are found, over a whole data set: recall, precision, average precision.
+"""Metrics of detected boxes over a whole data set: recall, precision, average precision.
 
 A found box is right where it overlaps a true one, that no more certain one has taken, by at least `OVERLAP`
 (intersection over union). Found boxes that lie on something of which it is not known what it is, or that is too small
@@ -25,7 +25,7 @@ OVERLAP = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What was found in one image.
+    """Detections in one image.
 
     Attributes:
         truth: (T,) scores of the boxes that found the T true ones; -inf for one that was not found.

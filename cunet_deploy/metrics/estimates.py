@@ -49,7 +49,7 @@ class Estimate:
 
     @classmethod
     def of(cls, table: Mapping[str, float]) -> Estimate:
-        """What `to_dict` made plain."""
+        """Read what `to_dict` returned."""
         return cls(table["value"], table["ci95_low"], table["ci95_high"])
 
     def scaled(self, factor: float) -> Estimate:

@@ -1,4 +1,4 @@
-"""How far predicted landmarks are from the true ones, over a whole data set and with the uncertainty of that number.
+"""Distances of predicted landmarks from the true ones over a whole data set, with their uncertainty.
 
 An error is the distance of a landmark from its label divided by the *normalizer* of its object, a length of the object
 itself (see `Skeleton.normalizers`), so 0.03 is 3 % of it whatever the photo's resolution. The normalized mean error
@@ -120,7 +120,7 @@ def landmark_errors(errors: ArrayLike) -> FloatArray:
 
 
 def auc_parts(errors: ArrayLike, threshold: float = THRESHOLD) -> FloatArray:
-    """What each object adds to the area under the cumulative error distribution; the mean of the parts is the area.
+    """Share of each object in the area under the cumulative error distribution; the mean of the parts is the area.
 
     The distribution F(e), the share of objects with an error of at most e, is a step function that rises by 1/N at each
     object's error, so its area over [0, threshold], divided by the threshold, is exactly the mean of

@@ -68,7 +68,7 @@ def _squares_outside(points: FloatArray, boxes: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class PeopleInImage:
-    """What was found in one image.
+    """People found in one image.
 
     Attributes:
         scores: (D,) of the found people.

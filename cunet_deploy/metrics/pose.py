@@ -92,7 +92,7 @@ def correct_joints(errors: ArrayLike, threshold: float) -> FloatArray:
 
 
 def curve_parts(errors: ArrayLike, threshold: float) -> FloatArray:
-    """What each joint adds to the area under the curve of PCK over thresholds from 0 to ``threshold``.
+    """Contribution of each joint to the area under the curve of PCK over thresholds from 0 to ``threshold``.
 
     The area is that of the published scripts: by the trapezoidal rule through thresholds 0.01 apart, divided by the
     largest one. It is the mean of these parts, as PCK is the mean of `correct_joints`.

@@ -1,4 +1,4 @@
-"""Where PyTorch runs: the one place that decides, and that says what a device can do."""
+"""Device of PyTorch: the one place that chooses it and knows what it can do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 DEVICES = "auto|cpu|cuda|cuda:N|mps"
-"""What `choose_device` takes, for help texts."""
+"""Values of `choose_device`, for help texts."""
 
 CPU = torch.device("cpu")
 
@@ -110,12 +110,12 @@ def describe_device(device: torch.device) -> str:
 
 
 def exact_device(device: torch.device) -> torch.device:
-    """Where integers can be computed on exactly: Apple's GPUs have no float64, so there it is the CPU."""
+    """Return the device that computes integers exactly: Apple's GPUs have no float64, so there it is the CPU."""
     return CPU if device.type == "mps" else device
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network's parameters are."""
+    """Return the device of a network's parameters."""
     return next(network.parameters()).device
 
 

@@ -56,12 +56,12 @@ class Node:
 
     @property
     def operation(self) -> Operation:
-        """What it does."""
+        """Operation of the node."""
         return OPERATIONS[self.op]
 
     @property
     def groups(self) -> int:
-        """Of the convolution that an operation with weights is: one for all channels, or one for each."""
+        """Groups of the convolution that an operation with weights is: one for all channels, or one for each."""
         return self.channels if self.operation.role == "per_channel" else 1
 
 

@@ -43,7 +43,7 @@ NETWORKS = {
     "hourglass": Network(Hourglass, build_hourglass_graph),
     "dense_unet": Network(DenseUNet, build_dense_unet_graph),
 }
-"""By ``[model] kind``; what a configuration may say of each is in `cunet_deploy.config.networks`."""
+"""Networks by ``[model] kind``; the rules of a configuration for each are in `cunet_deploy.config.networks`."""
 
 
 def build_network(config: ModelConfig, num_landmarks: int) -> nn.Module:

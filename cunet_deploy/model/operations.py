@@ -24,7 +24,7 @@ __all__ = ["OPERATIONS", "Operation"]
 
 @dataclass(frozen=True)
 class Operation:
-    """What an operation computes, how it is quantized and how it is written.
+    """Operation of the graph: what it computes, how it is quantized and how it is written.
 
     Attributes:
         role: see the top of this module.
@@ -67,4 +67,4 @@ OPERATIONS: dict[str, Operation] = {
     "concat": Operation("copy", "Concat", lambda inputs: torch.cat(inputs, dim=1), {"axis": 1}),
     "add": Operation("sum", "Add", lambda inputs: inputs[0] + inputs[1]),
 }
-"""By the name that `cunet_deploy.model.graph.Node.op` has."""
+"""Operations by `cunet_deploy.model.graph.Node.op`."""

@@ -1,4 +1,4 @@
-"""What a network has to do for one crop, read from its ONNX file: multiplications and bytes, by their bits."""
+"""Cost of a network for one crop, read from its ONNX file: multiplications and bytes, by their bits."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class Costs:
 
     @property
     def macs(self) -> int:
-        """Of one crop, as far as they are known."""
+        """Multiplications for one crop, as far as they are known."""
         return sum(product.macs or 0 for product in self.products)
 
     @property
     def integer_macs(self) -> int:
-        """Of them, of integers with integers."""
+        """Multiplications of integers with integers."""
         return sum(product.macs or 0 for product in self.products if product.on_integers)
 
     @property

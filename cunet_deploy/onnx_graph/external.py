@@ -42,7 +42,7 @@ def external_files(path: Path) -> dict[str, int]:
 
 
 def missing_weights(path: Path) -> str:
-    """Which of its weights an ONNX file lacks because a file beside it is not there or is cut off; empty: none.
+    """List the weights that an ONNX file lacks because a file beside it is missing or cut off.
 
     For messages, in one line: what is wrong and what to do.
     """

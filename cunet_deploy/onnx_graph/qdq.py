@@ -22,7 +22,7 @@ __all__ = ["COMMUTING", "QuantizedGraph", "Quantizer", "inferred_shapes", "load_
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 COMMUTING = ("MaxPool", "Concat", "Transpose", "Slice", "Split", "Reshape", "Identity")
-"""What dequantizing moves behind: these move integers or take their maximum; joining needs equal scales for it."""
+"""Operators behind which dequantizing may move: they move integers or take the maximum; Concat needs equal scales."""
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 
@@ -54,7 +54,7 @@ class Quantizer:
 
     @property
     def name(self) -> str:
-        """Of the node."""
+        """Name of the node."""
         return node_name(self.node)
 
     @property

@@ -1,4 +1,4 @@
-"""What takes the bytes of an ONNX file: bits and bytes of each layer's weights, packed or not."""
+"""Storage of an ONNX file: bits and bytes of each layer's weights, packed or not."""
 
 from __future__ import annotations
 

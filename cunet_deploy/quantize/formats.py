@@ -1,4 +1,4 @@
-"""Which integers each convolution's weights may be.
+"""Integer formats of each convolution's weights.
 
 The paper's notation: BW is binary weights, TW ternary ones, each with one scale per filter (BW-alpha in the paper's
 tables); QIG adds the bits of inputs, weights and gradients, in that order: BW-QIG(818) is ``activation_bits = 8``,

@@ -1,4 +1,4 @@
-"""Which tensors share a scale, so that joining and moving them moves bytes only."""
+"""Groups of tensors that share a scale, so that joining and moving them moves bytes only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Groups", "activation_groups"]
 
 @dataclass(frozen=True)
 class Groups:
-    """Which tensors share a scale.
+    """Groups of tensors that share a scale.
 
     Attributes:
         of: group of each tensor; a group is named after its first tensor.

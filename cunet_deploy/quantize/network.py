@@ -119,7 +119,7 @@ class QuantizedCUNet(nn.Module):
         return 255 if is_heatmap else int(2**self.config.activation_bits - 1)
 
     def weight_format(self, node: Node) -> WeightFormat:
-        """What the weights of a convolution or affine node are rounded to."""
+        """Format of the weights of a convolution or affine node."""
         return self._formats[node.output]
 
     @torch.no_grad()

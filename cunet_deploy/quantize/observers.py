@@ -1,4 +1,4 @@
-"""Which range of values a quantizer should cover, from a histogram of what a tensor held.
+"""Choice of the range that a quantizer covers, from a histogram of a tensor's values.
 
 A histogram's bins are a power of two wide and one edge is zero. So a wider histogram only joins neighbours, no count is
 ever split, and the order in which values come changes nothing: the histogram of two parts is exactly that of the whole.
@@ -37,7 +37,7 @@ BINS = 8192
 """Bins on each side of zero, at most; the larger side fills more than half of them."""
 
 CANDIDATES = 128
-"""How many ends of a range are tried on each side of zero, at even distances."""
+"""Number of range ends that are tried on each side of zero, evenly spaced."""
 
 _MIN_EXPONENT = -40  # finer bins would hold less than the smallest scale there is
 _MIN_PROBABILITY = 1e-12
@@ -49,7 +49,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """How often which values came.
+    """Histogram of values.
 
     Attributes:
         low: the smallest value, exactly; at most zero.
@@ -69,12 +69,12 @@ class Histogram:
 
     @property
     def width(self) -> float:
-        """Of a bin."""
+        """Width of a bin."""
         return math.ldexp(1.0, self.exponent)
 
     @property
     def total(self) -> int:
-        """How many values were counted."""
+        """Number of counted values."""
         return self.zeros + int(self.counts.sum())
 
     @property
@@ -134,7 +134,7 @@ def _widened(histogram: Histogram, exponent: int) -> Histogram:
 
 @dataclass(frozen=True)
 class RangeRule:
-    """How a range is chosen from a histogram.
+    """Rule by which a range is chosen from a histogram.
 
     Attributes:
         method: "min-max" covers every value. "percentile" clips the rarest. "entropy" keeps the distribution as alike

@@ -1,4 +1,4 @@
-"""Which weight format each layer gets, when every format of every layer has a cost and a size."""
+"""Choice of the weight format of each layer, when every format of every layer has a cost and a size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server does with one request: a picture in, boxes, landmarks, scores and ids out; the same in every server."""
+"""Handling of one request: a picture in, boxes, landmarks, scores and ids out; the same in every server."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cunet_deploy.pixels import as_bgr
 __all__ = ["MAX_PIXELS", "Handler"]
 
 MAX_PIXELS = 50_000_000
-"""Of a picture; a larger one is refused. A file of a few bytes can unpack to any size, so a server also sets
-``OPENCV_IO_MAX_IMAGE_PIXELS`` before OpenCV is loaded."""
+"""Largest number of pixels of a picture; a larger one is refused. A file of a few bytes can unpack to any size, so a
+server also sets ``OPENCV_IO_MAX_IMAGE_PIXELS`` before OpenCV is loaded."""
 
 
 class Handler:

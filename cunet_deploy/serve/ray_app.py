@@ -17,10 +17,10 @@ from cunet_deploy.zoo import DEFAULT_MODEL
 __all__ = ["RayService", "app"]
 
 QUEUE_SIZE = 64
-"""How many requests may wait in front of the replicas."""
+"""Number of requests that may wait for the replicas."""
 
 SETTINGS = {"model": DEFAULT_MODEL, "detector": "", "backend": "", "threads": "1", "replicas": "1"}
-"""What ``serve run`` takes, with the defaults; see `cunet_deploy.serve.handler.Handler`."""
+"""Settings of ``serve run`` with their defaults; see `cunet_deploy.serve.handler.Handler`."""
 
 
 class RayService:
@@ -40,7 +40,7 @@ class RayService:
 
 
 def app(settings: Mapping[str, str]) -> Any:
-    """What ``serve run`` starts; see `SETTINGS`.
+    """Build the application that ``serve run`` starts; see `SETTINGS`.
 
     Raises:
         MissingDependencyError: Ray Serve is not installed.

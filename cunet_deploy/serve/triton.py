@@ -18,7 +18,7 @@ __all__ = ["TritonPythonModel"]
 
 
 class TritonPythonModel:
-    """What Triton calls; its name and methods are Triton's."""
+    """Entry point of Triton's Python backend, which gives it its name and methods."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the networks.

@@ -1,4 +1,4 @@
-"""Which backend runs a network fastest on this machine: measured once, then recalled.
+"""Choice of the fastest backend on this machine: measured once, then recalled.
 
 The backends take turns on one crop, and their medians are compared. Before that each must find the right landmarks:
 those that the bundle's ``golden.npz`` holds, else those that ONNX Runtime finds on the CPU. A backend that does not
@@ -35,7 +35,7 @@ __all__ = ["Choice", "cache_folder", "choose", "fingerprint", "measure"]
 
 DEFAULT = default_backend(".onnx").name
 MAX_MEAN_PX = 0.05
-"""What `cunet-deploy verify` allows. Backends round ties differently, which moves landmarks of the released models by
+"""Tolerance of `cunet-deploy verify`. Backends round ties differently, which moves landmarks of the released models by
 up to 0.043 pixels of the input on average over two crops; sums of bytes that are cut off move them by 0.2 and more."""
 MARGIN = 0.97
 """The default is kept unless another one takes at most this share of its time."""
@@ -69,7 +69,7 @@ class Choice:
     recalled: bool = False
 
     def line(self) -> str:
-        """What was taken and why, in one line."""
+        """Describe the choice and its reason in one line."""
         times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in sorted(self.ms.items(), key=lambda item: item[1]))
         when = ", measured earlier" if self.recalled else ""
         why = f"{times} a crop{when}" if self.ms else "the only one that can run it"

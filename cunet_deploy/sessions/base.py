@@ -18,12 +18,12 @@ class Session(Protocol):
 
     @property
     def manifest(self) -> Manifest:
-        """What the network expects and returns."""
+        """Manifest of the network: its input and outputs."""
         ...
 
     @property
     def backend(self) -> str:
-        """What really runs it, with version, for example ``"onnxruntime 1.32.0 CPUExecutionProvider"``."""
+        """Name and version of what really runs it, for example ``"onnxruntime 1.32.0 CPUExecutionProvider"``."""
         ...
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -36,7 +36,7 @@ class Session(Protocol):
 
 
 class Decoding(ABC):
-    """What a `Session` also is whose graph may find landmarks itself, as ``export --decode`` writes it.
+    """Session whose graph may find landmarks itself, as ``export --decode`` writes it.
 
     A class and not a protocol: whether a session is one is asked in every call, and protocols take microseconds.
     """

@@ -13,7 +13,7 @@ __all__ = ["cache_folder", "describe_processor"]
 
 
 def cache_folder() -> Path | None:
-    """Where things are kept: ``CUNET_CACHE``, else ``cunet-deploy`` in the user's cache folder, if any.
+    """Return the cache folder: ``CUNET_CACHE``, else ``cunet-deploy`` in the user's cache folder, if any.
 
     ``CUNET_CACHE=off``: nowhere.
     """
@@ -29,7 +29,7 @@ def cache_folder() -> Path | None:
 
 
 def describe_processor(cpuinfo: str) -> dict[str, Any]:
-    """What decides how a network runs on a processor, as JSON stores it.
+    """Describe what decides how a network runs on a processor, for JSON.
 
     Args:
         cpuinfo: see `cunet_deploy.machine.cpu.read_cpuinfo`.

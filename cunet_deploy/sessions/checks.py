@@ -1,4 +1,4 @@
-"""What every session checks: the file, the graph against its manifest, and the crops it is given."""
+"""Checks of every session: the file, the graph against its manifest, and the crops it is given."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def open_backend(path: Path, backend: Backend, *, threads: int | None, trust: bo
 
 
 def missing(backend: Backend) -> str:
-    """What has to be installed; see `cunet_deploy.sessions.registry.BackendModule`."""
+    """Say what has to be installed; see `cunet_deploy.sessions.registry.BackendModule`."""
     return missing_provider(PROVIDERS[backend.variant])
 
 
@@ -82,7 +82,7 @@ class OrtSession(Decoding):
 
     @property
     def manifest(self) -> Manifest:
-        """What the network expects and returns."""
+        """Manifest of the network: its input and outputs."""
         return self._manifest
 
     @property

@@ -47,7 +47,7 @@ def open_backend(path: Path, backend: Backend, *, threads: int | None, trust: bo
 
 
 def missing(backend: Backend) -> str:
-    """What has to be installed; see `cunet_deploy.sessions.registry.BackendModule`."""
+    """Say what has to be installed; see `cunet_deploy.sessions.registry.BackendModule`."""
     found = importlib.util.find_spec("openvino") is not None
     return "" if found else f"openvino is not installed; run: {backend.install_line}"
 
@@ -98,7 +98,7 @@ class OpenVINOSession:
 
     @property
     def manifest(self) -> Manifest:
-        """What the network expects and returns."""
+        """Manifest of the network: its input and outputs."""
         return self._manifest
 
     @property

@@ -42,7 +42,7 @@ from cunet_deploy.sessions.cache import cache_folder, describe_processor
 __all__ = ["MOST_BYTES", "MOST_FILES", "KeptGraph", "find_graph"]
 
 MOST_FILES, MOST_BYTES = 20, 200 * 2**20
-"""What the cache may hold; beyond that, the graphs that were not used for the longest time are removed."""
+"""Limits of the cache; beyond them, the least recently used graphs are removed."""
 
 _ABANDONED_SECONDS = 24 * 3600
 """After that, a temporary file was left behind by a program that was killed."""
@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 def find_graph(path: Path, settings: Mapping[str, Any]) -> KeptGraph | None:
-    """Where the optimized graph of a network is kept, whether it is there yet or not; ``None``: it cannot be kept.
+    """Return the path of a network's optimized graph, whether it is there yet or not; ``None``: it cannot be kept.
 
     Args:
         path: the network.

@@ -1,4 +1,4 @@
-"""What ONNX Runtime can run a network on, asked for by name.
+"""Execution providers of ONNX Runtime, chosen by name.
 
 ONNX Runtime falls back to the CPU without an error when a GPU provider does not load. Whoever asked for a GPU wants to
 know, so the provider that really runs is checked, and a fallback is an error.
@@ -85,7 +85,7 @@ _ALL = (
 
 
 PROVIDERS = {provider.name: provider for provider in _ALL}
-"""By name."""
+"""Providers by name."""
 
 
 def missing_provider(provider: Provider) -> str:
@@ -141,5 +141,5 @@ def check_running(session: Any, provider: Provider, path: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of ONNX Runtime says, short enough for one line."""
+    """Shorten an error of ONNX Runtime to one line."""
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -38,14 +38,14 @@ NVIDIA = "nvidia"
 
 
 class BackendModule(Protocol):
-    """What a module of a backend has."""
+    """Functions that a module of a backend has."""
 
     def open_backend(self, path: Path, backend: Backend, *, threads: int | None, trust: bool) -> Session:
         """Load a network; errors as `cunet_deploy.sessions.open_session`."""
         ...
 
     def missing(self, backend: Backend) -> str:
-        """What is not installed, with what installs it, in one line; empty if nothing. Loads no library for it."""
+        """Say what is not installed and what installs it, in one line; empty if nothing. Loads no library."""
         ...
 
     def describe(self, backend: Backend) -> str:
@@ -59,7 +59,7 @@ class BackendModule(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """What can run a network.
+    """Backend that can run a network.
 
     Attributes:
         name: as ``--backend`` takes it.
@@ -96,7 +96,7 @@ class Backend:
 
     @property
     def install_line(self) -> str:
-        """What installs it; empty where no extra does."""
+        """Line that installs it; empty where no extra does."""
         return f"pip install 'cunet-deploy[{self.extra}]'" if self.extra else ""
 
     def load(self) -> BackendModule:
@@ -156,7 +156,7 @@ BACKENDS: dict[str, Backend] = {
         ),
     )
 }
-"""By name. The first of those that run a type of file is its default."""
+"""Backends by name. The first of those that run a type of file is its default."""
 
 
 def backend_choices() -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def find_backend(name: str) -> Backend:
 
 
 def default_backend(suffix: str) -> Backend:
-    """What runs files of a type where nothing is said.
+    """Return the default backend of a file type.
 
     Raises:
         InputError: nothing does.
@@ -188,7 +188,7 @@ def default_backend(suffix: str) -> Backend:
 
 
 def model_forms() -> str:
-    """What may be given as a model, for messages."""
+    """Describe what may be given as a model, for messages."""
     suffixes = " or ".join(dict.fromkeys(backend.suffix for backend in BACKENDS.values()))
     return f"a bundle folder, an {suffixes} file or the name of a released model"
 

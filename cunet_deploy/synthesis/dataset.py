@@ -60,7 +60,7 @@ class Maker(Protocol):
 
 
 class Job(Protocol):
-    """What to make. It travels to other processes."""
+    """Work of a run. It travels to other processes."""
 
     @property
     def name(self) -> str:

@@ -43,7 +43,7 @@ _EYE_RADIUS = 0.1382
 
 
 class Studio:
-    """What all figures share: the mesh on the graphics side, landmark definitions, grids, masks.
+    """Resources that all figures share: the mesh on the graphics side, landmark definitions, grids, masks.
 
     Args:
         library: gives the assets.

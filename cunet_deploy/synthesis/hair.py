@@ -31,7 +31,7 @@ def hairline(hair: Hair, azimuth: Doubles) -> Doubles:
 
 
 def scalp_degrees(hair: Hair, azimuth: Doubles, polar: Doubles) -> Doubles:
-    """How far inside the hairline points are, in degrees; negative on the face."""
+    """Measure how far inside the hairline points are, in degrees; negative on the face."""
     return np.asarray(hairline(hair, azimuth) - polar)
 
 

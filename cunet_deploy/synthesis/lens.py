@@ -1,4 +1,4 @@
-"""What a camera does to a picture: blur, low resolution, tone curve, noise, grey or infrared, JPEG."""
+"""Camera effects on a picture: blur, low resolution, tone curve, noise, grey or infrared, JPEG."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 Indices = NDArray[np.int32]
 
 EYE_CENTRE = np.array([0.0, 7.284, 1.245], np.float32)
-"""Where every shaped head has the middle between its eyes, before it is turned."""
+"""Middle between the eyes of every shaped head, before it is turned."""
 
 _CHEST = 4.7  # what lies below is not drawn
 _HALF_WIDTH = 2.6
@@ -42,7 +42,7 @@ _TOPICS = ("head", "eyes", "mouth", "nose", "chin", "cheek", "forehead", "eyebro
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What is drawn with one material.
+    """Part of a mesh that is drawn with one material.
 
     Attributes:
         vertices: (P,) index of each corner's vertex in `HeadMesh.rest`; a vertex on a texture seam is there twice.

@@ -1,4 +1,4 @@
-"""What a user asks for: `FaceOptions`, checked."""
+"""Options of a user: `FaceOptions`, checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cunet_deploy.errors import InputError
 __all__ = ["GROUPS", "STYLES", "FaceOptions"]
 
 STYLES = ("colour", "grey", "infrared")
-"""How a picture looks: as a camera's, as a grey one, as a near-infrared camera's with its own lamp."""
+"""Styles of a picture: as a camera's, as a grey one, as a near-infrared camera's with its own lamp."""
 
 GROUPS: dict[str, str] = {
     "children": "faces of babies and children; without it all are grown up",
@@ -32,12 +32,12 @@ GROUPS: dict[str, str] = {
     "low-light": "dark pictures and noise",
     "jpeg": "strong compression",
 }
-"""What ``--without`` can leave out, so that its worth can be measured. The rest of a face stays exactly as it was."""
+"""Groups that ``--without`` can leave out, to measure their worth. The rest of a face stays exactly as it was."""
 
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """What to render; the same options and number always give the same picture on the same renderer.
+    """Options of faces to render; the same options and number always give the same picture on the same renderer.
 
     Attributes:
         size: side of the square pictures in pixels.

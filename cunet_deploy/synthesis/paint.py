@@ -1,4 +1,4 @@
-"""What is painted on the face: brows, lids, wrinkles, freckles, stubble, in the front view of the rest pose."""
+"""Paint on the face: brows, lids, wrinkles, freckles, stubble, in the front view of the rest pose."""
 
 from __future__ import annotations
 

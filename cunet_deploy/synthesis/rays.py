@@ -45,7 +45,7 @@ def cast_rays(
     *,
     farthest: bool,
 ) -> tuple[Anchors, NDArray[np.bool_]]:
-    """Where rays from one point meet a surface.
+    """Intersect rays from one point with a surface.
 
     Args:
         vertices: (V, 3).

@@ -91,7 +91,7 @@ def sample_face(options: FaceOptions, number: int, names: tuple[str, ...]) -> Fa
 
 
 def describe(recipe: FaceRecipe) -> dict[str, Any]:
-    """What a line of ``faces.jsonl`` says about the recipe; degrees, metres, and shares from 0 to 1."""
+    """Describe the recipe for a line of ``faces.jsonl``; degrees, metres, and shares from 0 to 1."""
     wear, look, light = recipe.wear, recipe.look, recipe.light
     occluders = [
         name

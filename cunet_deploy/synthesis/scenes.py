@@ -39,7 +39,7 @@ _STRIDE = 16  # numbers of faces that a scene may use
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """What to render.
+    """Options of scenes to render.
 
     Attributes:
         faces: how each head looks; its size is that of the separate pictures of heads.
@@ -63,7 +63,7 @@ class SceneOptions:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Where a head goes: its number, the middle of its face and the longer side of its landmarks, in pixels."""
+    """Place of a head: its number, the middle of its face and the longer side of its landmarks, in pixels."""
 
     number: int
     x: float

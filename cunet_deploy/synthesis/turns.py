@@ -28,7 +28,7 @@ _NOISE = 1.5  # grey levels, new in every frame
 
 @dataclass(frozen=True)
 class TurnOptions:
-    """What to render.
+    """Options of a clip to render.
 
     Attributes:
         faces: how the head looks; ``yaw`` is how far it turns, ``seed`` who it is.

@@ -1,4 +1,4 @@
-"""Where things are in the picture: the turned head, the camera, and which landmarks it sees."""
+"""View of a head: the turned head, the camera, and which landmarks it sees."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Collar:
-    """What stands around the neck: ``kind`` is ``none``, ``shirt``, ``turtleneck``, ``scarf`` or ``hood``."""
+    """Collar around the neck: ``kind`` is ``none``, ``shirt``, ``turtleneck``, ``scarf`` or ``hood``."""
 
     kind: str
     colour: Colour
@@ -80,7 +80,7 @@ class Prop:
 
 @dataclass(frozen=True)
 class Wear:
-    """What does not belong to the body; ``None`` where it is not worn."""
+    """Clothes and glasses; ``None`` where something is not worn."""
 
     cloth: Colour
     neckline: float

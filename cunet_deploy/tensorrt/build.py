@@ -46,7 +46,7 @@ RTX_OLDEST = 80
 
 @dataclass(frozen=True, eq=False)
 class BuildPlan:
-    """What will be built.
+    """Plan of a build.
 
     Attributes:
         spec: for the builder.

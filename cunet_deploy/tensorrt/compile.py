@@ -26,7 +26,7 @@ from cunet_deploy.tensorrt.profile import BatchRange, Profile
 __all__ = ["PROGRESS", "BuildSpec", "Compiled", "Progress", "compile_network", "main"]
 
 PROGRESS = "cunet-progress "
-"""What a line of progress begins with; other lines on stdout are the library's."""
+"""Prefix of a line of progress; other lines on stdout are the library's."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the phase, the step that is done, and the number of steps."""
@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """What to build.
+    """Specification of a build.
 
     Attributes:
         model: the ONNX file; before `cunet_deploy.tensorrt.build.plan_build` also a bundle folder.
@@ -75,7 +75,7 @@ class BuildSpec:
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """What came of it.
+    """Result of a build.
 
     Attributes:
         engine: the serialized engine.

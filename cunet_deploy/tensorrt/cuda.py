@@ -41,7 +41,7 @@ class Cuda(Protocol):
 
     @property
     def compute_capability(self) -> int:
-        """Of the GPU: 87 for 8.7."""
+        """Compute capability of the GPU: 87 for 8.7."""
         ...
 
     @property
@@ -108,7 +108,7 @@ def open_cuda(*, graphs: bool = False) -> Cuda:
 
 
 def missing(*, graphs: bool = False) -> str:
-    """What has to be installed before `open_cuda` works, in one line; empty if nothing."""
+    """Say what has to be installed before `open_cuda` works, in one line; empty if nothing."""
     if _is_installed("cuda.bindings") or (not graphs and _is_installed("pycuda")):
         return ""
     return _NO_GRAPHS if graphs else _NO_MEMORY
@@ -163,7 +163,7 @@ class PyCuda:
 
     @property
     def compute_capability(self) -> int:
-        """Of the GPU: 87 for 8.7."""
+        """Compute capability of the GPU: 87 for 8.7."""
         return int(self._capability[0] * 10 + self._capability[1])
 
     @property
@@ -258,7 +258,7 @@ class CudaBindings:
 
     @property
     def compute_capability(self) -> int:
-        """Of the GPU: 87 for 8.7."""
+        """Compute capability of the GPU: 87 for 8.7."""
         return self._major * 10 + self._minor
 
     @property

@@ -1,4 +1,4 @@
-"""Which TensorRT is here and what it can do.
+"""Flavours of TensorRT: which one is installed and what it can do.
 
 Versions 8.6 to 11 and TensorRT for RTX share one code path; where they differ, the question is always whether a name
 exists, never which version it is.

@@ -1,4 +1,4 @@
-"""What a builder made of a network: every layer with its types and the ONNX nodes that it computes.
+"""Layers that a builder made of a network: every one with its types and the ONNX nodes that it computes.
 
 There are two sources for one structure. The engine inspector gives JSON, but needs a GPU. TensorRT for RTX prints the
 same table into its log while it builds, on any machine. Only the compiled layers tell whether a convolution runs on
@@ -116,7 +116,7 @@ class LayerReport:
 
     @property
     def int8(self) -> int:
-        """How many convolutions run on 8-bit integers."""
+        """Number of convolutions that run on 8-bit integers."""
         return len(self.convolutions) - len(self.not_int8)
 
     def to_dict(self) -> dict[str, Any]:

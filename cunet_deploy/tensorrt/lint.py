@@ -68,7 +68,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class ModelReport:
-    """What was found in a model.
+    """Findings in a model.
 
     Attributes:
         convolutions: names of the Conv nodes.
@@ -94,7 +94,7 @@ class ModelReport:
 
     @property
     def int8(self) -> int:
-        """How many convolutions will run in int8."""
+        """Number of convolutions that will run in int8."""
         return len(self.convolutions) - len(self.not_int8)
 
     @property
@@ -109,7 +109,7 @@ class ModelReport:
 
     @property
     def precision(self) -> str:
-        """What the engine is called by: "int8", else the carrier."""
+        """Precision in the engine's name: "int8", else the carrier."""
         return "int8" if self.int8 else self.carrier
 
     def to_dict(self) -> dict[str, Any]:

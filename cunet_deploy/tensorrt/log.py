@@ -49,7 +49,7 @@ def get_logger(module: ModuleType) -> Any:
 
 
 def last_error() -> str:
-    """What TensorRT reported as an error last, on one line, to be part of a message."""
+    """Return the last error that TensorRT reported, on one line, to be part of a message."""
     return " ".join(_errors[-1].split())[:300] if _errors else "it gave no reason"
 
 

@@ -1,4 +1,4 @@
-"""Which batch sizes an engine takes, checked before TensorRT sees them: its own messages speak of axes and profiles."""
+"""Batch sizes that an engine takes, checked before TensorRT sees them: its own messages speak of axes and profiles."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def open_backend(path: Path, backend: Backend, *, threads: int | None, trust: bo
 
 
 def missing(backend: Backend) -> str:
-    """What has to be installed; see `cunet_deploy.sessions.registry.BackendModule`."""
+    """Say what has to be installed; see `cunet_deploy.sessions.registry.BackendModule`."""
     if not any(map(is_installed, FLAVOURS)):
         return f"neither {' nor '.join(FLAVOURS)} is installed; run: {backend.install_line}"
     return cuda_library.missing(graphs=backend.variant == _GRAPH)
@@ -95,7 +95,7 @@ class TensorRTSession:
 
     @property
     def manifest(self) -> Manifest:
-        """What the network expects and returns."""
+        """Manifest of the network: its input and outputs."""
         return self._manifest
 
     @property

@@ -1,4 +1,4 @@
-"""What stands beside an engine: which model it is, what it was built with, and where it runs.
+"""Description beside an engine: which model it is, what it was built with, and where it runs.
 
 An engine is native code and nothing may be put in front of it, so its manifest is a file of its own: ``NAME.engine`` is
 described by ``NAME.engine.json``. An engine whose checksum is not the one written there is not loaded.

@@ -1,4 +1,4 @@
-"""What depends on the chip: compute capabilities 7.5 to 12.0, and the DLA of a Jetson."""
+"""Properties of each chip: compute capabilities 7.5 to 12.0, and the DLA of a Jetson."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DLA_OPERATORS = frozenset(
 
 @dataclass(frozen=True)
 class Target:
-    """Where an engine shall run.
+    """Chip that an engine shall run on.
 
     Attributes:
         name: a key of `TARGETS`.

@@ -32,7 +32,7 @@ _ASSUMED_STEP_MS = 1000 / 30
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How strong the filter is.
+    """Strength of the filter.
 
     Attributes:
         min_cutoff: cutoff in Hz of what stands still; lower is steadier.

@@ -1,4 +1,4 @@
-"""What happens to one frame: the steps that `Localizer`, ``infer`` and ``bench`` take, one frame at a time.
+"""Steps of one frame: those that `Localizer`, ``infer`` and ``bench`` take, one frame at a time.
 
 `VideoStep` looks for the boundary of a shot, asks the detector when it is time, localizes in the boxes that are
 followed or new, decides which results to believe and under which track id, and steadies them. `ImageStep` does what is

@@ -35,7 +35,7 @@ _CONFIDENCE_MEMORY = 0.9
 
 @dataclass(frozen=True)
 class Cadence:
-    """How often to look for objects.
+    """Intervals at which the detector runs.
 
     Attributes:
         every: frames between looks while objects are followed; 0: then never.
@@ -73,7 +73,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to localize in one frame: (N, 4) boxes and the track of each."""
+    """Boxes to localize in one frame: (N, 4) boxes and the track of each."""
 
     boxes: FloatArray
     tracks: tuple[Track, ...]
@@ -132,7 +132,7 @@ class Tracker:
         return np.array([track.box for track in self._tracks if track.missed == 0], np.float64).reshape(-1, 4)
 
     def plan(self, detections: NDArray[np.floating] | None) -> Plan:
-        """Where to localize: followed boxes, and detections that are not followed yet.
+        """Choose where to localize: followed boxes, and detections that are not followed yet.
 
         Args:
             detections: (M, 4) xyxy boxes, best first; ``None`` where the frame was not searched.

@@ -72,7 +72,7 @@ def pack_activation(value: Tensor) -> PackedActivation:
 
 
 def unpack_activation(kept: Any) -> Tensor:
-    """What `eight_bit` kept, as the tensor that it was."""
+    """Restore the tensor from what `eight_bit` kept."""
     restored: Tensor = kept.restored() if isinstance(kept, (PackedActivation, _Indices)) else kept
     return restored
 

@@ -1,4 +1,4 @@
-"""What it means, and what to do, when memory runs out or a GPU fails in the middle of training."""
+"""Explanations and remedies when memory runs out or a GPU fails in the middle of training."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Drawer(ABC, Generic[T]):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What an example is called in messages."""
+        """Name of an example in messages."""
 
 
 class _Batches(Dataset[Any]):
@@ -178,7 +178,7 @@ class Feeder:
                 yield images.to(device, non_blocking=True), to_device(targets, device)
 
     def advice(self, seconds: float) -> str | None:
-        """What to do where the network waited for crops through much of an epoch of so many seconds; said once."""
+        """Advise where the network waited for crops through much of an epoch of so many seconds; said once."""
         share = self.waited / max(seconds, 1e-9)
         if self._advised or seconds < _LEAST_SECONDS or share < _MUCH:
             return None

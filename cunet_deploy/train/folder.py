@@ -41,11 +41,11 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
-        """Where the state to resume from is."""
+        """Path of the state to resume from."""
         return self.path / "state.pt"
 
     def checkpoint(self, kind: str) -> Path:
-        """Where the checkpoint of a phase is: ``float.pt`` or ``quantized.pt``."""
+        """Return the path of the checkpoint of a phase: ``float.pt`` or ``quantized.pt``."""
         return self.path / f"{kind}.pt"
 
     def check(self, *, resume: bool) -> None:

@@ -153,7 +153,7 @@ class LandmarkTask(Task):
         return total_loss(heatmaps, targets, self._config, mean)
 
     def validate(self, predict: Predict, sheet: Path) -> dict[str, float]:
-        """Of the validation split, in percent: of bodies the share of correct joints, else the mean error.
+        """Measure the validation split, in percent: of bodies the share of correct joints, else the mean error.
 
         Where there are several sources, of each of them too.
         """

@@ -1,4 +1,4 @@
-"""What training minimizes."""
+"""Loss functions of training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WINDOW = 3.0
 
 
 class Targets(NamedTuple):
-    """What a batch should give.
+    """Targets of a batch.
 
     Attributes:
         maps: (B, K, H, W) Gaussians.
@@ -124,7 +124,7 @@ def landmark_loss(heatmaps: Tensor, targets: Targets, mean: Mean = alone) -> Ten
 
 
 def trust(heatmaps: Tensor, targets: Targets, robust: float) -> Tensor:
-    """How much each label counts: less where the network sees the landmark elsewhere, the surer it is the less.
+    """Weight of each label: the lower, the more confident the network is of another place.
 
     Labels of crowd workers put a joint on the wrong side, or on somebody else. A network that has learnt from many
     people tells such a label by a high peak of its own that is far from it, while a landmark that is merely hard gives

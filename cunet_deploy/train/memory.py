@@ -1,4 +1,4 @@
-"""How much memory training holds between the forward and the backward pass."""
+"""Memory that training holds between the forward and the backward pass."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def main_metric(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def metric_name(key: str) -> str:
-    """How people call the metric of a key such as ``nme_percent``."""
+    """Readable name of the metric of a key such as ``nme_percent``."""
     return key.removesuffix("_percent").replace("_", " ").upper()
 
 

@@ -52,7 +52,7 @@ class Processes:
 
     @property
     def part(self) -> Part:
-        """Of each batch."""
+        """Part of each batch."""
         return Part(self.index, self.count)
 
     def check(self, batch_size: int, accumulate: int = 1) -> None:

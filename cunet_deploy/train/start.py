@@ -18,7 +18,7 @@ _OF_UNET = re.compile(r"^(?P<before>(?:.*\.)?(?:units|ahead|skip|heads|inter))\.
 
 
 def starting_weights(checkpoint: Checkpoint, config: Config) -> dict[str, Tensor]:
-    """What a network can take over from a trained one; the rest is left to be initialized.
+    """Weights that a network can take over from a trained one; the rest is left to be initialized.
 
     Further U-Nets begin as copies of the trained network's last one, which has as many earlier ones before it as they
     see. Heads are left out where the landmarks are others.

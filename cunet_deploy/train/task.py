@@ -1,4 +1,4 @@
-"""What every task gives to training: examples, targets, a loss, and a measure of how good the network is."""
+"""Protocol of training tasks: examples, targets, a loss, and a measure of how good the network is."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Task(ABC):
     @property
     @abstractmethod
     def num_train(self) -> int:
-        """How many examples an epoch has."""
+        """Number of examples of an epoch."""
 
     @property
     @abstractmethod
     def num_validation(self) -> int:
-        """How many examples the validation split has."""
+        """Number of examples of the validation split."""
 
     @property
     @abstractmethod
@@ -50,7 +50,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, heatmaps: Sequence[Tensor], targets: Any, mean: Mean = alone) -> Tensor:
-        """What is minimized, of (B, P, H, W) maps for each supervised U-Net.
+        """Compute the loss of (B, P, H, W) maps for each supervised U-Net.
 
         Sums over a part of a batch are divided by ``mean`` of their counts, so that the mean of the losses of all
         processes is the loss of the whole batch.

@@ -1,4 +1,4 @@
-"""What the page runs on: onnxruntime-web, of one version, from the npm registry."""
+"""Runtime of the page: onnxruntime-web, of one version, from the npm registry."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["CDN", "INTEGRITY", "PACKAGE", "VERSION", "installed_files", "npm_ins
 PACKAGE = Path(__file__).resolve().parent / "package"
 """The npm package ``cunet-deploy-web``."""
 VERSION: str = json.loads((PACKAGE / "package.json").read_text(encoding="utf-8"))["peerDependencies"]["onnxruntime-web"]
-"""Of onnxruntime-web."""
+"""Version of onnxruntime-web."""
 INTEGRITY = {
     "ort.wasm.min.mjs": "sha384-SfFfy/pvthiOsgaw3KX0bV5TfQ6Iq+oY9KutMe4SxIuHH4cl+DCSD4rTsYOoG1tJ",
     "ort-wasm-simd-threaded.mjs": "sha384-XcXA/MtAf0WpB8e023xQH9CM7RIjiugakT7x99DIwpFf7k56BIFFcAPerIF7FDad",
     "ort-wasm-simd-threaded.wasm": "sha384-vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
 }
-"""What of its ``dist`` a page needs to run networks on the CPU, with the checksums of subresource integrity."""
+"""Files of its ``dist`` that a page needs to run networks on the CPU, with the checksums of subresource integrity."""
 CDN = f"https://cdn.jsdelivr.net/npm/onnxruntime-web@{VERSION}/dist/"
-"""Where the same files can be linked."""
+"""Address at which the same files can be linked."""
 
 
 def npm_install(folder: Path, *names: str) -> str:

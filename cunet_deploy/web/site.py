@@ -19,7 +19,7 @@ from cunet_deploy.zoo import default_detector
 __all__ = ["Runtime", "Site", "build_site"]
 
 Runtime = Literal["auto", "npm", "cdn"]
-"""Where onnxruntime-web comes from: copied from npm, linked from a content delivery network, or npm where it works."""
+"""Source of onnxruntime-web: copied from npm, linked from a content delivery network, or npm where it works."""
 
 _DECODER = "log_parabola"
 """What the page's own decoder does, of `cunet_deploy.heatmaps.DECODERS`."""

@@ -16,9 +16,9 @@ from cunet_deploy.media import read_image
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 420
-"""Of the picture, in pixels."""
+"""Side of the picture, in pixels."""
 MARGIN = 0.9
-"""Of the part that is shown, around the face's box, in sides of the box."""
+"""Margin of the part that is shown, around the face's box, in sides of the box."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What networks cost: parameters, bytes, memory of training, time of a step; for `reproduce.py`."""
+"""Costs of networks: parameters, bytes, memory of training, time of a step; for `reproduce.py`."""
 
 from __future__ import annotations
 

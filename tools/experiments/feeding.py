@@ -1,4 +1,4 @@
-"""How fast training is fed, and with how much memory: a network that takes no time, drawn photos, one command.
+"""Speed and memory of the data pipeline of training: a network that takes no time, drawn photos, one command.
 
     python -m tools.experiments.feeding speed --workers 0 --workers 2 --json speed.json
     python -m tools.experiments.feeding memory --photos 20000 --cache 1GB --json memory.json
@@ -143,7 +143,7 @@ def coco(people: int, json_path: Path | None) -> None:
 @main.command()
 @click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
 def activations(configs: tuple[Path, ...]) -> None:
-    """What a step keeps for the backward pass in each memory mode, by configuration; nothing is computed."""
+    """Count what a step keeps for the backward pass in each memory mode, by configuration; nothing is computed."""
     click.echo("| configuration | as it is | `memory_efficient` | `saved_bits = 8` | both |\n|---|---|---|---|---|")
     for path in configs:
         config = load_config(path)

@@ -1,4 +1,4 @@
-"""How fast renders are made, and what each group in them is worth.
+"""Speed of rendering, and ablations of each group in the renders.
 
     python -m tools.experiments.renders speed
     python -m tools.experiments.renders ablation --photos 300w/afw --runs runs/renders   # hours; goes on where it was

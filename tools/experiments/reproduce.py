@@ -139,7 +139,7 @@ def provenance() -> dict[str, Any]:
 
 
 def result_path(name: str) -> Path:
-    """Where the result of a row or measurement is recorded."""
+    """Return the path of the result of a row or measurement."""
     return TABLES / "results" / f"{name}.json"
 
 

@@ -45,7 +45,7 @@ class Peer(Protocol):
 
     @property
     def name(self) -> str:
-        """How it is called in the report."""
+        """Name in the report."""
         ...
 
     @property
@@ -59,7 +59,7 @@ class Peer(Protocol):
         ...
 
     def prepare(self, image: Image, box: Points) -> Any:
-        """What the network takes, from (H, W, 3) BGR and a tight (4,) xyxy box of the landmarks."""
+        """Prepare the input of the network, from (H, W, 3) BGR and a tight (4,) xyxy box of the landmarks."""
         ...
 
     def network(self, prepared: Any) -> Any:

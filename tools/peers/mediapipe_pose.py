@@ -36,11 +36,11 @@ PADDING, GROWN = 1.8, 1.25
 """Side of a crop like ours, in longer sides of the box, and of one by the labels, in diameters of the circle around the
 labelled joints. Of 1.25, 1.4, 1.6, 1.8 and 2.0, and of 1.0, 1.1, 1.25 and 1.4, these are the best on ``lspet#val``."""
 CELLS, REACHED, CONFIDENT = 64, 3, 0.5
-"""Of its heatmaps: their side, how many cells on each side of a landmark are looked at, and from what peak on."""
+"""Side of its heatmaps, the cells searched on each side of a landmark, and the peak from which they are used."""
 
 
 class Output(NamedTuple):
-    """What the network returns: (39, 2) landmarks in pixels of the crop, the score that somebody is there, heatmaps."""
+    """Output of the network: (39, 2) landmarks in pixels of the crop, the score that somebody is there, heatmaps."""
 
     points: Points
     score: float

@@ -51,7 +51,7 @@ OV_FLOAT = "OpenVINO f32"
 NNCF = "OpenVINO, NNCF int8"
 OV_OURS = "OpenVINO, our int8"
 PAIRS = ((OURS, STATIC), (OV_OURS, NNCF), (OV_OURS, OV_FLOAT))
-"""What is compared besides the ratio of each to `FLOAT`."""
+"""Pairs that are compared besides the ratio of each to `FLOAT`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +184,7 @@ def make_variants(folder: Path, checkpoint: Checkpoint, threads: int, missing: l
 
 
 def map_errors(variants: Sequence[Variant]) -> list[float]:
-    """How far each network's heatmaps are from `FLOAT`'s, relative to these (root mean squares): all compute alike."""
+    """Distance of each network's heatmaps from `FLOAT`'s, relative to these (root mean squares): all compute alike."""
     expected: dict[str, NDArray[np.float32]] = {}
     errors = []
     for variant in variants:
@@ -197,7 +197,7 @@ def map_errors(variants: Sequence[Variant]) -> list[float]:
 
 
 def make_rows(variants: Sequence[Variant], timings: Sequence[Timing], errors: Sequence[float]) -> list[dict[str, Any]]:
-    """What is reported of each network."""
+    """Make the row of each network in the report."""
     references = {variant.block: timing for variant, timing in _both(variants, timings) if variant.way == FLOAT}
     return [
         {

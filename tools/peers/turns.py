@@ -43,7 +43,7 @@ def time_peers(peers: Sequence[Peer], rounds: int, calls: int) -> NDArray[np.flo
 
 
 def timed_row(peer: Peer, timings: NDArray[np.float64], index: int) -> dict[str, Any]:
-    """What a report says of a peer's file and of its times; see `time_peers`."""
+    """Make the row of a peer's file and times in a report; see `time_peers`."""
     mine = timings[index]
     return {
         "name": peer.name,
@@ -56,7 +56,7 @@ def timed_row(peer: Peer, timings: NDArray[np.float64], index: int) -> dict[str,
 
 
 def ratio_to_first(timings: NDArray[np.float64], index: int, stages: slice) -> dict[str, float]:
-    """How long a peer takes for some of `STAGES`, as a multiple of the first one; see `time_peers`."""
+    """Ratio of a peer's time for some of `STAGES` to that of the first one; see `time_peers`."""
     return metrics.ratio_of_medians(timings[[index, 0]][:, stages].sum(axis=1).transpose(1, 0, 2)).to_dict()
 
 

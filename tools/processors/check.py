@@ -40,7 +40,7 @@ PICTURE = ROOT / "tests" / "data" / "astronaut.jpg"
 CLIP = ROOT / "tests" / "data" / "demo.mp4"
 MODEL_OF_RECORDS = "face68-s"
 EVERY = 10
-"""Of the frames of the clip, how many are passed over for one that is used."""
+"""Step between the frames of the clip that are used."""
 CROPS, NOISE = 64, 8
 """Inputs of 128 x 128; networks of larger ones are given as many pixels."""
 BATCH = 8
@@ -90,7 +90,7 @@ def released() -> list[str]:
 
 
 def line_of(row: dict[str, Any]) -> str:
-    """What was compared and how much of it differs."""
+    """Describe what was compared and how much of it differs."""
     return f"{row['of']}, {row['inputs']}: {row['differing']} of {row['values']} {row['unit']} differ"
 
 
@@ -124,7 +124,7 @@ class _Reference:
 def row(
     of: str, inputs: str, unit: str, expected: NDArray[Any], found: NDArray[Any], allowed: float = 0
 ) -> dict[str, Any]:
-    """How many values of two arrays differ, by more than is allowed if anything is, and the first of them."""
+    """Count how many values of two arrays differ, by more than is allowed if anything is, and the first of them."""
     if expected.shape != found.shape:
         raise VerificationError(f"{of}, {inputs}: {found.shape} {unit} found, {expected.shape} expected")
     differ = np.abs(found - expected) > allowed if allowed else expected != found

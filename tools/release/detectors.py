@@ -45,7 +45,7 @@ MARK = "detector"
 YUNET_SIZE = (640, 480)
 YUNET_SIDES = (320, 640)
 LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "the tight boxes\naround their labelled joints"}
-"""What is found, and what it is held against."""
+"""Names of what is found, and of what it is compared with."""
 
 
 @click.command()
@@ -93,7 +93,7 @@ def _photos(tests: tuple[Path, ...], validation: tuple[str, ...]) -> dict[str, l
 
 
 def name_of(dataset: Path) -> str:
-    """What a data set is called, wherever it lies."""
+    """Name of a data set, wherever it lies."""
     return dataset.name if split_name(dataset)[1] else "/".join(dataset.parts[-2:])
 
 
@@ -205,7 +205,7 @@ def _percent(estimate: dict[str, float] | None) -> str:
 
 
 def sentence_of(numbers: dict[str, Any]) -> str:
-    """What README.md says of a detector."""
+    """Write the sentence of README.md about a detector."""
     name, released, objects = numbers["model"], numbers["accuracy"]["released"], _objects(numbers)
     size, found, right = numbers["file"]["bytes"], released.get("recall_percent"), released.get("precision_percent")
     return (

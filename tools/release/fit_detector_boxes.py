@@ -1,4 +1,4 @@
-"""How a face detector's boxes relate to tight landmark boxes: the figures behind `cunet_deploy.detection.yunet`.
+"""Relation of a face detector's boxes to tight landmark boxes: the figures behind `cunet_deploy.detection.yunet`.
 
 Reads folders of the 300-W layout that list detected boxes in ``faces.json``, pairs each labelled face with the detected
 box that overlaps it most, and prints the median offset of the centre and ratio of the sides, in units of the detected

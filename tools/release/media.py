@@ -1,4 +1,4 @@
-"""Which videos, images and names are read, tried on small files that are made for it: docs/media.md.
+"""Test of the videos, images and names that are read, on small files made for it: docs/media.md.
 
 python -m tools.release.media                    # try all
 python -m tools.release.media clips/*.mkv        # and time reading beside OpenCV's own
@@ -96,7 +96,7 @@ def videos(folder: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def kinds(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """What headers say and mean."""
+    """Read clips whose times, shapes, turns or colours are unusual."""
     for what, name, times, how in KINDS:
         given = {"codec": "ffv1" if "colours" in how else "mpeg4", **how}
         late = 0.0 if "sound" in what else times[0]

@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TITLE = "HELEN subset"
 CALLS = 10
 LOOKS = {"flip_test": TTA(flip=True), "flip_test_scales": TTA(flip=True, scales=(0.9, 1.1))}
-"""What bodies are measured with beside a single look, by the name in ``numbers.json``."""
+"""Test-time augmentation with which bodies are also measured, by the name in ``numbers.json``."""
 
 
 @click.command()

@@ -37,14 +37,14 @@ NEAR = 80.0
 
 @dataclass(frozen=True)
 class Mark:
-    """What is to be seen in a frame: "whole", "part" or "empty", and where the middle of a whole person is."""
+    """Content of a frame: "whole", "part" or "empty", and where the middle of a whole person is."""
 
     shown: str
     x: float
 
 
 def read_marks(path: Path = MARKS) -> dict[int, Mark]:
-    """What was marked, by the number of the frame."""
+    """Read the marks, by the number of the frame."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     return {int(row["frame"]): Mark(row["shown"], float(row["x"] or "nan")) for row in rows}
@@ -95,7 +95,7 @@ def main(model: str, clip: Path, detector: str | None, json_path: Path | None) -
 
 
 def text_of(report: dict[str, Any]) -> str:
-    """What a card says."""
+    """Write the text of a card."""
     lines = (
         f"In {report['clip']} (people who walk in, stand and leave, seen from behind; they are found by",
         f"{report['detector']}, then followed) the person is found in {report['found']} of {report['whole']} frames",

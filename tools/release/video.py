@@ -187,7 +187,7 @@ def update_cards(models: Path, *, write: bool) -> list[Path]:
 
 
 def card_of(report: dict[str, Any]) -> str:
-    """What a card says of `motion`."""
+    """Write the text of a card about `motion`."""
     settings = report["smoothing"]
     notes = (
         f"Drawn clips of 640x480 at {report['fps']} frames a second with noise of {report['noise']:g} grey levels;",

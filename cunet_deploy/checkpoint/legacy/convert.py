@@ -103,7 +103,7 @@ def _skeleton_and_data(landmarks: int) -> tuple[str, str]:
 
 
 def infer_architecture(state: Mapping[str, Tensor]) -> tuple[ModelConfig, int]:
-    """What network these tensors, by the authors' names, belong to, and its number of landmarks.
+    """Infer the network of these tensors, by the authors' names, and its number of landmarks.
 
     Raises:
         InputError: the tensors that tell are missing, or tell of no CU-Net.

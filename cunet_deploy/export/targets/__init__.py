@@ -37,7 +37,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Target:
-    """What a bundle can be made for.
+    """Target of an export.
 
     Attributes:
         name: on the command line.
@@ -101,7 +101,7 @@ TARGETS = {
         ),
     )
 }
-"""By name; the first one is the default."""
+"""Targets by name; the first one is the default."""
 
 
 def get_target(name: str) -> Target:

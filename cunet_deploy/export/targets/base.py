@@ -1,4 +1,4 @@
-"""What the writer of an export target is given, and what it returns."""
+"""Input and output of the writers of export targets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Addition", "ExportJob"]
 
 @dataclass(frozen=True, eq=False)
 class ExportJob:
-    """What a target is made of.
+    """Input of a target's writer.
 
     Attributes:
         checkpoint: in the precision to export.
@@ -37,7 +37,7 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class Addition:
-    """What a target adds to a bundle.
+    """Files and entries that a target adds to a bundle.
 
     Attributes:
         files: contents by path in the bundle.

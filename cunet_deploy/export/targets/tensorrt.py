@@ -42,12 +42,12 @@ __all__ = ["FILE_NAME", "LoweredSession", "Lowering", "write", "write_tensorrt_m
 FILE_NAME = "model.tensorrt.onnx"
 INT8_MAX = 127
 SMALLEST_NORMAL = 2.0**-14
-"""Of float16. A smaller scale would lose digits, and some hardware takes it for zero."""
+"""Smallest normal number of float16. A smaller scale would lose digits, and some hardware takes it for zero."""
 
 
 @dataclass(frozen=True)
 class Lowering:
-    """How a checkpoint becomes a TensorRT graph.
+    """Lowering of a checkpoint to a TensorRT graph.
 
     Attributes:
         carrier: type of everything between the convolutions; "fp16" needs opset 19, which TensorRT 8.6 cannot read.
@@ -286,12 +286,12 @@ class LoweredSession:
 
     @property
     def manifest(self) -> Manifest:
-        """What the network expects and returns."""
+        """Manifest of the network: its input and outputs."""
         return self._manifest
 
     @property
     def backend(self) -> str:
-        """What runs it."""
+        """Name of the backend."""
         return f"onnxruntime {ort.__version__} CPUExecutionProvider"
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

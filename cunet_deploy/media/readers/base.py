@@ -1,4 +1,4 @@
-"""What a source of frames is, and a row of the table of kinds in `cunet_deploy.media.readers.sources`."""
+"""Protocol of a source of frames, and a row of the table of kinds in `cunet_deploy.media.readers.sources`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Source(Protocol):
 
     @property
     def count(self) -> int | None:
-        """How many frames, where that is known."""
+        """Number of frames, if known."""
 
     @property
     def fps(self) -> float:
@@ -33,11 +33,11 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name in messages."""
 
     @property
     def stem(self) -> str:
-        """What result files are called after."""
+        """Stem of the names of result files."""
 
     @property
     def originals(self) -> tuple[Path, ...]:
@@ -45,7 +45,7 @@ class Source(Protocol):
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """What gave no picture so far, in order; it grows while the source is read."""
+        """Parts that gave no picture so far, in order; the list grows while the source is read."""
 
     def __iter__(self) -> Iterator[Picture]:
         """The frames."""
@@ -53,7 +53,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """How a source is opened, where that can be chosen.
+    """Options for opening a source.
 
     Attributes:
         size: what to ask a camera for; of raw frames, which need it.

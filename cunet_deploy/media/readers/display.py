@@ -58,7 +58,7 @@ def shown_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, i
 
 
 def display_matrix_turn(matrix: bytes | None) -> _Turn:
-    """What a display matrix does with the picture: (transpose, then flip left and right, then flip up and down).
+    """Decompose a display matrix: (transpose, then flip left and right, then flip up and down).
 
     Args:
         matrix: nine int32 as FFmpeg stores them; ``None``: none.

@@ -1,4 +1,4 @@
-"""What a path or pattern stands for: images, videos, or both."""
+"""Files that a path or pattern stands for: images, videos, or both."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
     *((".avif",) if cv2.haveImageWriter(".avif") else ()),
 )
-"""What is read as an image; AVIF where this OpenCV was built with it."""
+"""Suffixes that are read as images; AVIF where this OpenCV was built with it."""
 
 _MOST_PIXELS = 1 << 28
 """More than any camera has: beyond that a small file would fill the memory."""
@@ -64,7 +64,7 @@ def read_image(path: Path, page: int = 0) -> NDArray[np.uint8]:
 
 
 def frames_in_image(path: Path) -> int:
-    """How many pages or frames a file has, by its header; 1 where that is not known."""
+    """Count the pages or frames of a file, by its header; 1 if unknown."""
     if path.suffix.lower() not in (*_PAGED, *_ANIMATED):
         return 1
     try:
@@ -116,7 +116,7 @@ class ImageFiles:
 
     @property
     def count(self) -> int | None:
-        """How many images."""
+        """Number of images."""
         return len(self._items)
 
     def __iter__(self) -> Iterator[Picture]:

@@ -32,7 +32,7 @@ def is_whole(data: bytes) -> bool:
 
 
 def stated_pixels(data: bytes) -> int:
-    """How many pixels the header of a JPEG, PNG or BMP file announces; 0 for other types."""
+    """Read the number of pixels from the header of a JPEG, PNG or BMP file; 0 for other types."""
     if data[:8] == _PNG:
         return int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big")
     if data[:2] == b"BM":

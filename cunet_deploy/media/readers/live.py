@@ -32,7 +32,7 @@ _USUAL_FPS = 30.0
 
 
 class Capture(Protocol):
-    """What is needed of ``cv2.VideoCapture``."""
+    """Methods of ``cv2.VideoCapture`` that are needed."""
 
     def isOpened(self) -> bool:  # noqa: N802  OpenCV's name
         """Whether there is something to read."""

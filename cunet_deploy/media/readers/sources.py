@@ -1,4 +1,4 @@
-"""Where frames come from: the table of all kinds of source, and the function that finds the right row for a text.
+"""Sources of frames: the table of all kinds of source, and the function that finds the right row for a text.
 
 To add a kind, write a module with a class that has what `Source` asks for, and add its row to `READERS`.
 """

@@ -1,4 +1,4 @@
-"""What writes results, and a row of the table of formats in `cunet_deploy.media.writers.formats`."""
+"""Protocol of result writers, and a row of the table of formats in `cunet_deploy.media.writers.formats`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ResultWriter(Protocol):
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """What a writer has to know beside its path.
+    """Options of a writer beside its path.
 
     Attributes:
         skeleton: of the landmarks.
