@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from cunet_deploy.errors import CunetError
-from tools.docs import models, speed
+from tools.docs import models, processors, speed
 from tools.experiments import labels, reproduce
 from tools.release import detectors, media, people, video
 from tools.reports import errors_in_a_line
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GENERATED: tuple[Callable[..., list[Path]], ...] = (
     *(partial(module.update_cards, ROOT / "models") for module in (models, detectors, people, video)),
     speed.update,
+    processors.update,
     media.update,
     labels.update,
     reproduce.update,
