@@ -10,9 +10,11 @@ Results go to stdout; progress, logs and errors to stderr. An error is one line 
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import errno
 import importlib
+import io
 import logging
 import os
 import sys
@@ -168,7 +170,27 @@ def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
     context.with_resource(_logging(-1 if quiet else verbose))
 
 
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal gets for letters that its code page lacks, and for bytes of file names that are no text.
+
+    The latter look as in result files, see `shown_name`.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(
+        f"\\x{ord(letter) - 0xDC00:02x}"
+        if "\udc80" <= letter <= "\udcff"
+        else letter.encode("ascii", "backslashreplace").decode("ascii")
+        for letter in letters
+    ), error.end
+
+
 def main() -> None:
     """Run the command line and exit."""
+    codecs.register_error("cunet-escape", _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="cunet-escape")
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))  # read when OpenCV is loaded
     cli(prog_name="cunet-deploy")

@@ -275,3 +275,22 @@ def _writes(pid: int, path: Path) -> bool:
         except OSError:
             continue
     return False
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "cp437"])
+def test_names_are_told_whatever_the_terminal_can_show(dots_model: Path, tmp_path: Path, encoding: str) -> None:
+    name = os.fsdecode(b"caf\xe9 \xf0\x9f\x99\x82.mkv")
+    write_clip(tmp_path / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "cunet_deploy", "infer", name, "missing.mp4", "-o", "out", "--model", dots_model],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    smile = {"utf-8": "\N{SLIGHTLY SMILING FACE}"}.get(encoding, r"\U0001f642")
+    assert rf"caf\xe9 {smile}.mkv: 8 frames, 8 with landmarks" in done.stdout.decode(encoding)
+    assert rf"wrote out/caf\xe9 {smile}.mp4" in done.stdout.decode(encoding)
+    assert len(list((tmp_path / "out").iterdir())) == 3
