@@ -151,7 +151,7 @@ def check_fields(record: Any, where: str, error: type[InputError] = ConfigError)
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, in one line."""
+    """Reason of an error, in one line."""
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     if isinstance(error.__cause__, CunetError):
@@ -186,7 +186,7 @@ def _at(kind: Any, table: Any, path: list[str]) -> tuple[Any, Any]:
 
 
 def _label(kind: Any, path: list[str], where: str) -> str:
-    """How an error calls the value at a path: ``[train] epochs``."""
+    """Name of the value at a path in errors: ``[train] epochs``."""
     label, names = where, [step for step in path if step != "..."]
     if names and not where and _is_table(_hints(kind).get(names[0])):
         label, names = f"[{names[0]}]", names[1:]
@@ -230,7 +230,7 @@ def _required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _expected(hint: Any, value: Any) -> str:
-    """What was expected in place of a value, in words."""
+    """Describe in words what was expected instead of a value."""
     kind = _plain(hint)
     described = [meta.description for meta in _metas(hint) if meta.description]
     if described:
@@ -303,6 +303,6 @@ def _plain(hint: Any) -> Any:
 
 
 def _item(hint: Any) -> Any:
-    """What a list or tuple holds; ``None`` for others."""
+    """Type of the items of a list or tuple; ``None`` for others."""
     kind = _plain(hint)
     return typing.get_args(kind)[0] if typing.get_origin(kind) in (tuple, list) and typing.get_args(kind) else None

@@ -174,7 +174,7 @@ def _processor(root: Path) -> Check:
 
 
 def _text(path: Path) -> str:
-    """What a file of the system says; empty where there is none."""
+    """Text of a file of the system; empty where there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n")
     except OSError:
@@ -206,7 +206,7 @@ def _providers() -> list[str]:
 
 
 def _try(backend: Backend) -> tuple[str, str]:
-    """What a backend's library is and finds here; else empty, and what is wrong with it."""
+    """Describe a backend's library and what it finds here; else empty, and what is wrong with it."""
     try:
         module = backend.load()
         missing = module.missing(backend)

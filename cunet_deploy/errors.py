@@ -27,7 +27,7 @@ __all__ = [
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What would break a message into lines, or do things to a terminal. Names from files may hold it."""
+"""Characters that would break a message into lines or control a terminal. Names from files may hold it."""
 
 
 class CunetError(Exception):

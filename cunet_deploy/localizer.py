@@ -34,7 +34,7 @@ __all__ = ["Frame", "Localizer"]
 
 @dataclass(frozen=True)
 class _Opening:
-    """How the networks are opened: the arguments of `Localizer`, with which another process opens them again."""
+    """Arguments for opening the networks: those of `Localizer`, with which another process opens them again."""
 
     engine: str | Path | Session
     threads: int | None
@@ -61,7 +61,7 @@ class _Opening:
 
 @dataclass(frozen=True)
 class _Networks:
-    """What is open; a detector that was given as an object is left open."""
+    """Open networks; a detector that was given as an object is left open."""
 
     session: Session
     detector: Detector
@@ -237,7 +237,7 @@ class Localizer:
         self.close()
 
     def __getstate__(self) -> _Opening:
-        """How it was opened: what is unpickled opens the networks again."""
+        """Return the arguments it was opened with: unpickling opens the networks again."""
         if not isinstance(self._opening.engine, (str, Path)):
             raise TypeError("a Localizer of an open session cannot be pickled; make it from a path or name")
         return self._opening

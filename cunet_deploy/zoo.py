@@ -12,11 +12,11 @@ __all__ = ["DEFAULT_MODEL", "default_detector", "find_model", "released_models"]
 DEFAULT_MODEL = "face68-s"
 
 _DETECTORS = {"ibug68": "face-detect-s", **dict.fromkeys(("lsp14", "mpii16", "coco17"), "person-detect-s")}
-"""Which released model finds what a skeleton belongs to, for models whose manifest names none."""
+"""Detectors by skeleton, for models whose manifest names none."""
 
 _PACKAGE = Path(__file__).resolve().parent
 _ROOTS = (_PACKAGE / "_models", _PACKAGE.parent / "models")
-"""Where to look, in order: what the wheel carries, then the folder of a source checkout."""
+"""Folders of released models, in order: what the wheel carries, then that of a source checkout."""
 
 
 def released_models() -> list[str]:

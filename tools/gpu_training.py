@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 _PLAIN = {"precision": "float32", "memory_efficient": False, "saved_bits": 32, "compile": False, "validate_every": 1}
 _SAME_LOSS = 0.1
-"""How far the loss of the first epoch may be from the CPU's, as a share of it."""
+"""Largest distance of the first epoch's loss from the CPU's, as a share of it."""
 
 
 def write_configs(config: Path, epochs: int, folder: Path) -> list[Path]:

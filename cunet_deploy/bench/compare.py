@@ -104,7 +104,7 @@ class _Interval:
 
 @dataclass(frozen=True)
 class _Row:
-    """What is compared of a row of a report."""
+    """Figures of a report's row that are compared."""
 
     model: str
     backend_name: str
@@ -131,7 +131,7 @@ class _Report:
     versions: dict[str, Any]
 
     def rows(self) -> dict[Key, _Row]:
-        """By key, in order."""
+        """Rows by key, in order."""
         keys = number_rows([(row.model, row.backend_name, row.threads, row.batch) for row in self.models])
         return dict(zip(keys, self.models, strict=True))
 

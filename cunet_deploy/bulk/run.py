@@ -179,7 +179,7 @@ def _check_reachable(address: str | None) -> None:
 def _statuses(
     ray: Any, todo: list[Item], output: Output, model: Model, settings: Settings, workers: int | None, gpus: float
 ) -> Iterator[Status]:
-    """What becomes of items, and of the parts and joints of long videos, as they end."""
+    """Yield the outcome of items, and of the parts and joints of long videos, as they end."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

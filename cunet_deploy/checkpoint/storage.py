@@ -137,7 +137,7 @@ class Checkpoint:
 
 
 def _source(name: str, state: Mapping[str, Tensor], groups: Mapping[str, str]) -> str:
-    """Where a tensor of the first U-Nets is in the state of the whole network."""
+    """Name of a tensor of the first U-Nets in the state of the whole network."""
     if name in state:
         return name
     kind, _, tensor = name.partition(".")

@@ -108,7 +108,7 @@ def _is_for_click(error: BaseException) -> bool:
 
 
 def _describe(error: BaseException) -> tuple[str, int]:
-    """What to say about an error, and the exit code."""
+    """Message and exit code of an error."""
     if isinstance(error, CunetError):
         return f"error: {error}", error.exit_code
     if isinstance(error, KeyboardInterrupt):

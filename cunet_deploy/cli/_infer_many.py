@@ -38,7 +38,7 @@ _END_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of one source.
+    """Outcome of one source.
 
     Attributes:
         lines: for stdout.
@@ -195,7 +195,7 @@ class _Worker:
             self.process.join()
 
     def outcome(self) -> _Outcome:
-        """What it has done; that it died, if it did."""
+        """Outcome of its job, or that it died."""
         try:
             outcome: _Outcome = self.ours.recv()
         except (EOFError, OSError):
@@ -237,7 +237,7 @@ def _in_processes(
 
 
 def _work(jobs: Connection, asked: Request) -> None:
-    """What a worker does: one job after the other until there is none, or its parent is gone."""
+    """Run a worker: one job after the other until there is none, or its parent is gone."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     if hasattr(os, "setsid"):
         os.setsid()  # the terminal's Ctrl-C is for the parent, which passes it on

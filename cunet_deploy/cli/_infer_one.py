@@ -101,7 +101,7 @@ def run_one(localizer: Localizer, source: Source, name: str, plan: OutputPlan, a
 
 
 def _total(source: Source, limit: int | None) -> int | None:
-    """How many frames are to come, where that is known."""
+    """Number of frames to come, if known."""
     return min(source.count, limit) if source.count is not None and limit is not None else source.count or limit
 
 

@@ -86,7 +86,7 @@ def backend_options(function: F) -> F:
 
 
 class _DetectorForm(click.ParamType[str]):
-    """What `cunet_deploy.detection.open.open_detector` takes; it is opened with the network and checked there."""
+    """Argument of `cunet_deploy.detection.open.open_detector`; it is opened with the network and checked there."""
 
     name = "detector"
 

@@ -270,7 +270,7 @@ def _report(
 
 
 def _sentence(models: Sequence[str], differences: Sequence[Measure]) -> str:
-    """What the difference means: ``s.onnx costs 0.03 ± 0.02 points of NME against float.pt (+0.9 ± 0.6 %), paired``."""
+    """Describe the difference: ``s.onnx costs 0.03 ± 0.02 points of NME against float.pt (+0.9 ± 0.6 %), paired``."""
     lost = differences[0].estimate
     if differences[0].title.startswith("PCK"):
         verb, name = "costs" if lost.value >= 0 else "gains", differences[0].title.removesuffix(" lost")

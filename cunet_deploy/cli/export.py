@@ -222,7 +222,7 @@ def _folder(checkpoint: Checkpoint, file: Path, out: Path | None, *, overwrite: 
 
 
 def _photos(calibration: Path | None, images: Path | None, method: str | None, correct_bias: bool) -> Path | None:
-    """What biases are corrected on: the photos of ``--calibration``, else those of ``--parity``."""
+    """Photos on which biases are corrected: those of ``--calibration``, else those of ``--parity``."""
     if calibration is None and (method or correct_bias):
         raise InputError("--method and --correct-bias change what --calibration gives; add it or leave them out")
     from cunet_deploy.data.readers import is_data_set
@@ -234,7 +234,7 @@ def _photos(calibration: Path | None, images: Path | None, method: str | None, c
 
 
 def _wanted(bits: str | None, reduce_range: bool) -> QuantConfig | Literal["float"] | None:
-    """What ``--bits`` or ``--reduce-range`` asks for; ``None`` where neither was given."""
+    """Weight format that ``--bits`` or ``--reduce-range`` asks for; ``None`` if neither was given."""
     if reduce_range:
         if bits is not None:
             raise InputError("--reduce-range means 7 bits in every layer; leave --bits out")

@@ -26,7 +26,7 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 def _source_options(function: F) -> F:
-    """How cameras and streams are opened, and when to stop."""
+    """Options of cameras and streams, and when to stop."""
     size = click.option(
         "--size",
         metavar="WxH[@FPS]",
@@ -53,7 +53,7 @@ def _source_options(function: F) -> F:
 
 
 def _result_options(function: F) -> F:
-    """What is written, drawn and shown."""
+    """Options of what is written, drawn and shown."""
     out = click.option("-o", "--output", "out", metavar="OUT", help="Where to write; see above.")
     formats = click.option(
         "--format",

@@ -196,7 +196,7 @@ def _train(asked: _Request) -> None:
 
 
 def _where(device: str, processes: int, precision: str, workers: int) -> str:
-    """What computes, and what prepares the crops."""
+    """Describe the device, and what prepares the crops."""
     more = f" and {processes - 1} more" if processes > 1 else ""
     drawn = f"{workers} worker processes" if workers else "a thread"
     return f"training on {device}{more} in {precision}, crops prepared by {drawn}"
@@ -221,7 +221,7 @@ def _both(one: _Update, other: _Update) -> _Update:
 
 
 def _quiet(row: Mapping[str, Any]) -> None:
-    """What the other processes report: nothing."""
+    """Report nothing, as the other processes do."""
 
 
 class _Display:

@@ -33,7 +33,7 @@ from cunet_deploy.skeletons import Skeleton, map_landmarks
 __all__ = ["apply_agreement"]
 
 _WEIGHTS = {"0": 0.0, "1": 1.0, "2": 0.8, "3": 0.8}
-"""By where a label is from; see the top of this module."""
+"""Weights by the source of a label; see the top of this module."""
 
 
 class _File(msgspec.Struct, gc=False):

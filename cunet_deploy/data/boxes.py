@@ -24,7 +24,7 @@ _NECK, _HEAD_TOP = 12, 13  # of the joints of Leeds Sports Pose
 _HEAD = 1.0
 """Half the side of the square around a head, in lengths from neck to top: hair and chin are well inside."""
 _BODY = np.array([-3.0, -0.5, 4.0, 10.0])
-"""Where the body of a face may be: from the left top corner of the face's box, in its widths and heights."""
+"""Area in which the body of a face may be: from the left top corner of the face's box, in its widths and heights."""
 
 
 def read_boxes(dataset: Path, layout: str | None = None, bad: list[str] | None = None) -> list[BoxedPhoto]:

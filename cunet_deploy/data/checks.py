@@ -16,7 +16,7 @@ from cunet_deploy.errors import InputError
 __all__ = ["check_against_photo", "usable_examples"]
 
 _OUTSIDE = 0.1
-"""How far outside a photo a point or the middle of a box may be, in longer sides of the photo. What people label of a
+"""Largest distance of a point or a box's middle from the photo, in longer sides of the photo. What people label of a
 cut-off object reaches 0.04 in the data sets that this was written with; labels of another size go far beyond."""
 
 Item = TypeVar("Item", Example, BoxedPhoto)

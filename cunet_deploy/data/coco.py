@@ -99,7 +99,7 @@ class _Photo:
 
 @dataclass(slots=True)
 class _Person:
-    """What has keypoints."""
+    """Object with keypoints."""
 
     photo: _Photo
     where: str

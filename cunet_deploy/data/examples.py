@@ -185,7 +185,7 @@ class PhotoCache:
 
 
 class _OfPhoto(Protocol):
-    """What is in a photo."""
+    """Contents of a photo."""
 
     @property
     def photo(self) -> str:

@@ -157,7 +157,7 @@ def _labelled(photo: BoxedPhoto, image: NDArray[np.uint8], crop: Crop, config: B
 
 
 def _clipped(boxes: NDArray[np.float64], ignored: NDArray[np.float64], area: NDArray[np.float64]) -> LabelledFrame:
-    """What is left of boxes where only an area of the image shows them."""
+    """Clip boxes to the area of the image that shows them."""
     low, high = np.maximum(boxes[:, :2], area[:2]), np.minimum(boxes[:, 2:], area[2:])
     seen = (high - low).clip(0).prod(axis=1) / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-9)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -48,7 +48,7 @@ _PLACEHOLDERS = (-1.0, 0.0)
 """A landmark at (-1, -1) or (0, 0), as the file counts, is how many tools write that it is not labelled."""
 
 _NO_NUMBER = re.compile(rb"(?<=[\[:,\s])-?(?:NaN|Infinity)(?=\s*[,\]}])")
-"""What Python writes into JSON for numbers that are not finite; JSON itself has no such thing."""
+"""Names that Python writes into JSON for numbers that are not finite; JSON itself has no such thing."""
 
 
 @dataclass(frozen=True)

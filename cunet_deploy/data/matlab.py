@@ -30,7 +30,7 @@ _CELL, _STRUCT, _CHAR, _FIRST_NUMERIC, _LAST_NUMERIC = 1, 2, 4, 6, 15
 _COMPLEX = 0x800
 _MOST_DIMENSIONS = 32
 _MOST_BYTES = 1 << 30
-"""Of a file once it is unpacked. The largest of the known ones, the release of MPII, has a quarter of it."""
+"""Largest size of an unpacked file. The largest of the known ones, the release of MPII, has a quarter of it."""
 
 
 class _Element(NamedTuple):

@@ -23,7 +23,7 @@ from cunet_deploy.skeletons import Skeleton
 __all__ = ["LAYOUTS", "find_layout", "get_layout", "is_data_set", "read_examples", "read_part", "split_name"]
 
 _ROWS = (lsp.LAYOUT, points.LAYOUT, ibug.LAYOUT, mpii.LAYOUT, coco.LAYOUT, faces.LAYOUT)
-"""Where a folder has the files of several, the first counts."""
+"""Layouts in order: if a folder has the files of several, the first counts."""
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _ROWS}
 

@@ -22,7 +22,7 @@ from cunet_deploy.preprocess import sample
 __all__ = ["Scatterer", "beside"]
 
 _MARGIN = 0.1
-"""What is beside an object begins at this share of its box's longer side from it."""
+"""Distance at which the surroundings of an object begin, in longer sides of its box."""
 _LEAST_PIECE = 32
 """Smallest side, in pixels of the photo, of a part of it that is shown alone."""
 _MOST = 5
@@ -188,7 +188,7 @@ def _paste(
 
 
 def _share_left(box: NDArray[np.float64], left: NDArray[np.float32]) -> float:
-    """Which share of a box is in the image and not covered, by (H, W) what is left of it."""
+    """Share of a box that is in the image and not covered, by the (H, W) mask of what is left."""
     low, high = np.maximum(box[:2], 0), np.minimum(box[2:], len(left) - 1)
     if (high <= low).any():
         return 0.0

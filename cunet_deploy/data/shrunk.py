@@ -76,7 +76,7 @@ def shrunk_photos(
 
 
 def _shrunk(path: Path, times: int, photos: PhotoCache, folder: Path) -> tuple[Path, NDArray[np.float64]]:
-    """Where the smaller photo is, and its (2,) width and height by those of the large one."""
+    """Path of the smaller photo, and its (2,) width and height by those of the large one."""
     width, height = photos.size(path)
     new = [max(side >> times, 1) for side in (width, height)]
     state = path.stat()

@@ -20,13 +20,13 @@ _TILE_SIDE = 0.6
 _MAX_SIDE_IN_TILE = 0.5
 """Boxes that take more than this share of a tile's side are left to the look at the whole picture."""
 _SMALL_SIDE_PX = 32.0
-"""What is followed and smaller than this, in pixels of the network's input, is looked for in its tile: the look at the
-whole frame may not see it."""
+"""Tracked objects smaller than this, in pixels of the network's input, are searched in their tile: the run on the whole
+frame may miss them."""
 _MAX_FOLLOWED_TILES = 2
 _CONFIDENT_SHARE = 0.5
-"""How far above the least score, on the way to 1, a box must be to be believed before landmarks confirm it."""
+"""Share of the way from the least score to 1 from which a box is believed before landmarks confirm it."""
 _HYSTERESIS_RATIO, _MIN_OVERLAP = 0.5, 0.3
-"""What is followed may have this share of the least score where a box overlaps it by that much."""
+"""Share of the least score that is enough for a box that overlaps a track by at least this IoU."""
 
 
 class NetworkDetector:

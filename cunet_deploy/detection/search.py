@@ -24,17 +24,17 @@ FloatArray = NDArray[np.float64]
 _WINDOW_SIDES = ((1.0, 0.7, 0.5), (0.35,))
 """Sides of the windows, as shares of the frame's shorter side; small ones are only looked at when no find is sure."""
 _ACCEPTED_SHARE, _CONFIDENT_SHARE = 0.25, 0.5
-"""How far above the model's minimum score, on the way to 1, a find must be to be believed, and to end the search early.
+"""Shares of the way from the model's minimum score to 1 from which a find is believed, and ends the search early.
 The best of some sixty windows is sure of itself more often by chance than a box that a detector vouches for."""
 _MAX_ASPECT = 8
-"""Of frames that are longer and narrower windows are as wide as of such ones: else there would be thousands."""
+"""Aspect ratio beyond which windows get no smaller: in longer and narrower frames there would be thousands."""
 _MAX_CANDIDATES = 3
 _MAX_ROUNDS = 4
 _STABLE_MOVE_RATIO = 0.1
 _VIEW_OFFSETS = np.array([[0.0, 0.0, 1.0], [0.06, -0.06, 0.88], [-0.06, 0.06, 1.15]])
 """Shift in x and y, in shares of the box's longer side, and scale of the boxes that a find is looked at again with."""
 _MAX_DEVIATION = 0.05
-"""How far landmarks may move between these looks, in shares of the longer side. On real faces they move by 0.01 to
+"""Largest movement of landmarks between these views, in shares of the longer side. On real faces they move by 0.01 to
 0.04, where there is none by 0.05 to 0.2, however sure the network is."""
 _MAX_DEVIATION_FOLLOWED = 0.08
 """The same for an object that is followed: a face that turns away or is touched is not given up at once."""

@@ -260,7 +260,7 @@ def _prove_decoder(session: OrtSession, crops: NDArray[np.uint8]) -> None:
 
 
 def _differing(exact: Session, session: Session, crops: NDArray[np.uint8]) -> int:
-    """How many heatmap values differ at all, in batches that fit any memory."""
+    """Count the heatmap values that differ at all, in batches that fit any memory."""
     starts = range(0, len(crops), BATCH)
     parts = [crops[start : start + BATCH] for start in starts]
     return sum(int((exact.run(part) != session.run(part)).sum()) for part in parts)

@@ -81,7 +81,7 @@ def log_parabola(write: NodeWriter, manifest: Manifest) -> tuple[str, str]:
 
 
 def _top(write: NodeWriter, profiles: str, middle: str) -> str:
-    """Where the parabola through the logarithms of three neighbours is highest; see `heatmaps._top_of_log_parabola`."""
+    """Top of the parabola through the logarithms of three neighbours; see `heatmaps._top_of_log_parabola`."""
     where = write("Add", write("Unsqueeze", middle, write.ints([3])), write.ints([-1, 0, 1]))
     values = write("GatherElements", profiles, where, axis=3)  # (B, K, 2, 3)
     floor = write("Mul", write("ReduceMax", values, axes=[3], keepdims=1), write.value(0.01))

@@ -59,7 +59,7 @@ def write_ranges(
 
 @dataclass(frozen=True)
 class _Recorded:
-    """What is read of the file; the rest is for people."""
+    """Keys that are read from the file; the rest is for people."""
 
     checkpoint: str
     ranges: dict[str, tuple[float, float]]

@@ -341,7 +341,7 @@ def _weights(choices: Choices, formats: Mapping[str, str]) -> int:
 
 
 def _cost(choices: Choices, formats: Mapping[str, str]) -> float:
-    """What the layers cost one by one in these formats, in sum."""
+    """Sum of the costs of the single layers in these formats."""
     return sum(choice.cost for layer, row in choices.items() for choice in row if choice.format == formats[layer])
 
 

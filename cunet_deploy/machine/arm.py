@@ -39,7 +39,7 @@ _PARTS = {
     ("0x4e", "0x004"): "NVIDIA Carmel",
     ("0xc0", "0xac3"): "Ampere-1",
 }
-"""By the implementer and the part of the main identification register, as Linux prints them."""
+"""Processors by the implementer and part of the main identification register, as Linux prints them."""
 
 
 def arm_names(cpuinfo: str) -> list[str]:

@@ -44,7 +44,7 @@ class Item:
 
 @dataclass
 class _Named:
-    """What `plan_outputs` has to know of a source that is not open yet."""
+    """Properties of an unopened source that `plan_outputs` needs."""
 
     stem: str
     originals: tuple[Path, ...]

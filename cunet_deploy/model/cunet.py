@@ -295,7 +295,7 @@ class CUNet(nn.Module):
 
 
 def _last(history: list[T], order: int) -> list[T]:
-    """What the next U-Net sees of the dense outputs so far."""
+    """Dense outputs so far that the next U-Net sees."""
     return history[-order:] if order else []
 
 

@@ -11,7 +11,7 @@ __all__ = ["external_files", "has_external_data", "missing_weights"]
 _EXTERNAL = 1
 """TensorProto.DataLocation."""
 _ENTRY = b"\x0a\x08location\x12"
-"""How the entry of a tensor begins that names the file."""
+"""Prefix of a tensor's entry that names the file."""
 
 
 def has_external_data(data: bytes) -> bool:

@@ -119,7 +119,7 @@ class QuantizedGraph:
             raise ArtifactError(f"{self.name}: is not valid ONNX ({reason}); copy or export it again") from error
 
     def _invalid(self) -> str:
-        """What the checker of ONNX says first; empty if nothing."""
+        """First finding of ONNX's checker; empty if there is none."""
         if not all(isinstance(node.op_type, str) for part in self.walk() for node in part.nodes):
             return "the name of an operator is damaged"
         try:

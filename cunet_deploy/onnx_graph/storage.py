@@ -19,7 +19,7 @@ PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 """Operators that multiply by weights, their second input."""
 
 _STEPS = ("DequantizeLinear", "Reshape", "Slice", "Gather", "Cast", "Identity", "Transpose")
-"""What may stand between stored weights and the convolution that uses them."""
+"""Operators that may stand between stored weights and the convolution that uses them."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _bytes(graph: QuantizedGraph, tensor: Any) -> int:
 
 
 def _weights(graph: QuantizedGraph, name: str) -> tuple[_Key, int, int] | None:
-    """Where weights are stored, their bytes there, and how many come out; ``None``: they are computed."""
+    """Find where weights are stored, their bytes there, and how many come out; ``None``: they are computed."""
     count, current = 0, name
     for _ in range(len(graph.maker) + 1):  # each node once at most, also where a damaged graph goes round in a circle
         place, tensor = graph.stored(current)
@@ -151,5 +151,5 @@ def _weights(graph: QuantizedGraph, name: str) -> tuple[_Key, int, int] | None:
 
 
 def _digest(tensor: Any) -> str:
-    """What a tensor in a node is known by: a function that is called twice holds it once."""
+    """Identify a tensor in a node: a function that is called twice holds it once."""
     return hashlib.sha256(tensor.SerializeToString(deterministic=True)).hexdigest()

@@ -182,7 +182,7 @@ def _version(package: str) -> str:
 
 
 def _recall(file: Path, found: Mapping[str, Any], candidates: Mapping[str, Open]) -> Choice | None:
-    """What a file remembers, if it is whole and of this fingerprint."""
+    """Read the choice in a file, if it is whole and of this fingerprint."""
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
         if table["fingerprint"] != found or table["backend"] not in candidates:
@@ -209,7 +209,7 @@ class _Judge:
         self._expected: Points | None = None
 
     def objection(self, session: Session, *, is_reference: bool) -> str:
-        """What is wrong with a session; empty if nothing is. Without golden inputs the reference is right."""
+        """Say what is wrong with a session; empty if nothing is. Without golden inputs the reference is right."""
         if not len(self.crops):
             self.crops, self._expected = self._inputs(session.manifest)
         try:

@@ -36,7 +36,7 @@ def check_file(path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Described:
-    """What is read here of ``manifest.json``."""
+    """Keys of ``manifest.json`` that are read here."""
 
     sha256: str | None = None
 

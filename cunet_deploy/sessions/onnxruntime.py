@@ -220,7 +220,7 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
 
 
 def _saturation_safe(path: Path) -> bytes | None:
-    """What to load in place of a file so that no sum saturates; ``None``: the file itself."""
+    """Model to load in place of a file so that no sum saturates; ``None``: the file itself."""
     from cunet_deploy.sessions.saturation import saturation_safe_graph  # loads protobuf, which most processors spare
 
     return saturation_safe_graph(path)

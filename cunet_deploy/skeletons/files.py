@@ -42,7 +42,7 @@ _Normalizer = Annotated[tuple[_Group, _Group], Meta(description="two names or tw
 
 @dataclass(frozen=True)
 class _File:
-    """What such a file holds."""
+    """Contents of such a file."""
 
     name: Name
     landmarks: Names

@@ -172,7 +172,7 @@ def _claim(folder: Path, job: Job) -> None:
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What is not as it was, as ``name was A, is B``."""
+    """List the differences, as ``name was A, is B``."""
     if old.get("format") != _FORMAT:
         return [f"format was {old.get('format')}, is {_FORMAT}"]
     found = [] if old.get("kind") == new["kind"] else [f"kind was {old.get('kind')}, is {new['kind']}"]

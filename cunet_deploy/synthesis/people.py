@@ -302,7 +302,7 @@ _RECIPES = {
 
 
 def _add_habits(units: _Units) -> None:
-    """What comes with any expression: brows, half closed eyes, winks, crooked mouths."""
+    """Add what comes with any expression: brows, half closed eyes, winks, crooked mouths."""
     units.one("browInnerUp", 0, 0.5, chance=0.35)
     units.both("browOuterUp", 0, 0.6, chance=0.35)
     units.both("browDown", 0, 0.6, chance=0.3)

@@ -180,7 +180,7 @@ def _in_sight(face: dict[str, Any], size: int) -> float:
 
 
 def _describe(face: dict[str, Any], size: int) -> dict[str, Any]:
-    """What a line says about one head."""
+    """Describe one head for its line."""
     points = face["points"]
     low, high = points.min(axis=0), points.max(axis=0)
     return {

@@ -110,7 +110,7 @@ class EngineManifest:
 
     @property
     def _name(self) -> str:
-        """Of the model, also where the rest of its manifest is damaged."""
+        """Name of the model, even if the rest of its manifest is damaged."""
         return str(self.manifest.get("name", ""))
 
     def runs_on(self, compute_capability: int) -> bool:

@@ -178,5 +178,5 @@ def smooth_clip(
 
 
 def _share(cutoff: float | FloatArray, seconds: float) -> FloatArray:
-    """What a low pass of this cutoff in Hz takes of a new value."""
+    """Weight of a new value in a low pass of this cutoff in Hz."""
     return np.asarray(1 / (1 + 1 / (2 * math.pi * np.asarray(cutoff, np.float64) * seconds)))

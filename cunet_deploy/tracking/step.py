@@ -38,7 +38,7 @@ _BODY_HYSTERESIS_RATIO = 0.85
 """Share of the least score that is enough for a body which was found in the frame before: it turns and hides its own
 joints, and networks are less sure of these from frame to frame than of a face."""
 _LATE_CADENCE_RATIO = 4
-"""How many times as rarely new objects are looked for while a camera drops frames."""
+"""Factor by which the detector runs less often while a camera drops frames."""
 
 UInt8Array = NDArray[np.uint8]
 StageHook = Callable[[str], object]

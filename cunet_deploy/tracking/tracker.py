@@ -30,7 +30,7 @@ _MAX_LOST_FRAMES = 30
 _FALLING_RATIO = 0.75
 """Share of its usual confidence from which an object is looked for again: it is about to be lost."""
 _CONFIDENCE_MEMORY = 0.9
-"""What the usual confidence keeps of itself from frame to frame."""
+"""Share that the usual confidence keeps of itself from frame to frame."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Drawer(ABC, Generic[T]):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many examples an epoch has."""
+        """Number of examples of an epoch."""
 
     @abstractmethod
     def draw(self, index: int, rng: np.random.Generator) -> T:

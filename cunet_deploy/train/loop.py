@@ -334,7 +334,7 @@ class Trainer:
         self.folder.save_state({**table, "phase": phase.state(), "zero_points": zero_points})
 
     def _fingerprint(self, others: Sequence[str]) -> dict[str, Any]:
-        """What the weights of a run hang on beside its configuration."""
+        """Fingerprint of what determines the weights of a run beside its configuration."""
         mine = {"examples": self.task.checksum, "threads": torch.get_num_threads(), "device": self.device.type}
         mine |= {"accumulate": self.accumulate} if self.accumulate > 1 else {}
         return {**mine, "other": "+".join(others)} if others else mine

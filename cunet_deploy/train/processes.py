@@ -28,7 +28,7 @@ from cunet_deploy.quantize.network import QuantizedCUNet
 __all__ = ["Processes", "joined"]
 
 _PATIENCE = timedelta(hours=2)
-"""How long the others wait while the first one measures and saves."""
+"""Time that the others wait while the first one measures and saves."""
 
 
 @dataclass(frozen=True)

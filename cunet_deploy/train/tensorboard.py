@@ -15,7 +15,7 @@ from cunet_deploy.train.folder import RunFolder
 __all__ = ["tensorboard"]
 
 _NAMES = {"event", "phase", "epoch", "epochs"}
-"""What of a row is no measurement."""
+"""Keys of a row that are no measurements."""
 
 
 class _Writer:

@@ -22,7 +22,7 @@ Runtime = Literal["auto", "npm", "cdn"]
 """Source of onnxruntime-web: copied from npm, linked from a content delivery network, or npm where it works."""
 
 _DECODER = "log_parabola"
-"""What the page's own decoder does, of `cunet_deploy.heatmaps.DECODERS`."""
+"""Method of the page's own decoder, of `cunet_deploy.heatmaps.DECODERS`."""
 
 _PAGE = Path(__file__).resolve().parent / "page"
 

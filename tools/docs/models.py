@@ -78,7 +78,7 @@ def _percent(estimate: dict[str, float]) -> str:
 
 
 def _cost(metric: str, differences: dict[str, Any]) -> str:
-    """What quantizing costs: relative of errors, in points of shares; a gain is negative."""
+    """Cost of quantization: relative of errors, in points of shares; a gain is negative."""
     if metric.startswith("nme"):
         lost, unit = differences[f"{metric}_relative_difference_percent"], "%"
     else:
@@ -101,7 +101,7 @@ def _measured(numbers: dict[str, Any]) -> str:
 
 
 def _times_of(all_numbers: list[dict[str, Any]]) -> list[str]:
-    """What was timed and on what, with names where it was not one machine for all."""
+    """Describe what was timed and on what, with names where it was not one machine for all."""
     timed: dict[str, list[str]] = {}
     for numbers in all_numbers:
         machine = numbers["machine"]
@@ -118,7 +118,7 @@ def _times_of(all_numbers: list[dict[str, Any]]) -> list[str]:
 
 
 def _parts_of(numbers: dict[str, Any]) -> str:
-    """Of a body model: all people and parts of them, looked at once and more often."""
+    """Rows of a body model: all people and parts of them, with and without augmentation."""
     accuracy, key = numbers["accuracy"], _key(numbers)
     scales = " and ".join(f"{scale:g}" for scale in accuracy["released_flip_test_scales"]["scales"][1:])
     looks = f"with the flip test | flip test, also of crops {scales} times as large"
@@ -173,6 +173,6 @@ def update_cards(models: Path, *, write: bool) -> list[Path]:
 
 
 def _place(numbers: dict[str, Any]) -> tuple[bool, int, str, int]:
-    """Where a model stands: faces first, families by the size of their float parent, in each the largest file first."""
+    """Sort key of a model: faces first, families by the size of their float parent, in each the largest file first."""
     size = numbers["file"]
     return not _of_face(numbers), size["float_bytes"], numbers["parent"], -size["bytes"]

@@ -156,7 +156,7 @@ def check_answers(protocol: Any, address: str, name: str, photo: bytes, model: P
 
 
 def _status(client: Any, protocol: Any, name: str, sent: dict[str, Any]) -> str:
-    """What a request that must fail is answered with."""
+    """Answer to a request that must fail."""
     from tritonclient.utils import InferenceServerException
 
     try:

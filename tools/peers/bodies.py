@@ -97,7 +97,7 @@ def _body(name: str, threads: int) -> Ours:
 
 
 def _of_ours(peer: Ours, examples: Sequence[Example], photos: PhotoCache) -> dict[str, Any]:
-    """Of one of our models on a data set: of all joints, and of those that MediaPipe has."""
+    """Accuracy of one of our models on a data set: of all joints, and of those that MediaPipe has."""
     boxes = [np.asarray(example.box, np.float64)[None] for example in examples]
     found = np.stack([peer.points(photos[e.image], box)[0] for e, box in zip(examples, boxes, strict=True)])
     errors = _errors(found, examples)
@@ -105,7 +105,7 @@ def _of_ours(peer: Ours, examples: Sequence[Example], photos: PhotoCache) -> dic
 
 
 def _of_other(other: MediaPipePose, examples: Sequence[Example], photos: PhotoCache, grown: float) -> dict[str, Any]:
-    """Of MediaPipe's on a data set: for each of its crops, over everybody and over those that it says it sees."""
+    """Accuracy of MediaPipe's: for each of its crops, over everybody and over those that it says it sees."""
     found = {kind: np.full((len(examples), len(LSP14), 2), np.inf) for kind in CROPS}
     seen = {kind: np.zeros(len(examples), np.bool_) for kind in CROPS}
     for row, example in enumerate(examples):

@@ -80,7 +80,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _cell(rows: list[dict[str, Any]]) -> str:
-    """How many values differ, or how far those are apart that need not be the same in every bit."""
+    """Number of differing values, or the distance of those that need not be the same in every bit."""
     if not rows:
         return "-"
     if "largest" in rows[0]:

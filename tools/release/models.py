@@ -165,7 +165,7 @@ def _evaluate(path: Path, data: Path, photos: PhotoCache, tta: TTA = ONCE) -> Ev
 def _of_part(
     paths: dict[str, Path], data: Path, photos: PhotoCache, evaluations: dict[str, Evaluation]
 ) -> dict[str, Any]:
-    """Of the released model on a data set: how many objects, what quantizing cost, and of bodies more looks at each."""
+    """Part of the released model's report on a data set: objects, cost of quantization, and of bodies augmentation."""
     released = evaluations["released"]
     table: dict[str, Any] = {
         "objects": len(released.examples),

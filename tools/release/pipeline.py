@@ -137,7 +137,7 @@ def measure_throughput(
 def _steps(
     clip: VideoFile, localizer: Localizer, limit: int | None, folder: Path, draw: bool
 ) -> tuple[dict[str, Callable[[], object]], int]:
-    """What is timed for a clip, by name, and how many frames it has."""
+    """Timed steps of a clip, by name, and its number of frames."""
     pictures = list(islice(clip, limit))
     found = [
         replace(frame, image=frame.image.copy()) for frame in localizer.stream(pictures, follow=True)

@@ -209,7 +209,7 @@ def _modern_name(name: str) -> str:
 
 
 def _trained_heads(weights: Mapping[str, Tensor], model: ModelConfig) -> int:
-    """How many losses, evenly spread, explain which heads have left their initial statistics; 0 (all) if none does."""
+    """Number of evenly spread losses that explains which heads left their initial statistics; 0 (all) if none does."""
     trained = tuple(
         i
         for i in range(model.num_unets)

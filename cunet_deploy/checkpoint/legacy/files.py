@@ -49,7 +49,7 @@ _EXPECTED = "expected a checkpoint of the authors (.pth.tar)"
 
 
 class _Storage(NamedTuple):
-    """Where the numbers of a tensor are: those of the storage ``key`` from ``offset`` on."""
+    """Location of a tensor's numbers: those of the storage ``key`` from ``offset`` on."""
 
     key: str
     dtype: str
@@ -58,7 +58,7 @@ class _Storage(NamedTuple):
 
 
 class _TensorRecord(NamedTuple):
-    """What a file says of a tensor."""
+    """Description of a tensor in a file."""
 
     storage: _Storage
     offset: int
@@ -116,7 +116,7 @@ class _Reader(pickle.Unpickler):
         return self.load()
 
     def find_class(self, module: str, name: str) -> object:
-        """What stands for a name."""
+        """Return the class that stands for a name."""
         full = f"{module}.{name}"
         if full in _STORAGES:
             return full

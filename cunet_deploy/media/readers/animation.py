@@ -15,7 +15,7 @@ __all__ = ["AnimatedImage"]
 
 _DEFAULT_MS = 100.0
 _MOST_PIXELS = 2 * 10**8
-"""Of all frames together, four bytes each: a small file may say that it holds far more than memory does."""
+"""Limit for the pixels of all frames together, four bytes each: a small file may announce more than memory holds."""
 
 
 class AnimatedImage:

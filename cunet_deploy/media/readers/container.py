@@ -43,8 +43,8 @@ _SLACK_FRAMES = 2
 _LONGEST_STEP_BACK_MS = 500.0
 """Time stamps that fall back further begin anew, as in streams that were joined; shorter steps are jitter."""
 _DECODER_OPTIONS = {"idct": "simple"}
-"""Of the inverse transforms of MPEG-4 part 2, MJPEG and the like, one that gives the same bits on every processor.
-FFmpeg takes it by itself on x86, and on Arm another one."""
+"""Inverse transform of MPEG-4 part 2, MJPEG and the like that gives the same bits on every processor. FFmpeg chooses it
+by itself on x86, but another one on Arm."""
 _SILENT_CODECS = (
     "vp8",
     "vp9",

@@ -30,7 +30,7 @@ _MOST_PIXELS = 1 << 28
 _PAGED = (".tif", ".tiff")
 _ANIMATED = (".webp", ".png", ".avif")
 _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-"""Of a picture of more bits OpenCV alone would keep the upper 8, which are all but black where 12 bits lie in 16."""
+"""Flags that keep all bits: OpenCV alone would keep the upper 8, which are almost black where 12 bits lie in 16."""
 
 
 def read_image(path: Path, page: int = 0) -> NDArray[np.uint8]:

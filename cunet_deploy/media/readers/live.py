@@ -207,7 +207,7 @@ def _camera(
 
 
 def _camera_advice(where: int | str) -> str:
-    """What is in the way, as far as it can be seen from outside."""
+    """Advise on what is in the way, as far as it can be seen from outside."""
     if sys.platform != "linux":
         return "connect it, close other programs that use it, or allow this program to use cameras"
     path = Path(f"/dev/video{where}" if isinstance(where, int) else where)
@@ -254,7 +254,7 @@ def url_capture(url: str, timeout: float) -> Any:
 
 
 def _beside(function: Callable[[], Capture | None], limit: float) -> Capture | None:
-    """What a function returns; it runs in a thread, so that Ctrl-C is heard meanwhile.
+    """Run a function in a thread and return its result, so that Ctrl-C is heard meanwhile.
 
     ``None`` after ``limit`` seconds; what is opened later is released again.
     """

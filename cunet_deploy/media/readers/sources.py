@@ -36,7 +36,7 @@ def _is_device(text: str) -> bool:
 
 
 def _is_file(text: str) -> bool:
-    """What exists is a file whatever else its name could mean, such as a folder ``001``, but for devices."""
+    """Tell whether a path exists and is no device: it is a file whatever its name could mean, such as ``001``."""
     return (exists(text) and not _is_device(text)) or (is_pattern(text) and not _scheme(text))
 
 

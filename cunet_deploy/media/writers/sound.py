@@ -14,7 +14,7 @@ __all__ = ["Sound"]
 _LOG = logging.getLogger(__name__)
 _CODEC = "aac"
 _COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "vorbis", "flac", "alac")
-"""What players take in every container that holds it."""
+"""Codecs that players take in every container that holds them."""
 
 
 class Sound:

@@ -60,7 +60,7 @@ _CONTAINERS = {
 WRITABLE_SUFFIXES = tuple(_CONTAINERS)
 
 _TICKS = 90_000
-"""Of a second, in time stamps."""
+"""Time stamps per second."""
 _BT601, _LIMITED = 6, 1
 """Matrix and range of the colours as OpenCV converts them, which the file states so that players turn them back."""
 _GROUP_SECONDS = 2

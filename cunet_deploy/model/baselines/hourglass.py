@@ -92,7 +92,7 @@ class Hourglass(nn.Module):
 
 
 def _biased(config: ModelConfig) -> ModelConfig:
-    """Of a network whose head is one convolution with a bias."""
+    """Configuration of a network whose head is one convolution with a bias."""
     return ModelConfig(channels=config.channels, block="post")
 
 
