@@ -219,7 +219,7 @@ def sheet(
 
     with atomic_path(output, overwrite=overwrite) as temporary:
         picture = draw_definition() if definition else contact_sheet(options, count, columns, landmarks=landmarks)
-        cv2.imwrite(str(temporary), picture)
+        temporary.write_bytes(cv2.imencode(output.suffix, picture)[1].tobytes())
     click.echo(str(output))
 
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
-import re
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +38,6 @@ BLOCK = 20
 """Pictures in a block."""
 
 _FORMAT = 1
-_STRAY = re.compile(r"\.\w{1,80}\.[0-9a-f]{8}\.(jpg|pts|jsonl|json)")
 _WRITERS = 4
 _QUEUE = 2  # blocks a worker is given ahead
 
@@ -105,7 +106,6 @@ def write_renders(
         CunetError: a worker died, or the disk cannot be written to.
     """
     _claim(folder, job)
-    _remove_strays(folder, job)
     blocks = range((count + BLOCK - 1) // BLOCK)
     missing = [block for block in blocks if _lines_of(folder, block) < _size(block, count)]
     rendered = sum(_size(block, count) for block in missing)
@@ -197,15 +197,6 @@ def _user_files(folder: str) -> dict[str, Any]:
     return {"folder": path.name, "licence_stated": stated, "files": names}
 
 
-def _remove_strays(folder: Path, job: Job) -> None:
-    """Remove temporary files of a run that was killed."""
-    for name in ("", job.name, "blocks"):
-        with contextlib.suppress(FileNotFoundError):
-            for path in (folder / name).iterdir():
-                if _STRAY.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
-
-
 def _work(job: Job, folder: Path, blocks: list[int], count: int, workers: int) -> Iterator[int]:
     """Render blocks, in this process or in several; gives each block's number when it is finished."""
     if workers == 1 or len(blocks) <= 1:
@@ -241,8 +232,17 @@ _worker: tuple[Job, Maker, Path, int] | None = None
 
 def _start_worker(job: Job, folder: Path, count: int) -> None:
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     _worker = job, job.open(), folder, count
+
+
+def _end_with_parent() -> None:
+    """Leave no worker behind when the process that feeds it is killed; what it had not finished is made again."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _worker_block(block: int) -> int:

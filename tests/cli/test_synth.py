@@ -3,6 +3,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -37,6 +39,18 @@ def test_a_missing_extra_is_5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert result.exit_code == 5
     assert "pip install 'cunet-deploy[synth]'" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sheet_is_a_picture_of_faces(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.png"
+    command = ["synth", "sheet", "-n", "2", "--columns", "2", "--size", "64", "-o", str(path)]
+    result = CliRunner().invoke(cli, command, prog_name="cunet-deploy")
+    if result.exit_code in (3, 5):
+        pytest.skip(result.stderr)
+    assert result.exit_code == 0, result.stderr
+    assert np.asarray(cv2.imread(str(path))).shape == (64, 128, 3)
+    refused = CliRunner().invoke(cli, [*command[:-1], str(tmp_path / "sheet.txt")], prog_name="cunet-deploy")
+    assert (refused.exit_code, "expected .png or .jpg" in refused.stderr) == (2, True)
 
 
 def test_the_help_names_every_group() -> None:

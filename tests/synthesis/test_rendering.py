@@ -142,22 +142,40 @@ def test_files_do_not_depend_on_workers_or_interruptions(renderer: FaceRenderer,
     assert write_renders(FaceJob(options), count, tmp_path / "one", advance=steps.append) == count
     assert sum(steps) == count
     _start_and_kill(tmp_path / "two", count)
-    (tmp_path / "two" / "faces" / ".000001.0123abcd.jpg").write_bytes(b"half a picture")
+    (tmp_path / "two" / "faces" / "000021.jpg.part").write_bytes(b"half a picture")
     rendered = write_renders(FaceJob(options), count, tmp_path / "two", workers=2)
     assert 0 < rendered < count
     assert _contents(tmp_path / "one") == _contents(tmp_path / "two")
     assert write_renders(FaceJob(options), count, tmp_path / "two") == 0
 
 
-def _start_and_kill(folder: Path, count: int) -> None:
-    """Start the command, and kill it when its first block is finished."""
+def _start_and_kill(folder: Path, count: int, workers: int = 1) -> list[str]:
+    """Start the command, and kill it when its first block is finished; its children."""
     command = [sys.executable, "-m", "cunet_deploy", "synth", "faces", "-n", str(count), "-o", str(folder)]
-    command += ["--size", "64", "--seed", "3", "--workers", "1"]
-    with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True) as process:
-        while process.poll() is None and not (folder / "blocks" / "00000.jsonl").exists():
+    command += ["--size", "64", "--seed", "3", "--workers", str(workers)]
+    with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        while process.poll() is None and not any((folder / "blocks").glob("*.jsonl")):
             time.sleep(0.01)
         assert process.poll() is None, "it ended before it could be killed"
-        os.killpg(process.pid, signal.SIGKILL)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.send_signal(signal.SIGKILL)
+    return children
+
+
+def _runs(process: str) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_worker_behind(renderer: FaceRenderer, tmp_path: Path) -> None:
+    children = _start_and_kill(tmp_path / "out", 50 * BLOCK, workers=2)
+    assert len(children) >= 2
+    while any(_runs(child) for child in children):
+        time.sleep(0.01)
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
