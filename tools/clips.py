@@ -73,22 +73,7 @@ def make_clip(
     if turn is not None:
         stream.set_display_rotation(turn[0], hflip=turn[1], vflip=turn[2])
     tone: Any = output.add_stream(sound, rate=44100) if sound_ms is not None else None
-    packets = []
-    for index, time_ms in enumerate(times_ms):
-        frame: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(draw(index)), format="bgr24")
-        matrix = (colours or {}).get("colorspace", 5)
-        frame = frame.reformat(
-            width=size[0],
-            height=size[1],
-            format=pix_fmt,
-            dst_colorspace=matrix,
-            dst_color_range=(colours or {}).get("color_range", 2 if pix_fmt.startswith("yuvj") else 1),
-        )
-        for name, value in (colours or {}).items():
-            setattr(frame, name, value)
-        frame.pts, frame.time_base = round(time_ms * (rate or 1000) / 1000), Fraction(1, rate or 1000)
-        packets += stream.encode(frame)
-    packets += stream.encode(None)
+    packets = _encoded(stream, [draw(index) for index in range(len(times_ms))], times_ms, rate or 1000, colours or {})
     if sound_ms is not None:
         packets += _tone(tone, sound_ms)
         packets.sort(key=lambda packet: float((packet.dts or 0) * packet.time_base))
@@ -96,6 +81,29 @@ def make_clip(
         output.mux(packet)
     output.close()
     return path
+
+
+def _encoded(
+    stream: Any, images: Sequence[np.ndarray], times_ms: Sequence[float], rate: int, colours: dict[str, int]
+) -> list[Any]:
+    """Packets of all images."""
+    packets: list[Any] = []
+    usual = {"colorspace": 5, "color_range": 2 if stream.pix_fmt.startswith("yuvj") else 1}
+    tags = usual | colours
+    for image, time_ms in zip(images, times_ms, strict=True):
+        frame: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        frame = frame.reformat(
+            width=stream.width,
+            height=stream.height,
+            format=stream.pix_fmt,
+            dst_colorspace=tags["colorspace"],
+            dst_color_range=tags["color_range"],
+        )
+        for name, value in colours.items():
+            setattr(frame, name, value)
+        frame.pts, frame.time_base = round(time_ms * rate / 1000), Fraction(1, rate)
+        packets += stream.encode(frame)
+    return packets + list(stream.encode(None))
 
 
 def spoil(path: Path, first: int, count: int) -> Path:
