@@ -22,7 +22,7 @@ from cunet_deploy.cli.bulk import command
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from cunet_deploy.bulk.items import Item  # noqa: E402
+from cunet_deploy.bulk.items import Item, list_items  # noqa: E402
 from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
 from cunet_deploy.bulk.run import load_model, run_bulk  # noqa: E402
 from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
@@ -231,3 +231,19 @@ def test_a_cluster_that_is_not_there_is_said(clips: Path, tmp_path: Path) -> Non
     ray.shutdown()
     code, output = bulk(clips, "-o", tmp_path / "out", "--address", "127.0.0.1:9")
     assert (code, "cannot be reached" in output) == (1, True)
+
+
+def test_sources_and_results_may_lie_in_an_object_store() -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/in/clip.mp4", CLIP.read_bytes())
+    memory.pipe("/in/photo.jpg", PHOTO.read_bytes())
+    output = Output("memory://out")
+    worker = Worker(load_model("face68-s", output), Settings(), output)
+    items = list(list_items(["memory://in"]))
+    assert [item.sources for item in items] == [("memory:///in/clip.mp4",), ("memory:///in/photo.jpg",)]
+    assert [(status.frames, status.error) for status in map(worker.run, items)] == [(100, ""), (1, "")]
+    assert output.done_keys() == {item.key for item in items}
+    assert {row["source"] for row in output.read_rows(output.landmarks_path(items[0]))} == set(items[0].sources)
+    assert not memory.find("/out/attempts")
