@@ -171,7 +171,7 @@ def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """What a terminal gets for letters that its code page lacks, and for bytes of file names that are no text.
+    """Escape letters that a terminal's code page lacks, and bytes of file names that are no text.
 
     The latter look as in result files, see `shown_name`.
     """

@@ -132,7 +132,7 @@ def method_option(function: F) -> F:
     return click.option(
         "--method",
         type=click.Choice(["min-max", "percentile", "entropy", "mse"]),
-        help="How ranges are chosen: all values, all but the rarest, least loss of information (as TensorRT does), or "
+        help="Choice of ranges: all values, all but the rarest, least loss of information (as TensorRT does), or "
         "least squared error.  [default: min-max]",
     )(function)
 

@@ -31,9 +31,9 @@ __all__ = ["command"]
     "--losses",
     metavar="L",
     type=click.IntRange(min=1),
-    help="How many U-Nets were supervised.  [default: as many as have trained heads]",
+    help="Number of supervised U-Nets.  [default: as many as have trained heads]",
 )
-@click.option("--licence", default="unknown", show_default=True, help="What the weights and their data allow.")
+@click.option("--licence", default="unknown", show_default=True, help="Licence of the weights and their data.")
 @overwrite_option
 def command(
     legacy: Path, out: Path, name: str, padding: float, losses: int | None, licence: str, overwrite: bool

@@ -30,7 +30,7 @@ def _source_options(function: F) -> F:
     size = click.option(
         "--size",
         metavar="WxH[@FPS]",
-        help="What to ask a camera for, such as 640x480@30; the size of raw frames on stdin, which need it.",
+        help="Size and rate to ask a camera for, such as 640x480@30; required for raw frames on stdin.",
     )
     timeout = click.option(
         "--timeout",
@@ -66,7 +66,7 @@ def _result_options(function: F) -> F:
         "--draw",
         metavar="LIST",
         callback=_parts,
-        help="What is drawn, of points, lines, ids, scores and box.  [default: points,lines, and ids where there are "
+        help="Parts to draw: points, lines, ids, scores, box.  [default: points,lines, and ids where there are "
         "several objects]",
     )
     no_draw = click.option("--no-draw", is_flag=True, help="Write landmarks only, no annotated picture or video.")
@@ -76,7 +76,7 @@ def _result_options(function: F) -> F:
         type=click.Choice(["bar", "json", "none"]),
         default="bar",
         show_default=True,
-        help="A bar where stderr is a terminal; or a JSON object a second on stderr, see above.",
+        help="A bar if stderr is a terminal, or one JSON object per second on stderr, see above.",
     )
     return out(formats(draw(no_draw(show(shown(function))))))
 

@@ -59,9 +59,15 @@ _CAMERA_OPTIONS = (
         type=click.Choice(["edge", "through"]),
         default="edge",
         show_default=True,
-        help="Where landmarks lie that the head hides: at the visible edge, as people annotate, or where they are.",
+        help="Position of landmarks that the head hides: at the visible edge, as people annotate, or the true one.",
     ),
-    click.option("--distance", metavar="NEAR:FAR", default="0.6:4", show_default=True, help="Of the camera in metres."),
+    click.option(
+        "--distance",
+        metavar="NEAR:FAR",
+        default="0.6:4",
+        show_default=True,
+        help="Range of camera distances in metres.",
+    ),
     click.option(
         "--elevation",
         metavar="LOW:HIGH",

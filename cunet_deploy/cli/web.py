@@ -29,7 +29,7 @@ __all__ = ["command"]
     type=click.Choice(["auto", "npm", "cdn"]),
     default="auto",
     show_default=True,
-    help="Where onnxruntime-web comes from: copied from npm, or linked with checksums from a content delivery network; "
+    help="Source of onnxruntime-web: copied from npm, or linked with checksums from a content delivery network; "
     "auto copies it where npm works.",
 )
 @overwrite_option

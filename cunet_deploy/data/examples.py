@@ -25,7 +25,7 @@ __all__ = ["BoxedPhoto", "Example", "Labelled", "PhotoCache", "split_by_photo"]
 _LEAST_APART = 1 << 18
 """Bytes from which a photo is kept in pages of its own."""
 _MOST_APART = 30_000
-"""How many photos may be kept so: Linux gives a process 65,530 such areas."""
+"""Largest number of photos that are kept so: Linux gives a process 65,530 such areas."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)  # hundreds of thousands of them are kept

@@ -31,8 +31,8 @@ from cunet_deploy.tracking.tracker import Cadence, Tracker
 __all__ = ["STAGES", "ImageStep", "VideoState", "VideoStep", "check_landmarks"]
 
 STAGES = ("detect", "crop", "track")
-"""What a step says that it begins: looking for objects and confirming them; cropping, which the network and its
-decoding follow; and what ties frames together: shot boundaries, tracking, smoothing."""
+"""Stages that a step reports as it begins them: looking for objects and confirming them; cropping, which the network
+and its decoding follow; and what ties frames together: shot boundaries, tracking, smoothing."""
 
 _BODY_HYSTERESIS_RATIO = 0.85
 """Share of the least score that is enough for a body which was found in the frame before: it turns and hides its own

@@ -95,7 +95,7 @@ def _has_records(rows: list[dict[str, Any]]) -> bool:
 
 
 def _columns(rows: list[dict[str, Any]]) -> str:
-    """What was compared, in words."""
+    """Describe in words what was compared."""
     models = {row["of"] for row in rows if row["unit"] == "heatmap values"}
     inputs = dict.fromkeys(row["inputs"] for row in rows if row["of"] == _TOLD and row["unit"] == "heatmap values")
     text = COLUMNS.replace("{models}", str(len(models))).replace("{inputs}", ", ".join(inputs))

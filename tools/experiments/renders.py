@@ -91,7 +91,7 @@ def measure_speed(count: int, size: int) -> dict[str, Any]:
 @click.option("--runs", required=True, type=click.Path(path_type=Path), help="Folder of renders and networks.")
 @click.option("-n", "--count", type=click.IntRange(min=1), default=3000, show_default=True, help="Faces in each set.")
 @click.option("--group", "groups", multiple=True, type=click.Choice(list(GROUPS)), help="Only these.  [default: all]")
-@click.option("--config", type=click.Path(path_type=Path), default=CONFIG, help="Of the network.")
+@click.option("--config", type=click.Path(path_type=Path), default=CONFIG, help="Configuration of the network.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that render.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 @errors_in_a_line

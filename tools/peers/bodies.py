@@ -51,8 +51,8 @@ Points = NDArray[np.float64]
     "--mediapipe", required=True, type=click.Path(path_type=Path), help="A mediapipe wheel, or a .tflite file."
 )
 @click.option("--data", multiple=True, type=click.Path(path_type=Path), help="People with labelled joints.")
-@click.option("--padding", type=float, default=PADDING, show_default=True, help="Of MediaPipe's first crop.")
-@click.option("--grown", type=float, default=GROWN, show_default=True, help="Of its crop by the labels.")
+@click.option("--padding", type=float, default=PADDING, show_default=True, help="Padding of MediaPipe's first crop.")
+@click.option("--grown", type=float, default=GROWN, show_default=True, help="Padding of its crop by the labels.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns that each has.")
 @click.option("--calls", type=click.IntRange(1), default=5, show_default=True, help="Timed calls in a turn.")

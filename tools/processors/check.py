@@ -53,7 +53,7 @@ UInt8Array = NDArray[np.uint8]
 @click.command()
 @click.option("--reference", required=True, type=click.Path(path_type=Path), help="Folder of what is right.")
 @click.option("--write", is_flag=True, help="Write that folder.")
-@click.option("--name", default="this machine", show_default=True, help="Of the processor, for the report.")
+@click.option("--name", default="this machine", show_default=True, help="Name of the processor in the report.")
 @click.option("--models", help="Names of released models, divided by commas.  [default: all]")
 @click.option("--short", is_flag=True, help="Golden inputs and an eighth of the other inputs alone; no records.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report here.")

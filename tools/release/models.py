@@ -58,8 +58,10 @@ LOOKS = {"flip_test": TTA(flip=True), "flip_test_scales": TTA(flip=True, scales=
     required=True,
     help="Test photos; further ones are parts of the first.",
 )
-@click.option("--title", default=TITLE, show_default=True, help="What the data set is called.")
-@click.option("--rounds", type=click.IntRange(1), default=60, show_default=True, help="Of the latency measurement.")
+@click.option("--title", default=TITLE, show_default=True, help="Name of the data set.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=60, show_default=True, help="Rounds of the latency measurement."
+)
 @click.option("--keep-times", is_flag=True, help="Measure accuracy alone; times of the same file stay as they are.")
 @click.option("--models", type=click.Path(path_type=Path), default=ROOT / "models", help="Folder of released models.")
 @errors_in_a_line

@@ -45,9 +45,11 @@ LEAST_SHARE, MOST_STEP_DIFFERENCE, MOST_GROWTH, MOST_START_SECONDS = 0.90, 0.10,
 @click.command()
 @click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Released model or file.")
-@click.option("--threads", type=click.IntRange(1), help="Of the network, as infer has it.  [default: half, at most 4]")
+@click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads of the network, as in infer.  [default: half, at most 4]"
+)
 @click.option("--draw", is_flag=True, help="Also draw into the frames and encode a video, as infer does by default.")
-@click.option("--frames", type=click.IntRange(1), help="Of each clip, at most.")
+@click.option("--frames", type=click.IntRange(1), help="Maximum number of frames of each clip.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Turns that each stage has.")
 @click.option("--short", type=click.IntRange(1), default=100, show_default=True, help="Frames of the short video.")
 @click.option("--long", type=click.IntRange(1), default=10_000, show_default=True, help="Frames of the long video.")

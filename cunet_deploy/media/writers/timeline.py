@@ -37,7 +37,7 @@ class Clock:
 
 
 class Timeline:
-    """Which frames of a video of constant rate show those that came at their own times: it plays as fast as it was.
+    """Resampling of frames with times of their own to a constant rate, at the original speed.
 
     A gap is filled by showing the frame before it longer, up to a minute. Frames that come faster than the rate are
     left out.
