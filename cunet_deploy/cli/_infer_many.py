@@ -200,6 +200,8 @@ class _Worker:
             outcome: _Outcome = self.ours.recv()
         except (EOFError, OSError):
             self.process.join(_END_SECONDS)
+            if self.process.exitcode == 0:  # interrupted before it had begun, while its network was loaded
+                return _Outcome(exit_code=_INTERRUPTED)
             name = "" if self.job is None else f"{shown_name(self.job[0].text)}: "
             code = self.process.exitcode
             return _Outcome(error=f"failed: {name}its process ended (code {code}); is memory short?", exit_code=1)

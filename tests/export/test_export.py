@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import hashlib
 import itertools
 import json
@@ -286,7 +287,7 @@ def test_a_truncated_checkpoint_is_an_input_error(quantized_file: Path, tmp_path
 
 
 def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
-    checkpoint = float_checkpoint()
+    checkpoint = copy.deepcopy(float_checkpoint())
     checkpoint.state["stem.conv.weight"][0, 0, 0, 0] = float("nan")
     save_checkpoint(checkpoint, tmp_path / "x.pt")
     with pytest.raises(ArtifactError, match="not finite"):
@@ -315,7 +316,7 @@ def test_calibration_without_effect_is_refused(
 
 
 def test_weights_that_do_not_fit_the_configuration_are_an_artifact_error(tmp_path: Path) -> None:
-    checkpoint = float_checkpoint()
+    checkpoint = copy.deepcopy(float_checkpoint())
     del checkpoint.state["stem.conv.weight"]
     save_checkpoint(checkpoint, tmp_path / "x.pt")
     with pytest.raises(ArtifactError, match="do not fit"):
