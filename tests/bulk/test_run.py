@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -14,17 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from cunet_deploy import Localizer
-from cunet_deploy.cli.bulk import command
 
-ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("the extra [ray] is not installed", allow_module_level=True)
 pq = pytest.importorskip("pyarrow.parquet")
 
 from cunet_deploy.bulk.items import Item, list_items  # noqa: E402
 from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
-from cunet_deploy.bulk.run import load_model, run_bulk  # noqa: E402
+from cunet_deploy.bulk.run import load_model  # noqa: E402
 from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
 from cunet_deploy.bulk.worker import Settings, Worker  # noqa: E402
 from cunet_deploy.media import VideoFile  # noqa: E402
@@ -32,16 +32,32 @@ from cunet_deploy.media import VideoFile  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 CLIP, PHOTO = ROOT / "tests" / "data" / "demo.mp4", ROOT / "tests" / "data" / "astronaut.jpg"
 
+BULK = "import sys; from cunet_deploy.cli import main; sys.argv[1:1] = ['bulk']; sys.exit(main())"
+IN_PARTS = """
+import sys
+from cunet_deploy.bulk.results import Output
+from cunet_deploy.bulk.run import load_model, run_bulk
+from cunet_deploy.bulk.worker import Settings
+
+output = Output(sys.argv[2])
+settings = Settings(part_seconds=1.0, warm_up=15)
+print(run_bulk([sys.argv[1]], output, load_model("face68-s", output), settings, workers=2))
+"""
+TWO_NODES = """
+import sys
+from ray.cluster_utils import Cluster
+from click.testing import CliRunner
+from cunet_deploy.cli.bulk import command
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+cluster.add_node(num_cpus=1)
+result = CliRunner().invoke(command, [*sys.argv[1:], "--address", cluster.address, "--workers", "2"])
+print(result.output, result.exception or "")
+cluster.shutdown()
+"""
+
 # Ray leaves sockets and files of its own to the garbage collector, and speaks of changes to come.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_paths() -> Any:
-    """The sockets of Ray have to have short names, and its workers import this tree."""
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture
@@ -54,10 +70,16 @@ def clips(tmp_path: Path) -> Path:
     return folder
 
 
+def python(code: str, *arguments: object) -> tuple[int, str]:
+    """Run code in a process of its own: Ray ends a process whose cluster is gone, a minute later."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    return done.returncode, done.stdout + done.stderr
+
+
 def bulk(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
-    code = getattr(result.exception, "exit_code", None) if result.exception else 0
-    return (result.exit_code if code is None else code), result.output + str(result.exception or "")
+    return python(BULK, *arguments)
 
 
 def table(out: Path, source: str) -> list[dict[str, Any]]:
@@ -116,10 +138,9 @@ def test_parts_of_a_video_are_read_as_in_the_whole() -> None:
 
 
 def test_a_long_video_in_parts_keeps_its_tracks(clips: Path, tmp_path: Path) -> None:
-    output = Output(str(tmp_path / "out"))
-    model = load_model("face68-s", output)
-    summary = run_bulk([str(clips / "one.mp4")], output, model, Settings(part_seconds=1.0, warm_up=15), workers=2)
-    assert (summary.done, summary.failed) == (1, 0)
+    code, printed = python(IN_PARTS, clips / "one.mp4", tmp_path / "out")
+    assert code == 0, printed
+    assert "done=1, failed=0" in printed
     rows = table(tmp_path / "out", "one.mp4")
     with Localizer() as localizer:
         frames = [frame.landmarks for frame in localizer.stream(CLIP)]
@@ -135,8 +156,7 @@ def test_a_long_video_in_parts_keeps_its_tracks(clips: Path, tmp_path: Path) -> 
 
 
 def run_in_background(*arguments: object) -> subprocess.Popen[str]:
-    code = "import sys; from cunet_deploy.cli import main; sys.exit(main())"
-    line = [sys.executable, "-c", code, "bulk", *map(str, arguments)]
+    line = [sys.executable, "-c", BULK, *map(str, arguments)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen(line, **pipes, text=True, cwd=ROOT, start_new_session=True)
 
@@ -213,22 +233,11 @@ def test_photos_that_cannot_be_read_are_rows_with_the_reason(tmp_path: Path) -> 
 
 
 def test_two_machines_share_the_work(clips: Path, tmp_path: Path) -> None:
-    from ray.cluster_utils import Cluster
-
-    ray.shutdown()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    cluster.add_node(num_cpus=1)
-    try:
-        code, output = bulk(clips, "-o", tmp_path / "out", "--address", cluster.address, "--workers", 2)
-        assert code == 0, output
-        assert "4 items, 0 failed; 301 frames" in output
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    _, output = python(TWO_NODES, clips, "-o", tmp_path / "out")
+    assert "4 items, 0 failed; 301 frames" in output, output
 
 
 def test_a_cluster_that_is_not_there_is_said(clips: Path, tmp_path: Path) -> None:
-    ray.shutdown()
     code, output = bulk(clips, "-o", tmp_path / "out", "--address", "127.0.0.1:9")
     assert (code, "cannot be reached" in output) == (1, True)
 
