@@ -158,7 +158,7 @@ def _connect(ray: Any, address: str | None, workers: int | None, threads: int) -
     try:
         if address is None:
             cpus = workers * threads if workers else available_cpus()
-            ray.init(num_cpus=max(cpus, 1) + 1, include_dashboard=False, **quiet)  # one more, to cut and join
+            ray.init("local", num_cpus=max(cpus, 1) + 1, include_dashboard=False, **quiet)  # one more, to cut and join
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
