@@ -7,7 +7,9 @@ and takes half a second more to compile, which is longer than most programs run 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -27,7 +29,7 @@ from cunet_deploy.onnx_graph.external import missing_weights
 from cunet_deploy.sessions.checks import Port, check_crops, check_file, check_graph, read_manifest
 from cunet_deploy.sessions.registry import Backend
 
-__all__ = ["OpenVINOSession", "describe", "load_openvino", "missing", "open_backend"]
+__all__ = ["OpenVINOSession", "describe", "load_openvino", "missing", "open_backend", "openvino_core"]
 
 _SETTINGS = {
     "PERFORMANCE_HINT": "LATENCY",
@@ -59,8 +61,8 @@ def describe(backend: Backend) -> str:
         MissingDependencyError: it is not installed.
         RuntimeError: it is, but does not start.
     """
-    openvino: Any = load_openvino()
-    return f"{_version(openvino)}, devices {', '.join(str(device) for device in openvino.Core().available_devices)}"
+    devices = openvino_core().available_devices
+    return f"{_version(load_openvino())}, devices {', '.join(str(device) for device in devices)}"
 
 
 class OpenVINOSession:
@@ -133,7 +135,7 @@ class OpenVINOSession:
 
     def _compile(self, model: Any, settings: Mapping[str, Any]) -> Any:
         try:
-            return self._openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+            return openvino_core().compile_model(model, "CPU", settings).create_infer_request()
         except RuntimeError as error:
             raise ArtifactError(
                 f"{self._path}: OpenVINO {_version(self._openvino)} cannot compile it ({_reason(error)}); upgrade "
@@ -154,6 +156,25 @@ def load_openvino() -> ModuleType:
     """
     with _without(_TELEMETRY):
         return require("openvino", extra="openvino")
+
+
+def openvino_core() -> Any:
+    """OpenVINO's ``Core``, the same for the whole process.
+
+    Each would set a stack for signal handlers, and put its predecessor's back when it goes. If that one went first, the
+    stack is gone as well, and the next signal that Python handles, such as Ctrl-C, ends in a segmentation fault.
+
+    Raises:
+        MissingDependencyError: OpenVINO is not installed.
+    """
+    return _core_of(os.getpid())
+
+
+@functools.cache
+def _core_of(process: int) -> Any:
+    """The core of a process: the threads of the parent's do not come along in a fork."""
+    openvino: Any = load_openvino()
+    return openvino.Core()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -253,8 +254,8 @@ def test_every_command_that_runs_a_network_takes_it(dots_model: Path, tmp_path: 
 def test_importing_it_reports_nothing_and_leaves_no_trace(tmp_path: Path) -> None:
     code = (
         "import sys, threading\n"
-        "from cunet_deploy.sessions.openvino import load_openvino\n"
-        "load_openvino().Core()\n"
+        "from cunet_deploy.sessions.openvino import openvino_core\n"
+        "openvino_core()\n"
         "print('openvino_telemetry' in sys.modules, threading.active_count())"
     )
     environment = {**os.environ, "HOME": str(tmp_path)}
@@ -264,6 +265,24 @@ def test_importing_it_reports_nothing_and_leaves_no_trace(tmp_path: Path) -> Non
     )
     assert result.stdout.split() == ["False", "1"]
     assert not list(tmp_path.iterdir())
+
+
+@needs_openvino
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signals")
+def test_signals_are_handled_after_sessions_were_closed_in_any_order(dots_model: Path) -> None:
+    code = (
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "from cunet_deploy.sessions.openvino import OpenVINOSession\n"
+        "first, second = (OpenVINOSession(Path(sys.argv[1]), threads=1) for _ in range(2))\n"
+        "first.close()\n"
+        "second.close()\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        "signal.raise_signal(signal.SIGUSR1)"
+    )
+    line = [sys.executable, "-c", code, str(dots_model)]
+    result = subprocess.run(line, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout == "handled\n"
 
 
 def test_without_it_the_error_is_the_install_line(dots_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from cunet_deploy.errors import CunetError, MissingDependencyError
 from cunet_deploy.export.bundle import export_checkpoint
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.sessions import open_session
-from cunet_deploy.sessions.openvino import load_openvino
+from cunet_deploy.sessions.openvino import load_openvino, openvino_core
 from tools.peers.adapters import Ours, Peer
 
 __all__ = [
@@ -143,7 +143,7 @@ def _openvino(model: Checkpoint, calibration: Path | None, threads: int) -> Iter
 
 def read_openvino(path: Path) -> Any:
     """An ONNX file as OpenVINO's graph for one crop: a fixed shape runs faster than a free one."""
-    graph = load_openvino().Core().read_model(path)
+    graph = openvino_core().read_model(path)
     graph.reshape([1, *(size.get_length() for size in list(graph.input(0).get_partial_shape())[1:])])
     return graph
 
@@ -180,7 +180,7 @@ class OpenVINOGraph:
             "ENABLE_CPU_PINNING": False,
         }
         self.manifest, self._tensor = manifest, openvino.Tensor
-        self._request: Any = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
+        self._request: Any = openvino_core().compile_model(graph, "CPU", settings).create_infer_request()
 
     def run(self, images: Images) -> NDArray[np.float32]:
         """(B, S, S, 3) BGR to (B, K, M, M) float32, crop by crop."""
