@@ -62,6 +62,8 @@ class Manifest:
         detector: name of the released model, or path of the file, that finds its objects; empty: what is usual for the
             skeleton.
         boxes: how boxes are read from the maps; ``None``: the maps are those of landmarks.
+        visible_score: score from which a landmark counts as visible; ``None``: its scores do not tell hidden landmarks
+            from visible ones.
         reduced_range: no weight of its convolutions needs more than 7 bits; see `machine.cpu.may_saturate`.
     """
 
@@ -82,6 +84,7 @@ class Manifest:
     reduced_range: bool = False
     boxes: BoxCode | None = None
     detector: str = ""
+    visible_score: Share | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "manifest:", InputError)
@@ -119,6 +122,8 @@ class Manifest:
         table = {item.name: getattr(self, item.name) for item in fields(self)}
         if not self.detector:
             del table["detector"]
+        if self.visible_score is None:
+            del table["visible_score"]
         if self.boxes is None:
             del table["boxes"]
         else:

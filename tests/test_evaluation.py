@@ -312,3 +312,21 @@ def test_the_worst_come_first_in_the_gallery(people: list[Example]) -> None:
 def test_of_faces_the_largest_mean_errors_are_the_worst(examples: list[Example]) -> None:
     evaluation = evaluate(KnowingNetwork(examples, moved=(3, 4)), examples, PhotoCache())
     assert worst_objects(evaluation, 3) == [0, 1, 2]  # the same shift is most of the smallest face
+
+
+def test_where_labels_say_what_is_hidden_the_report_says_how_well_scores_tell_it(examples: list[Example]) -> None:
+    class Telling(KnowingNetwork):
+        def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            maps = super().run(images)
+            maps[:, :9] *= 0.6
+            return maps
+
+    def measured(labels: list[Example]) -> dict[str, float]:
+        evaluation = evaluate(Telling(labels), labels, PhotoCache())
+        return {measure.key: measure.estimate.value for measure in evaluation.measures()}
+
+    assert "visibility_auc_percent" not in measured(examples)
+    visible = np.ones(68)
+    visible[:9] = 0
+    assert measured([replace(example, visible=visible) for example in examples])["visibility_auc_percent"] == 100
+    assert measured([replace(examples[0], visible=1 - visible), *examples[1:]])["visibility_auc_percent"] == 0

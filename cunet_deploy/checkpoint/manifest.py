@@ -34,6 +34,7 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         reduced_range=not is_float and _has_reduced_range(checkpoint),
         boxes=config.boxes.code if config.finds_boxes else None,
         detector=config.detector,
+        visible_score=checkpoint.visible_score,
     )
 
 

@@ -43,6 +43,7 @@ class Checkpoint:
         state: the tensors.
         zero_points: of the signed activation groups of a quantized network.
         min_score: mean landmark score from which an object counts as found.
+        visible_score: score from which a landmark counts as visible; ``None``: scores do not tell.
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class Checkpoint:
     state: dict[str, Tensor]
     zero_points: dict[str, int] = field(default_factory=dict)
     min_score: float = 0.3
+    visible_score: float | None = None
 
     @property
     def graph(self) -> Graph:
@@ -115,7 +117,7 @@ class Checkpoint:
         state = {name: self.state[source] for name, source in sources.items()}
         groups = sorted(set(activation_groups(graph).of.values())) if self.zero_points else []
         zero_points = {group: self.zero_points[whole[group]] for group in groups}
-        return Checkpoint(self.kind, config, state, zero_points, self.min_score)
+        return Checkpoint(self.kind, config, state, zero_points, self.min_score, self.visible_score)
 
     @classmethod
     def of_float(cls, config: Config, model: nn.Module) -> Checkpoint:
@@ -159,6 +161,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, overwrite: bool = Fal
         "zero_points": checkpoint.zero_points,
         "min_score": checkpoint.min_score,
     }
+    if checkpoint.visible_score is not None:
+        table["visible_score"] = checkpoint.visible_score
     with atomic_path(path, overwrite=overwrite) as temporary:
         torch.save(table, temporary)
 
@@ -226,6 +230,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             dict(table["state"]),
             {str(name): int(value) for name, value in table["zero_points"].items()},
             float(table["min_score"]),
+            None if table.get("visible_score") is None else float(table["visible_score"]),
         )
         _check_fit(checkpoint)
     except (CunetError, RuntimeError, KeyError, TypeError, AttributeError, ValueError) as error:

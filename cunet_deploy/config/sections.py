@@ -110,10 +110,13 @@ class HeatmapConfig(Decoder):
     Attributes:
         sigma: standard deviation of the target Gaussian, in map cells.
         foreground_weight: w in the loss mean((1 + w * target) * (prediction - target)^2).
+        hidden_peak: height of the target of a landmark that is labelled and hidden, where labels say so: below 1 the
+            network learns to give such landmarks a lower score; 0.5 suits.
     """
 
     sigma: Annotated[float, Meta(gt=0, le=100)] = 1.2
     foreground_weight: AtLeastZero = 9.0
+    hidden_peak: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
     def __post_init__(self) -> None:
         self.check("[heatmap]", ConfigError)
@@ -178,6 +181,8 @@ class SourceConfig:
             labels, and how much each counts.
         unlabelled: "ignore" leaves its landmarks without a label out of the loss, whatever ``[train] unlabelled`` says:
             for data sets that left them open on purpose. Landmarks that a layout does not have are always left out.
+        visibility: with ``[heatmap] hidden_peak``, how labels count that do not say whether a landmark is visible:
+            empty: as visible; "unknown": the network is left to say so. For photos with many hidden landmarks.
     """
 
     path: Annotated[str, Meta(min_length=1, description="the name of a folder below --data")]
@@ -185,6 +190,7 @@ class SourceConfig:
     weight: Annotated[float, Meta(gt=0, le=100)] = 1.0
     labels: str = ""
     unlabelled: Literal["", "ignore"] = ""
+    visibility: Literal["", "unknown"] = ""
 
     def __post_init__(self) -> None:
         check_fields(self, "[data] sources:")

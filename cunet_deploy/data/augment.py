@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,10 +16,26 @@ from cunet_deploy.geometry import Crop, CropRule
 from cunet_deploy.preprocess import sample
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["NOWHERE", "Augmenter", "Colours"]
+__all__ = ["NOWHERE", "Augmenter", "Colours", "Drawn"]
 
 NOWHERE = np.inf
 """Coordinate of a landmark that is known not to be in the crop: its target is an empty map, unlike NaN (unlabelled)."""
+
+
+class Drawn(NamedTuple):
+    """A random crop and its labels.
+
+    Attributes:
+        image: (S, S, 3) BGR uint8.
+        points: (K, 2) input coordinates; all `NOWHERE` in a background crop.
+        weights: (K,) how much each label counts.
+        visible: (K,) 1 where a landmark is seen, 0 where something hides it, NaN where that is not known.
+    """
+
+    image: NDArray[np.uint8]
+    points: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    visible: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -35,27 +52,23 @@ class Augmenter:
     rule: CropRule
     skeleton: Skeleton
 
-    def draw(
-        self, example: Example, photo: NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
-        """One random crop.
-
-        Returns:
-            image: (S, S, 3) BGR uint8.
-            points: (K, 2) input coordinates; all `NOWHERE` in a background crop.
-            weights: (K,) how much each label counts.
-        """
+    def draw(self, example: Example, photo: NDArray[np.uint8], rng: np.random.Generator) -> Drawn:
+        """One random crop."""
         background = self._background(example, photo, rng) if rng.random() < self.config.negative else None
         crop = background or self._around(example, rng)
         image = sample(photo, crop)
         points = crop.to_input(example.points) if background is None else np.full_like(example.points, NOWHERE)
         weights = np.ones(len(points)) if example.weights is None or background is not None else example.weights
+        visible = np.ones(len(points)) if example.visible is None else example.visible
         if rng.random() < self.config.flip:
-            image = np.ascontiguousarray(image[:, ::-1])
-            points, weights = points[self.skeleton.flip_order], weights[self.skeleton.flip_order]
+            image, order = np.ascontiguousarray(image[:, ::-1]), self.skeleton.flip_order
+            points, weights, visible = points[order], weights[order], visible[order]
             points[:, 0] = crop.size - 1 - points[:, 0]
             points[np.isinf(points)] = NOWHERE
-        return Colours(self.config).change(image, rng), points, weights
+        image, covered = Colours(self.config).change_and_cover(image, rng)
+        if covered is not None:
+            visible = np.where(((points > covered[:2]) & (points < covered[2:])).all(axis=1), 0.0, visible)
+        return Drawn(image, points, weights, visible)
 
     def _around(self, example: Example, rng: np.random.Generator) -> Crop:
         """The example's crop, moved, scaled and turned at random."""
@@ -91,6 +104,12 @@ class Colours:
 
     def change(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """(S, S, 3) BGR uint8 to the same; may write into it."""
+        return self.change_and_cover(image, rng)[0]
+
+    def change_and_cover(
+        self, image: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
+        """What `change` returns, and the (4,) xyxy box of what is in front of the object now; ``None``: nothing."""
         return self._erase(self._colour(image, rng), rng)
 
     def _colour(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -104,12 +123,14 @@ class Colours:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 1.5))), np.uint8)
         return image
 
-    def _erase(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _erase(
+        self, image: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
         """Cover up to a fifth of the crop with one colour: something in front of the object."""
         if rng.random() >= self.config.erase:
-            return image
+            return image, None
         size = image.shape[0]
         height, width = (rng.uniform(0.1, 0.45, 2) * size).astype(int)
         top, left = int(rng.integers(0, size - height)), int(rng.integers(0, size - width))
         image[top : top + height, left : left + width] = rng.integers(0, 256, 3, dtype=np.uint8)
-        return image
+        return image, np.array([left, top, left + width, top + height]) - 0.5

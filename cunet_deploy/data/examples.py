@@ -43,6 +43,8 @@ class Example:
         stated: (width, height) of the photo as the labels have it; ``None`` where they do not say.
         weights: (K,) how much each label counts; 0 also where it is not known whether there is a landmark, as for those
             that a layout does not have. ``None``: all count alike.
+        visible: (K,) 1 where a landmark is seen, 0 where something hides it, NaN where that is not known. ``None``:
+            the labels say nothing about it, and all count as seen.
         where: names the row in its file, for messages.
         times: how often an epoch draws it.
         source: the data set that it is from, as the configuration names it.
@@ -57,12 +59,13 @@ class Example:
     stated: tuple[int, int] | None = None
     weights: NDArray[np.float64] | None = None
     where: str = ""
+    visible: NDArray[np.float64] | None = None
     times: int = 1
     source: str = ""
 
     def mapped(self, points: NDArray[np.float64], known: NDArray[np.float64]) -> Example:
         """The example with (K, 2) points of another skeleton, and (K,) weights of them."""
-        return replace(self, points=points, weights=known)
+        return replace(self, points=points, weights=known, visible=None)
 
     @property
     def box(self) -> NDArray[np.float64]:

@@ -51,7 +51,10 @@ def _read_source(source: SourceConfig, data: Path, skeleton: Skeleton, bad: list
             weights = np.full(len(skeleton), each) if example.weights is None else each * example.weights
         if weights is not None and source.unlabelled == "ignore":
             weights = np.where(np.isfinite(example.points).all(axis=1), weights, 0.0)
-        found.append(replace(example, weights=weights, times=times, source=source.path))
+        visible = example.visible
+        if visible is None and source.visibility == "unknown":
+            visible = np.full(len(skeleton), np.nan)
+        found.append(replace(example, weights=weights, times=times, source=source.path, visible=visible))
     return found
 
 
@@ -64,10 +67,10 @@ def read_box_sources(config: DataConfig, data: Path, bad: list[str] | None = Non
     """
     found = []
     for source in config.parts:
-        if source.weight != round(source.weight) or source.labels or source.unlabelled:
+        if source.weight != round(source.weight) or source.labels or source.unlabelled or source.visibility:
             raise ConfigError(
                 f'[data] sources: {source.path!r}: for skeleton = "box" weight is a whole number, and there are no '
-                "labels and unlabelled"
+                "labels, unlabelled and visibility"
             )
         photos = read_boxes(data / source.path, source.layout or None, bad)
         found += [replace(photo, times=round(source.weight)) for photo in photos]

@@ -79,6 +79,12 @@ class Evaluation:
         """Name of `landmarks_percent` in JSON."""
         return f"landmarks_{self.pck_threshold.key if self.pck_threshold else self.normalizer}_percent"
 
+    @cached_property
+    def visible(self) -> NDArray[np.float64]:
+        """(N, K) 1 where a landmark is labelled as visible, 0 as hidden; NaN where that is not known."""
+        unknown = np.full(len(self.manifest.skeleton), np.nan)
+        return np.stack([unknown if example.visible is None else example.visible for example in self.examples])
+
     def errors(self, normalizer: str | None = None) -> NDArray[np.float64]:
         """(N, K) normalized errors, by default with `normalizer`."""
         return self._errors_of(self.points, normalizer)
@@ -96,7 +102,7 @@ class Evaluation:
         """The metrics of the task, in percent, with intervals.
 
         Of bodies the share of correct joints, and average precision where areas are known; else NME by every
-        normalizer, area and failure rate.
+        normalizer, area and failure rate, and where labels say what is hidden, how well scores tell it.
         """
         if self.pck_threshold is not None:
             skeleton = self.manifest.skeleton
@@ -112,6 +118,9 @@ class Evaluation:
         found.append(
             Measure(f"failure_rate_{name}_percent", f"failures above {limit}", "%", _percent(metrics.failures(errors)))
         )
+        if {0.0, 1.0} <= set(self.visible.ravel()):
+            area = metrics.bootstrap_visibility_auc(self.scores, self.visible)
+            found.append(Measure("visibility_auc_percent", "AUC, score of visible over hidden", "%", area.scaled(100)))
         return found
 
     def landmarks_percent(self) -> dict[str, float]:

@@ -32,6 +32,7 @@ from cunet_deploy.metrics.pose import (
     share,
     swapped_pairs,
 )
+from cunet_deploy.metrics.visibility import bootstrap_visibility_auc, visibility_auc
 
 __all__ = [
     "BOX",
@@ -45,6 +46,7 @@ __all__ = [
     "bootstrap",
     "bootstrap_mean",
     "bootstrap_ratio",
+    "bootstrap_visibility_auc",
     "correct_joints",
     "counted_joints",
     "curve_parts",
@@ -65,4 +67,5 @@ __all__ = [
     "ratio_of_medians",
     "share",
     "swapped_pairs",
+    "visibility_auc",
 ]

@@ -14,27 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cunet_deploy.config import Config
-from cunet_deploy.data.augment import Augmenter
+from cunet_deploy.data.augment import Augmenter, Drawn
 from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.checks import usable_examples
 from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
 from cunet_deploy.data.shrunk import crop_ratio, shrunk_photos
 from cunet_deploy.data.sources import read_sources
 from cunet_deploy.heatmaps import decode, map_to_input
-from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold
+from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold, visibility_auc
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.train.feeder import Drawer
 from cunet_deploy.train.loss import Mean, Targets, alone, make_targets, total_loss
 from cunet_deploy.train.plots import save_crops
 from cunet_deploy.train.task import Predict, Task
-from cunet_deploy.train.threshold import choose_min_score
+from cunet_deploy.train.threshold import choose_min_score, choose_visible_score
 
 __all__ = ["CropDrawer", "LandmarkTask"]
 
 SHEET = 24
-
-Drawn = tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]
-"""(S, S, 3) crop, (K, 2) points and (K,) weights."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,14 @@ class CropDrawer(Drawer[Drawn]):
         return len(self.examples)
 
     def draw(self, index: int, rng: np.random.Generator) -> Drawn:
-        """A crop, the landmarks in it and how much each counts; see `Drawer`."""
+        """A crop and its labels; see `Drawer`."""
         example = self.examples[index]
         return self.augmenter.draw(example, self.photos[example.image], rng)
 
     def batch(self, drawn: Sequence[Drawn]) -> tuple[Tensor, Targets]:
         """See `Drawer`."""
-        images, points, weights = zip(*drawn, strict=True)
-        targets = make_targets(np.stack(points), self.config, np.stack(weights))
+        images, points, weights, visible = zip(*drawn, strict=True)
+        targets = make_targets(np.stack(points), self.config, np.stack(weights), np.stack(visible))
         return torch.from_numpy(np.stack(images)), targets
 
     def name(self, index: int) -> str:
@@ -135,6 +132,8 @@ class LandmarkTask(Task):
             digest.update(example.image.name.encode() + example.points.tobytes())
             if example.weights is not None:
                 digest.update(example.weights.tobytes())
+            if example.visible is not None and self._config.heatmap.hidden_peak < 1:
+                digest.update(example.visible.tobytes())
         return digest.hexdigest()
 
     @property
@@ -160,9 +159,11 @@ class LandmarkTask(Task):
         images: list[NDArray[np.uint8]] = []
         found: list[NDArray[np.float64]] = []
         true: list[NDArray[np.float64]] = []
+        heights: list[NDArray[np.float32]] = []
         decoder, stride = self._config.heatmap.decoder, self._config.model.stride
         for batch in plain_batches(self.validation, self._rule, self.photos, size=32):
-            points, _ = decode(predict(batch.images), decoder)
+            points, scores = decode(predict(batch.images), decoder)
+            heights.extend(scores)
             images.extend(batch.images[: SHEET - len(images)])
             found.extend(map_to_input(points, stride))
             true.extend(batch.points)
@@ -179,11 +180,23 @@ class LandmarkTask(Task):
             own = values[[example.source == name for example in self.validation]]
             if np.isfinite(own).any():
                 measured[f"{name}_{key}"] = _percent(own)
+        if self._config.heatmap.hidden_peak < 1:
+            seen = [(score, one.visible) for score, one in zip(heights, self.validation, strict=True)]
+            told = [(score, visible) for score, visible in seen if visible is not None]
+            auc = visibility_auc(*map(np.stack, zip(*told, strict=True))) if told else np.nan
+            if np.isfinite(auc):
+                measured["visibility_auc_percent"] = round(100 * auc, 2)
         return measured
 
     def choose_min_score(self, session: Session) -> float:
         """See `cunet_deploy.train.threshold`."""
         return choose_min_score(session, self.validation or self.train, self.photos)
+
+    def choose_visible_score(self, session: Session) -> float | None:
+        """See `cunet_deploy.train.threshold`."""
+        if self._config.heatmap.hidden_peak == 1:
+            return None
+        return choose_visible_score(session, self.validation or self.train, self.photos)
 
 
 def _percent(values: NDArray[np.floating]) -> float:

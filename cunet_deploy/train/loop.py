@@ -372,10 +372,12 @@ class Trainer:
         save_checkpoint(self._checkpoint(phase), self.folder.checkpoint(phase.kind), overwrite=True)
 
     def _set_min_score(self, phase: Phase) -> None:
-        """Measure the score threshold of a finished phase and put it into its checkpoint."""
+        """Measure the score thresholds of a finished phase and put them into its checkpoint."""
         checkpoint = self._checkpoint(phase)
-        score = self.task.choose_min_score(TorchSession(checkpoint, exact=False, device=self.device))
-        save_checkpoint(replace(checkpoint, min_score=score), self.folder.checkpoint(phase.kind), overwrite=True)
+        session = TorchSession(checkpoint, exact=False, device=self.device)
+        found, visible = self.task.choose_min_score(session), self.task.choose_visible_score(session)
+        checkpoint = replace(checkpoint, min_score=found, visible_score=visible)
+        save_checkpoint(checkpoint, self.folder.checkpoint(phase.kind), overwrite=True)
 
 
 def _channels_last(network: Network) -> Network:

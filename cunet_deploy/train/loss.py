@@ -21,6 +21,7 @@ __all__ = [
     "heatmap_loss",
     "landmark_loss",
     "make_targets",
+    "match_heights",
     "soft_points",
     "total_loss",
     "trust",
@@ -42,33 +43,62 @@ class Targets(NamedTuple):
             where a label counts less.
         points: (B, K, 2) map coordinates, 0 where there is no point to find.
         present: (B, K) 1.0 where a labelled landmark lies inside the map, or how much its label counts.
+        open_height: (B, K) 1.0 where nobody knows whether the landmark is visible, so how high its peak should be.
     """
 
     maps: Tensor
     known: Tensor
     points: Tensor
     present: Tensor
+    open_height: Tensor
 
 
-def make_targets(points: NDArray[np.float64], config: Config, weights: NDArray[np.float64] | None = None) -> Targets:
+def make_targets(
+    points: NDArray[np.float64],
+    config: Config,
+    weights: NDArray[np.float64] | None = None,
+    visible: NDArray[np.float64] | None = None,
+) -> Targets:
     """Targets of (B, K, 2) input coordinates.
 
     Args:
         points: NaN is not labelled, infinite is known to be absent.
         config: of the maps.
         weights: (B, K) how much each label counts, absent ones too; ``None``: all count alike.
+        visible: (B, K) 1 where a landmark is seen, 0 where it is hidden: its peak is as high as ``[heatmap]
+            hidden_peak``; NaN where that is not known. ``None``: all are seen.
     """
     size = config.crop.size // config.model.stride
     cells = input_to_map(points, config.model.stride)
     present = np.all(np.isfinite(cells) & (cells > 0) & (cells < size - 1), axis=-1)
     known = ~np.isnan(points).any(axis=-1) | (config.train.unlabelled == "empty")
     count = np.ones(known.shape) if weights is None else weights
+    seen = np.ones(known.shape) if visible is None else visible
+    maps = encode(cells, size, config.heatmap.sigma)
+    maps *= np.where(seen == 0, config.heatmap.hidden_peak, 1).astype(np.float32)[..., None, None]
     return Targets(
-        maps=torch.from_numpy(encode(cells, size, config.heatmap.sigma)),
+        maps=torch.from_numpy(maps),
         known=torch.from_numpy(known * count).float(),
         points=torch.from_numpy(np.where(np.expand_dims(present, -1), cells, 0)).float(),
         present=torch.from_numpy(present * count).float(),
+        open_height=torch.from_numpy(np.isnan(seen)).float(),
     )
+
+
+def match_heights(heatmaps: Tensor, targets: Targets, hidden_peak: float) -> Targets:
+    """Targets in which a peak of unknown height is as high as the network's own, between hidden and visible.
+
+    So photos whose labels do not say what is hidden teach places only, and those that say so teach the heights.
+
+    Args:
+        heatmaps: (B, K, H, W) of the network as it is.
+        targets: of the batch.
+        hidden_peak: height of a hidden landmark's peak.
+    """
+    maps = targets.maps
+    own = (heatmaps.detach().float() * maps).sum(dim=(-2, -1)) / maps.square().sum(dim=(-2, -1)).clamp(min=1e-6)
+    height = torch.where(targets.open_height > 0, own.clamp(hidden_peak, 1), 1)
+    return targets._replace(maps=maps * height[:, :, None, None])
 
 
 def alone(count: Tensor) -> Tensor:
@@ -152,8 +182,11 @@ def total_loss(heatmaps: Sequence[Tensor], targets: Targets, config: Config, mea
         targets = targets._replace(known=targets.known * trust(heatmaps[-1], targets, config.train.robust))
     losses = []
     for maps in heatmaps:
-        loss = heatmap_loss(maps, targets, config.heatmap.foreground_weight, mean)
+        own = targets
+        if config.heatmap.hidden_peak < 1:
+            own = match_heights(maps, targets, config.heatmap.hidden_peak)
+        loss = heatmap_loss(maps, own, config.heatmap.foreground_weight, mean)
         if config.train.coordinate_weight > 0:
-            loss = loss + config.train.coordinate_weight * landmark_loss(maps, targets, mean)
+            loss = loss + config.train.coordinate_weight * landmark_loss(maps, own, mean)
         losses.append(loss)
     return torch.stack(losses).mean()

@@ -67,3 +67,7 @@ class Task(ABC):
     @abstractmethod
     def choose_min_score(self, session: Session) -> float:
         """The score from which an object counts as found."""
+
+    def choose_visible_score(self, session: Session) -> float | None:
+        """The score from which a landmark counts as visible; ``None`` where scores do not tell."""
+        return None

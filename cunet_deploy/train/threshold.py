@@ -1,4 +1,4 @@
-"""From which score an object counts as found: set on real crops, of objects and of background."""
+"""From which score an object counts as found, and a landmark as visible: set on crops of labelled objects."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from cunet_deploy.config import AugmentConfig
 from cunet_deploy.data.augment import NOWHERE, Augmenter
+from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.heatmaps import decode
 from cunet_deploy.sessions.base import Session
 
-__all__ = ["choose_min_score", "crop_scores"]
+__all__ = ["choose_min_score", "choose_visible_score", "crop_scores"]
 
 DRAWS = 4
 BATCH = 32
@@ -36,6 +37,28 @@ def choose_min_score(session: Session, examples: Sequence[Example], photos: Phot
     return round(float(np.clip((low + high) / 2, 0.05, 0.95)), 2)
 
 
+def choose_visible_score(session: Session, examples: Sequence[Example], photos: PhotoCache) -> float | None:
+    """The score that most of the visible landmarks exceed and most of the hidden ones stay under, in equal shares.
+
+    Returns:
+        A score in [0, 1], to two decimals; ``None`` where the labels do not say what is hidden.
+    """
+    told = [(example, example.visible) for example in examples if example.visible is not None]
+    scores = [
+        decode(session.run(batch.images), session.manifest.decoder)[1]
+        for batch in plain_batches([one for one, _ in told], session.manifest.crop, photos, size=BATCH)
+    ]
+    if not scores:
+        return None
+    heights, visible = np.concatenate(scores), np.stack([visible for _, visible in told])
+    seen, hidden = np.sort(heights[visible == 1]), np.sort(heights[visible == 0])
+    if not len(seen) or not len(hidden):
+        return None
+    levels = np.arange(101) / 100
+    right = 1 - np.searchsorted(seen, levels) / len(seen) + np.searchsorted(hidden, levels) / len(hidden)
+    return round(float(levels[right >= right.max() - 1e-9].mean()), 2)
+
+
 def crop_scores(
     session: Session, examples: Sequence[Example], photos: PhotoCache
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -51,7 +74,7 @@ def crop_scores(
             rng = np.random.default_rng([index, int(share)])
             drawn = [augmenter.draw(example, photos[example.image], rng) for _ in range(DRAWS)]
             # A photo that its object fills has no background; what is drawn there instead is no news.
-            images.extend(image for image, points, _ in drawn if bool(points[0, 0] == NOWHERE) == bool(share))
+            images.extend(crop.image for crop in drawn if bool(crop.points[0, 0] == NOWHERE) == bool(share))
             # A network in training prepares its weights anew for every batch.
             if len(images) >= BATCH or (images and index == len(examples) - 1):
                 background.extend([bool(share)] * len(images))

@@ -46,7 +46,7 @@ def dotted() -> tuple[Example, np.ndarray]:
 def test_a_landmark_stays_on_what_it_marks(changes: dict[str, float]) -> None:
     example, photo = dotted()
     for seed in range(10):
-        image, points, _ = augmenter(**changes).draw(example, photo, np.random.default_rng(seed))
+        image, points, *_ = augmenter(**changes).draw(example, photo, np.random.default_rng(seed))
         weight = image[..., 0].astype(float) - 128
         rows, columns = np.indices(weight.shape)
         dot = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
@@ -56,7 +56,7 @@ def test_a_landmark_stays_on_what_it_marks(changes: dict[str, float]) -> None:
 
 def test_without_augmentation_the_crop_is_that_of_the_runtime() -> None:
     example, photo = dotted()
-    _, points, _ = augmenter().draw(example, photo, np.random.default_rng(0))
+    points = augmenter().draw(example, photo, np.random.default_rng(0)).points
     np.testing.assert_allclose(points, RULE.crop(example.box).to_input(example.points))
 
 
@@ -68,7 +68,7 @@ def test_background_crops_show_no_known_object_and_have_no_landmarks() -> None:
     points[0], points[1] = (150, 100), (249, 199)
     example = Example(Path("none.png"), points, "none")
     draws = [augmenter(negative=1.0).draw(example, photo, np.random.default_rng(seed)) for seed in range(20)]
-    background = [image for image, found, _ in draws if (found == NOWHERE).all()]
+    background = [crop.image for crop in draws if (crop.points == NOWHERE).all()]
     assert len(background) >= 15
     assert all(image.max() <= 128 for image in background)
 
@@ -77,8 +77,8 @@ def test_an_object_that_fills_the_photo_gives_no_background_crop() -> None:
     points = np.random.default_rng(0).uniform(0, 99, (68, 2))
     points[0], points[1] = (0, 0), (99, 99)
     example = Example(Path("none.png"), points, "none")
-    _, found, _ = augmenter(negative=1.0).draw(example, np.zeros((100, 100, 3), np.uint8), np.random.default_rng(0))
-    assert np.isfinite(found).all()
+    drawn = augmenter(negative=1.0).draw(example, np.zeros((100, 100, 3), np.uint8), np.random.default_rng(0))
+    assert np.isfinite(drawn.points).all()
 
 
 def test_plain_batches_keep_the_order_and_leave_nothing_out(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from drawn import tiny_config
 
 from cunet_deploy.heatmaps import map_to_input
-from cunet_deploy.train.loss import heatmap_loss, landmark_loss, make_targets, total_loss, trust
+from cunet_deploy.train.loss import heatmap_loss, landmark_loss, make_targets, match_heights, total_loss, trust
 
 CONFIG = tiny_config(crop={"size": 64}, train={"coordinate_weight": 0.01})
 
@@ -81,3 +81,24 @@ def test_every_supervised_unet_gets_a_gradient() -> None:
     maps = [torch.zeros_like(targets.maps, requires_grad=True) for _ in range(3)]
     total_loss(maps, targets, CONFIG).backward()
     assert all(map_.grad is not None and map_.grad.any() for map_ in maps)
+
+
+HIDING = tiny_config(crop={"size": 64}, train={"coordinate_weight": 0.01}, heatmap={"hidden_peak": 0.5})
+
+
+def test_hidden_landmarks_have_lower_targets_where_that_is_asked_for() -> None:
+    cells, visible = points((5.0, 7.0), (5.0, 7.0), (5.0, 7.0)), np.array([[1.0, 0.0, np.nan]])
+    for config, peaks in ((HIDING, [1.0, 0.5, 1.0]), (CONFIG, [1.0, 1.0, 1.0])):
+        maps = make_targets(cells, config, visible=visible).maps
+        assert maps.amax(dim=(2, 3))[0].tolist() == peaks
+
+
+@pytest.mark.parametrize(("height", "wanted"), [(0.1, 0.5), (0.7, 0.7), (1.0, 1.0), (1.2, 1.0)])
+def test_where_nobody_knows_what_is_visible_any_height_between_is_right(height: float, wanted: float) -> None:
+    targets = make_targets(points((5.0, 7.0), (9.0, 4.0)), HIDING, visible=np.array([[np.nan, 1.0]]))
+    own = match_heights(height * targets.maps, targets, 0.5).maps
+    assert own.amax(dim=(2, 3))[0].tolist() == pytest.approx([wanted, 1.0])
+    told = targets.maps[:, 1:], targets._replace(**{name: value[:, 1:] for name, value in targets._asdict().items()})
+    free = targets.maps[:, :1] * wanted, targets._replace(**{n: value[:, :1] for n, value in targets._asdict().items()})
+    for maps, its in (told, free):
+        assert total_loss([maps], its, HIDING).item() == pytest.approx(0, abs=1e-9)

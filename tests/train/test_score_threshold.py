@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.skeletons import IBUG68
 from cunet_deploy.train import threshold
-from cunet_deploy.train.threshold import choose_min_score, crop_scores
+from cunet_deploy.train.threshold import choose_min_score, choose_visible_score, crop_scores
 
 MANIFEST = Manifest("toy", IBUG68, CropRule(64, 1.2), 4, Decoder(), 8, 8, 0.3, "none", ("drawn",), 17, "test", "0" * 64)
 
@@ -77,3 +78,23 @@ def test_photos_without_background_give_the_scores_of_objects_alone(tmp_path: Pa
     scores, is_background = crop_scores(Brightness(), [full], PhotoCache())
     assert len(scores) == threshold.DRAWS
     assert not is_background.any()
+
+
+def test_the_score_of_visible_landmarks_parts_them_from_hidden_ones(examples: list[Example]) -> None:
+    visible = np.ones(68)
+    visible[:20] = 0
+
+    class Low(Brightness):
+        """Gives the first 25 landmarks, five of them visible, a lower score."""
+
+        def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            maps = super().run(images)
+            maps[:, :25] *= 0.5
+            return maps
+
+    told = [replace(example, visible=visible) for example in examples[:3]]
+    (batch,) = plain_batches(told, MANIFEST.crop, PhotoCache(), size=3)
+    low, high = Low().run(batch.images).max(axis=(0, 2, 3))[[0, 67]]
+    score = choose_visible_score(Low(), [*told, *examples[3:]], PhotoCache())
+    assert score == pytest.approx((low + high) / 2, abs=0.01)
+    assert choose_visible_score(Low(), examples, PhotoCache()) is None
