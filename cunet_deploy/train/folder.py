@@ -51,18 +51,20 @@ class RunFolder:
     def check(self, *, resume: bool) -> None:
         """Whether a run can begin here, or go on; writes nothing.
 
+        A run that was killed before its first state goes on from the beginning.
+
         Raises:
             InputError: the folder holds a run and ``resume`` is not set, or there is nothing to resume.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; name a folder for the run with -o")
-        if resume and not self.state.is_file():
+        if resume and not self.state.is_file() and not (self.path / "config.toml").is_file():
             raise InputError(f"{self.path}: holds no state.pt to resume from; start a run in another folder")
         if not resume and self.path.exists() and any(self.path.iterdir()):
             raise InputError(f"{self.path}: is not empty; add --resume to go on with that run or choose another -o")
 
     def prepare(self, config_text: str, *, resume: bool, beside: Path | None = None) -> None:
-        """`check`, then make the folder and write the configuration; on resuming nothing is written.
+        """`check`, then make the folder and write the configuration, unless there is a state to go on from.
 
         Args:
             config_text: of the configuration.
@@ -70,7 +72,7 @@ class RunFolder:
             beside: a file that the configuration names; it is copied.
         """
         self.check(resume=resume)
-        if resume:
+        if resume and self.state.is_file():
             return
         write_text_atomic(self.path / "config.toml", config_text, overwrite=True)
         if beside is not None:

@@ -139,7 +139,7 @@ class Trainer:
     def _run(self, *, resume: bool) -> Path:
         if self.config.train.memory_efficient or self.config.train.saved_bits == 8:
             return_freed_memory()
-        state = self.folder.load_state(self.config) if resume else None
+        state = self.folder.load_state(self.config) if resume and self.folder.state.is_file() else None
         if state is not None:
             self._check_origin(state["origin"])
         rows = [*state["rows"]] if state else []

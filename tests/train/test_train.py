@@ -112,6 +112,18 @@ def test_a_killed_run_resumes_to_exactly_the_same_weights(data: Path, toml: Path
     assert rows[0] == rows[1]
 
 
+def test_a_run_that_was_killed_before_its_first_state_goes_on_from_the_beginning(
+    data: Path, toml: Path, tmp_path: Path
+) -> None:
+    RunFolder(tmp_path / "killed").prepare(toml.read_text(), resume=False)
+    (tmp_path / "killed" / "state.pt.part").write_bytes(b"half of a state")
+    assert run(toml, "--data", data, "-o", tmp_path / "killed", "--resume")[0] == 0
+    assert run(toml, "--data", data, "-o", tmp_path / "whole")[0] == 0
+    one, other = (load_checkpoint(tmp_path / name / "quantized.pt") for name in ("killed", "whole"))
+    assert one.checksum == other.checksum
+    assert not [*(tmp_path / "killed").glob("*.part")]
+
+
 def test_memory_efficient_training_gives_the_same_losses(data: Path, tmp_path: Path) -> None:
     losses = []
     for efficient in (False, True):
