@@ -26,7 +26,7 @@ from cunet_deploy.data.sources import read_box_sources, wanted_layout
 from cunet_deploy.drawing import FOUND, TRUE
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
 from cunet_deploy.sessions.base import Session
-from cunet_deploy.train.feeder import Drawer
+from cunet_deploy.train.feeder import Drawer, stacked
 from cunet_deploy.train.loss import Mean, alone
 from cunet_deploy.train.plots import save_sheet
 from cunet_deploy.train.task import Predict, Task
@@ -73,8 +73,8 @@ class WholeImageDrawer(Drawer[LabelledFrame]):
         """See `Drawer`."""
         code, size = self.frames.boxes.code, self.frames.size // self.stride
         targets = [code.encode(frame.boxes, frame.ignored, size, self.stride) for frame in drawn]
-        images = torch.from_numpy(np.stack([frame.image for frame in drawn]))
-        return images, BoxTensors(*(torch.from_numpy(np.stack(part)) for part in zip(*targets, strict=True)))
+        images = stacked([frame.image for frame in drawn])
+        return images, BoxTensors(*(stacked(part) for part in zip(*targets, strict=True)))
 
     def name(self, index: int) -> str:
         """See `Drawer`."""

@@ -23,7 +23,7 @@ from cunet_deploy.data.sources import read_sources
 from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold, visibility_auc
 from cunet_deploy.sessions.base import Session
-from cunet_deploy.train.feeder import Drawer
+from cunet_deploy.train.feeder import Drawer, stacked
 from cunet_deploy.train.loss import Mean, Targets, alone, make_targets, total_loss
 from cunet_deploy.train.plots import save_crops
 from cunet_deploy.train.task import Predict, Task
@@ -62,7 +62,7 @@ class CropDrawer(Drawer[Drawn]):
         """See `Drawer`."""
         images, points, weights, visible = zip(*drawn, strict=True)
         targets = make_targets(np.stack(points), self.config, np.stack(weights), np.stack(visible))
-        return torch.from_numpy(np.stack(images)), targets
+        return stacked(images), targets
 
     def name(self, index: int) -> str:
         """See `Drawer`."""

@@ -49,7 +49,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--photos", default=64, show_default=True, type=click.IntRange(16), help="Photos to draw.")
+@click.option("--photos", default=256, show_default=True, type=click.IntRange(16), help="Photos to draw.")
 @click.option("--workers", "counts", multiple=True, default=(0, 1, 2), show_default=True, type=click.IntRange(0))
 @click.option("--turns", default=5, show_default=True, type=click.IntRange(1), help="Epochs of each, in turns.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
