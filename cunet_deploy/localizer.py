@@ -20,6 +20,7 @@ from cunet_deploy.detection.base import Detector
 from cunet_deploy.detection.open import open_detector
 from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.licences import wanted_licence
 from cunet_deploy.locate import check_boxes, locate
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
@@ -27,7 +28,7 @@ from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions import Session, open_session
 from cunet_deploy.tracking.one_euro import Smoothing, smooth_clip
 from cunet_deploy.tracking.step import ImageStep, VideoState, VideoStep, check_landmarks
-from cunet_deploy.zoo import DEFAULT_MODEL
+from cunet_deploy.zoo import DEFAULT_MODEL, check_licence
 
 __all__ = ["Frame", "Localizer"]
 
@@ -41,6 +42,7 @@ class _Opening:
     detector: str | Path | Detector | None
     backend: str | None
     trust: bool
+    licence: str
 
     def open(self) -> _Networks:
         """Load the networks, both or neither."""
@@ -51,8 +53,9 @@ class _Opening:
         )
         try:
             check_landmarks(session)
+            check_licence(session.manifest, self.licence)
             if self.detector is None or isinstance(self.detector, (str, Path)):
-                return _Networks(session, open_detector(self.detector, session))
+                return _Networks(session, open_detector(self.detector, session, self.licence))
             return _Networks(session, _checked(self.detector), foreign_detector=True)
         except BaseException:
             session.close()
@@ -98,6 +101,7 @@ class Localizer:
         detector: str | Path | Detector | None = None,
         backend: str | None = None,
         trust: bool = False,
+        licence: str | None = None,
     ) -> None:
         """Load a network.
 
@@ -112,13 +116,15 @@ class Localizer:
                 fastest on this machine, measured once and remembered; ``None``: TensorRT for engines, ONNX Runtime on
                 the CPU for the rest.
             trust: load an engine whose checksum is not the one beside it. An engine is native code.
+            licence: "open" refuses weights, also of a detector, that may not be used for every purpose; see
+                `cunet_deploy.licences`. "any" takes all; ``None``: what the variable ``CUNET_LICENCE`` says, else any.
 
         Raises:
-            InputError: a file is missing, or a name unknown.
+            InputError: a file is missing, a name unknown, or a licence refused.
             ArtifactError: a file is damaged or cannot run here.
             UntrustedError: an engine is not the one that is described beside it.
         """
-        self._begin(_Opening(engine, threads, detector, backend, trust))
+        self._begin(_Opening(engine, threads, detector, backend, trust, wanted_licence(licence)))
 
     def _networks(self) -> _Networks:
         """The networks; after a fork they are opened again, since the threads of the parent's did not come along."""

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from cunet_deploy._decode import decode_json
 from cunet_deploy._files import exists
 from cunet_deploy.errors import InputError
+from cunet_deploy.licences import RESEARCH, is_open
+from cunet_deploy.manifest import Manifest
 
-__all__ = ["DEFAULT_MODEL", "default_detector", "find_model", "released_models"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "check_licence",
+    "default_detector",
+    "find_model",
+    "open_models",
+    "released_models",
+    "research_remark",
+]
 
 DEFAULT_MODEL = "face68-s"
 
-_DETECTORS = {"ibug68": "face-detect-s", **dict.fromkeys(("lsp14", "mpii16", "coco17"), "person-detect-s")}
-"""Detectors by skeleton, for models whose manifest names none."""
+_DETECTORS = {
+    "ibug68": ("face-detect-s", "face-detect-open"),
+    **dict.fromkeys(("lsp14", "mpii16", "coco17"), ("person-detect-s",)),
+}
+"""Detectors by skeleton, for models whose manifest names none: the first that is here and has the wanted licence."""
 
 _PACKAGE = Path(__file__).resolve().parent
 _ROOTS = (_PACKAGE / "_models", _PACKAGE.parent / "models")
 """Folders of released models, in order: what the wheel carries, then that of a source checkout."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Described:
+    """Keys of ``manifest.json`` that are read here."""
+
+    licence: str
+    skeleton: _Named
 
 
 def released_models() -> list[str]:
@@ -24,10 +52,47 @@ def released_models() -> list[str]:
     return sorted({path.parent.name for root in _ROOTS for path in root.glob("*/model.onnx")})
 
 
-def default_detector(skeleton: str) -> str | None:
-    """The released model that finds the objects of a skeleton; ``None`` where there is none here."""
-    name = _DETECTORS.get(skeleton)
-    return name if name in released_models() else None
+def default_detector(skeleton: str, licence: str = "any") -> str | None:
+    """The released model that finds the objects of a skeleton; ``None`` where there is none here.
+
+    Args:
+        skeleton: its name.
+        licence: "open": one that allows every use.
+    """
+    here = released_models()
+    found = [name for name in _DETECTORS.get(skeleton, ()) if name in here]
+    return next((name for name in found if licence == "any" or is_open(_described(name).licence)), None)
+
+
+def open_models(skeleton: str) -> list[str]:
+    """Names of the released models here that find these landmarks, or boxes, and allow every use; sorted."""
+    found = {name: _described(name) for name in released_models()}
+    return [name for name, said in found.items() if said.skeleton.name == skeleton and is_open(said.licence)]
+
+
+def check_licence(manifest: Manifest, wanted: str) -> None:
+    """Refuse weights of another licence than is wanted, one of `cunet_deploy.licences.CHOICES`.
+
+    Raises:
+        InputError: they may not be used for every purpose, and ``wanted`` is "open".
+    """
+    if wanted == "any" or is_open(manifest.licence):
+        return
+    names = open_models(manifest.skeleton.name)
+    instead = f"use {' or '.join(names)}" if names else "train your own, for example on cunet-deploy synth faces"
+    raise InputError(
+        f"{manifest.name}: refused: an open licence was asked for, and that of these weights is {manifest.licence!r}; "
+        f"{instead}"
+    )
+
+
+def research_remark(manifest: Manifest) -> str | None:
+    """Say that weights are for research only and which are not; ``None`` where that is not so."""
+    if manifest.licence != RESEARCH:
+        return None
+    names = open_models(manifest.skeleton.name)
+    instead = f"; free for any use: {', '.join(names)}" if names else ""
+    return f"the weights of {manifest.name} are for research only{instead}"
 
 
 def find_model(name: str) -> Path:
@@ -43,3 +108,11 @@ def find_model(name: str) -> Path:
                 return path
     known = ", ".join(released_models()) or "none in this installation"
     raise InputError(f"no released model or file is called {name!r}; released models: {known}; or give a path")
+
+
+def _described(name: str) -> _Described:
+    """What the manifest beside a released model says; of one without, that its licence is not known."""
+    try:
+        return decode_json(find_model(name).with_name("manifest.json").read_bytes(), _Described)
+    except (OSError, InputError):
+        return _Described("unknown", _Named(""))

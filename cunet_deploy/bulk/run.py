@@ -25,10 +25,13 @@ from cunet_deploy.bulk.worker import (
     join_parts,
     split_item,
 )
+from cunet_deploy.detection.open import default_spec, open_detector
+from cunet_deploy.detection.table import FULL
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.licences import wanted_licence
 from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.sessions import model_file, open_session
-from cunet_deploy.zoo import default_detector
+from cunet_deploy.zoo import check_licence
 
 __all__ = ["Summary", "load_model", "run_bulk"]
 
@@ -58,25 +61,35 @@ class Summary:
 
 
 def load_model(
-    name: str, output: Output, *, detector: str | None = None, backend: str | None = None, trust: bool = False
+    name: str,
+    output: Output,
+    *,
+    detector: str | None = None,
+    backend: str | None = None,
+    trust: bool = False,
+    licence: str | None = None,
 ) -> Model:
     """Open a model once, and put its files where the workers find them.
 
     Raises:
-        InputError: there is no such model, it finds boxes, or the output holds results of another one.
+        InputError: there is no such model, it finds boxes, a licence is refused, or the output holds results of another
+            model.
     """
+    wanted = wanted_licence(licence)
     path = model_file(name, backend)
     session = open_session(path, threads=1, backend=backend, trust=trust)
     manifest = session.manifest
     session.close()
     if manifest.boxes is not None:
         raise InputError(f"{name}: finds boxes, not landmarks; give it as detector, beside a model of landmarks")
+    check_licence(manifest, wanted)
     is_engine = path.suffix == ".engine"
     if not is_engine:
         _share(path, output, NETWORK_FILE)
-    found = detector or manifest.detector or default_detector(manifest.skeleton.name)
+    found = detector or default_spec(manifest, wanted)
     # "full", "boxes:FILE" and their like are opened by name where the workers are
-    if found and ":" not in found and found != "full":
+    if ":" not in found and found != FULL:
+        open_detector(found, licence=wanted).close()
         _share(model_file(found), output, DETECTOR_FILE)
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     return Model(str(path.resolve()) if is_engine else name, detector, checksum, manifest.to_json())

@@ -132,6 +132,7 @@ class Worker:
             threads=settings.threads,
             backend=settings.backend,
             trust=settings.trust,
+            licence="any",  # it was checked where the run was started
         )
         self._schema = schema_of(self._localizer.manifest, model.sha256)
 

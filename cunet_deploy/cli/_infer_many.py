@@ -43,6 +43,7 @@ class _Outcome:
     Attributes:
         lines: for stdout.
         remarks: for stderr.
+        licence: a remark on the licence of the weights, or "".
         error: what went wrong, or "".
         exit_code: of that; 0: nothing.
     """
@@ -51,6 +52,7 @@ class _Outcome:
     remarks: tuple[str, ...] = ()
     error: str = ""
     exit_code: int = 0
+    licence: str = ""
 
 
 def infer_many(items: Sequence[Item], asked: Request) -> None:
@@ -67,7 +69,7 @@ def infer_many(items: Sequence[Item], asked: Request) -> None:
     if not asked.resume and not asked.overwrite:
         _check_ways(plans)
     failed: list[_Outcome] = []
-    done = 0
+    done, licence = 0, ""
     with interrupt_flag() as stop, _bar(len(jobs), asked) as advance:
         several = asked.workers > 1 and len(jobs) > 1
         for outcome in _in_processes(jobs, asked, stop) if several else _in_turn(jobs, asked, stop):
@@ -77,9 +79,12 @@ def infer_many(items: Sequence[Item], asked: Request) -> None:
                 click.echo(remark, err=True)
             failed += [outcome] if outcome.exit_code not in (0, _INTERRUPTED) else []
             done += not outcome.exit_code
+            licence = outcome.licence or licence
             advance()
     known = f", {skipped} were done before" if asked.resume else ""
     click.echo(f"{len(items)} sources: {done} done, {len(failed)} failed or incomplete{known}")
+    if licence:
+        click.echo(licence)
     if stop.is_set():
         raise KeyboardInterrupt
     if failed:
@@ -123,7 +128,7 @@ def _in_turn(
 ) -> Generator[_Outcome, None, None]:
     if not jobs:
         return
-    with _localizer(asked) as localizer:
+    with asked.open() as localizer:
         for item, plan in jobs:
             outcome = _do(localizer, item, plan, asked)
             if outcome.exit_code == _INTERRUPTED:
@@ -131,14 +136,6 @@ def _in_turn(
             yield outcome
             if stop.is_set():
                 return
-
-
-def _localizer(asked: Request) -> Localizer:
-    from cunet_deploy.localizer import Localizer
-
-    return Localizer(
-        asked.model, threads=asked.threads, detector=asked.detector, backend=asked.backend, trust=asked.trust
-    )
 
 
 def _do(localizer: Localizer, item: Item, plan: OutputPlan, asked: Request) -> _Outcome:
@@ -157,10 +154,11 @@ def _do(localizer: Localizer, item: Item, plan: OutputPlan, asked: Request) -> _
         return _Outcome(error=f"failed: {name}: {error.strerror or error}", exit_code=1)
     remarks = tuple(f"{name}: {line}" for line in left_out_lines(source))
     if isinstance(run.failure, KeyboardInterrupt):
-        return _Outcome((run.line,), remarks, exit_code=_INTERRUPTED)
+        return _Outcome((run.line,), remarks, exit_code=_INTERRUPTED, licence=run.remark)
     if run.failure is not None:
-        return _Outcome((run.line,), remarks, f"incomplete: {name}: {run.failure}", run.failure.exit_code)
-    return _Outcome((run.line,), remarks)
+        why = f"incomplete: {name}: {run.failure}"
+        return _Outcome((run.line,), remarks, why, run.failure.exit_code, run.remark)
+    return _Outcome((run.line,), remarks, licence=run.remark)
 
 
 class _Worker:
@@ -212,7 +210,7 @@ def _in_processes(
     jobs: Sequence[tuple[Item, OutputPlan]], asked: Request, stop: threading.Event
 ) -> Generator[_Outcome, None, None]:
     """Outcomes as they come. A process that dies fails its job alone, and another takes its place."""
-    _localizer(asked).close()  # says here, once, what is wrong with the model
+    asked.open().close()  # says here, once, what is wrong with the model
     for left in [path for _, plan in jobs for path in plan.unfinished()]:
         click.echo(f"{left}: was left by a run that did not end, and is replaced", err=True)
     waiting, quiet = list(reversed(jobs)), replace(asked, progress="none")
@@ -247,7 +245,7 @@ def _work(jobs: Connection, asked: Request) -> None:
     if parent is not None:
         sentinel = parent.sentinel
         threading.Thread(target=lambda: (wait([sentinel]), os._exit(1)), daemon=True).start()
-    with contextlib.suppress(KeyboardInterrupt, EOFError, OSError), _localizer(asked) as localizer:
+    with contextlib.suppress(KeyboardInterrupt, EOFError, OSError), asked.open() as localizer:
         import cv2
 
         cv2.setNumThreads(asked.threads or 1)

@@ -43,10 +43,24 @@ class Request:
     frames: int | None
     backend: str | None
     trust: bool
+    licence: str | None
     threads: int | None
     overwrite: bool
     resume: bool
     workers: int
+
+    def open(self) -> Localizer:
+        """Load the networks."""
+        from cunet_deploy.localizer import Localizer
+
+        return Localizer(
+            self.model,
+            threads=self.threads,
+            detector=self.detector,
+            backend=self.backend,
+            trust=self.trust,
+            licence=self.licence,
+        )
 
     @property
     def read(self) -> tuple[Path, ...]:
@@ -70,10 +84,12 @@ class Run:
     Attributes:
         line: the summary.
         failure: why it ended early, or ``None``.
+        remark: on the licence of the weights, or empty.
     """
 
     line: str
     failure: CunetError | KeyboardInterrupt | None
+    remark: str
 
 
 def run_one(localizer: Localizer, source: Source, name: str, plan: OutputPlan, asked: Request) -> Run:
@@ -90,6 +106,7 @@ def run_one(localizer: Localizer, source: Source, name: str, plan: OutputPlan, a
         CunetError: nothing was done at all.
     """
     from cunet_deploy.tracking.one_euro import Smoothing
+    from cunet_deploy.zoo import research_remark
 
     steady = Smoothing(both_ways=True) if asked.smooth == "both-ways" else asked.smooth == "one-euro"
     tally = Tally(_total(source, asked.frames), source.live)
@@ -97,7 +114,7 @@ def run_one(localizer: Localizer, source: Source, name: str, plan: OutputPlan, a
     failure = _run(localizer, source, outputs, plan, tally, asked, steady)
     if failure is None and source.left_out and not source.moving:
         failure = CunetError(f"{len(source.left_out)} images were left out; the others are done")
-    return Run(tally.line(name, outputs, plan.files), failure)
+    return Run(tally.line(name, outputs, plan.files), failure, research_remark(localizer.manifest) or "")
 
 
 def _total(source: Source, limit: int | None) -> int | None:

@@ -23,6 +23,7 @@ from rich.progress import (
 
 from cunet_deploy.detection.table import detector_forms, detector_help
 from cunet_deploy.errors import InputError
+from cunet_deploy.licences import CHOICES
 from cunet_deploy.sessions.registry import AUTO, BACKENDS, backend_choices, default_backend
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "detector_option",
     "device_option",
     "json_option",
+    "licence_option",
     "method_option",
     "output_option",
     "overwrite_option",
@@ -100,6 +102,15 @@ def detector_option(function: F) -> F:
         "--detector",
         type=_DetectorForm(),
         help=f"Where to look: {detector_help()}.  [default: what the model names, face-detect-s for faces]",
+    )(function)
+
+
+def licence_option(function: F) -> F:
+    """``--licence``: the parameter is ``licence``, one of `CHOICES`, or ``None`` for what the environment says."""
+    return click.option(
+        "--licence",
+        type=click.Choice(CHOICES),
+        help="open: refuse weights that may not be used for every purpose.  [default: CUNET_LICENCE, or any]",
     )(function)
 
 

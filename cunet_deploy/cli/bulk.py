@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cunet_deploy.cli._options import backend_options, console, json_option, overwrite_option
+from cunet_deploy.cli._options import backend_options, console, json_option, licence_option, overwrite_option
 from cunet_deploy.cli._report import json_report
 from cunet_deploy.errors import CunetError
 from cunet_deploy.zoo import DEFAULT_MODEL
@@ -42,6 +42,7 @@ __all__ = ["command"]
 )
 @click.option("--jsonl", is_flag=True, help="Also write JSON Lines for each video or block of photos.")
 @backend_options
+@licence_option
 @json_option
 @overwrite_option
 def command(
@@ -58,6 +59,7 @@ def command(
     jsonl: bool,
     backend: str | None,
     trust: bool,
+    licence: str | None,
     json_path: Path | None,
     overwrite: bool,
 ) -> None:
@@ -84,7 +86,7 @@ def command(
     begun = time.perf_counter()
     with json_report(json_path, overwrite=overwrite) as write, _Display() as display:
         output = Output(out)
-        loaded = load_model(model, output, detector=detector, backend=backend, trust=trust)
+        loaded = load_model(model, output, detector=detector, backend=backend, trust=trust, licence=licence)
         summary = run_bulk(
             sources,
             output,

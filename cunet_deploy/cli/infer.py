@@ -11,7 +11,13 @@ import click
 
 from cunet_deploy._files import shown_name
 from cunet_deploy.cli._infer_one import Request, run_one
-from cunet_deploy.cli._options import backend_options, detector_option, overwrite_option, resolve_backend
+from cunet_deploy.cli._options import (
+    backend_options,
+    detector_option,
+    licence_option,
+    overwrite_option,
+    resolve_backend,
+)
 from cunet_deploy.cli._watch import left_out_lines
 from cunet_deploy.zoo import DEFAULT_MODEL
 
@@ -117,6 +123,7 @@ class _Command(click.Command):
 )
 @_source_options
 @backend_options
+@licence_option
 @click.option(
     "--threads",
     metavar="N",
@@ -198,7 +205,6 @@ def _infer(asked: Request) -> None:
 
 
 def _infer_one(asked: Request) -> None:
-    from cunet_deploy.localizer import Localizer
     from cunet_deploy.media import FrameSize, open_source, plan_outputs
 
     size = None if asked.size is None else FrameSize.parse(asked.size)
@@ -210,11 +216,11 @@ def _infer_one(asked: Request) -> None:
     if asked.resume and plan.is_finished():
         click.echo(f"{shown_name(name)}: is done already: {plan.files[-1]}", err=plan.stdout)
         return
-    with Localizer(
-        asked.model, threads=asked.threads, detector=asked.detector, backend=asked.backend, trust=asked.trust
-    ) as localizer:
+    with asked.open() as localizer:
         run = run_one(localizer, source, shown_name(name), plan, asked)
     click.echo(run.line, err=plan.stdout)
+    if run.remark:
+        click.echo(run.remark, err=plan.stdout)
     for line in left_out_lines(source):
         click.echo(line, err=True)
     if run.failure is not None:

@@ -34,6 +34,9 @@ class NetworkDetector:
 
     It looks at the whole picture, and for small objects at four tiles of it: in single pictures at all of them, in
     video at one after the other.
+
+    Attributes:
+        manifest: of its network.
     """
 
     every = 15
@@ -50,6 +53,7 @@ class NetworkDetector:
             raise InputError(
                 f"{session.manifest.name} finds landmarks, not boxes; a detector such as face-detect-s does"
             )
+        self.manifest = session.manifest
         self._session = session
         self._code: BoxCode = session.manifest.boxes
 

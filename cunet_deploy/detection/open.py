@@ -12,40 +12,51 @@ from cunet_deploy.detection.table import DETECTORS, FULL, MODEL, DetectorKind, d
 from cunet_deploy.errors import InputError
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.sessions.base import Session
-from cunet_deploy.zoo import default_detector
+from cunet_deploy.zoo import check_licence, default_detector
 
 __all__ = ["check_spec", "default_spec", "named_files", "open_detector"]
 
 
-def default_spec(manifest: Manifest) -> str:
+def default_spec(manifest: Manifest, licence: str = "any") -> str:
     """Return the default detector of a landmark network.
 
-    The model that its manifest names, else the released one that is usual for its landmarks, else the search.
+    The model that its manifest names, else the released one that is usual for its landmarks and has the wanted licence,
+    else the search.
     """
-    return manifest.detector or default_detector(manifest.skeleton.name) or FULL
+    return manifest.detector or default_detector(manifest.skeleton.name, licence) or FULL
 
 
-def open_detector(spec: str | Path | None = None, session: Session | None = None) -> Detector:
+def open_detector(spec: str | Path | None = None, session: Session | None = None, licence: str = "any") -> Detector:
     """Open a detector; close it after use.
 
     Args:
         spec: the path of a model that finds boxes, or one of the forms in `DETECTORS`; ``None``: `default_spec`. A path
             that exists comes first, unless it is a word of the table without a folder in front (write ``./full``).
         session: the network of landmarks that it serves, which ``full`` searches with; it is not closed with it.
+        licence: "open" refuses a network of ours whose weights may not be used for every purpose.
 
     Raises:
-        InputError: there is no such file, released model or kind, or a network is needed and none given.
+        InputError: there is no such file, released model or kind, a network is needed and none given, or a licence is
+            refused.
         ArtifactError: a file is damaged or of another form.
     """
     if spec is None:
         if session is None:
             raise InputError(f"no detector named; expected {_expected()}")
-        spec = default_spec(session.manifest)
+        spec = default_spec(session.manifest, licence)
     kind, argument = _parse(str(spec))
     if kind.argument == "FILE":
         _check_file(str(spec), Path(argument))
     module, _, function = kind.opener.partition(":")
-    return cast("Detector", getattr(importlib.import_module(module), function)(argument, session))
+    detector = cast("Detector", getattr(importlib.import_module(module), function)(argument, session))
+    manifest = getattr(detector, "manifest", None)
+    if isinstance(manifest, Manifest):
+        try:
+            check_licence(manifest, licence)
+        except InputError:
+            detector.close()
+            raise
+    return detector
 
 
 def check_spec(spec: str | None) -> None:

@@ -29,12 +29,19 @@ class Handler:
         detector: likewise.
         backend: likewise.
         threads: of the network; one leaves the other processors to other instances.
+        licence: as `Localizer` takes it.
     """
 
     def __init__(
-        self, model: str | Path, *, detector: str | None = None, backend: str | None = None, threads: int = 1
+        self,
+        model: str | Path,
+        *,
+        detector: str | None = None,
+        backend: str | None = None,
+        threads: int = 1,
+        licence: str | None = None,
     ) -> None:
-        self._localizer = Localizer(model, detector=detector, backend=backend, threads=threads)
+        self._localizer = Localizer(model, detector=detector, backend=backend, threads=threads, licence=licence)
         self.answer(frame=np.full((64, 64, 3), 128, np.uint8))  # the first run of a network takes longer
 
     def answer(

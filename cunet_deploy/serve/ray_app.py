@@ -19,15 +19,17 @@ __all__ = ["RayService", "app"]
 QUEUE_SIZE = 64
 """Number of requests that may wait for the replicas."""
 
-SETTINGS = {"model": DEFAULT_MODEL, "detector": "", "backend": "", "threads": "1", "replicas": "1"}
+SETTINGS = {"model": DEFAULT_MODEL, "detector": "", "backend": "", "licence": "", "threads": "1", "replicas": "1"}
 """Settings of ``serve run`` with their defaults; see `cunet_deploy.serve.handler.Handler`."""
 
 
 class RayService:
     """Answers HTTP requests with a `Handler`; Ray makes one in each replica."""
 
-    def __init__(self, model: str, detector: str, backend: str, threads: int) -> None:
-        self._handler = Handler(model, detector=detector or None, backend=backend or None, threads=threads)
+    def __init__(self, model: str, detector: str, backend: str, threads: int, licence: str = "") -> None:
+        self._handler = Handler(
+            model, detector=detector or None, backend=backend or None, threads=threads, licence=licence or None
+        )
 
     async def __call__(self, request: Any) -> Any:
         """Answer one request, whose body is an encoded picture."""
@@ -60,7 +62,7 @@ def app(settings: Mapping[str, str]) -> Any:
         max_queued_requests=QUEUE_SIZE,
         ray_actor_options={"num_cpus": threads, "runtime_env": environment},
     )
-    return deployment.bind(chosen["model"], chosen["detector"], chosen["backend"], threads)
+    return deployment.bind(chosen["model"], chosen["detector"], chosen["backend"], threads, chosen["licence"])
 
 
 def _count(name: str, text: str) -> int:

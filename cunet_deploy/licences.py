@@ -1,0 +1,52 @@
+"""Licences of weights: which of them allow every use, and what is asked for on this machine.
+
+A manifest names the licence of its weights. ``--licence open``, ``Localizer(licence="open")`` and the environment
+variable ``CUNET_LICENCE=open`` refuse weights whose licence is not in `OPEN_LICENCES`; see `cunet_deploy.zoo`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cunet_deploy.errors import InputError
+
+__all__ = ["CHOICES", "OPEN_LICENCES", "RESEARCH", "is_open", "wanted_licence"]
+
+OPEN_LICENCES = (
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "CC-BY-4.0",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unlicense",
+    "Zlib",
+)
+"""Licences that allow every use, at most with the names of the authors, by their SPDX identifiers."""
+
+RESEARCH = "research"
+"""Licence, in a manifest, of weights that learnt from data for research only."""
+
+CHOICES = ("any", "open")
+"""Values of ``--licence`` and ``CUNET_LICENCE``; the first is the default."""
+
+
+def is_open(licence: str) -> bool:
+    """Whether weights under a licence may be used for every purpose."""
+    return licence in OPEN_LICENCES
+
+
+def wanted_licence(given: str | None = None) -> str:
+    """One of `CHOICES`: what was given, else what ``CUNET_LICENCE`` says, else any.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    value = given if given is not None else os.environ.get("CUNET_LICENCE") or CHOICES[0]
+    if value not in CHOICES:
+        where = "CUNET_LICENCE" if given is None else "licence"
+        raise InputError(f"{where} is {value!r}; expected {' or '.join(CHOICES)}")
+    return value

@@ -1,0 +1,116 @@
+"""Licences of weights: stated, refused where an open one is asked for, and named where there is one."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from drawn import tiny_config
+from networks import random_checkpoint
+
+from cunet_deploy import Localizer, zoo
+from cunet_deploy.cli import cli
+from cunet_deploy.detection.network import NetworkDetector
+from cunet_deploy.detection.search import CoarseToFineSearch
+from cunet_deploy.errors import InputError
+from cunet_deploy.export.bundle import export_checkpoint
+from cunet_deploy.licences import OPEN_LICENCES, is_open, wanted_licence
+
+DETECTOR = Path(__file__).resolve().parents[1] / "models" / "face-detect-s"
+LICENCES = {"face": "research", "face-open": "Apache-2.0", "own": "unknown"}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bundle of each licence."""
+    folder = tmp_path_factory.mktemp("exported")
+    for name, licence in LICENCES.items():
+        config = replace(tiny_config(data={"licence": licence}), name=name)
+        export_checkpoint(random_checkpoint(config), folder / name)
+    return folder
+
+
+@pytest.fixture
+def models(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which released models are looked for."""
+    monkeypatch.setattr(zoo, "_ROOTS", (exported,))
+    return exported
+
+
+def infer(photo: Path, *options: object) -> Result:
+    return CliRunner().invoke(cli, ["infer", str(photo), "-o", "none", *map(str, options)])
+
+
+def test_what_counts_as_open_is_a_list_of_spdx_names() -> None:
+    assert is_open("Apache-2.0")
+    assert not any(map(is_open, ("research", "unknown", "", "CC-BY-NC-4.0", "GPL-3.0-only", "apache-2.0 with more")))
+    assert list(OPEN_LICENCES) == sorted(set(OPEN_LICENCES))
+
+
+def test_the_environment_says_what_is_wanted_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUNET_LICENCE", raising=False)
+    assert wanted_licence() == "any"
+    monkeypatch.setenv("CUNET_LICENCE", "open")
+    assert (wanted_licence(), wanted_licence("any")) == ("open", "any")
+    monkeypatch.setenv("CUNET_LICENCE", "opne")
+    with pytest.raises(InputError, match="CUNET_LICENCE is 'opne'; expected any or open"):
+        wanted_licence()
+
+
+@pytest.mark.parametrize("name", ["face", "own"])
+def test_other_weights_are_refused_and_open_ones_named(
+    models: Path, name: str, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = infer(astronaut, "--model", name, "--licence", "open")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert f"{name}: refused" in line
+    assert repr(LICENCES[name]) in line
+    assert "use face-open" in line
+    Localizer(name, detector="full").close()
+    monkeypatch.setenv("CUNET_LICENCE", "open")
+    with pytest.raises(InputError, match="refused: an open licence was asked for"):
+        Localizer(name, detector="full")
+
+
+def test_open_weights_are_opened_with_an_open_detector_or_none(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "_ROOTS", (models, DETECTOR.parent))
+    with Localizer("face-open") as localizer:
+        assert isinstance(localizer._networks().detector, NetworkDetector)
+    with Localizer("face-open", licence="open") as localizer:
+        assert isinstance(localizer._networks().detector, CoarseToFineSearch)
+        assert len(localizer.predict(np.zeros((64, 64, 3), np.uint8), [[4, 4, 40, 40]])) == 1
+    with pytest.raises(InputError, match="face-detect-s: refused"):
+        Localizer("face-open", licence="open", detector=DETECTOR)
+
+
+def test_without_open_weights_the_message_says_what_else_helps(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "open_models", lambda skeleton: [])
+    with pytest.raises(InputError, match="train your own"):
+        Localizer("face", licence="open", detector="full")
+
+
+@pytest.mark.parametrize(("name", "said"), [("face", True), ("face-open", False), ("own", False)])
+def test_the_summary_says_when_weights_are_for_research_only(
+    models: Path, name: str, said: bool, astronaut: Path
+) -> None:
+    for more in ((), (astronaut.with_name("demo.mp4"), "--frames", 2)):
+        result = infer(astronaut, *more, "--model", name, "--detector", "full")
+        assert result.exit_code == 0, result.output
+        remark = f"the weights of {name} are for research only; free for any use: face-open"
+        assert result.stdout.splitlines().count(remark) == said
+
+
+def test_a_bulk_run_refuses_before_it_starts(models: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("fsspec") is None or importlib.util.find_spec("pyarrow") is None:
+        pytest.skip("the extra [ray] is not installed")
+    from cunet_deploy.bulk.results import Output
+    from cunet_deploy.bulk.run import load_model
+
+    with pytest.raises(InputError, match="face: refused"):
+        load_model("face", Output(str(tmp_path / "out")), licence="open")
+    assert load_model("face-open", Output(str(tmp_path / "out")), licence="open").name == "face-open"
