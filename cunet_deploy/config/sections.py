@@ -140,6 +140,8 @@ class BoxConfig(BoxCode):
         mosaic: share of the examples that are put together from several photos.
         max_tiles: most photos on a side of such a mosaic.
         scatter: share of the examples in which objects and pieces of backgrounds lie at random places on a background.
+        finds: "faces" or "people"; decides which parts of the photos of ``[data] background`` may show what is to be
+            found. Empty: people, unless every data set lists its boxes in a ``faces.json``.
         beside: show of a background photo only the largest part beside what is unknown in it.
         recall_weight: how much more recall counts than precision when the score from which a box counts is chosen. A
             network of landmarks looks at what is found and may reject it: then 2 suits.
@@ -153,6 +155,7 @@ class BoxConfig(BoxCode):
     mosaic: Share = 0.5
     max_tiles: Annotated[int, Meta(ge=2, le=6)] = 3
     scatter: Share = 0.0
+    finds: Literal["", "faces", "people"] = ""
     beside: bool = False
     recall_weight: Positive = 1.0
 

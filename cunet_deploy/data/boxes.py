@@ -56,28 +56,28 @@ def read_boxes(dataset: Path, layout: str | None = None, bad: list[str] | None =
     return _by_photo(read_examples(dataset, row.skeleton, row.name, bad), _tight)
 
 
-def read_backgrounds(folder: Path, layout: str = "faces") -> list[BoxedPhoto]:
+def read_backgrounds(folder: Path, *, people: bool = False) -> list[BoxedPhoto]:
     """Photos of a folder that show what is not to be found, in order of file names.
 
     Nothing is said about parts of them, which have a score of 0. Where faces are to be found and the folder has body
     joints in the layout of Leeds Sports Pose, that is the squares around heads. Where the folder has a ``faces.json``,
-    it is the boxes in it; and where something else than faces is to be found, the bodies that belong to them. Of other
+    it is the boxes in it; and where people are to be found, the bodies that belong to them. Of other
     labelled landmarks it is the boxes around them.
 
     Args:
         folder: holds the photos; perhaps with a part of it.
-        layout: of the photos of what is to be found; see `read_boxes`.
+        people: they are to be found, not faces.
 
     Raises:
         InputError: the folder is missing or holds no photo.
     """
-    if layout == "faces" and (folder / "joints.mat").is_file():
+    if not people and (folder / "joints.mat").is_file():
         with_heads = [e for e in read_lsp(folder) if np.isfinite(e.points[[_NECK, _HEAD_TOP]]).all()]
         return _by_photo(with_heads, lambda example: (_head(example.points), 0.0))
     if (folder / FILE_NAME).is_file():
-        unknown: Callable[[NDArray[np.float64]], NDArray[np.float64]] = _keep if layout == "faces" else _bodies
+        unknown: Callable[[NDArray[np.float64]], NDArray[np.float64]] = _bodies if people else _keep
         return [replace(p, boxes=unknown(p.boxes), scores=np.zeros(len(p.boxes))) for p in read_faces(folder)]
-    if layout != "faces" and find_layout(split_name(folder)[0]) is not None:
+    if people and find_layout(split_name(folder)[0]) is not None:
         return [replace(photo, scores=np.zeros(len(photo.boxes))) for photo in read_boxes(folder)]
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; expected photos without what is to be found")

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from cunet_deploy.config import DataConfig, SourceConfig
+from cunet_deploy.config import Config, DataConfig, SourceConfig
 from cunet_deploy.data.agreement import apply_agreement
 from cunet_deploy.data.boxes import read_boxes
 from cunet_deploy.data.examples import BoxedPhoto, Example
+from cunet_deploy.data.faces import LAYOUT as FACES
 from cunet_deploy.data.readers import find_layout, read_examples, split_name
 from cunet_deploy.errors import ConfigError
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["read_box_sources", "read_sources", "wanted_layout"]
+__all__ = ["finds_people", "read_box_sources", "read_sources"]
 
 
 def read_sources(config: DataConfig, data: Path, skeleton: Skeleton, bad: list[str] | None = None) -> list[Example]:
@@ -77,7 +78,11 @@ def read_box_sources(config: DataConfig, data: Path, bad: list[str] | None = Non
     return found
 
 
-def wanted_layout(config: DataConfig, data: Path) -> str:
-    """The layout of the first source, which says what is to be found, as `read_backgrounds` wants to know."""
-    first = config.parts[0]
-    return first.layout or find_layout(split_name(data / first.path)[0], of_boxes=True) or ""
+def finds_people(config: Config, data: Path) -> bool:
+    """Whether a network that finds boxes is to find people, as `read_backgrounds` wants to know."""
+    if config.boxes.finds:
+        return config.boxes.finds == "people"
+    layouts = (
+        source.layout or find_layout(split_name(data / source.path)[0], of_boxes=True) for source in config.data.parts
+    )
+    return any(layout != FACES.name for layout in layouts)

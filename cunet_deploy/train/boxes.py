@@ -22,7 +22,7 @@ from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, whole_frame
 from cunet_deploy.data.shrunk import box_ratio, shrunk_photos
-from cunet_deploy.data.sources import read_box_sources, wanted_layout
+from cunet_deploy.data.sources import finds_people, read_box_sources
 from cunet_deploy.drawing import FOUND, TRUE
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
 from cunet_deploy.sessions.base import Session
@@ -104,9 +104,11 @@ class BoxTask(Task):
         shrunk: Path | None = None,
     ) -> BoxTask:
         """Read the folders of a configuration; see `cunet_deploy.train.tasks.load_task`."""
-        cache, layout = cache or PhotoCache(), wanted_layout(config.data, data)
+        cache, people = cache or PhotoCache(), finds_people(config, data)
         photos = read_box_sources(config.data, data, bad)
-        backgrounds = [photo for name in config.data.background for photo in read_backgrounds(data / name, layout)]
+        backgrounds = [
+            photo for name in config.data.background for photo in read_backgrounds(data / name, people=people)
+        ]
         found, empty = (usable_examples(some, cache, bad) for some in (photos, backgrounds))
         if shrunk is not None:
             ratio = partial(box_ratio, size=config.crop.size, boxes=config.boxes)

@@ -15,6 +15,7 @@ from cunet_deploy.data.boxes import read_backgrounds, read_boxes
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.frames import FrameDrawer
 from cunet_deploy.data.readers import read_examples
+from cunet_deploy.data.sources import finds_people
 from cunet_deploy.errors import ConfigError, InputError
 from cunet_deploy.skeletons import LSP14
 
@@ -84,10 +85,28 @@ def test_a_folder_without_labels_is_one_clear_line(tmp_path: Path) -> None:
 def test_below_a_face_there_may_be_a_body(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((50, 50, 3), np.uint8))
     (tmp_path / "faces.json").write_text('{"a.png": [[100, 40, 10, 20, 0.9]]}')
-    (face,), (body,) = read_backgrounds(tmp_path), read_backgrounds(tmp_path, "lsp")
+    (face,), (body,) = read_backgrounds(tmp_path), read_backgrounds(tmp_path, people=True)
     assert face.boxes.tolist() == [[100, 40, 110, 60]]
     assert body.boxes.tolist() == [[70, 30, 140, 240]]
     assert face.scores.tolist() == body.scores.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("layouts", "finds", "people"),
+    [
+        (("faces",), "", False),
+        (("faces", "lsp"), "", True),
+        (("lsp", "faces"), "", True),
+        (("faces",), "people", True),
+        (("lsp",), "faces", False),
+    ],
+)
+def test_what_a_detector_finds_is_said_or_follows_from_its_data(
+    tmp_path: Path, layouts: tuple[str, ...], finds: str, people: bool
+) -> None:
+    sources = [{"path": f"set{index}", "layout": layout} for index, layout in enumerate(layouts)]
+    table = {"name": "x", "skeleton": "box", "data": {"sources": sources}, "boxes": {"finds": finds}}
+    assert finds_people(parse_config(table), tmp_path) == people
 
 
 def test_of_a_background_only_what_is_beside_its_object_is_shown(tmp_path: Path) -> None:
