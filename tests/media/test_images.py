@@ -13,6 +13,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.media import open_source, read_image
 from cunet_deploy.media.readers.files import look_for
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
+from cunet_deploy.media.readers.integrity import stated_pixels
 
 
 @pytest.fixture
@@ -219,6 +220,34 @@ def test_an_animation_that_says_it_is_far_too_large_is_not_decoded(tmp_path: Pat
     path.write_bytes(data)
     with pytest.raises(InputError, match="too many to decode at once"):
         list(open_source(path))
+
+
+def tiff_pages(order: str, big: bool, sides: list[tuple[int, int]]) -> bytes:
+    """A TIFF file of pages that have a size and nothing else; the last one leads back to the first."""
+    word, count, offset = (8, "Q", "Q") if big else (4, "H", "I")
+    data = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}H", 43 if big else 42)
+    data += struct.pack(f"{order}HHQ", 8, 0, 16) if big else struct.pack(f"{order}I", 8)
+    begin = len(data)
+    length = struct.calcsize(f"<{count}") + 2 * (4 + 2 * word) + word
+    for page, (width, height) in enumerate(sides, 1):
+        data += struct.pack(f"{order}{count}", 2)
+        data += struct.pack(f"{order}HH{offset}I{word - 4}x", 256, 4, 1, width)
+        data += struct.pack(f"{order}HH{offset}H{word - 2}x", 257, 3, 1, height)
+        data += struct.pack(f"{order}{offset}", begin + page % len(sides) * length)
+    return data
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_page_of_a_tiff_file_that_states_too_many_pixels_is_refused_at_once(
+    tmp_path: Path, order: str, big: bool
+) -> None:
+    whole = tiff_pages(order, big, [(30, 20), (40000, 40000), (50, 60)])
+    (tmp_path / "a.tif").write_bytes(whole)
+    with pytest.raises(InputError, match="states 1600 megapixels"):
+        read_image(tmp_path / "a.tif")
+    for length in range(len(whole)):
+        assert stated_pixels(whole[:length]) in (0, 30 * 20, 1_600_000_000)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])

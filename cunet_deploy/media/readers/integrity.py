@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Literal
 
 __all__ = ["is_whole", "stated_pixels"]
 
@@ -16,6 +17,15 @@ _MARKER_IN_SCAN = re.compile(rb"\xff+[^\xff\x00\xd0-\xd7]", re.DOTALL)
 _END, _SCAN = 0xD9, 0xDA
 _FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 """Markers of the segment that states the size."""
+_TIFF: dict[bytes, tuple[Literal["little", "big"], int]] = {
+    b"II*\0": ("little", 4),
+    b"MM\0*": ("big", 4),
+    b"II+\0": ("little", 8),
+    b"MM\0+": ("big", 8),
+}
+"""Order of bytes, and bytes of an offset, by the beginning of the file."""
+_TIFF_WIDTH, _TIFF_HEIGHT, _SHORT = 256, 257, 3
+_MOST_PAGES = 1000
 _ALONE = (0x01, *range(0xD0, 0xD8))
 """Markers without a length."""
 
@@ -32,7 +42,12 @@ def is_whole(data: bytes) -> bool:
 
 
 def stated_pixels(data: bytes) -> int:
-    """Read the number of pixels from the header of a JPEG, PNG or BMP file; 0 for other types."""
+    """Read the number of pixels from the header of a JPEG, PNG, BMP or TIFF file, of its largest page.
+
+    0 for other types: of WebP the format, of AVIF the decoder allows no more than 268 megapixels.
+    """
+    if data[:4] in _TIFF:
+        return _tiff_pixels(data, *_TIFF[data[:4]])
     if data[:8] == _PNG:
         return int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big")
     if data[:2] == b"BM":
@@ -46,6 +61,30 @@ def stated_pixels(data: bytes) -> int:
             )
         place += 1 if data[place + 1] == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return 0
+
+
+def _tiff_pixels(data: bytes, order: Literal["little", "big"], word: int) -> int:
+    """Pixels of the largest page. Numbers of ``word`` bytes say where its tags are, and where those of the next are."""
+
+    def number(place: int, size: int) -> int:
+        return int.from_bytes(data[place : place + size], order)
+
+    seen: set[int] = set()
+    most, place = 0, number(word, word)  # of 8 bytes the first number is at 8, of 4 at 4
+    while place and place not in seen and len(seen) < _MOST_PAGES:
+        seen.add(place)
+        counted = 8 if word == 8 else 2
+        first, entry = place + counted, 4 + 2 * word
+        count = min(number(place, counted), (len(data) - first) // entry)
+        sides = {
+            number(first + index * entry, 2): number(
+                first + index * entry + 4 + word, 2 if number(first + index * entry + 2, 2) == _SHORT else 4
+            )
+            for index in range(count)
+        }
+        most = max(most, sides.get(_TIFF_WIDTH, 0) * sides.get(_TIFF_HEIGHT, 0))
+        place = number(first + max(count, 0) * entry, word)
+    return most
 
 
 def _jpeg_ends(data: bytes) -> bool:
