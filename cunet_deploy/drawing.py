@@ -13,7 +13,17 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["FOUND", "PARTS", "TRUE", "Style", "contact_sheet", "draw_into", "draw_landmarks"]
+__all__ = [
+    "DOUBTED",
+    "FOUND",
+    "PARTS",
+    "TRUE",
+    "Style",
+    "contact_sheet",
+    "draw_into",
+    "draw_landmarks",
+    "draw_tile",
+]
 
 PARTS = ("points", "lines", "ids", "scores", "box")
 """Parts that can be drawn."""
@@ -32,8 +42,8 @@ _PALETTE = (
     (_YELLOW, _WHITE),
 )
 _RIM = (32, 32, 32)
-FOUND, TRUE = (0, 200, 255), (255, 160, 60)
-"""Colours of found and of labelled landmarks, BGR; distinct for any kind of colour vision."""
+FOUND, TRUE, DOUBTED = (0, 200, 255), (255, 160, 60), (60, 60, 230)
+"""Colours of found, labelled and doubted landmarks, BGR; distinct for any kind of colour vision."""
 _FRACTION_BITS = 4
 _LIMIT = 1 << 20
 _LETTERS = 22.0
@@ -82,6 +92,36 @@ def contact_sheet(tiles: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[n
     blanks = [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     cells = [*tiles, *blanks]
     return np.vstack([np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)])
+
+
+def draw_tile(
+    tile: NDArray[np.uint8],
+    layers: Iterable[tuple[NDArray[np.floating], tuple[int, int, int]]],
+    edges: Sequence[tuple[int, int]],
+    text: str,
+) -> NDArray[np.uint8]:
+    """Draw landmarks and a line of text into a tile of a contact sheet.
+
+    Args:
+        tile: (H, W, 3) uint8 BGR; it is changed.
+        layers: (K, 2) points in pixels of the tile, NaN for what is not drawn, each with its colour.
+        edges: pairs of landmarks that a line joins where both are drawn.
+        text: along the lower edge.
+
+    Returns:
+        The tile.
+    """
+    for points, colour in layers:
+        known = np.asarray(np.isfinite(points).all(axis=1))
+        places = np.where(known[:, None], points, 0).clip(-9999, 9999).round().astype(int).tolist()
+        for a, b in edges:
+            if known[a] and known[b]:
+                cv2.line(tile, places[a], places[b], colour, 1, cv2.LINE_AA)
+        for index in np.flatnonzero(known):
+            cv2.circle(tile, places[index], 2, colour, -1, cv2.LINE_AA)
+    for colour, width in ((_RIM, 3), ((255, 255, 255), 1)):
+        cv2.putText(tile, text, (4, len(tile) - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, width, cv2.LINE_AA)
+    return tile
 
 
 def draw_landmarks(

@@ -11,7 +11,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.preprocess import sample
 from cunet_deploy.sessions.base import Decoding, Session
 
-__all__ = ["MAX_BATCH", "MAX_COORDINATE", "check_boxes", "locate"]
+__all__ = ["MAX_BATCH", "MAX_COORDINATE", "check_boxes", "locate", "read_crops"]
 
 MAX_COORDINATE = 1e9
 """Largest coordinate; beyond it, or not finite, is no pixel."""
@@ -62,15 +62,15 @@ def locate(
     scores = np.zeros(points.shape[:2], np.float32)
     for start in range(0, len(crops), MAX_BATCH):
         batch = crops[start : start + MAX_BATCH]
-        inputs, heights = _in_crops(session, np.stack([sample(image, crop) for crop in batch]))
+        inputs, heights = read_crops(session, np.stack([sample(image, crop) for crop in batch]))
         for index, crop in enumerate(batch, start):
             points[index] = crop.to_image(inputs[index - start])
         scores[start : start + len(batch)] = heights
     return points, scores
 
 
-def _in_crops(session: Session, images: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
-    """(B, K, 2) landmarks in pixels of the crops and (B, K) scores."""
+def read_crops(session: Session, images: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
+    """(B, size, size, 3) uint8 BGR crops to (B, K, 2) landmarks in pixels of the crops, and (B, K) scores."""
     if isinstance(session, Decoding) and session.decodes:
         return session.landmarks(images)
     return session.manifest.read(session.run(images))

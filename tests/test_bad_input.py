@@ -33,6 +33,8 @@ COMMANDS = {
     "infer --detector boxes": "infer GOOD_IMAGE --model GOOD_BUNDLE --detector boxes:FILE -o OUT.jpg",
     "infer --detector yunet": "infer GOOD_IMAGE --model GOOD_BUNDLE --detector yunet:FILE -o OUT.jpg",
     "infer --detector onnx": "infer GOOD_IMAGE --model GOOD_BUNDLE --detector onnx:FILE -o OUT.jpg",
+    "label SOURCE": "label FILE --teacher GOOD_BUNDLE -o OUT.json",
+    "label --teacher": "label GOOD_IMAGE --teacher FILE -o OUT.json",
     "evaluate MODEL": "evaluate FILE GOOD_FACES --json OUT",
     "evaluate DATASET": "evaluate GOOD_BUNDLE FILE --json OUT",
     "evaluate --against": "evaluate GOOD_BUNDLE GOOD_FACES --against FILE --json OUT",

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("cunet_deploy.cli.verify:command", "Check that a bundle computes what its checkpoint does."),
     "bench": ("cunet_deploy.cli.bench:command", "Measure latency and memory on this machine."),
     "inspect": ("cunet_deploy.cli.inspect:command", "Analyse an ONNX model: bytes, bits, and int8 in TensorRT."),
+    "label": ("cunet_deploy.cli.label:command", "Label photos and clips with trained networks."),
     "synth": ("cunet_deploy.cli.synth:command", "Render labelled pictures from assets that anyone may use."),
     "web": ("cunet_deploy.cli.web:command", "Write a page that runs a model in the browser."),
     "doctor": ("cunet_deploy.cli.doctor:command", "Show what this machine can run, and what is missing."),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy import metrics
 from cunet_deploy.data.examples import PhotoCache
-from cunet_deploy.drawing import FOUND, TRUE, contact_sheet
+from cunet_deploy.drawing import FOUND, TRUE, contact_sheet, draw_tile
 from cunet_deploy.evaluation.landmarks import Evaluation
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.preprocess import sample
@@ -16,7 +15,6 @@ from cunet_deploy.preprocess import sample
 __all__ = ["worst_objects", "worst_sheet"]
 
 _SIDE, _COLUMNS = 256, 6
-_SHADOW = (32, 32, 32)
 
 
 def worst_objects(evaluation: Evaluation, count: int) -> list[int]:
@@ -53,27 +51,11 @@ def _tile(evaluation: Evaluation, photos: PhotoCache, index: int) -> NDArray[np.
     # wider than the model's own crop: a landmark that was found far away shall be seen
     crop = CropRule(_SIDE, 1.2 * evaluation.manifest.crop.padding).crop(example.box)
     tile = sample(photos[example.image], crop)
-    for points, colour in ((example.points, TRUE), (evaluation.points[index], FOUND)):
-        places = crop.to_input(points)
-        known = np.asarray(np.isfinite(places).all(axis=1))
-        whole = np.where(known[:, None], places, 0).clip(-9999, 9999).round().astype(int)
-        for a, b in evaluation.manifest.skeleton.edges:
-            if known[a] and known[b]:
-                cv2.line(tile, _pair(whole[a]), _pair(whole[b]), colour, 1, cv2.LINE_AA)
-        for place in whole[known]:
-            cv2.circle(tile, _pair(place), 2, colour, -1, cv2.LINE_AA)
     errors = evaluation.errors()[index]
     if close is None:
         text = f"{100 * float(np.nanmean(errors)):.1f} %"
     else:
         correct = metrics.correct_joints(errors, close.threshold)
         text = f"{int(np.nansum(correct))} of {int((~np.isnan(correct)).sum())}"
-    for colour, width in ((_SHADOW, 3), ((255, 255, 255), 1)):
-        cv2.putText(
-            tile, f"{example.image.stem} {text}", (4, _SIDE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, width, 16
-        )
-    return tile
-
-
-def _pair(point: NDArray[np.intp]) -> tuple[int, int]:
-    return int(point[0]), int(point[1])
+    layers = [(crop.to_input(example.points), TRUE), (crop.to_input(evaluation.points[index]), FOUND)]
+    return draw_tile(tile, layers, evaluation.manifest.skeleton.edges, f"{example.image.stem} {text}")

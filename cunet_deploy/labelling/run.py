@@ -1,0 +1,263 @@
+"""Labels for pictures: find objects, ask the teachers, keep what they agree on, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cunet_deploy import __version__
+from cunet_deploy._files import atomic_path, file_sha256
+from cunet_deploy.detection.open import open_detector
+from cunet_deploy.errors import InputError
+from cunet_deploy.geometry import box_iou, landmark_boxes
+from cunet_deploy.labelling.agreement import Consensus, Rule, agree
+from cunet_deploy.labelling.base import Teacher
+from cunet_deploy.labelling.coco_set import CocoSet
+from cunet_deploy.labelling.pictures import Found, Pictures
+from cunet_deploy.labelling.sheet import DoubtSheet
+from cunet_deploy.labelling.teachers import OwnTeacher, open_teacher
+from cunet_deploy.labelling.views import VIEWS, View, look
+from cunet_deploy.skeletons import Skeleton, map_landmarks
+from cunet_deploy.tracking.step import ImageStep
+from cunet_deploy.zoo import default_detector
+
+__all__ = ["Crew", "Summary", "label_pictures"]
+
+_SAME_IOU = 0.6
+"""Boxes that overlap by this much after localization are of one object."""
+_WIDER = (View(scale=1.8), View(scale=1.2))
+"""Views by which a teacher goes from the box of a detector, which may end at the hips, to one around all joints."""
+
+
+class Crew:
+    """Teachers and what finds the objects for them. A context manager.
+
+    Attributes:
+        teachers: in the order they were named.
+        skeleton: the landmarks that are labelled.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[str],
+        skeleton: Skeleton | None = None,
+        *,
+        detector: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Open teachers and detector.
+
+        Args:
+            specs: of the teachers; see `open_teacher`.
+            skeleton: the landmarks to label; ``None``: those of the first teacher.
+            detector: as ``--detector`` has it; ``None``: what the first teacher of ours names, or the usual one.
+            threads: how many CPU threads each network may use.
+
+        Raises:
+            InputError: a teacher or the detector does not exist, or a teacher has no landmark of the skeleton.
+            CunetError: as `open_teacher` and `open_detector`.
+        """
+        self.teachers: list[Teacher] = []
+        try:
+            for spec in specs:
+                self.teachers.append(open_teacher(spec, threads))
+            self.skeleton = skeleton or self.teachers[0].skeleton
+            for teacher in self.teachers:
+                map_landmarks(np.zeros((len(teacher.skeleton), 2)), teacher.skeleton, self.skeleton)  # or refused
+            ours = next((own for own in self.teachers if isinstance(own, OwnTeacher)), None)
+            session = None if ours is None else ours.session
+            self._detector = open_detector(
+                detector if session is not None else detector or default_detector(self.skeleton.name), session
+            )
+            self._step = None if session is None else ImageStep(session, self._detector)
+        except BaseException:
+            self._close_teachers()
+            raise
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_teachers()
+        self._detector.close()
+
+    def _close_teachers(self) -> None:
+        for teacher in self.teachers:
+            teacher.close()
+
+    def objects(self, found: Found, rule: Rule) -> list[Consensus]:
+        """What the teachers agree on about each object in a picture."""
+        image = found.picture.image
+        height, width = image.shape[:2]
+        objects: list[Consensus] = []
+        for box in self._boxes(found):
+            points, scores = [], []
+            for teacher in self.teachers:
+                own, heights = look(teacher, image, box)
+                points.append(map_landmarks(own, teacher.skeleton, self.skeleton))
+                scores.append(map_landmarks(_twice(heights), teacher.skeleton, self.skeleton)[..., 0])
+            consensus = agree(points, scores, self.skeleton, rule, width, height)
+            if not _has_area(consensus.box):
+                continue
+            if not objects or box_iou(consensus.box[None], np.stack([own.box for own in objects])).max() < _SAME_IOU:
+                objects.append(consensus)
+        return objects
+
+    def _boxes(self, found: Found) -> NDArray[np.floating]:
+        """(N, 4) tight boxes, around the landmarks of the first teacher of ours or, without one, of the first."""
+        image, index, name = found.picture.image, found.picture.index, found.picture.name
+        if self._step is not None:
+            landmarks = self._step.update(image, index, found.picture.time_ms, name)
+            return landmarks.boxes if self._detector.exact or not len(landmarks) else landmark_boxes(landmarks.points)
+        boxes = np.asarray(self._detector.detect(image, index, name)[0])
+        return boxes if self._detector.exact else np.array([self._tight(image, box) for box in boxes]).reshape(-1, 4)
+
+    def _tight(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The box of the joints that the first teacher sees in that of a detector, which may not reach to all."""
+        teacher = self.teachers[0]
+        for view in _WIDER:
+            points = map_landmarks(look(teacher, image, box, [view])[0][0], teacher.skeleton, self.skeleton)
+            around = landmark_boxes(points[np.isfinite(points).all(axis=1)])
+            if not _has_area(around):
+                break
+            box = around
+        return box
+
+    def provenance(self) -> list[dict[str, Any]]:
+        """The teachers by name, checksum of their file and what runs them."""
+        return [
+            {"name": own.name, "file": own.file.name, "sha256": file_sha256(own.file), "library": own.library}
+            for own in self.teachers
+        ]
+
+
+def _twice(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(V, K) numbers as (V, K, 2) points, which can be mapped from skeleton to skeleton."""
+    return np.repeat(values[..., None], 2, axis=-1)
+
+
+def _has_area(box: NDArray[np.floating]) -> bool:
+    return bool(np.isfinite(box).all() and (box[2:] > box[:2]).all())
+
+
+@dataclass(eq=False)
+class Summary:
+    """Agreement over all pictures.
+
+    Attributes:
+        skeleton: of the joints.
+        pictures: how many were looked at.
+        with_objects: in how many of them something was found.
+        objects: how many were found.
+        labelled: how many of these got labels.
+        skipped: what could not be read, a line each.
+    """
+
+    skeleton: Skeleton
+    pictures: int = 0
+    with_objects: int = 0
+    objects: int = 0
+    labelled: int = 0
+    skipped: list[str] = field(default_factory=list)
+    _apart: list[NDArray[np.float64]] = field(default_factory=list)
+    _scores: list[NDArray[np.float64]] = field(default_factory=list)
+    _kept: list[NDArray[np.bool_]] = field(default_factory=list)
+
+    def add(self, objects: Sequence[Consensus], rule: Rule) -> None:
+        """Count a picture."""
+        self.pictures += 1
+        self.with_objects += bool(objects)
+        self.objects += len(objects)
+        for own in objects:
+            self.labelled += own.agreed_share >= rule.min_joints
+            self._apart.append(own.apart)
+            self._scores.append(own.scores)
+            self._kept.append(own.kept)
+
+    def joints(self) -> list[dict[str, Any]]:
+        """Of each joint that a teacher knows: how often it is agreed on, how far opinions are apart, and its score."""
+        apart, scores, kept = np.stack(self._apart), np.stack(self._scores), np.stack(self._kept)
+        rows = []
+        for index in np.flatnonzero(np.isfinite(apart).any(axis=0)).tolist():
+            known = np.isfinite(apart[:, index])
+            rows.append(
+                {
+                    "joint": self.skeleton.landmarks[index],
+                    "agreed_percent": round(100 * float(kept[known, index].mean()), 1),
+                    "apart_median": round(float(np.median(apart[known, index])), 3),
+                    "apart_90": round(float(np.percentile(apart[known, index], 90)), 3),
+                    "score_mean": round(float(scores[known, index].mean()), 3),
+                }
+            )
+        return rows
+
+
+def label_pictures(
+    pictures: Pictures,
+    crew: Crew,
+    rule: Rule,
+    out: Path,
+    *,
+    sheet: int = 24,
+    overwrite: bool = False,
+    advance: Callable[[], None] | None = None,
+) -> Summary:
+    """Label pictures and write the set: ``out``, a folder of frames and a contact sheet named after it.
+
+    Args:
+        pictures: what to label.
+        crew: who labels.
+        rule: when a joint is agreed on.
+        out: the COCO file.
+        sheet: how many of the least certain objects the contact sheet ``NAME.doubts.jpg`` shows; 0: there is none.
+        overwrite: replace what is there.
+        advance: called after each picture.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        InputError: nothing was found in any picture, or results are in the way.
+        CunetError: a picture or network fails.
+    """
+    summary, doubts = Summary(crew.skeleton), DoubtSheet(crew.skeleton, sheet)
+    with atomic_path(out, overwrite=overwrite) as temporary, CocoSet(out, crew.skeleton, overwrite=overwrite) as labels:
+        for found in pictures:
+            objects = crew.objects(found, rule)
+            labels.add(found, objects, rule.min_joints)
+            summary.add(objects, rule)
+            for own in objects:
+                doubts.add(found.picture.image, own, found.stem)
+            if advance is not None:
+                advance()
+        summary.skipped = list(pictures.skipped)
+        if not summary.objects:
+            raise InputError(f"nothing was found in {summary.pictures} pictures; give --detector, or other pictures")
+        picture = doubts.draw()
+        if picture is not None:
+            with atomic_path(out.with_suffix(".doubts.jpg"), overwrite=overwrite) as drawn:
+                drawn.write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+        labels.finish(temporary, _info(crew, rule))
+    return summary
+
+
+def _info(crew: Crew, rule: Rule) -> dict[str, Any]:
+    return {
+        "description": "labels on which networks agree; nobody has looked at them",
+        "producer": f"cunet-deploy {__version__}",
+        "teachers": crew.provenance(),
+        "views": len(VIEWS),
+        "within": rule.within,
+        "size": rule.size,
+        "min_score": rule.min_score,
+        "min_joints": rule.min_joints,
+    }

@@ -1,0 +1,199 @@
+"""Teachers of others: their descriptions, the forms of their outputs, and what runs them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from dots import DOTS, box, manifest, scene, write_model
+
+from cunet_deploy.errors import ArtifactError, ConfigError, InputError, MissingDependencyError
+from cunet_deploy.labelling.description import Description, InputSpec, OutputSpec, read_description
+from cunet_deploy.labelling.outputs import read_outputs
+from cunet_deploy.labelling.teachers import open_teacher
+from cunet_deploy.labelling.views import VIEWS, View, look
+
+DESCRIPTION = """
+model = "dots.onnx"
+landmarks = ["a", "b", "c", "d", "e"]
+
+[input]
+width = 64
+height = 64
+padding = 1.4
+layout = "NHWC"
+type = "uint8"
+colour = "BGR"
+scale = [1]
+
+[output]
+form = "heatmap"
+"""
+
+
+def described(**output: Any) -> Description:
+    spec = OutputSpec(**output)
+    return Description("x", Path("x.onnx"), replace(DOTS, flip_pairs=()), InputSpec(width=48, height=64), spec)
+
+
+@pytest.fixture
+def description(tmp_path: Path) -> Path:
+    write_model(tmp_path / "dots.onnx")
+    path = tmp_path / "dots.toml"
+    path.write_text(DESCRIPTION)
+    return path
+
+
+def test_every_view_of_ours_and_of_a_described_network_finds_the_dots(description: Path) -> None:
+    image, points = scene()
+    own = write_model(description.parent / "own.onnx", manifest(skeleton=replace(DOTS, flip_pairs=())))
+    for spec in (own, description):
+        teacher = open_teacher(str(spec), threads=1)
+        found, scores = look(teacher, image, box()[0])
+        teacher.close()
+        assert found.shape == (len(VIEWS), 5, 2)
+        assert np.abs(found - points).max() < 3, spec
+        assert scores.min() > 0.5
+
+
+def test_left_and_right_are_named_as_in_the_photo_also_in_its_mirror_image(tmp_path: Path) -> None:
+    # a colour stays the same in a mirror image, where a left hand becomes a right one: so here the names trade places
+    image, points = scene()
+    teacher = open_teacher(str(write_model(tmp_path / "dots.onnx")), threads=1)
+    found, _ = look(teacher, image, box()[0], [View(), View(flip=True)])
+    teacher.close()
+    np.testing.assert_allclose(found[0], points, atol=3)
+    np.testing.assert_allclose(found[1][DOTS.flip_order], points, atol=3)
+
+
+def test_a_narrow_input_sees_all_of_a_wide_box() -> None:
+    crop = View().crop(described(form="heatmap").rule, (0, 0, 90, 60), shares=(0.75, 1.0))
+    assert crop.side == pytest.approx(90 / 0.75 * 1.25, abs=2)
+    assert View().crop(described(form="heatmap").rule, (0, 0, 30, 60), shares=(0.75, 1.0)).side == 75
+
+
+def test_simcc_is_read_from_its_two_rows() -> None:
+    x, y = np.zeros((1, 5, 96), np.float32), np.zeros((1, 5, 128), np.float32)
+    x[0, :, 40], y[0, :, 90] = 0.9, 0.7
+    points, scores = read_outputs([x, y], described(form="simcc"))
+    np.testing.assert_allclose(points, [[20, 45]] * 5)
+    np.testing.assert_allclose(scores, 0.7)
+
+
+def test_coordinates_are_read_by_column_and_unit() -> None:
+    rows = np.tile(np.array([0.25, 0.5, 0.0], np.float32), (5, 1))
+    spec = {"form": "coordinates", "columns": ("y", "x", "score"), "unit": "share", "activation": "sigmoid"}
+    points, scores = read_outputs([rows.reshape(1, 1, 5, 3)], described(**spec))
+    np.testing.assert_allclose(points, [[23.5, 15.5]] * 5)
+    np.testing.assert_allclose(scores, 0.5)
+    points, scores = read_outputs([rows[:, :2]], described(form="coordinates"))
+    np.testing.assert_allclose(points, [[0.25, 0.5]] * 5)
+    np.testing.assert_allclose(scores, 1)
+
+
+def test_heatmaps_may_have_the_landmarks_last() -> None:
+    maps = np.zeros((1, 5, 16, 12), np.float32)
+    maps[0, :, 8, 3] = 1
+    expected = read_outputs([maps], described(form="heatmap"))
+    found = read_outputs([maps.transpose(0, 2, 3, 1)], described(form="heatmap", layout="NHWC"))
+    np.testing.assert_allclose(expected[0], [[13.5, 33.5]] * 5)
+    np.testing.assert_allclose(found[0], expected[0])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "output"),
+    [
+        ([np.zeros((1, 4, 16, 12))], {"form": "heatmap"}),
+        ([np.zeros((1, 5, 96))], {"form": "simcc"}),
+        ([np.zeros((1, 5, 96)), np.zeros((1, 5, 100))], {"form": "simcc"}),
+        ([np.zeros((1, 5, 3))], {"form": "coordinates"}),
+        ([np.full((1, 5, 2), np.nan)], {"form": "coordinates"}),
+    ],
+)
+def test_outputs_that_contradict_the_description_are_refused(outputs: list[np.ndarray], output: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactError, match=r"x\.onnx"):
+        read_outputs([np.asarray(own, np.float32) for own in outputs], described(**output))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("model =", "modle =", "did you mean 'model'"),
+        ('"dots.onnx"', '"other.onnx"', "there is no file"),
+        ('"a", "b"', '"a", "a"', "stands twice"),
+        ("landmarks = [", 'skeleton = "ibug68"\nlandmarks = [', "give landmarks"),
+        ("width = 64", "width = 8", "from 32 to 4096"),
+        ("scale = [1]", "scale = [1, 2]", "one or three"),
+        ("scale = [1]", "scale = [0]", "positive"),
+        ('"heatmap"', '"maps"', "one of 'heatmap', 'simcc', 'coordinates'"),
+        ('"heatmap"', '"heatmap"\ncolumns = ["x", "x"]', "one 'x'"),
+        ('"heatmap"', '"simcc"\nnames = ["x"]', "names must be 2"),
+    ],
+)
+def test_a_wrong_description_is_one_line(description: Path, old: str, new: str, message: str) -> None:
+    description.write_text(DESCRIPTION.replace(old, new))
+    with pytest.raises((ConfigError, InputError), match=message) as caught:
+        read_description(description)
+    assert "dots.toml" in str(caught.value)
+
+
+def test_a_network_that_does_not_take_what_its_description_says_is_named(description: Path) -> None:
+    description.write_text(DESCRIPTION.replace('"uint8"', '"float32"'))
+    teacher = open_teacher(str(description), threads=1)
+    with pytest.raises(ArtifactError, match="correct \\[input\\]"):
+        teacher.read(np.zeros((1, 64, 64, 3), np.uint8))
+    teacher.close()
+
+
+def test_other_files_are_refused(description: Path) -> None:
+    (description.parent / "dots.pb").write_bytes(b"x")
+    description.write_text(DESCRIPTION.replace("dots.onnx", "dots.pb"))
+    with pytest.raises(InputError, match=r"expected \.onnx, \.tflite"):
+        open_teacher(str(description))
+
+
+class _Interpreter:
+    """LiteRT's, of a network that says in bytes that all landmarks are in the middle."""
+
+    def __init__(self, model_path: str, num_threads: int | None) -> None:
+        self.given: list[np.ndarray] = []
+
+    def allocate_tensors(self) -> None: ...
+
+    def invoke(self) -> None: ...
+
+    def get_input_details(self) -> list[dict[str, Any]]:
+        return [{"index": 0}]
+
+    def get_output_details(self) -> list[dict[str, Any]]:
+        return [{"name": "out", "index": 7, "quantization": (0.01, 10)}]
+
+    def set_tensor(self, index: int, value: np.ndarray) -> None:
+        assert value.shape == (1, 64, 64, 3)
+        assert value.dtype == np.uint8
+
+    def get_tensor(self, index: int) -> np.ndarray:
+        return np.full((1, 10), 60, np.uint8)
+
+
+def test_tflite_runs_in_litert_and_its_bytes_are_scaled(description: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (description.parent / "dots.tflite").write_bytes(b"x")
+    table = DESCRIPTION.replace("dots.onnx", "dots.tflite").replace('"heatmap"', '"coordinates"\nunit = "share"')
+    description.write_text(table)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'cunet-deploy\[label\]'"):
+        open_teacher(str(description))
+    fake: Any = ModuleType("ai_edge_litert.interpreter")
+    fake.Interpreter = _Interpreter
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", SimpleNamespace(interpreter=fake))
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", fake)
+    teacher = open_teacher(str(description))
+    points, scores = teacher.read(np.zeros((2, 64, 64, 3), np.uint8))
+    teacher.close()
+    np.testing.assert_allclose(points, np.full((2, 5, 2), 31.5))
+    np.testing.assert_allclose(scores, 1)
