@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,6 @@ from cunet_deploy.bulk.worker import (
     Status,
     Worker,
     join_parts,
-    split_item,
 )
 from cunet_deploy.detection.open import default_spec, open_detector
 from cunet_deploy.detection.table import FULL
@@ -37,6 +38,13 @@ __all__ = ["Summary", "load_model", "run_bulk"]
 
 _MOST_BLOCKS = 2000
 """Tasks of Ray; more only cost time of the scheduler."""
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nobody was asked
+    # Ray calls it an error of each actor that its arguments are kept where they are lost with the machine that began
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_worker_niceness": "0",  # as `infer`: Ray's own default of 15 gives way to everything else on the machine
+}
+"""Settings of Ray unless they are set already; the last is for workers of this machine alone."""
 
 
 @dataclass
@@ -145,7 +153,8 @@ def run_bulk(
     _connect(ray, address, workers, settings.threads)
     failed: set[str] = set()
     try:
-        for status in _statuses(ray, todo, output, model, settings, workers, gpus):
+        count = workers or max(int(ray.cluster_resources().get("CPU", 1)) // settings.threads, 1)
+        for status in _statuses(ray, todo, (model, settings, output), count, gpus):
             summary.frames += status.frames
             summary.left_out += status.left_out
             if status.error:
@@ -161,21 +170,34 @@ def run_bulk(
 
 
 def _connect(ray: Any, address: str | None, workers: int | None, threads: int) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked
-    # Ray calls it an error of each actor that its arguments are kept where they are lost with the machine that began
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    quiet = {"log_to_driver": False, "logging_level": "error"}
     if ray.is_initialized():
         return
     _check_reachable(address)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "error"}
+    if address is None:
+        cpus = workers * threads if workers else available_cpus()
+        options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     try:
-        if address is None:
-            cpus = workers * threads if workers else available_cpus()
-            ray.init("local", num_cpus=max(cpus, 1) + 1, include_dashboard=False, **quiet)  # one more, to cut and join
-        else:
-            ray.init(address=address, **quiet)
+        with _muted():
+            ray.init(**options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise CunetError(f"the Ray cluster at {address} cannot be reached: {error}; see `ray status`") from error
+
+
+@contextlib.contextmanager
+def _muted() -> Iterator[None]:
+    """Hide what libraries in C++ write to stderr: Ray says on each start that it was told to say less."""
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _check_reachable(address: str | None) -> None:
@@ -190,51 +212,59 @@ def _check_reachable(address: str | None) -> None:
 
 
 def _statuses(
-    ray: Any, todo: list[Item], output: Output, model: Model, settings: Settings, workers: int | None, gpus: float
+    ray: Any, todo: list[Item], work: tuple[Model, Settings, Output], count: int, gpus: float
 ) -> Iterator[Status]:
-    """Yield the outcome of items, and of the parts and joints of long videos, as they end."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-
-    def cut(batch: dict[str, Any]) -> dict[str, list[str]]:
-        items = [Item.from_json(str(text)) for text in batch["item"]]
-        return {"item": [piece.to_json() for item in items for piece in split_item(item, settings)]}
-
-    rows = [{"item": item.to_json()} for item in todo]
-    items = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
-    if settings.part_seconds:
-        items = items.map_batches(cut, batch_size=1, num_cpus=0.1)
-    count = workers or max((int(ray.cluster_resources().get("CPU", 1)) - 1) // settings.threads, 1)
-    statuses = items.map_batches(
-        Worker,
-        fn_constructor_args=(model, settings, output),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=count if settings.part_seconds else min(count, len(rows))),
-        num_cpus=settings.threads,
-        num_gpus=gpus,
-    )
-    by_key = {item.key: item for item in todo}
-    ended: dict[str, set[int]] = {}  # parts of videos
-    joins: list[Any] = []
-    join = ray.remote(num_cpus=0.1)(_join)
-    for batch in statuses.iter_batches(batch_size=None, prefetch_batches=0):
-        for text in batch["status"]:
-            status = Status.from_json(str(text))
-            if status.part is not None and not status.error:
-                ended.setdefault(status.key, set()).add(status.part[0])
-                if len(ended[status.key]) == status.part[1]:
-                    joins.append(join.remote(by_key[status.key], model, settings, output))
+    """Yield the outcome of items, then those of the parts of long videos, and of their joints."""
+    model, _, output = work
+    parts: dict[str, tuple[Item, ...]] = {}
+    for status in _mapped(ray, todo, work, count, gpus):
+        if status.parts:
+            parts[status.key] = status.parts
+        else:
             yield status
+    if not parts:
+        return
+    missing = {key: len(some) for key, some in parts.items()}
+    joins: list[Any] = []
+    join = ray.remote(num_cpus=0)(_join)
+    for status in _mapped(ray, [part for some in parts.values() for part in some], work, count, gpus):
+        if not status.error:
+            missing[status.key] -= 1
+            if not missing[status.key]:
+                joins.append(join.remote(parts[status.key], model, output))
+        yield status
     for reference in joins:
         yield Status.from_json(ray.get(reference))
 
 
-def _join(item: Item, model: Model, settings: Settings, output: Output) -> str:
+def _mapped(
+    ray: Any, items: list[Item], work: tuple[Model, Settings, Output], count: int, gpus: float
+) -> Iterator[Status]:
+    """Yield the answers of workers to items as they end."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    _, settings, _ = work
+    blocks = min(len(items), _MOST_BLOCKS)
+    data = ray.data.from_items([{"item": item.to_json()} for item in items], override_num_blocks=blocks)
+    statuses = data.map_batches(
+        Worker,
+        fn_constructor_args=work,
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(count, blocks)),
+        num_cpus=settings.threads,
+        num_gpus=gpus,
+    )
+    for batch in statuses.iter_batches(batch_size=None, prefetch_batches=0):
+        yield from (Status.from_json(str(text)) for text in batch["status"])
+
+
+def _join(parts: Sequence[Item], model: Model, output: Output) -> str:
     """Join the parts of a video; as text, what became of it."""
+    whole = Item(parts[0].kind, parts[0].sources)
     error = ""
     try:
-        join_parts(item, split_item(item, settings), model, output)
+        join_parts(whole, parts, model, output)
     except CunetError as problem:
         error = str(problem)
-    return Status(item.key, item.sources[0], None, 0, 0, 0.0, error).to_json()
+    return Status(whole.key, whole.sources[0], error=error).to_json()

@@ -46,14 +46,14 @@ def parts_of(path: Path, part_seconds: float, warm_up: int) -> list[Part]:
     return parts
 
 
-def read_part(path: Path, part: Part) -> Iterator[Picture]:
-    """The pictures of a part, from its warm-up on.
+def read_part(path: Path, part: Part, threads: int | None = None) -> Iterator[Picture]:
+    """The pictures of a part, from its warm-up on, decoded by so many threads.
 
     Raises:
         CunetError: the video breaks off.
     """
     begin = None if part.seek is None else (part.seek, part.seek_index)
-    with VideoContainer(path, begin=begin) as video:
+    with VideoContainer(path, begin=begin, threads=threads) as video:
         for index, time_ms, image in video:
             if part.last is not None and index >= part.last:
                 return

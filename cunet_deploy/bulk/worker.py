@@ -6,9 +6,8 @@ import contextlib
 import json
 import posixpath
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,6 @@ __all__ = [
     "Worker",
     "join_parts",
     "local_copy",
-    "split_item",
 ]
 
 NETWORK_FILE, DETECTOR_FILE = "model/network.onnx", "model/detector.onnx"
@@ -92,30 +90,30 @@ class Status:
     Attributes:
         key: of the item.
         name: its first source.
-        part: of a video in parts, its number and how many there are.
+        part: of a video in parts, the number of this one.
         frames: that were localized.
         left_out: frames or photos that could not be read.
-        seconds: that it took.
         error: why it failed; empty: it did not.
+        parts: of a long video, of which nothing was localized yet.
     """
 
     key: str
     name: str
-    part: tuple[int, int] | None
-    frames: int
-    left_out: int
-    seconds: float
+    part: int | None = None
+    frames: int = 0
+    left_out: int = 0
     error: str = ""
+    parts: tuple[Item, ...] = ()
 
     def to_json(self) -> str:
         """As text, to go through a data set."""
-        return json.dumps(asdict(self))
+        return json.dumps({**vars(self), "parts": [part.to_json() for part in self.parts]})
 
     @classmethod
     def from_json(cls, text: str) -> Status:
         """Read what `to_json` wrote."""
         table = json.loads(text)
-        return cls(**{**table, "part": None if table["part"] is None else tuple(table["part"])})
+        return cls(**{**table, "parts": tuple(map(Item.from_json, table["parts"]))})
 
 
 class Worker:
@@ -149,22 +147,37 @@ class Worker:
         return {"status": [self.run(Item.from_json(str(text))).to_json() for text in batch["item"]]}
 
     def run(self, item: Item) -> Status:
-        """Localize an item and write its results; an error is in the answer, and in the output's ``failed``."""
-        begun, part = time.perf_counter(), None if item.part is None else (item.part.number, item.part.count)
-        frames = left_out = 0
-        error = ""
+        """Localize an item and write its results, or say into which parts a long video is to be cut.
+
+        An error is in the answer, and in the output's ``failed``.
+        """
+        part = None if item.part is None else item.part.number
         try:
-            if part is None or not self._output.exists(self._output.landmarks_path(item)):
-                with self._attempt(item):
-                    frames, left_out = self._localize(item)
+            if part is not None and self._output.exists(self._output.landmarks_path(item)):
+                return Status(item.key, item.sources[0], part)
+            with self._attempt(item), contextlib.ExitStack() as stack:
+                path = stack.enter_context(local_copy(item.sources[0])) if item.kind == "video" else None
+                if path is not None and (parts := self._parts_of(item, path)):
+                    return Status(item.key, item.sources[0], parts=parts)
+                frames, left_out = self._localize(item, path)
+            return Status(item.key, item.sources[0], part, frames, left_out)
         except CunetError as problem:
             error = str(problem)
         except OSError as problem:
             error = f"{item.sources[0]}: {problem}"
-        if error:
-            record = {"sources": list(item.sources), "error": error}
-            self._output.write_bytes(self._output.failure_path(item), json.dumps(record).encode())
-        return Status(item.key, item.sources[0], part, frames, left_out, time.perf_counter() - begun, error)
+        record = {"sources": list(item.sources), "error": error}
+        self._output.write_bytes(self._output.failure_path(item), json.dumps(record).encode())
+        return Status(item.key, item.sources[0], part, error=error)
+
+    def _parts_of(self, item: Item, path: Path) -> tuple[Item, ...]:
+        """The parts of a long video; none where it is short, or is one."""
+        if item.part is not None or not self._settings.part_seconds:
+            return ()
+        try:
+            parts = parts_of(path, self._settings.part_seconds, self._settings.warm_up)
+        except CunetError:
+            return ()  # reading it says what is wrong
+        return tuple(Item(item.kind, item.sources, part) for part in parts)
 
     @contextlib.contextmanager
     def _attempt(self, item: Item) -> Iterator[None]:
@@ -175,15 +188,17 @@ class Worker:
             self._output.remove(path)
             raise CunetError(f"{item.sources[0]}: its worker died {attempts} times; it is given up")
         self._output.write_bytes(path, json.dumps(attempts + 1).encode())
-        yield
-        self._output.remove(path)
+        try:
+            yield
+        finally:
+            self._output.remove(path)
 
-    def _localize(self, item: Item) -> tuple[int, int]:
+    def _localize(self, item: Item, path: Path | None) -> tuple[int, int]:
         counts = [0, 0]
         lines: list[str] = []
 
         def rows() -> Iterator[list[dict[str, Any]]]:
-            for source, frame in self._frames(item):
+            for source, frame in self._frames(item, path):
                 if isinstance(frame, LeftOut):
                     counts[1] += frame.count
                     some = [row_left_out(frame, source)]
@@ -199,20 +214,20 @@ class Worker:
             self._output.write_bytes(f"jsonl/{item.key}.jsonl", "".join(lines).encode())
         return counts[0], counts[1]
 
-    def _frames(self, item: Item) -> Iterator[tuple[str, Frame | LeftOut]]:
+    def _frames(self, item: Item, path: Path | None) -> Iterator[tuple[str, Frame | LeftOut]]:
         """Frames with the source that each came from, and what could not be read."""
-        if item.kind == "images":
+        if path is None:
             for index, source in enumerate(item.sources):
                 yield source, self._photo(index, source)
             return
         (source,) = item.sources
-        with local_copy(source) as path:
-            pictures: VideoFile | Iterator[Picture]
-            pictures = VideoFile(path) if item.part is None else read_part(path, item.part)
-            for frame in self._localizer.stream(pictures, follow=True, smooth=self._settings.smooth):
-                yield source, frame
-            for gap in pictures.left_out if isinstance(pictures, VideoFile) else ():
-                yield source, gap
+        pictures: VideoFile | Iterator[Picture]
+        threads = self._settings.threads
+        pictures = VideoFile(path, threads=threads) if item.part is None else read_part(path, item.part, threads)
+        for frame in self._localizer.stream(pictures, follow=True, smooth=self._settings.smooth):
+            yield source, frame
+        for gap in pictures.left_out if isinstance(pictures, VideoFile) else ():
+            yield source, gap
 
     def _photo(self, index: int, source: str) -> Frame | LeftOut:
         name = posixpath.basename(source)
@@ -237,19 +252,7 @@ def local_copy(source: str) -> Iterator[Path]:
         yield target
 
 
-def split_item(item: Item, settings: Settings) -> list[Item]:
-    """An item as the parts of its video, or alone where it is not to be cut or cannot be looked into."""
-    if item.kind != "video" or not settings.part_seconds:
-        return [item]
-    try:
-        with local_copy(item.sources[0]) as path:
-            parts = parts_of(path, settings.part_seconds, settings.warm_up)
-    except (CunetError, OSError):
-        return [item]  # the worker that gets it says what is wrong
-    return [Item(item.kind, item.sources, part) for part in parts] or [item]
-
-
-def join_parts(item: Item, parts: list[Item], model: Model, output: Output) -> None:
+def join_parts(item: Item, parts: Sequence[Item], model: Model, output: Output) -> None:
     """Write the results of a video from those of its parts, and remove these: tracks go on across the joints."""
     manifest = Manifest.from_json(model.manifest, item.sources[0])
     schema = schema_of(manifest, model.sha256)

@@ -83,6 +83,7 @@ class VideoContainer:
         name: str | None = None,
         timeout: float | None = None,
         begin: tuple[int, int] | None = None,
+        threads: int | None = None,
     ) -> None:
         """Open a video.
 
@@ -91,6 +92,7 @@ class VideoContainer:
             name: what errors call it.
             timeout: seconds to wait for the server of a URL.
             begin: time stamp and index of the key frame to begin at, of those that `picture_times` gives.
+            threads: of the decoder; ``None``: one less than there are processors.
 
         Raises:
             InputError: it is not a video, or holds no pictures.
@@ -107,7 +109,7 @@ class VideoContainer:
         except self._failures as error:
             raise InputError(f"{self._name}: is cut off, damaged or not a video; copy it again") from error
         try:
-            self._open_stream()
+            self._open_stream(threads)
             self._begin = -math.inf
             if begin is not None:
                 self._seek(*begin)
@@ -115,7 +117,7 @@ class VideoContainer:
             self._container.close()
             raise
 
-    def _open_stream(self) -> None:
+    def _open_stream(self, threads: int | None) -> None:
         pictures = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not pictures:
             raise InputError(f"{self._name}: holds no moving pictures; give an image or a video")
@@ -130,7 +132,7 @@ class VideoContainer:
         # decoding runs beside the network: on every core it would take turns with it, and both would be slower
         context.options = {**context.options, **_DECODER_OPTIONS}
         context.thread_type = "AUTO"
-        context.thread_count = max((os.cpu_count() or 2) - 1, 1)
+        context.thread_count = threads or max((os.cpu_count() or 2) - 1, 1)
         context.flags |= int(self._av.codec.context.Flags.output_corrupt)  # as players: better damaged than nothing
         self._codec = str(context.name)
         self._silent = self._codec in _SILENT_CODECS

@@ -30,13 +30,18 @@ class VideoFile:
     moving = True
     live = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         """Look into a video.
+
+        Args:
+            path: a file.
+            threads: of the decoder; ``None``: one less than there are processors.
 
         Raises:
             InputError: it is missing, empty or not a video.
         """
         _check_file(path)
+        self._threads = threads
         self.path, self.name, self.stem, self.originals = path, str(path), path.stem, (path,)
         self.left_out: list[LeftOut] = []
         with VideoContainer(path) as video:
@@ -46,7 +51,7 @@ class VideoFile:
     def __iter__(self) -> Iterator[Picture]:
         self.left_out.clear()
         read = 0
-        with VideoContainer(self.path) as video:
+        with VideoContainer(self.path, threads=self._threads) as video:
             video.left_out = self.left_out
             for index, time_ms, image in video:
                 yield Picture(index, time_ms, image)
