@@ -34,7 +34,7 @@ TABLE: dict[str, Any] = {
     "crop": {"size": 96},
     "boxes": {"min_side": 6.0, "drawn_from": 14.0, "drawn_to": 60.0, "max_tiles": 2},
     "augment": {"negative": 0.1, "erase": 0.0, "blur": 0.0},
-    "train": {"epochs": 12, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8, "validate_every": 12},
+    "train": {"epochs": 24, "batch_size": 8, "learning_rate": 1e-2, "ema_decay": 0.8, "validate_every": 24},
     "quant": {"epochs": 1},
 }
 
@@ -91,7 +91,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_network_learns_to_find_boxes(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "out" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["phase"] == "quantized"
-    assert rows[-1]["ap_percent"] > 50  # 68 to 100 by the seed, of eight photos
+    assert rows[-1]["ap_percent"] > 80  # 90 to 100 with 28 seeds, of eight photos
     assert {"recall_percent", "precision_percent"} <= rows[-1].keys()
     assert (run / "out" / "validation.png").is_file()
 
