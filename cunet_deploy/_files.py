@@ -197,7 +197,7 @@ def _check_target(final: str | Path, target: Path, *, overwrite: bool) -> None:
     if not target.is_file():  # renaming onto a device such as /dev/null would replace it
         raise InputError(f"{final}: is not a regular file; name a file")
     if not overwrite:
-        raise InputError(f"{final}: exists already; use --overwrite to replace it, or choose another name")
+        raise InputError(f"{final}: exists already; choose another name, or overwrite it", option="overwrite")
 
 
 def _sync(path: Path) -> None:

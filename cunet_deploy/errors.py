@@ -8,7 +8,8 @@
     ├── MissingDependencyError       5   an optional library is missing; the message is the install line
     └── UntrustedError               6   an artifact that could run code was refused
 
-Messages say in one line what was wrong, what was expected and what to do next: the command line prints them unchanged.
+Messages say in one line what was wrong, what was expected and what to do next, in words that suit callers of any kind;
+the command line adds the option that helps.
 """
 
 from __future__ import annotations
@@ -35,9 +36,15 @@ class CunetError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str = "") -> None:
-        """Keep the message as one line: control characters in it are written as escapes."""
+    def __init__(self, message: str = "", *, option: str = "") -> None:
+        """Keep the message as one line: control characters in it are written as escapes.
+
+        Args:
+            message: what was wrong, what was expected and what to do next.
+            option: the parameter that helps, where it has the name of an option; the command line tells that option.
+        """
         super().__init__(_CONTROL.sub(lambda found: repr(found[0])[1:-1], str(message)))
+        self.option = option
 
 
 class InputError(CunetError, ValueError):

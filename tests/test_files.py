@@ -89,7 +89,7 @@ def test_a_failure_leaves_the_former_file_as_it_was(tmp_path: Path) -> None:
 def test_an_existing_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
     target = tmp_path / "out.txt"
     target.write_text("former")
-    with pytest.raises(InputError, match=r"out\.txt: exists already; use --overwrite"):
+    with pytest.raises(InputError, match=r"out\.txt: exists already; choose another name, or overwrite it"):
         write_text_atomic(target, "new", overwrite=False)
     assert target.read_text() == "former"
     write_text_atomic(target, "new", overwrite=True)

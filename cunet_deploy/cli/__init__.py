@@ -26,6 +26,7 @@ from typing import Any
 import click
 
 from cunet_deploy import __version__
+from cunet_deploy.cli._errors import describe
 from cunet_deploy.errors import CunetError
 
 __all__ = ["COMMANDS", "cli", "main"]
@@ -111,7 +112,7 @@ def _is_for_click(error: BaseException) -> bool:
 def _describe(error: BaseException) -> tuple[str, int]:
     """Message and exit code of an error."""
     if isinstance(error, CunetError):
-        return f"error: {error}", error.exit_code
+        return f"error: {describe(error)}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
     if isinstance(error, MemoryError):

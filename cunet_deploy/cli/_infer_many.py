@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cunet_deploy._files import shown_name
+from cunet_deploy.cli._errors import describe
 from cunet_deploy.cli._infer_one import Request, interrupt_flag, run_one
 from cunet_deploy.cli._options import progress
 from cunet_deploy.cli._watch import left_out_lines
@@ -146,7 +147,7 @@ def _do(localizer: Localizer, item: Item, plan: OutputPlan, asked: Request) -> _
         asked.check_smoothing(source)
         run = run_one(localizer, source, name, plan, asked)
     except CunetError as error:
-        text = str(error)
+        text = describe(error)
         return _Outcome(error=f"failed: {text if name in text else f'{name}: {text}'}", exit_code=error.exit_code)
     except KeyboardInterrupt:
         return _Outcome(exit_code=_INTERRUPTED)
@@ -156,7 +157,7 @@ def _do(localizer: Localizer, item: Item, plan: OutputPlan, asked: Request) -> _
     if isinstance(run.failure, KeyboardInterrupt):
         return _Outcome((run.line,), remarks, exit_code=_INTERRUPTED, licence=run.remark)
     if run.failure is not None:
-        why = f"incomplete: {name}: {run.failure}"
+        why = f"incomplete: {name}: {describe(run.failure)}"
         return _Outcome((run.line,), remarks, why, run.failure.exit_code, run.remark)
     return _Outcome((run.line,), remarks, licence=run.remark)
 

@@ -188,7 +188,7 @@ class SourceConfig:
             empty: as visible; "unknown": the network is left to say so. For photos with many hidden landmarks.
     """
 
-    path: Annotated[str, Meta(min_length=1, description="the name of a folder below --data")]
+    path: Annotated[str, Meta(min_length=1, description="the name of a folder of the data")]
     layout: str = ""
     weight: Annotated[float, Meta(gt=0, le=100)] = 1.0
     labels: str = ""
@@ -226,7 +226,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "[data]")
-        _check(bool(self.train or self.sources), "[data] train must name at least one folder below --data")
+        _check(bool(self.train or self.sources), "[data] train must name at least one folder of the data")
         _check(not (self.train and self.sources), "[data] has train and sources; name every folder in sources")
 
     @property

@@ -55,7 +55,9 @@ def read_pts(path: Path, count: int | None = None) -> NDArray[np.float64]:
     stated = re.search(r"n_points\s*:?\s*(\d+)", body)
     start, end = body.find("{"), body.rfind("}")
     if start >= 0 and end < start:
-        raise InputError(f"{path}: the closing brace is missing, so the file is cut off; restore it or use --skip-bad")
+        raise InputError(
+            f"{path}: the closing brace is missing, so the file is cut off; restore it, or skip it", option="skip_bad"
+        )
     if start < 0:
         body = "\n".join(line for line in lines if not re.match(r"(version|n_points)\b", line))
     else:
@@ -95,7 +97,7 @@ def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list
             points = read_pts(labels, count)
             labelled = points[np.isfinite(points).all(axis=1)]
             if not len(labelled) or min(np.ptp(labelled, axis=0)) <= 0:
-                raise InputError(f"{labels}: the landmarks span no area; fix the file or use --skip-bad")
+                raise InputError(f"{labels}: the landmarks span no area; fix the file, or skip it", option="skip_bad")
         except InputError as error:
             if bad is None:
                 raise

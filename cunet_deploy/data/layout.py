@@ -83,7 +83,7 @@ def refuse(message: str, bad: list[str] | None) -> None:
         InputError: ``bad`` is ``None``.
     """
     if bad is None:
-        raise InputError(f"{message}; mend it or use --skip-bad")
+        raise InputError(f"{message}; mend it, or skip it", option="skip_bad")
     bad.append(str(InputError(message)))  # in one line, whatever names are in it
 
 

@@ -174,7 +174,7 @@ def open_model(
     """
     if not model.endswith(".pt"):
         if device is not None:
-            raise InputError(f"{model}: --device is for checkpoints; say --backend ort:cuda to run this on a GPU")
+            raise InputError(f"{model}: a device is for checkpoints; choose the backend ort:cuda to run this on a GPU")
         return open_session(model, threads=threads, backend=backend, trust=trust)
     if backend is not None:
         raise InputError(f"{model}: a checkpoint runs in PyTorch, not in {backend}; leave the backend out or export it")

@@ -79,12 +79,13 @@ class Outputs:
         self._plan, self._overwrite, self._style, self._window = plan, overwrite, style, window
         there = None if overwrite else plan.in_the_way()
         if there is not None:
-            raise InputError(f"{there}: exists already; use --overwrite to replace it, or choose another name")
+            raise InputError(f"{there}: exists already; choose another name, or overwrite it", option="overwrite")
         left = plan.unfinished()
         if left and not overwrite:
             raise InputError(
                 f"{left[0]}: was left by a run that did not end, and holds what it had done; rename it to keep it, or "
-                "use --overwrite to replace it"
+                "overwrite it",
+                option="overwrite",
             )
         for path in left:
             _LOG.warning("%s: was left by a run that did not end, and is replaced", path)

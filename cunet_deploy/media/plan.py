@@ -115,17 +115,21 @@ def plan_outputs(
     originals = {original.resolve() for original in (*source.originals, *read)}
     taken = originals & {file.resolve() for file in plan.files}
     if taken:
-        raise InputError(f"{min(taken)}: is read and would be replaced; choose another output with -o")
+        raise InputError(f"{min(taken)}: is read and would be replaced; choose another output")
     return plan
 
 
 def _one_file(source: Source, path: Path, kind: ResultFormat | None, formats: tuple[str, ...] | None) -> OutputPlan:
     if formats is not None:
-        raise InputError(f"-o {path} is one file of a kind by itself; leave out --format, or give a picture with -o")
+        raise InputError(
+            f"{path}: says its format by itself; leave the formats out, or name a picture or video", option="format"
+        )
     if kind is None:
         return OutputPlan(stdout=True)
     if kind.one_image and not (isinstance(source, ImageFiles) and source.single):
-        raise InputError(f"{path}: a {kind.suffix} file is of one image; for more, use --format {kind.name} and see -o")
+        raise InputError(
+            f"{path}: a {kind.suffix} file is of one image; for more, name a folder and the format {kind.name}"
+        )
     return OutputPlan({kind.name: path})
 
 

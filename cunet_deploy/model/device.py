@@ -51,12 +51,12 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise InputError(f"--device {name}: is unknown; expected {DEVICES}")
+        raise InputError(f"device {name}: is unknown; expected {DEVICES}")
     if name == "cpu":
         return CPU
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if beside > 1 and (match[1] or name == "mps"):
-        raise InputError(f"--device {name}: is one GPU for {beside} processes; give each its own with --device cuda")
+        raise InputError(f"device {name}: is one GPU for {beside} processes; choose cuda, which gives each its own")
     index = int(match[1] or os.environ.get("LOCAL_RANK", "0"))
     if name == "auto":
         found = [gpu for gpu in (torch.device("cuda", 0), torch.device("mps")) if _trouble(gpu) is None]
@@ -72,7 +72,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def _trouble(device: torch.device) -> CunetError | None:
     """Why a device cannot be used; ``None``: it works."""
-    name = f"--device {device}"
+    name = f"device {device}"
     built = torch.backends.mps.is_built() if device.type == "mps" else torch.backends.cuda.is_built()
     if not built and not torch.version.hip:
         what = "for Apple GPUs" if device.type == "mps" else "for NVIDIA GPUs"
@@ -85,14 +85,14 @@ def _trouble(device: torch.device) -> CunetError | None:
             found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not found:
         why = f" ({str(caught[0].message).splitlines()[0][:160]})" if caught else ""
-        return ArtifactError(f"{name}: PyTorch finds no GPU here{why}; check nvidia-smi, or use --device cpu")
+        return ArtifactError(f"{name}: PyTorch finds no GPU here{why}; check nvidia-smi, or choose cpu")
     if (device.index or 0) >= found:
-        hint = "start no more processes, or add --device cpu" if "LOCAL_RANK" in os.environ else "choose another"
+        hint = "start no more processes, or choose cpu" if "LOCAL_RANK" in os.environ else "choose another"
         return ArtifactError(f"{name}: this machine has {found} GPU(s), counted from 0; {hint}")
     try:
         ones = torch.ones(8, 8, device=device)
         if float((ones @ ones).sum()) != 512:
-            return ArtifactError(f"{name}: the GPU gives wrong results; use --device cpu")
+            return ArtifactError(f"{name}: the GPU gives wrong results; choose cpu")
     except RuntimeError as error:
         why = (str(error) or type(error).__name__).splitlines()[0][:160]
         return ArtifactError(f"{name}: the GPU does not work with PyTorch {torch.__version__} ({why}); {_INSTALL}")

@@ -160,7 +160,7 @@ def _read_picture(path: Path, size: int, rng: Rng) -> Image:
     """A random square of a picture."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise InputError(f"{path}: cannot be read as a picture; remove it from --backgrounds, or repair it")
+        raise InputError(f"{path}: cannot be read as a picture; remove it, or repair it")
     side = max(1, int(min(image.shape[:2]) * rng.uniform(0.4, 1.0)))
     x, y = (int(rng.integers(0, extent - side + 1)) for extent in (image.shape[1], image.shape[0]))
     crop = image[y : y + side, x : x + side]
@@ -170,14 +170,14 @@ def _read_picture(path: Path, size: int, rng: Rng) -> Image:
 def _list_pictures(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
     if not found:
-        raise InputError(f"--backgrounds {folder}: holds no picture; expected {', '.join(_PICTURES)}")
+        raise InputError(f"{folder}: holds no picture; expected {', '.join(_PICTURES)}")
     return found
 
 
 def _read_environments(folder: Path) -> list[Image]:
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".exr", ".hdr"))
     if not found:
-        raise InputError(f"--environments {folder}: holds no .exr or .hdr file; leave the option out for drawn ones")
+        raise InputError(f"{folder}: holds no .exr or .hdr file; leave the environments out for drawn ones")
     images = []
     for path in found:
         image = _read_exr(path) if path.suffix.lower() == ".exr" else cv2.imread(str(path), cv2.IMREAD_UNCHANGED)

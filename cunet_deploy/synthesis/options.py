@@ -73,27 +73,27 @@ class FaceOptions:
     environments: str | None = None
 
     def __post_init__(self) -> None:
-        _check(64 <= self.size <= 1024, f"--size is {self.size}; expected 64 to 1024 pixels")
-        _check(0 <= self.seed < 2**63, f"--seed is {self.seed}; expected a number from 0 on")
-        _check(0 <= self.yaw <= 90, f"--yaw is {self.yaw:g}; expected 0 to 90 degrees")
-        _check(self.style in STYLES, f"--style is {self.style!r}; choose from {', '.join(STYLES)}")
-        _check(self.hidden in ("edge", "through"), f"--hidden is {self.hidden!r}; choose edge or through")
+        _check(64 <= self.size <= 1024, f"size is {self.size}; expected 64 to 1024 pixels")
+        _check(0 <= self.seed < 2**63, f"seed is {self.seed}; expected a number from 0 on")
+        _check(0 <= self.yaw <= 90, f"yaw is {self.yaw:g}; expected 0 to 90 degrees")
+        _check(self.style in STYLES, f"style is {self.style!r}; choose from {', '.join(STYLES)}")
+        _check(self.hidden in ("edge", "through"), f"hidden is {self.hidden!r}; choose edge or through")
         near, far = self.distance
         _check(
-            0.3 <= near <= far <= 20, f"--distance is {near:g}:{far:g}; expected two of 0.3 to 20 metres, smaller first"
+            0.3 <= near <= far <= 20, f"distance is {near:g}:{far:g}; expected two of 0.3 to 20 metres, smaller first"
         )
         low, high = self.elevation
         _check(
-            -60 <= low <= high <= 60, f"--elevation is {low:g}:{high:g}; expected two of -60 to 60 degrees, lower first"
+            -60 <= low <= high <= 60, f"elevation is {low:g}:{high:g}; expected two of -60 to 60 degrees, lower first"
         )
-        _check(self.focal is None or 20 <= self.focal <= 20000, f"--focal is {self.focal}; expected 20 to 20000 pixels")
-        _check(self.noise is None or 0 <= self.noise <= 80, f"--noise is {self.noise}; expected 0 to 80 grey levels")
+        _check(self.focal is None or 20 <= self.focal <= 20000, f"focal is {self.focal}; expected 20 to 20000 pixels")
+        _check(self.noise is None or 0 <= self.noise <= 80, f"noise is {self.noise}; expected 0 to 80 grey levels")
         for name in self.without:
             if name not in GROUPS:
                 near_name = difflib.get_close_matches(name, GROUPS, n=1)
                 hint = f"did you mean {near_name[0]!r}?" if near_name else f"choose from {', '.join(GROUPS)}"
-                raise InputError(f"--without {name}: no such group; {hint}")
-        for option, folder in (("--backgrounds", self.backgrounds), ("--environments", self.environments)):
+                raise InputError(f"without {name}: no such group; {hint}")
+        for option, folder in (("backgrounds", self.backgrounds), ("environments", self.environments)):
             _check(
                 folder is None or Path(folder).is_dir(), f"{option} {folder}: is not a folder; name one with pictures"
             )

@@ -56,9 +56,9 @@ class SceneOptions:
 
     def __post_init__(self) -> None:
         if not 128 <= self.size <= 2048:
-            raise InputError(f"--size is {self.size}; expected 128 to 2048 pixels")
+            raise InputError(f"size is {self.size}; expected 128 to 2048 pixels")
         if not 1 <= self.heads < _STRIDE:
-            raise InputError(f"--heads is {self.heads}; expected 1 to {_STRIDE - 1}")
+            raise InputError(f"heads is {self.heads}; expected 1 to {_STRIDE - 1}")
 
 
 @dataclass(frozen=True, eq=False)

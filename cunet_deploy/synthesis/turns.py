@@ -45,9 +45,9 @@ class TurnOptions:
 
     def __post_init__(self) -> None:
         if not 1 <= self.fps <= 240:
-            raise InputError(f"--fps is {self.fps:g}; expected 1 to 240")
+            raise InputError(f"fps is {self.fps:g}; expected 1 to 240")
         if not 0.5 <= self.seconds <= 120:
-            raise InputError(f"--seconds is {self.seconds:g}; expected 0.5 to 120")
+            raise InputError(f"seconds is {self.seconds:g}; expected 0.5 to 120")
 
 
 def turned(recipe: FaceRecipe, options: TurnOptions, frame: int) -> FaceRecipe:

@@ -238,7 +238,7 @@ def build_engine(
     path = out / plan.file_name
     for file in (path, sidecar_path(path)):
         if file.exists() and not overwrite:
-            raise InputError(f"{file}: exists already; use --overwrite to replace it, or choose another folder")
+            raise InputError(f"{file}: exists already; choose another folder, or overwrite it", option="overwrite")
     if not plan.flavour.is_portable and not plan.compute_capabilities:
         raise ArtifactError(
             f"{plan.flavour.name} builds for the GPU of this machine, which has none or no driver; build on the "
@@ -331,4 +331,4 @@ def _crash(spec: BuildSpec, code: int) -> CunetError:
             f"{spec.model}: {spec.flavour} crashed on it ({how}); this process is unharmed. A scale that is computed "
             f"instead of constant does that; see: cunet-deploy inspect {spec.model}"
         )
-    return CunetError(f"{spec.model}: the builder stopped with code {code}; build with --verbose to see why")
+    return CunetError(f"{spec.model}: the builder stopped with code {code}; its whole log says why", option="verbose")

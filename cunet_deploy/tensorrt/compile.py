@@ -115,7 +115,8 @@ def compile_network(spec: BuildSpec, progress: Progress | None = None) -> Compil
         if engine is None:
             raise CunetError(
                 f"{spec.model}: {flavour.name} {flavour.version} cannot build it: {_reason(records)}; "
-                "see cunet-deploy inspect, or build with --verbose for the whole log"
+                "see cunet-deploy inspect, or the whole log",
+                option="verbose",
             )
         if cache is not None and spec.timing_cache is not None:
             write_bytes_atomic(spec.timing_cache, bytes(cache.serialize()), overwrite=True)

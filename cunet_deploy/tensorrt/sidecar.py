@@ -134,8 +134,9 @@ class EngineManifest:
         if found != self.engine_sha256:
             raise UntrustedError(
                 f"{engine}: refused: its checksum is not the one in {sidecar_path(engine).name}, and an engine is "
-                f"native code; build it again: {build_command(engine, self._name)}, or trust it (--trust) if you know "
-                "where it is from"
+                f"native code; build it again: {build_command(engine, self._name)}, or trust it if you know where "
+                "it is from",
+                option="trust",
             )
 
     def check_fits(self, engine: str | Path, flavour: str, version: str, compute_capability: int | None) -> None:

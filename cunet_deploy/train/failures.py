@@ -34,11 +34,11 @@ def explained_failures(config: Config, device: torch.device) -> Iterator[None]:
             raise
         text = (str(error) or type(error).__name__).splitlines()[0][:200]
         if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _MEMORY):
-            raise CunetError(_memory_advice(config, device)) from error
+            raise CunetError(_memory_advice(config, device), option="accumulate") from error
         if any(words in str(error) for words in _DEVICE):
             raise CunetError(
-                f"{device} failed ({text}); the last whole epoch is safe: see nvidia-smi or dmesg, and go on with "
-                "--resume"
+                f"{device} failed ({text}); the last whole epoch is safe: see nvidia-smi or dmesg, and resume",
+                option="resume",
             ) from error
         raise
 
@@ -69,7 +69,7 @@ def _memory_advice(config: Config, device: torch.device) -> str:
     settings = f", in [train] {', '.join(ways)}" if ways else ""
     return (
         f"{device} is out of memory with batch_size = {train.batch_size}, whose activations take {_spelled(kept)}; "
-        f"--accumulate 2 takes {_spelled(kept // 2)}{settings}"
+        f"accumulated in 2 parts it takes {_spelled(kept // 2)}{settings}"
     )
 
 

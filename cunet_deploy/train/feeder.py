@@ -183,10 +183,10 @@ class Feeder:
         if self._advised or seconds < _LEAST_SECONDS or share < _MUCH:
             return None
         self._advised, cpus = True, available_cpus()
-        more = f"add --workers {min(cpus, max(2 * self.workers, 2))}" if self.workers < cpus else "all processors work"
+        more = f"try {min(cpus, max(2 * self.workers, 2))} workers" if self.workers < cpus else "all processors work"
         return (
             f"the data pipeline is the bottleneck: {share:.0%} of the epoch went by waiting for crops; {more}, and for "
-            "large photos --photo-cache DIR"
+            "large photos a photo cache"
         )
 
     @contextmanager
@@ -211,7 +211,8 @@ class Feeder:
             how = match[2].split(".")[0].strip().replace("is killed", "was killed")
             raise CunetError(
                 f"a worker process {how}, at {', '.join(names) or 'its start'}; look at that photo, or "
-                "for too little memory (fewer --workers, a smaller --cache), then go on with --resume"
+                "for too little memory (fewer workers, a smaller cache), then resume",
+                option="resume",
             ) from error
 
     def close(self) -> None:

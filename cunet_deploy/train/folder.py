@@ -57,11 +57,11 @@ class RunFolder:
             InputError: the folder holds a run and ``resume`` is not set, or there is nothing to resume.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path}: is a file; name a folder for the run with -o")
+            raise InputError(f"{self.path}: is a file; name a folder for the run")
         if resume and not self.state.is_file() and not (self.path / "config.toml").is_file():
             raise InputError(f"{self.path}: holds no state.pt to resume from; start a run in another folder")
         if not resume and self.path.exists() and any(self.path.iterdir()):
-            raise InputError(f"{self.path}: is not empty; add --resume to go on with that run or choose another -o")
+            raise InputError(f"{self.path}: is not empty; choose another folder, or resume that run", option="resume")
 
     def prepare(self, config_text: str, *, resume: bool, beside: Path | None = None) -> None:
         """`check`, then make the folder and write the configuration, unless there is a state to go on from.
@@ -119,7 +119,7 @@ class RunFolder:
         if parse_config(table["config"]) != config:  # parsed: keys that came later have their defaults
             raise InputError(
                 f"{self.state}: belongs to another configuration; resume with {self.path / 'config.toml'}, and with "
-                "the --bits that it was started with, or start a new run in another folder"
+                "the bits that it was started with, or start a new run in another folder"
             )
         return table
 

@@ -104,10 +104,12 @@ class Trainer:
         self.maps = len(config.landmarks)
         if parent is not None:
             if start is not None:
-                raise InputError("--from leaves the float phase out, which --init begins; give one of them")
+                raise InputError(
+                    "a parent leaves the float phase out, which a checkpoint to start from begins; give one of them"
+                )
             if teacher is not None and not config.quant.distill > 0:
                 raise InputError(
-                    "with --from a teacher needs a [quant] distill above 0; set it, or leave --teacher out"
+                    "a parent with another teacher needs a [quant] distill above 0; set it, or leave the teacher out"
                 )
         elif (teacher is None) == (config.train.distill > 0):
             raise InputError("a teacher and a [train] distill above 0 go together; give both, or neither")
@@ -343,23 +345,24 @@ class Trainer:
         mine = self.origin
         if origin["examples"] != mine["examples"]:
             raise InputError(
-                f"{self.folder.path}: was trained on other photos or labels than --data holds now; give it the same "
+                f"{self.folder.path}: was trained on other photos or labels than the folder holds; give it the same "
                 "data, or start a new run in another folder"
             )
         if origin.get("other") != mine.get("other"):
             raise InputError(
-                f"{self.folder.path}: was started with another --from, --init or --teacher; resume with the same "
-                "checkpoint"
+                f"{self.folder.path}: was started with another parent, first checkpoint or teacher; give it the same"
             )
         if origin.get("accumulate", 1) != self.accumulate:
             raise InputError(
-                f"{self.folder.path}: was trained with --accumulate {origin.get('accumulate', 1)}; go on with the same"
+                f"{self.folder.path}: was trained in {origin.get('accumulate', 1)} parts a batch; go on with the same",
+                option="accumulate",
             )
         on_cpu = origin.get("device", "cpu") == mine["device"] == "cpu"
         if on_cpu and origin["threads"] != mine["threads"]:
             raise InputError(
                 f"{self.folder.path}: was trained with {origin['threads']} threads, which sum in another order than "
-                f"{mine['threads']} do; add --threads {origin['threads']} to go on to the same weights"
+                f"{mine['threads']} do; go on with {origin['threads']} for the same weights",
+                option="threads",
             )
 
     def _checkpoint(self, phase: Phase) -> Checkpoint:

@@ -63,7 +63,7 @@ class Processes:
         """
         parts = self.count * accumulate
         if parts > 1 and batch_size < 4 * parts:
-            each = "" if accumulate == 1 else f" with --accumulate {accumulate}"
+            each = "" if accumulate == 1 else f" in {accumulate} parts"
             some = "" if self.count == 1 else f" for {self.count} processes"
             raise InputError(f"batch_size = {batch_size} is too small{some}{each}; set {4 * parts}")
 

@@ -32,16 +32,16 @@ def starting_weights(checkpoint: Checkpoint, config: Config) -> dict[str, Tensor
     """
     wanted, given = config.model, checkpoint.config.model
     if checkpoint.kind != "float":
-        raise InputError("--init: the checkpoint is quantized; name a float one (float.pt)")
+        raise InputError("the checkpoint to start from is quantized; name a float one (float.pt)", option="init")
     if replace(given, num_unets=wanted.num_unets, num_losses=wanted.num_losses, order=wanted.order) != wanted:
         raise InputError(
-            f"--init: the checkpoint {checkpoint.config.name!r} is of another network ({given}) than the configuration "
-            f"({wanted}); only num_unets and num_losses may differ"
+            f"the checkpoint to start from ({checkpoint.config.name!r}) is of another network ({given}) than the "
+            f"configuration ({wanted}); only num_unets and num_losses may differ"
         )
     last = given.num_unets - 1
     if given.order != wanted.order or (wanted.num_unets > given.num_unets and last < max(wanted.order, 1)):
         raise InputError(
-            f"--init: {wanted.num_unets} U-Nets of order {wanted.order} cannot begin as {given.num_unets} of order "
+            f"{wanted.num_unets} U-Nets of order {wanted.order} cannot begin as {given.num_unets} of order "
             f"{given.order}: a U-Net with all its predecessors is needed to copy, and the order must be the same"
         )
     same = checkpoint.config.landmarks.landmarks == config.landmarks.landmarks

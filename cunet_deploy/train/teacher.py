@@ -75,9 +75,11 @@ def fitting_parent(parent: Checkpoint, config: Config) -> Checkpoint:
         InputError: it is quantized, or another network, skeleton or crop.
     """
     if parent.kind != "float":
-        raise InputError("--from: the checkpoint is quantized; name a float one (float.pt)")
+        raise InputError("the parent checkpoint is quantized; name a float one (float.pt)", option="from")
     if config.quant.epochs < 1:
-        raise InputError("--from: starts the quantized phase, but [quant] epochs is 0; set it")
+        raise InputError(
+            "a parent checkpoint starts the quantized phase, but [quant] epochs is 0; set it", option="from"
+        )
     wanted, given = config.model, parent.config.model
     if wanted.num_unets < given.num_unets and wanted == replace(
         given, num_unets=wanted.num_unets, order=min(given.order, wanted.num_unets - 1), num_losses=wanted.num_losses
@@ -88,7 +90,7 @@ def fitting_parent(parent: Checkpoint, config: Config) -> Checkpoint:
         mine, theirs = getattr(config, name), getattr(parent.config, name)
         if mine != theirs:
             raise InputError(
-                f"--from: the checkpoint {parent.config.name!r} has another [{name}] ({theirs}) than the configuration "
+                f"the parent checkpoint {parent.config.name!r} has another [{name}] ({theirs}) than the configuration "
                 f"({mine}); start from one that was trained with it"
             )
     return parent

@@ -54,7 +54,7 @@ def test_it_is_found_read_and_part_of_a_mixed_set(folder: Path) -> None:
     (example,) = read_examples(Path(f"{folder}#test"), LSP14, bad=bad)
     assert example.points[LSP14.landmarks.index("neck")].tolist() == [9, 8]
     assert len(bad) == 1
-    with pytest.raises(InputError, match="line 2: expected six numbers; mend it or use --skip-bad"):
+    with pytest.raises(InputError, match="line 2: expected six numbers; mend it, or skip it"):
         read_examples(folder, LSP14)
     table = {"name": "x", "skeleton": "lsp14", "data": {"sources": [{"path": "lines", "layout": "lines"}]}}
     assert len(read_sources(parse_config(table).data, folder.parent, LSP14, [])) == 2

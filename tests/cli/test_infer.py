@@ -127,7 +127,7 @@ def test_existing_outputs_need_overwrite(run, clip: Path) -> None:  # type: igno
     result = run(clip, "-o", "out.mp4")
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
-    assert "use --overwrite" in result.stderr
+    assert "or overwrite it (--overwrite)" in result.stderr
     assert names() == ["out.csv"]
     assert run(clip, "-o", "out.mp4", "--overwrite").exit_code == 0
 

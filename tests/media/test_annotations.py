@@ -106,7 +106,7 @@ def test_pts_files_are_called_after_images(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.pts", "b_1.pts", "b_2.pts"]
     with pytest.raises(InputError, match="two images have landmarks for this file"):
         files.write(_frame(2, 1, "b_1.png"))
-    with pytest.raises(InputError, match="use --overwrite"):
+    with pytest.raises(InputError, match="or overwrite it"):
         PtsFiles(tmp_path, overwrite=False).write(_frame(0, 1, "a.jpg"))
 
 

@@ -173,7 +173,7 @@ def test_a_pipe_that_breaks_off_gives_its_whole_frames(piped: Callable[[bytes], 
 
 
 def test_an_empty_pipe_and_a_pipe_without_a_size_are_refused(piped: Callable[[bytes], None]) -> None:
-    with pytest.raises(InputError, match="give it with --size"):
+    with pytest.raises(InputError, match="give it, as WIDTHxHEIGHT@FPS"):
         open_source("-")
     piped(b"")
     with pytest.raises(InputError, match="stdin: ended after 0 bytes"):

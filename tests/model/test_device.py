@@ -92,7 +92,7 @@ def test_each_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch: pytest.Monke
     with pytest.raises(InputError, match="one GPU for 3 processes"):
         choose_device("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ArtifactError, match="start no more processes, or add --device cpu"):
+    with pytest.raises(ArtifactError, match="start no more processes, or choose cpu"):
         choose_device("auto")
 
 

@@ -38,7 +38,7 @@ def test_faces_overlap_little_and_near_ones_come_last() -> None:
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"size": 50}, "--size is 50"), ({"heads": 0}, "--heads is 0"), ({"heads": 16}, "--heads is 16")],
+    [({"size": 50}, "size is 50"), ({"heads": 0}, "heads is 0"), ({"heads": 16}, "heads is 16")],
 )
 def test_a_value_out_of_range_is_named(given: dict[str, int], said: str) -> None:
     with pytest.raises(InputError, match=said):

@@ -38,7 +38,7 @@ def test_it_stays_the_same_person_and_moves_smoothly() -> None:
     assert len({frame.lens.seed for frame in frames}) == 80  # noise is new in every frame
 
 
-@pytest.mark.parametrize(("given", "said"), [({"fps": 0.0}, "--fps is 0"), ({"seconds": 0.0}, "--seconds is 0")])
+@pytest.mark.parametrize(("given", "said"), [({"fps": 0.0}, "fps is 0"), ({"seconds": 0.0}, "seconds is 0")])
 def test_a_value_out_of_range_is_named(given: dict[str, float], said: str) -> None:
     with pytest.raises(InputError, match=said):
         TurnOptions(**given)  # type: ignore[arg-type]

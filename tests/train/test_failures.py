@@ -47,7 +47,7 @@ def test_too_little_memory_is_explained_with_what_would_help(error: RuntimeError
     assert "\n" not in text
     assert "cuda:0 is out of memory with batch_size = 4" in text
     sizes = [float(size) for size in re.findall(r"([\d.]+) MiB", text)]
-    assert len(sizes) == 5  # now, --accumulate 2, memory_efficient, saved_bits, both
+    assert len(sizes) == 5  # now, accumulated in 2 parts, memory_efficient, saved_bits, both
     assert sizes[1] == pytest.approx(sizes[0] / 2, abs=1)
     assert sizes[4] <= min(sizes[2:4]) < sizes[0]
 
@@ -69,7 +69,7 @@ def test_only_what_is_not_set_yet_is_advised() -> None:
 @pytest.mark.parametrize("text", ["CUDA error: device-side assert", "CUDA error: unspecified launch failure\nmore"])
 def test_a_gpu_that_fails_is_an_error_of_one_line_that_says_how_to_go_on(text: str) -> None:
     with (
-        pytest.raises(CunetError, match=r"cuda:0 failed \(CUDA error.*--resume") as caught,
+        pytest.raises(CunetError, match=r"cuda:0 failed \(CUDA error.*resume") as caught,
         explained_failures(tiny_config(), torch.device("cuda", 0)),
     ):
         raise RuntimeError(text)
@@ -93,6 +93,6 @@ def test_a_run_that_is_out_of_memory_goes_on_in_parts(tmp_path: Path, monkeypatc
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(owner.task, "loss", fail)
-    with pytest.raises(CunetError, match="--accumulate 2"):
+    with pytest.raises(CunetError, match="accumulated in 2 parts"):
         owner.run()
     assert folder.state.is_file()

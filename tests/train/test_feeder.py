@@ -122,7 +122,7 @@ def test_a_worker_that_is_killed_names_the_photo_it_was_at(tmp_path: Path) -> No
     killer = threading.Thread(target=kill_at, args=(source, 1))
     killer.start()
     try:
-        with pytest.raises(CunetError, match=rf"worker process .* at {pipe}; .* go on with --resume$"):
+        with pytest.raises(CunetError, match=rf"worker process .* at {pipe}; .* then resume$"):
             tensors(source.epoch(0, CPU))
     finally:
         killer.join()

@@ -172,10 +172,10 @@ def test_from_a_parent_only_the_quantized_phase_is_trained(data: Path, parent: C
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"quant": {"epochs": 0}}, r"--from: starts the quantized phase, but \[quant\] epochs is 0"),
-        ({"model": {"channels": 16}}, r"--from: the checkpoint 'tiny' has another \[model\]"),
-        ({"crop": {"size": 64}}, r"--from: the checkpoint 'tiny' has another \[crop\]"),
-        ({"heatmap": {"sigma": 2.0}}, r"--from: the checkpoint 'tiny' has another \[heatmap\]"),
+        ({"quant": {"epochs": 0}}, r"a parent checkpoint starts the quantized phase, but \[quant\] epochs is 0"),
+        ({"model": {"channels": 16}}, r"the parent checkpoint 'tiny' has another \[model\]"),
+        ({"crop": {"size": 64}}, r"the parent checkpoint 'tiny' has another \[crop\]"),
+        ({"heatmap": {"sigma": 2.0}}, r"the parent checkpoint 'tiny' has another \[heatmap\]"),
     ],
     ids=str,
 )
@@ -188,7 +188,7 @@ def test_a_parent_of_another_kind_is_refused(
 
 def test_quantized_networks_are_neither_parents_nor_teachers(data: Path, tmp_path: Path) -> None:
     small = quantized("post", tiny_config().quant)
-    with pytest.raises(InputError, match="--from: the checkpoint is quantized; name a float one"):
+    with pytest.raises(InputError, match="the parent checkpoint is quantized; name a float one"):
         train(tiny_config(), data, tmp_path / "run", parent=small)
     with pytest.raises(InputError, match="the teacher is quantized; name a float checkpoint"):
         train(tiny_config(train={"distill": 1.0}), data, tmp_path / "run 2", teacher=small)
@@ -198,7 +198,7 @@ def test_a_teacher_and_its_weight_go_together(data: Path, parent: Checkpoint, tm
     for weight, teacher in ((0.0, parent), (1.0, None)):
         with pytest.raises(InputError, match="go together; give both, or neither"):
             train(tiny_config(train={"distill": weight}), data, tmp_path / str(weight), teacher=teacher)
-    with pytest.raises(InputError, match=r"with --from a teacher needs a \[quant\] distill above 0"):
+    with pytest.raises(InputError, match=r"a parent with another teacher needs a \[quant\] distill above 0"):
         train(tiny_config(), data, tmp_path / "both", parent=parent, teacher=parent)
 
 
@@ -226,7 +226,7 @@ def test_from_a_parent_the_quantized_phase_learns_from_another_teacher(
         for index, teacher in enumerate((None, parent, other))
     ]
     assert sums[0] == sums[1] != sums[2]
-    with pytest.raises(InputError, match="was started with another --from, --init or --teacher"):
+    with pytest.raises(InputError, match="was started with another parent, first checkpoint or teacher"):
         train(config, data, tmp_path / "2", parent=parent, resume=True)
 
 
@@ -237,7 +237,7 @@ def test_resuming_without_the_file_of_bits_says_so(data: Path, parent: Checkpoin
     options = [tmp_path / "config.toml", "--data", data, "--from", tmp_path / "parent.pt", "-o", tmp_path / "run"]
     assert run(*options, "--bits", tmp_path / "bits.toml")[0] == 0
     code, message = run(*options, "--resume")
-    assert (code, "the --bits that it was started with" in message) == (2, True)
+    assert (code, "the bits that it was started with" in message) == (2, True)
     assert run(*options, "--bits", tmp_path / "bits.toml", "--resume")[0] == 0
 
 
@@ -283,7 +283,7 @@ def test_resuming_with_another_teacher_or_without_is_refused(data: Path, parent:
     config = tiny_config(train={"epochs": 1, "distill": 1.0}, quant={"epochs": 0})
     train(config, data, tmp_path / "run", teacher=parent)
     other = replace(parent, state={name: value + 0.001 for name, value in parent.state.items()})
-    with pytest.raises(InputError, match="was started with another --from, --init or --teacher"):
+    with pytest.raises(InputError, match="was started with another parent, first checkpoint or teacher"):
         train(config, data, tmp_path / "run", teacher=other, resume=True)
     with pytest.raises(InputError, match="give both, or neither"):
         train(config, data, tmp_path / "run", resume=True)

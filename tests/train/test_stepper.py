@@ -56,13 +56,13 @@ def test_a_run_in_parts_is_resumed_in_parts_only(data: Path, tmp_path: Path) -> 
     for accumulate in (1, 4):
         if accumulate == 4:
             config_of_four = tiny_config(train={"batch_size": 8})
-            with pytest.raises(InputError, match="batch_size = 8 is too small with --accumulate 4; set 16"):
+            with pytest.raises(InputError, match="batch_size = 8 is too small in 4 parts; set 16"):
                 Trainer(
                     config_of_four, load_task(config, data), RunFolder(tmp_path), lambda _: None, accumulate=accumulate
                 )
             continue
         again = Trainer(config, load_task(config, data), RunFolder(tmp_path), lambda _: None, accumulate=accumulate)
-        with pytest.raises(InputError, match="was trained with --accumulate 2"):
+        with pytest.raises(InputError, match="was trained in 2 parts a batch"):
             again.run(resume=True)
 
 

@@ -175,7 +175,7 @@ def test_resuming_on_other_data_or_threads_is_refused(change: str, data: Path, t
     code, message = run(
         toml, "--data", other, "-o", tmp_path / "run", "--resume", "--threads", 1 + (change == "threads")
     )
-    expected = "other photos or labels" if change == "photos" else "add --threads 1"
+    expected = "other photos or labels" if change == "photos" else "go on with 1 for the same weights"
     assert (code, expected in message) == (2, True)
     torch.set_num_threads(1)
 

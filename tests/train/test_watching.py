@@ -61,7 +61,7 @@ def test_a_slow_data_pipeline_is_said_once_with_what_to_do(data: Path, monkeypat
     text = source.advice(10.0)
     assert text is not None
     assert "60% of the epoch" in text
-    assert "--workers 2" in text
+    assert "try 2 workers" in text
     assert source.advice(10.0) is None
     busy = Feeder(drawer, batch_size=4, seed=0)
     busy.waited, busy.workers = 6.0, 8

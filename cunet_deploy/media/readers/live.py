@@ -152,7 +152,8 @@ class LiveSource:
             waited = f" and did not come back for {now - start:.0f} s" if now > start else ""
             raise CunetError(
                 f"{self.name}: was lost after {frames} frames{waited}; check it, and its cable or network, or wait "
-                "longer with --reconnect"
+                "longer",
+                option="reconnect",
             )
         return start
 

@@ -71,11 +71,13 @@ class RawFrames:
         size = f"{self._size.width}x{self._size.height}"
         if not frames:
             raise InputError(
-                f"stdin: ended after {got} bytes, and a frame of {size} has {whole}; check --size and what writes there"
+                f"stdin: ended after {got} bytes, and frames of {size} have {whole}; check the size and the writer",
+                option="size",
             )
         if got:
             raise CunetError(
-                f"stdin: breaks off within frame {frames + 1}, at byte {got} of {whole}; check --size and its writer"
+                f"stdin: breaks off within frame {frames + 1}, at byte {got} of {whole}; check the size and the writer",
+                option="size",
             )
 
 
@@ -86,7 +88,7 @@ def open_stdin(size: FrameSize | None) -> RawFrames:
         InputError: no size is given, or standard input is a terminal.
     """
     if size is None:
-        raise InputError("raw frames on stdin have no size of their own; give it with --size WIDTHxHEIGHT@FPS")
+        raise InputError("raw frames on stdin have no size of their own; give it, as WIDTHxHEIGHT@FPS", option="size")
     try:
         number = sys.stdin.fileno()
     except (OSError, ValueError):  # replaced by something in memory

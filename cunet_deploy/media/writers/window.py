@@ -33,10 +33,10 @@ class Window:
         """
         self._title = title
         if _headless():
-            raise MissingDependencyError(f"this OpenCV has no windows, which --show needs; run: {_INSTALL}")
+            raise MissingDependencyError(f"this OpenCV has no windows to show frames in; run: {_INSTALL}")
         # Qt ends the whole process where it finds no display
         if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise CunetError("there is no display for --show; set DISPLAY, or leave it out and write a video with -o")
+            raise CunetError("there is no display to show frames on; set DISPLAY, or write a video instead")
         try:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         except cv2.error as error:
