@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError, MissingDependencyError
-from cunet_deploy.skeletons import Skeleton
+from cunet_deploy.skeletons import IBUG68, Skeleton
 
 __all__ = ["Landmarks", "coco_category"]
 
@@ -48,6 +49,34 @@ class Landmarks:
     def confidence(self) -> NDArray[np.float32]:
         """(N,) mean score of each object's landmarks."""
         return np.asarray(self.scores.mean(axis=1), np.float32)
+
+    @cached_property
+    def pose(self) -> NDArray[np.float32]:
+        """(N, 3) yaw, pitch and roll of each head in degrees, computed when first asked for.
+
+        Yaw is positive when the face looks to the right of the image, pitch when it looks down, roll counter-clockwise;
+        see `cunet_deploy.head_pose`. NaN where the landmarks are not those of a face, or not the 68 of ibug68.
+        """
+        if self.skeleton.name != IBUG68.name:
+            return np.full((len(self), 3), np.nan, np.float32)
+        from cunet_deploy.head_pose import head_pose  # loads OpenCV
+
+        return head_pose(self.points)
+
+    @property
+    def yaw(self) -> NDArray[np.float32]:
+        """(N,) degrees, positive when a face looks to the right of the image; see `pose`."""
+        return self.pose[:, 0]
+
+    @property
+    def pitch(self) -> NDArray[np.float32]:
+        """(N,) degrees, positive when a face looks down; see `pose`."""
+        return self.pose[:, 1]
+
+    @property
+    def roll(self) -> NDArray[np.float32]:
+        """(N,) degrees, positive counter-clockwise; see `pose`."""
+        return self.pose[:, 2]
 
     @classmethod
     def empty(cls, skeleton: Skeleton) -> Landmarks:

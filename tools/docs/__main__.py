@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from cunet_deploy.errors import CunetError
+from tools import head_pose
 from tools.docs import models, processors, speed
 from tools.experiments import labels, reproduce
 from tools.release import detectors, media, people, video
@@ -27,6 +28,7 @@ GENERATED: tuple[Callable[..., list[Path]], ...] = (
     media.update,
     labels.update,
     reproduce.update,
+    head_pose.update,
 )
 """Each lists the documents that are not current, and none after ``write=True``."""
 

@@ -1,8 +1,9 @@
 """Results as CSV, one row for each frame and object.
 
 The columns are ``frame``, ``file`` of image files, ``time_ms``, ``id``, ``x0``, ``y0``, ``x1``, ``y1``, then
-``NAME_x``, ``NAME_y`` and ``NAME_score`` of each landmark, and ``note``. A frame without an object has a row with empty
-cells; so has what could not be read, with the reason as its note. The file can be given back as ``--detector
+``NAME_x``, ``NAME_y`` and ``NAME_score`` of each landmark, of faces with 68 landmarks ``yaw``, ``pitch`` and ``roll``
+in degrees (`cunet_deploy.head_pose`; empty where there are none), and ``note``. A frame without an object has a row
+with empty cells; so has what could not be read, with the reason as its note. The file can be given back as ``--detector
 boxes:FILE``.
 """
 
@@ -15,6 +16,7 @@ from types import TracebackType
 import numpy as np
 
 from cunet_deploy.media.frames import Frame, LeftOut
+from cunet_deploy.media.writers.angles import pose_names, pose_texts
 from cunet_deploy.media.writers.linefile import LineFile
 from cunet_deploy.skeletons import Skeleton
 
@@ -25,12 +27,13 @@ _BOX = ("x0", "y0", "x1", "y1")
 
 @functools.cache
 def _csv_format(count: int) -> str:
-    return "%d,%.2f,%.2f,%.2f,%.2f" + ",%.2f,%.2f,%.3f" * count + ",\n"
+    return "%d,%.2f,%.2f,%.2f,%.2f" + ",%.2f,%.2f,%.3f" * count
 
 
 def csv_header(skeleton: Skeleton, *, named: bool) -> str:
     """The header line; ``named`` adds the column of image files."""
     names = [f"{name}_{part}" for name in skeleton.landmarks for part in ("x", "y", "score")]
+    names += pose_names(skeleton)
     return ",".join(["frame", *(["file"] if named else []), "time_ms", "id", *_BOX, *names, "note"]) + "\n"
 
 
@@ -44,7 +47,8 @@ def csv_lines(frame: Frame) -> str:
     cells = np.concatenate([found.points, found.scores[:, :, None]], axis=2).reshape(len(found), -1)
     flat = np.concatenate([found.boxes, cells], axis=1).tolist()
     form = _csv_format(len(found.skeleton))
-    return "".join([head + form % (identity, *row) for identity, row in zip(found.ids.tolist(), flat, strict=True)])
+    rows = zip(found.ids.tolist(), flat, pose_texts(found, missing=""), strict=True)
+    return "".join([",".join([head + form % (identity, *row), *pose, "\n"]) for identity, row, pose in rows])
 
 
 class CsvFile:
@@ -75,8 +79,8 @@ class CsvFile:
 
 
 def _empty(skeleton: Skeleton) -> str:
-    """The cells from ``id`` to the last landmark, and the separator of the note."""
-    return "," * (1 + len(_BOX) + 3 * len(skeleton))
+    """The cells from ``id`` to the last one before the note, and the note's separator."""
+    return "," * (1 + len(_BOX) + 3 * len(skeleton) + len(pose_names(skeleton)))
 
 
 def _quoted(text: str) -> str:

@@ -1,9 +1,10 @@
 """Results as JSON Lines, one for each frame and object.
 
-The keys are ``frame``, ``time_ms``, ``id``, ``box``, ``landmarks`` as ``[x, y]`` pairs and ``scores``; a frame without
-an object has one line with ``"id": null, "box": null, "landmarks": [], "scores": []``. Lines of image files also have
-``file``. What could not be read has a line of the latter form with ``error`` and, for several frames of a video in a
-row, ``frames``. The file can be given back as ``--detector boxes:FILE``.
+The keys are ``frame``, ``time_ms``, ``id``, ``box``, ``landmarks`` as ``[x, y]`` pairs and ``scores``; of faces with 68
+landmarks also ``yaw``, ``pitch`` and ``roll`` in degrees (`cunet_deploy.head_pose`), ``null`` where there are none. A
+frame without an object has one line with ``"id": null, "box": null, "landmarks": [], "scores": []``. Lines of image
+files also have ``file``. What could not be read has a line of the latter form with ``error`` and, for several frames of
+a video in a row, ``frames``. The file can be given back as ``--detector boxes:FILE``.
 
 Numbers are put into one format string for each object: several times as fast as `json.dumps`, and every frame of a
 video comes through here.
@@ -20,6 +21,7 @@ from types import TracebackType
 import numpy as np
 
 from cunet_deploy.media.frames import Frame, LeftOut
+from cunet_deploy.media.writers.angles import pose_names, pose_texts
 from cunet_deploy.media.writers.linefile import LineFile
 
 __all__ = ["JsonLinesFile", "StandardOutput", "json_lines", "left_out_line"]
@@ -30,7 +32,7 @@ _NOTHING = '"id":null,"box":null,"landmarks":[],"scores":[]}\n'
 @functools.cache
 def _json_format(count: int) -> str:
     landmarks, scores = ",".join(["[%.2f,%.2f]"] * count), ",".join(["%.3f"] * count)
-    return f'"id":%d,"box":[%.2f,%.2f,%.2f,%.2f],"landmarks":[{landmarks}],"scores":[{scores}]}}\n'
+    return f'"id":%d,"box":[%.2f,%.2f,%.2f,%.2f],"landmarks":[{landmarks}],"scores":[{scores}]'
 
 
 def json_lines(frame: Frame) -> str:
@@ -41,7 +43,11 @@ def json_lines(frame: Frame) -> str:
         return head + _NOTHING
     flat = np.concatenate([found.boxes, found.points.reshape(len(found), -1), found.scores], axis=1).tolist()
     form = _json_format(len(found.skeleton))
-    return "".join([head + form % (identity, *row) for identity, row in zip(found.ids.tolist(), flat, strict=True)])
+    names, lines = pose_names(found.skeleton), []
+    for identity, row, pose in zip(found.ids.tolist(), flat, pose_texts(found, missing="null"), strict=True):
+        angles = "".join([f',"{name}":{value}' for name, value in zip(names, pose, strict=True)])
+        lines.append(f"{head}{form % (identity, *row)}{angles}}}\n")
+    return "".join(lines)
 
 
 def left_out_line(item: LeftOut) -> str:
