@@ -249,6 +249,11 @@ class AugmentConfig:
         blur: probability of a Gaussian blur.
         erase: probability of a filled rectangle over part of the crop.
         negative: share of examples that show background only and have empty targets.
+        people: share of crops with another object of the training data pasted beside the middle, partly in front of
+            the own one; of networks of landmarks, as the next two.
+        objects: share of crops with a piece of another training photo pasted over a part of the object.
+        cut: share of examples whose photo ends across the object; landmarks beyond that have empty targets.
+        low_resolution: share of crops that are shrunk, at most six times, and enlarged again.
     """
 
     scale: Annotated[float, Meta(ge=0, le=4)] = 0.2
@@ -260,6 +265,10 @@ class AugmentConfig:
     blur: Share = 0.15
     erase: Share = 0.25
     negative: Share = 0.0
+    people: Share = 0.0
+    objects: Share = 0.0
+    cut: Share = 0.0
+    low_resolution: Share = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self, "[augment]")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.config import AugmentConfig
 from cunet_deploy.data.examples import Example
+from cunet_deploy.data.paste import Donor, paste_object, paste_piece
 from cunet_deploy.geometry import Crop, CropRule
 from cunet_deploy.preprocess import sample
 from cunet_deploy.skeletons import Skeleton
@@ -20,6 +21,11 @@ __all__ = ["NOWHERE", "Augmenter", "Colours", "Drawn"]
 
 NOWHERE = np.inf
 """Coordinate of a landmark that is known not to be in the crop: its target is an empty map, unlike NaN (unlabelled)."""
+
+_CUT_SIDES = {"bottom": 0.6, "left": 0.15, "right": 0.15, "top": 0.1}
+"""How often a photo ends at each side of an object that it cuts off: mostly below, as in portraits."""
+_LEAST_LEFT = 4
+"""Landmarks that a cut leaves at least; with fewer nobody could say where the others were."""
 
 
 class Drawn(NamedTuple):
@@ -52,14 +58,29 @@ class Augmenter:
     rule: CropRule
     skeleton: Skeleton
 
-    def draw(self, example: Example, photo: NDArray[np.uint8], rng: np.random.Generator) -> Drawn:
-        """One random crop."""
+    def draw(
+        self, example: Example, photo: NDArray[np.uint8], rng: np.random.Generator, donor: Donor | None = None
+    ) -> Drawn:
+        """One random crop.
+
+        Args:
+            example: the object.
+            photo: that it is in.
+            rng: decides everything; what is turned off takes no random number, so that it changes nothing else.
+            donor: gives other objects for ``people`` and ``objects``; ``None``: there are none.
+        """
+        gone = np.zeros(len(example.points), np.bool_)
+        if _by_chance(self.config.cut, rng):
+            example, photo, gone = _cut(example, photo, rng)
         background = self._background(example, photo, rng) if rng.random() < self.config.negative else None
         crop = background or self._around(example, rng)
         image = sample(photo, crop)
         points = crop.to_input(example.points) if background is None else np.full_like(example.points, NOWHERE)
+        points[gone] = NOWHERE
         weights = np.ones(len(points)) if example.weights is None or background is not None else example.weights
         visible = np.ones(len(points)) if example.visible is None else example.visible
+        if donor is not None and background is None:
+            image, visible = self._paste(image, points, visible, example, donor, rng)
         if rng.random() < self.config.flip:
             image, order = np.ascontiguousarray(image[:, ::-1]), self.skeleton.flip_order
             points, weights, visible = points[order], weights[order], visible[order]
@@ -69,6 +90,31 @@ class Augmenter:
         if covered is not None:
             visible = np.where(((points > covered[:2]) & (points < covered[2:])).all(axis=1), 0.0, visible)
         return Drawn(image, points, weights, visible)
+
+    def _paste(
+        self,
+        image: NDArray[np.uint8],
+        points: NDArray[np.float64],
+        visible: NDArray[np.float64],
+        example: Example,
+        donor: Donor,
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """The crop with pieces of other photos in it, and (K,) which landmarks are seen then."""
+        for share, paste_people in ((self.config.people, True), (self.config.objects, False)):
+            if not _by_chance(share, rng):
+                continue
+            other, photo = donor(rng)
+            if other.photo == example.photo:
+                continue
+            if paste_people:
+                image, covered = paste_object(image, other, photo, self.rule, rng)
+            else:
+                image, covered = paste_piece(image, points, photo, rng)
+            inside = np.asarray(((points > -0.5) & (points < len(image) - 0.5)).all(axis=1))
+            columns, rows = np.where(inside[:, None], points, 0).round().astype(int).T
+            visible = np.where(inside & covered[rows, columns], 0.0, visible)
+        return image, visible
 
     def _around(self, example: Example, rng: np.random.Generator) -> Crop:
         """The example's crop, moved, scaled and turned at random."""
@@ -96,6 +142,58 @@ class Augmenter:
         return None
 
 
+def _shrunk(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """A picture as it looks when it was taken with so many times fewer pixels a side."""
+    height, width = image.shape[:2]
+    small = cv2.resize(
+        image, (max(round(width / factor), 4), max(round(height / factor), 4)), interpolation=cv2.INTER_AREA
+    )
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _by_chance(share: float, rng: np.random.Generator) -> bool:
+    """Whether something happens that happens so often; takes no random number for what never does."""
+    return share > 0 and bool(rng.random() < share)
+
+
+def _cut(
+    example: Example, photo: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[Example, NDArray[np.uint8], NDArray[np.bool_]]:
+    """An example whose photo ends across the object.
+
+    Returns:
+        The example, with the box of what is left; its photo; (K,) which landmarks are beyond the end. All as they were
+        where too little would be left.
+    """
+    nothing = np.zeros(len(example.points), np.bool_)
+    side = str(rng.choice(list(_CUT_SIDES), p=list(_CUT_SIDES.values())))
+    share = float(rng.uniform(0.4, 0.85))
+    x0, y0, x1, y1 = example.box.tolist()
+    left, top, right, bottom = 0, 0, photo.shape[1], photo.shape[0]
+    if side in ("left", "right"):
+        left, right = (round(x1 - share * (x1 - x0)), right) if side == "left" else (0, round(x0 + share * (x1 - x0)))
+    else:
+        top, bottom = (round(y1 - share * (y1 - y0)), bottom) if side == "top" else (0, round(y0 + share * (y1 - y0)))
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, photo.shape[1]), min(bottom, photo.shape[0])
+    low, high = np.array([left, top]) - 0.5, np.array([right, bottom]) - 0.5
+    labelled = np.asarray(np.isfinite(example.points).all(axis=1))
+    gone = labelled & ~np.asarray(((example.points >= low) & (example.points <= high)).all(axis=1))
+    box = np.concatenate([np.maximum(example.box[:2], low), np.minimum(example.box[2:], high)])
+    if (labelled & ~gone).sum() < _LEAST_LEFT or (box[2:] - box[:2]).min() < 2:
+        return example, photo, nothing
+    offset = np.array([left, top], np.float64)
+    return (
+        replace(
+            example,
+            points=example.points - offset,
+            given=box - np.tile(offset, 2),
+            others=example.others - np.tile(offset, 2),
+        ),
+        photo[top:bottom, left:right],
+        gone,
+    )
+
+
 @dataclass(frozen=True)
 class Colours:
     """Changes what a picture looks like and nothing in it moves: colour, blur, and something in front of the object."""
@@ -114,6 +212,8 @@ class Colours:
 
     def _colour(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         config = self.config
+        if _by_chance(config.low_resolution, rng):
+            image = _shrunk(image, float(rng.uniform(1.5, 6)))
         gain = rng.uniform(1 - config.gain, 1 + config.gain) * rng.uniform(1 - config.gain / 2, 1 + config.gain / 2, 3)
         offset = rng.uniform(-config.brightness, config.brightness)
         levels = np.arange(256, dtype=np.float64)[:, None]

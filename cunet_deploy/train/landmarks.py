@@ -55,7 +55,11 @@ class CropDrawer(Drawer[Drawn]):
     def draw(self, index: int, rng: np.random.Generator) -> Drawn:
         """A crop and its labels; see `Drawer`."""
         example = self.examples[index]
-        return self.augmenter.draw(example, self.photos[example.image], rng)
+        return self.augmenter.draw(example, self.photos[example.image], rng, self._another)
+
+    def _another(self, rng: np.random.Generator) -> tuple[Example, NDArray[np.uint8]]:
+        example = self.examples[int(rng.integers(len(self.examples)))]
+        return example, self.photos[example.image]
 
     def batch(self, drawn: Sequence[Drawn]) -> tuple[Tensor, Targets]:
         """See `Drawer`."""

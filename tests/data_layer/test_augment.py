@@ -81,6 +81,99 @@ def test_an_object_that_fills_the_photo_gives_no_background_crop() -> None:
     assert np.isfinite(drawn.points).all()
 
 
+def striped(value: int = 255) -> tuple[Example, np.ndarray]:
+    """A photo of stripes one pixel wide, with landmarks on a grid in its middle."""
+    photo = np.zeros((200, 220, 3), np.uint8)
+    photo[::2] = value
+    columns, rows = np.meshgrid(np.linspace(80, 140, 17), np.linspace(70, 130, 4))
+    return Example(Path(f"{value}.png"), np.stack([columns, rows], axis=-1).reshape(68, 2), str(value)), photo
+
+
+def other(rng: np.random.Generator) -> tuple[Example, np.ndarray]:
+    """An example whose photo is blue."""
+    return striped(1)[0], np.full((200, 220, 3), (255, 0, 0), np.uint8)
+
+
+def test_what_is_turned_off_takes_no_random_numbers() -> None:
+    example, photo = striped()
+    plain = Augmenter(AugmentConfig(), RULE, IBUG68)
+    for seed in range(5):
+        alone = plain.draw(example, photo, np.random.default_rng(seed))
+        among_others = plain.draw(example, photo, np.random.default_rng(seed), other)
+        for ours, theirs in zip(alone, among_others, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", ["people", "objects"])
+def test_pieces_of_other_photos_hide_landmarks_and_move_none(kind: str) -> None:
+    example, photo = striped()
+    expected = RULE.crop(example.box).to_input(example.points)
+    hidden = 0
+    for seed in range(10):
+        image, points, weights, visible = augmenter(**{kind: 1.0}).draw(
+            example, photo, np.random.default_rng(seed), other
+        )
+        np.testing.assert_allclose(points, expected)
+        assert (weights == 1).all()
+        columns, rows = points.round().astype(int).T
+        blue = image[rows, columns].astype(int) @ [1, -1, 0] > 128
+        np.testing.assert_array_equal(visible == 0, blue)
+        hidden += int(blue.sum())
+        assert (image.astype(int) @ [1, -1, 0] > 128).any()
+    assert hidden > 20
+
+
+def test_nothing_of_the_same_photo_is_pasted() -> None:
+    example, photo = striped()
+    drawn = augmenter(people=1.0, objects=1.0).draw(
+        example, photo, np.random.default_rng(0), lambda rng: (example, np.full_like(photo, 99))
+    )
+    assert not (drawn.image == 99).any()
+
+
+def test_a_cut_photo_ends_across_the_object_and_what_is_beyond_is_nowhere() -> None:
+    example, photo = dotted()
+    ends = set()
+    for seed in range(30):
+        image, points, *_ = augmenter(cut=1.0).draw(example, photo, np.random.default_rng(seed))
+        gone = np.isinf(points[:, 0])
+        assert gone.any()
+        assert not gone.all()
+        assert (points[gone] == NOWHERE).all()
+        # those that are left are where the crop of what is left has them, and fill it
+        left = points[~gone]
+        assert ((left > -0.5) & (left < 63.5)).all()
+        assert 0.4 * 64 < np.ptp(left, axis=0).max() < 64
+        weight = image[..., 0].astype(float) - 128
+        if not gone[36]:
+            rows, columns = np.indices(weight.shape)
+            dot = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+            assert np.abs(dot - points[36]).max() < 0.35
+            ends.add(True)
+        elif weight.max() < 30:
+            ends.add(False)
+    assert ends == {True, False}
+
+
+def test_an_object_with_few_landmarks_is_not_cut() -> None:
+    example, photo = dotted()
+    few = np.where(np.arange(68)[:, None] < 4, example.points, np.nan)
+    for seed in range(10):
+        drawn = augmenter(cut=1.0).draw(Example(example.image, few, "none"), photo, np.random.default_rng(seed))
+        assert not np.isinf(drawn.points).any()
+
+
+def test_low_resolution_takes_detail_and_moves_nothing() -> None:
+    example, photo = striped()
+    sharp = augmenter().draw(example, photo, np.random.default_rng(0))
+    for seed in range(5):
+        drawn = augmenter(low_resolution=1.0).draw(example, photo, np.random.default_rng(seed))
+        np.testing.assert_array_equal(drawn.points, sharp.points)
+        assert drawn.image.shape == sharp.image.shape
+        before, after = (np.abs(np.diff(image.astype(float), axis=0)).mean() for image in (sharp.image, drawn.image))
+        assert after < 0.7 * before
+
+
 def test_plain_batches_keep_the_order_and_leave_nothing_out(tmp_path: Path) -> None:
     examples = read_300w(write_faces(tmp_path, 5), 68)
     batches = list(plain_batches(examples, RULE, PhotoCache(), size=2))
