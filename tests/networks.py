@@ -20,7 +20,7 @@ from cunet_deploy.model.cunet import CUNet, Head, initialize
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.floats import calibrate
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 
 BLOCKS = [("pre", "conv7"), ("pre", "conv3x2"), ("post", "conv7"), ("post", "conv3x2")]
 
@@ -130,12 +130,12 @@ def quantized(name: str, quant: QuantConfig, size: int = 32, num_unets: int = 2)
     return float_network(name, size, num_unets).with_ranges(_ranges(name, size, num_unets), quant)
 
 
-def in_training(checkpoint: Checkpoint, quant: QuantConfig) -> QuantizedCUNet:
+def in_training(checkpoint: Checkpoint, quant: QuantConfig) -> QuantizedNetwork:
     """The network of the quantized phase of training, with every supervised head, that starts from a float one."""
     graph = build_graph(checkpoint.config.model, 68, all_heads=True)
     folded = fold(graph, checkpoint.state)
     crops = drawn_crops(make_manifest(checkpoint), 4)
-    return QuantizedCUNet.from_float(graph, folded, calibrate(graph, folded, [normalize(crops)]), quant)
+    return QuantizedNetwork.from_float(graph, folded, calibrate(graph, folded, [normalize(crops)]), quant)
 
 
 def trained_looking(config: ModelConfig, landmarks: int = 5) -> torch.nn.Module:

@@ -25,7 +25,7 @@ from cunet_deploy.errors import ArtifactError, CunetError, InputError, Untrusted
 from cunet_deploy.model.graph import Graph, fold
 from cunet_deploy.model.networks import NETWORKS, build_graph, build_network
 from cunet_deploy.quantize.groups import activation_groups
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 
 __all__ = ["Checkpoint", "float_model", "load_checkpoint", "read_tensors", "save_checkpoint"]
 
@@ -38,7 +38,7 @@ class Checkpoint:
     """Trained weights and all that is needed to use them.
 
     Attributes:
-        kind: "float" holds the state of a `CUNet`, "quantized" that of a `QuantizedCUNet` with the last head only.
+        kind: "float" holds the state of a `CUNet`, "quantized" that of a `QuantizedNetwork` with the last head only.
         config: how it was trained.
         state: the tensors.
         zero_points: of the signed activation groups of a quantized network.
@@ -80,9 +80,9 @@ class Checkpoint:
             raise InputError("the checkpoint is quantized already; a float one is needed here")
         return fold(self.graph, self.state)
 
-    def quantized_network(self) -> QuantizedCUNet:
+    def quantized_network(self) -> QuantizedNetwork:
         """The network of a quantized checkpoint, in evaluation mode."""
-        network = QuantizedCUNet(self.graph, self.config.quant, self.zero_points)
+        network = QuantizedNetwork(self.graph, self.config.quant, self.zero_points)
         network.load_state_dict({name: self.state[name] for name in network.state_dict()})
         return network.eval()
 
@@ -104,7 +104,7 @@ class Checkpoint:
         wanted = (
             build_network(cut, len(config.landmarks)).state_dict()
             if self.kind == "float"
-            else QuantizedCUNet(graph, config.quant, self.zero_points).state_dict()
+            else QuantizedNetwork(graph, config.quant, self.zero_points).state_dict()
         )
         # Tensors that only meet behind the cut share a scale in the whole network and have one each in the first part.
         whole = activation_groups(build_graph(model, len(config.landmarks), all_heads=True)).of
@@ -125,7 +125,7 @@ class Checkpoint:
         return cls("float", config, _copy(model.state_dict()))
 
     @classmethod
-    def of_quantized(cls, config: Config, network: QuantizedCUNet) -> Checkpoint:
+    def of_quantized(cls, config: Config, network: QuantizedNetwork) -> Checkpoint:
         """A checkpoint of a quantized network, its learned scales frozen."""
         network = copy.deepcopy(network)
         network.set_weight_format(config.quant.weights, fit_scales=True)
@@ -134,7 +134,7 @@ class Checkpoint:
 
     def with_ranges(self, ranges: Mapping[str, tuple[float, float]], quant: QuantConfig) -> Checkpoint:
         """Post-training quantization of a float checkpoint with calibrated activation ranges."""
-        network = QuantizedCUNet.from_float(self.graph, self.folded(), dict(ranges), quant)
+        network = QuantizedNetwork.from_float(self.graph, self.folded(), dict(ranges), quant)
         return Checkpoint.of_quantized(replace(self.config, quant=quant), network)
 
 

@@ -34,7 +34,7 @@ from cunet_deploy.model.device import CPU, exact_device
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.quantize.floats import Ranges
 from cunet_deploy.quantize.formats import format_of, is_edge
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 from cunet_deploy.quantize.sensitivity import Choice, allocate, weight_bytes
 
 __all__ = ["Measurement", "Plan", "Prober", "bits_toml"]
@@ -256,12 +256,12 @@ class Prober:
             yield start, batch
 
     @torch.no_grad()
-    def _network(self, formats: Mapping[str, str]) -> QuantizedCUNet:
+    def _network(self, formats: Mapping[str, str]) -> QuantizedNetwork:
         config = QuantConfig(layers=dict(formats))
-        return QuantizedCUNet.from_float(self.graph, self._folded, self.ranges, config).eval().to(self._device)
+        return QuantizedNetwork.from_float(self.graph, self._folded, self.ranges, config).eval().to(self._device)
 
     @torch.no_grad()
-    def _run(self, network: QuantizedCUNet, batch: Batch) -> dict[str, Tensor]:
+    def _run(self, network: QuantizedNetwork, batch: Batch) -> dict[str, Tensor]:
         """Every tensor of the network: integers less their zero points."""
         scale = network.activation_qparams(self.graph.input)[0]
         values = {self.graph.input: normalize(batch.images, self._device) / scale}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cunet_deploy.model.graph import Node
 from cunet_deploy.quantize.floats import run_float
-from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedCUNet
+from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedNetwork
 
 __all__ = ["correct_biases"]
 
@@ -21,7 +21,7 @@ MIN_FREE_SHARE = 0.2
 
 
 @torch.no_grad()
-def correct_biases(network: QuantizedCUNet, folded: dict[str, Tensor], images: Tensor) -> float:
+def correct_biases(network: QuantizedNetwork, folded: dict[str, Tensor], images: Tensor) -> float:
     """Correct the biases of a quantized network, layer after layer: each sees the corrected ones before it.
 
     A bias moves the mean of its channel by as much as the share of values that are not clamped, so the shift is found

@@ -36,7 +36,7 @@ from cunet_deploy.quantize.primitives import (
 __all__ = [
     "INPUT_SCALE",
     "INPUT_ZERO_POINT",
-    "QuantizedCUNet",
+    "QuantizedNetwork",
 ]
 
 INPUT_SCALE, INPUT_ZERO_POINT = 1 / 128, 128
@@ -72,7 +72,7 @@ def _ratio(weight: Tensor, owner: Tensor) -> Tensor:
     return ratio.float().clamp(min=MIN_SCALE)
 
 
-class QuantizedCUNet(nn.Module):
+class QuantizedNetwork(nn.Module):
     """A graph whose every convolution has quantized weights and inputs.
 
     Call with (B, 3, S, S) normalized images; returns one (B, K, S/4, S/4) tensor for each head of the graph.
@@ -136,7 +136,9 @@ class QuantizedCUNet(nn.Module):
                 self._fit_weight_scale(node)
 
     @classmethod
-    def from_float(cls, graph: Graph, folded: dict[str, Tensor], ranges: Ranges, config: QuantConfig) -> QuantizedCUNet:
+    def from_float(
+        cls, graph: Graph, folded: dict[str, Tensor], ranges: Ranges, config: QuantConfig
+    ) -> QuantizedNetwork:
         """Quantize folded float weights with calibrated activation ranges.
 
         Raises:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from cunet_deploy.model.graph import Node, convolve
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 
 __all__ = ["run_integer"]
 
 
 @torch.inference_mode()
-def run_integer(network: QuantizedCUNet, image: Tensor) -> list[Tensor]:
+def run_integer(network: QuantizedNetwork, image: Tensor) -> list[Tensor]:
     """Run a quantized network on integers.
 
     Args:
@@ -47,7 +47,7 @@ def run_integer(network: QuantizedCUNet, image: Tensor) -> list[Tensor]:
     return results
 
 
-def _convolve(network: QuantizedCUNet, node: Node, x: Tensor) -> Tensor:
+def _convolve(network: QuantizedNetwork, node: Node, x: Tensor) -> Tensor:
     weight, bias = network.integers(node)
     input_scale, input_zero = network.activation_qparams(node.inputs[0])
     output_scale, output_zero = network.activation_qparams(node.output)
@@ -60,7 +60,7 @@ def _convolve(network: QuantizedCUNet, node: Node, x: Tensor) -> Tensor:
     return (rounded + output_zero).clamp(0, network.activation_max(node.output))
 
 
-def _sum(network: QuantizedCUNet, node: Node, inputs: list[Tensor]) -> Tensor:
+def _sum(network: QuantizedNetwork, node: Node, inputs: list[Tensor]) -> Tensor:
     """Tensors, each brought to the scale of the result in float32, added and rounded once."""
     target_scale, target_zero = network.activation_qparams(node.output)
     parts = []
@@ -70,7 +70,7 @@ def _sum(network: QuantizedCUNet, node: Node, inputs: list[Tensor]) -> Tensor:
     return (torch.round(node.operation(parts)).double() + target_zero).clamp(0, network.activation_max(node.output))
 
 
-def _rescale(network: QuantizedCUNet, source: str, target: str, x: Tensor) -> Tensor:
+def _rescale(network: QuantizedNetwork, source: str, target: str, x: Tensor) -> Tensor:
     """Integers of one tensor as integers of another; nothing to do where they share a scale."""
     scale, zero_point = network.activation_qparams(source)
     target_scale, target_zero = network.activation_qparams(target)

@@ -29,7 +29,7 @@ from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import calibrate
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 from cunet_deploy.train.ema import EMA
 from cunet_deploy.train.failures import explained_failures
 from cunet_deploy.train.feeder import Feeder
@@ -200,9 +200,9 @@ class Trainer:
             folded = fold(graph, parent.to(device).state_dict())
             with float32_multiplications("ieee"):
                 ranges = calibrate(graph, folded, self._calibration(device))
-            network = QuantizedCUNet.from_float(graph, folded, ranges, quant)
+            network = QuantizedNetwork.from_float(graph, folded, ranges, quant)
         else:
-            network = QuantizedCUNet(graph, quant, zero_points or {})
+            network = QuantizedNetwork(graph, quant, zero_points or {})
         network = _channels_last(network.to(device))
         self.processes.prepare(network)
         trained = [value for value in network.parameters() if value.requires_grad]
@@ -220,7 +220,7 @@ class Trainer:
     def _correct_biases(self, phase: Phase) -> None:
         """Give every channel of the trained network the mean of its float parent's."""
         network = phase.average.network
-        assert isinstance(network, QuantizedCUNet)
+        assert isinstance(network, QuantizedNetwork)
         state, device = load_checkpoint(self.folder.checkpoint("float")).state, device_of(network)
         folded = fold(network.graph, {name: value.to(device) for name, value in state.items()})
         batches = self._calibration(device)
@@ -295,14 +295,14 @@ class Trainer:
     def _prepare_epoch(self, phase: Phase) -> tuple[Teacher | None, float]:
         """Bring the network into the state of its epoch; the teacher of the phase, if any, and its weight."""
         phase.network.train()
-        if not isinstance(phase.network, QuantizedCUNet):
+        if not isinstance(phase.network, QuantizedNetwork):
             return self.teacher, self.config.train.distill
         quant = self.config.quant
         phase.network.seed_gradients(self.config.train.seed * 1_000_003 + phase.epoch)
         wanted = format_of_epoch(quant, phase.epoch)
         if phase.epoch and wanted != format_of_epoch(quant, phase.epoch - 1):
             phase.network.set_weight_format(wanted, fit_scales=True)
-            assert isinstance(phase.average.network, QuantizedCUNet)
+            assert isinstance(phase.average.network, QuantizedNetwork)
             phase.average.network.set_weight_format(wanted, fit_scales=True)
             phase.average.network.load_state_dict(phase.network.state_dict())
         if quant.distill > 0 and self._parent_teacher is None:
@@ -331,7 +331,7 @@ class Trainer:
     def _save_state(self, phase: Phase, rows: Sequence[Mapping[str, Any]]) -> None:
         if not self.processes.first:
             return
-        zero_points = phase.network.zero_points if isinstance(phase.network, QuantizedCUNet) else {}
+        zero_points = phase.network.zero_points if isinstance(phase.network, QuantizedNetwork) else {}
         table = {"config": self.config.to_dict(), "origin": self.origin, "rows": list(rows)}
         self.folder.save_state({**table, "phase": phase.state(), "zero_points": zero_points})
 
@@ -367,7 +367,7 @@ class Trainer:
 
     def _checkpoint(self, phase: Phase) -> Checkpoint:
         network = phase.average.network
-        if isinstance(network, QuantizedCUNet):
+        if isinstance(network, QuantizedNetwork):
             return Checkpoint.of_quantized(self.config, network)
         return Checkpoint.of_float(self.config, network)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cunet_deploy.config import QuantConfig
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 from cunet_deploy.train.ema import EMA
 
 __all__ = ["Phase", "format_of_epoch", "fused"]
@@ -49,7 +49,7 @@ class Phase:
         """The inverse of `state`."""
         self.epoch = table["epoch"]
         for network in (self.network, self.average.network):
-            if isinstance(network, QuantizedCUNet):
+            if isinstance(network, QuantizedNetwork):
                 network.set_weight_format(format_of_epoch(quant, max(self.epoch - 1, 0)), fit_scales=False)
         self.network.load_state_dict(table["network"])
         self.average.network.load_state_dict(table["average"])

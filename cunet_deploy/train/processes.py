@@ -23,7 +23,7 @@ from cunet_deploy.data.batches import Part
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.cunet import set_summing
 from cunet_deploy.model.device import CPU
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 
 __all__ = ["Processes", "joined"]
 
@@ -71,7 +71,7 @@ class Processes:
         """Make a network's statistics those of whole batches, and its tensors those of the first process."""
         if self.count > 1:
             set_summing(network, _sum)
-            if isinstance(network, QuantizedCUNet):
+            if isinstance(network, QuantizedNetwork):
                 network.processes = self.count
             self.share(network)
         return network

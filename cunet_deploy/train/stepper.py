@@ -19,7 +19,7 @@ from cunet_deploy.config import Config
 from cunet_deploy.errors import CunetError
 from cunet_deploy.model.cunet import CUNet
 from cunet_deploy.model.device import Precision, autocast, device_of
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 from cunet_deploy.train.activation_compression import eight_bit
 from cunet_deploy.train.phase import Phase
 from cunet_deploy.train.processes import Processes
@@ -89,7 +89,7 @@ class Stepper:
         loss = self._gradients(normalize(crops, self._device), targets)
         self._processes.average_gradients(network)
         scaler.unscale_(phase.optimizer)
-        if isinstance(network, QuantizedCUNet):
+        if isinstance(network, QuantizedNetwork):
             network.round_gradients()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
         self._unread.append((self._processes.mean(loss), norm))

@@ -14,7 +14,7 @@ from cunet_deploy.model.cunet import MIN_FACTOR, BatchNorm, CUNet, set_efficient
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph
 from cunet_deploy.quantize.floats import run_float
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 
 LANDMARKS = 5
 
@@ -113,13 +113,13 @@ def test_factors_are_kept_positive_since_two_passes_could_not_share_integers_oth
     with torch.no_grad():
         model.down[0].units[0].squeeze.norm_again.weight[0] = -1.0  # type: ignore[index, union-attr]
     folded = fold(graph, model.state_dict())
-    groups = QuantizedCUNet(graph, quant := QuantConfig(), {}).zero_points
+    groups = QuantizedNetwork(graph, quant := QuantConfig(), {}).zero_points
     with pytest.raises(InputError, match="opposite signs"):
-        QuantizedCUNet.from_float(graph, folded, dict.fromkeys(groups, (-1.0, 1.0)), quant)
+        QuantizedNetwork.from_float(graph, folded, dict.fromkeys(groups, (-1.0, 1.0)), quant)
     model.keep_positive()
     factors = torch.cat([module.weight.detach() for module in model.modules() if isinstance(module, BatchNorm)])
     assert float(factors.min()) == pytest.approx(MIN_FACTOR)
-    QuantizedCUNet.from_float(graph, fold(graph, model.state_dict()), dict.fromkeys(groups, (-1.0, 1.0)), quant)
+    QuantizedNetwork.from_float(graph, fold(graph, model.state_dict()), dict.fromkeys(groups, (-1.0, 1.0)), quant)
 
 
 @pytest.mark.parametrize("passes", [0, 3])

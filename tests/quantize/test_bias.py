@@ -16,13 +16,13 @@ from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.ranges import read_ranges
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import calibrate, run_float
-from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedCUNet
+from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @torch.no_grad()
-def mean_errors(network: QuantizedCUNet, folded: dict[str, torch.Tensor], x: torch.Tensor) -> dict[str, torch.Tensor]:
+def mean_errors(network: QuantizedNetwork, folded: dict[str, torch.Tensor], x: torch.Tensor) -> dict[str, torch.Tensor]:
     """How far the mean of each channel of each convolution is from the float one's, in steps of its integers."""
     wanted: dict[str, torch.Tensor] = {}
     run_float(network.graph, folded, x, lambda node, _, out: wanted.update({node.output: out.mean(dim=(0, 2, 3))}))
@@ -40,7 +40,7 @@ def test_the_mean_of_every_convolution_comes_back_to_that_of_the_float_parent(bl
     checkpoint = float_checkpoint(block)
     folded, x = checkpoint.folded(), normalize(drawn_crops(make_manifest(checkpoint), 8))
     ranges = calibrate(checkpoint.graph, folded, [x])
-    network = QuantizedCUNet.from_float(checkpoint.graph, folded, ranges, QuantConfig(weight_bits=bits)).eval()
+    network = QuantizedNetwork.from_float(checkpoint.graph, folded, ranges, QuantConfig(weight_bits=bits)).eval()
     before = mean_errors(network, folded, x)
     assert correct_biases(network, folded, x) > 0.05
     after = mean_errors(network, folded, x)
@@ -56,7 +56,7 @@ def test_the_heatmaps_of_a_trained_network_come_nearer_to_the_float_ones_on_othe
     ranges = read_ranges(ROOT / "calibration" / "face68-s.json", checkpoint)
     folded, crops = checkpoint.folded(), normalize(drawn_crops(make_manifest(checkpoint), 12))
     x, other = crops[:8], crops[8:]
-    network = QuantizedCUNet.from_float(checkpoint.graph, folded, ranges, QuantConfig(weight_bits=4)).eval()
+    network = QuantizedNetwork.from_float(checkpoint.graph, folded, ranges, QuantConfig(weight_bits=4)).eval()
     with torch.no_grad():
         expected = run_float(network.graph, folded, other)[-1]
         before = (network(other)[-1] - expected).abs().mean()

@@ -14,7 +14,7 @@ from cunet_deploy.checkpoint.session import normalize
 from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import QuantConfig
 from cunet_deploy.export.crops import drawn_crops
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 
 FORMATS = {
     "1": QuantConfig(weight_bits=1),
@@ -23,7 +23,7 @@ FORMATS = {
 }
 
 
-def step(network: QuantizedCUNet, seed: int = 0) -> dict[str, Tensor]:
+def step(network: QuantizedNetwork, seed: int = 0) -> dict[str, Tensor]:
     """Gradients of a loss on drawn faces, rounded as the configuration wants."""
     network.train().seed_gradients(seed)
     network.zero_grad()

@@ -15,7 +15,7 @@ from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph
 from cunet_deploy.quantize.floats import calibrate, run_float
 from cunet_deploy.quantize.groups import activation_groups
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 from cunet_deploy.quantize.reference import run_integer
 
 LANDMARKS = 5
@@ -25,7 +25,7 @@ def config(block: str) -> ModelConfig:
     return ModelConfig(num_unets=2, channels=16, growth=4, depth=2, block=block, stem="conv3x2")  # type: ignore[arg-type]
 
 
-def quantized(block: str, *, all_heads: bool = False) -> tuple[QuantizedCUNet, torch.Tensor]:
+def quantized(block: str, *, all_heads: bool = False) -> tuple[QuantizedNetwork, torch.Tensor]:
     """A quantized network with plausible statistics, and the uint8 images that it was calibrated on."""
     torch.manual_seed(0)
     model = CUNet(config(block), LANDMARKS)
@@ -38,7 +38,7 @@ def quantized(block: str, *, all_heads: bool = False) -> tuple[QuantizedCUNet, t
     graph = build_graph(config(block), LANDMARKS, all_heads=all_heads)
     folded = fold(graph, model.state_dict())
     ranges = calibrate(graph, folded, [(images.float() - 128) / 128])
-    return QuantizedCUNet.from_float(graph, folded, ranges, QuantConfig()).eval(), images
+    return QuantizedNetwork.from_float(graph, folded, ranges, QuantConfig()).eval(), images
 
 
 @pytest.mark.parametrize("block", ["pre", "post"])
@@ -130,4 +130,4 @@ def test_a_missing_range_is_named() -> None:
     graph = build_graph(config("post"), LANDMARKS)
     ranges = {group: (0.0, 1.0) for group in activation_groups(graph).of.values() if not group.startswith("down.0")}
     with pytest.raises(InputError, match=r"no range for 'down\.0"):
-        QuantizedCUNet.from_float(graph, {}, ranges, QuantConfig())
+        QuantizedNetwork.from_float(graph, {}, ranges, QuantConfig())

@@ -14,7 +14,7 @@ from cunet_deploy.checkpoint.session import normalize
 from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import WEIGHT_FORMATS, QuantConfig
 from cunet_deploy.export.crops import drawn_crops
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 from cunet_deploy.quantize.reference import run_integer
 
 
@@ -24,7 +24,7 @@ def quant(name: str, activation_bits: int = 8) -> QuantConfig:
     return QuantConfig(weight_bits=int(name), activation_bits=activation_bits)
 
 
-def compare(network: QuantizedCUNet, checkpoint: Checkpoint) -> None:
+def compare(network: QuantizedNetwork, checkpoint: Checkpoint) -> None:
     crops = drawn_crops(make_manifest(checkpoint), 3)
     with torch.no_grad():
         trained = network.eval()(normalize(crops))

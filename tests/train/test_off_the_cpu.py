@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 from cunet_deploy.config import Config, QuantConfig, parse_config
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.loop import Trainer
 from cunet_deploy.train.phase import Phase
@@ -84,7 +84,7 @@ def trainer(config: Config, data: Path, folder: Path, device: torch.device = MET
 def one_step(owner: Trainer, *, quantized: bool, **options: Any) -> None:
     """A step of a phase, watched."""
     phase = owner._quantized_phase(zero_points={}) if quantized else owner._float_phase()
-    if isinstance(phase.network, QuantizedCUNet):
+    if isinstance(phase.network, QuantizedNetwork):
         phase.network.seed_gradients(0)
     phase.network.train()
     crops, targets = next(owner.feeder.epoch(0, META))

@@ -152,7 +152,7 @@ def test_a_compiled_network_learns_the_same(data: Path, tmp_path: Path, monkeypa
         owner = trainer(tiny_config(train={"compile": on, "epochs": 1}), data, tmp_path / str(on))
         owner.run()
         checksums.append(load_checkpoint(owner.folder.checkpoint("quantized")).checksum)
-    assert compiled == ["CUNet", "QuantizedCUNet"]
+    assert compiled == ["CUNet", "QuantizedNetwork"]
     assert checksums[0] == checksums[1]
 
 

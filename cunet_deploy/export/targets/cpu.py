@@ -29,7 +29,7 @@ from cunet_deploy.export.packing import lookup_table, pack
 from cunet_deploy.export.rewrites import REWRITES, space_to_depth, space_to_depth_block, space_to_depth_weights
 from cunet_deploy.export.targets.base import Addition, ExportJob
 from cunet_deploy.model.graph import Graph, Node
-from cunet_deploy.quantize.network import QuantizedCUNet
+from cunet_deploy.quantize.network import QuantizedNetwork
 
 __all__ = ["write", "write_model"]
 
@@ -116,7 +116,7 @@ def _write_float(builder: OnnxBuilder, checkpoint: Checkpoint) -> None:
         values[node.output] = builder.node("Relu", [out], name) if node.relu else out
 
 
-def _write_quantized(builder: OnnxBuilder, network: QuantizedCUNet, size: int) -> None:
+def _write_quantized(builder: OnnxBuilder, network: QuantizedNetwork, size: int) -> None:
     graph: Graph = network.graph
     (stem,) = (node for node in graph.nodes if graph.input in node.inputs)
     block = space_to_depth_block(stem)
@@ -139,7 +139,7 @@ def _write_quantized(builder: OnnxBuilder, network: QuantizedCUNet, size: int) -
 
 
 def _convolution(
-    builder: OnnxBuilder, network: QuantizedCUNet, node: Node, inputs: list[str], stored: dict[str, str], block: int
+    builder: OnnxBuilder, network: QuantizedNetwork, node: Node, inputs: list[str], stored: dict[str, str], block: int
 ) -> str:
     """A convolution of integers; of an image whose blocks of pixels are channels where ``block`` is not 1.
 
@@ -167,7 +167,7 @@ def _channels_first(builder: OnnxBuilder) -> str:
     return builder.node("Transpose", [INPUT], f"{INPUT}.q", perm=[0, 3, 1, 2])
 
 
-def _params(builder: OnnxBuilder, network: QuantizedCUNet, name: str) -> list[str]:
+def _params(builder: OnnxBuilder, network: QuantizedNetwork, name: str) -> list[str]:
     """Scale and zero point of a tensor."""
     scale, zero_point = network.activation_qparams(name)
     return [builder.constant(_array(scale)), builder.constant(np.array(zero_point, np.uint8))]

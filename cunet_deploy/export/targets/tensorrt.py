@@ -35,7 +35,7 @@ from cunet_deploy.export.targets.base import Addition, ExportJob
 from cunet_deploy.manifest import METADATA_KEY, Manifest
 from cunet_deploy.model.graph import Graph, Node
 from cunet_deploy.parity import compare_sessions
-from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedCUNet
+from cunet_deploy.quantize.network import INPUT_SCALE, QuantizedNetwork
 
 __all__ = ["FILE_NAME", "LoweredSession", "Lowering", "write", "write_tensorrt_model"]
 
@@ -138,7 +138,7 @@ class _Writer:
     """
 
     graph: Graph
-    network: QuantizedCUNet | None
+    network: QuantizedNetwork | None
     folded: dict[str, NDArray[np.float32]]
     lowering: Lowering
     builder: OnnxBuilder = field(default_factory=OnnxBuilder)
@@ -241,7 +241,7 @@ class _Writer:
         return np.asarray(values, self.lowering.dtype)
 
 
-def _symmetric_scale(network: QuantizedCUNet, tensor: str) -> tuple[float, int]:
+def _symmetric_scale(network: QuantizedNetwork, tensor: str) -> tuple[float, int]:
     """Scale of the int8 form of an activation and its largest integer; see the top of this module."""
     if tensor == network.graph.input:
         return INPUT_SCALE, INT8_MAX  # its integers are the pixels less 128
