@@ -60,6 +60,8 @@ class Style:
         ids: the track id; ``None``: where there are several.
         scores: the mean score of its landmarks.
         box: where it was looked for.
+        visible_score: landmarks of a lower score are hidden: they have no dot, and their lines are thin. ``None``:
+            scores do not tell, see `cunet_deploy.manifest.Manifest`.
     """
 
     points: bool = True
@@ -67,6 +69,7 @@ class Style:
     ids: bool | None = None
     scores: bool = False
     box: bool = False
+    visible_score: float | None = None
 
     @classmethod
     def of(cls, parts: Iterable[str]) -> Style:
@@ -153,7 +156,7 @@ def draw_into(
         points: (N, K, 2) pixels of the image.
         ids: (N,) track ids.
         skeleton: of the K landmarks.
-        scores: (N, K) of the landmarks, which ``style.scores`` needs.
+        scores: (N, K) of the landmarks, which ``style.scores`` and ``style.visible_score`` need.
         boxes: (N, 4) xyxy, which ``style.box`` needs.
         style: what to draw; ``None``: points and lines, and track ids where there are several objects.
     """
@@ -167,13 +170,18 @@ def draw_into(
         if shown.box and boxes is not None:
             _draw_box(canvas, boxes[index], line, rim, line_colour)
         fixed = np.round(landmarks.clip(-_LIMIT, _LIMIT) * 2**_FRACTION_BITS).astype(np.int32)
+        visible = np.ones(len(landmarks), np.bool_)
+        if shown.visible_score is not None and scores is not None:
+            visible = scores[index] >= shown.visible_score
         if shown.lines:
-            lines = list(fixed[edges])
+            whole = visible[edges].all(axis=1)
+            lines = list(fixed[edges[whole]])
+            cv2.polylines(canvas, list(fixed[edges[~whole]]), False, line_colour, 1, cv2.LINE_AA, _FRACTION_BITS)
             cv2.polylines(canvas, lines, False, _RIM, rim, cv2.LINE_AA, _FRACTION_BITS)
             cv2.polylines(canvas, lines, False, line_colour, line, cv2.LINE_AA, _FRACTION_BITS)
         if shown.points:
             # a line of no length is a dot; one call for all of them, not one each, lets other threads run meanwhile
-            dots, dot = list(np.stack([fixed, fixed], axis=1)), max(round(extent / 60), 1)
+            dots, dot = list(np.stack([fixed, fixed], axis=1)[visible]), max(round(extent / 60), 1)
             kind = cv2.LINE_AA if dot > 1 else cv2.LINE_8  # an anti-aliased line of no length and width 1 is nothing
             cv2.polylines(canvas, dots, False, point_colour, dot, kind, _FRACTION_BITS)
         words = [str(int(identity))] if shown.ids or (shown.ids is None and len(points) > 1) else []

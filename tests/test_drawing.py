@@ -152,3 +152,24 @@ def test_a_sheet_has_its_pictures_in_order_and_is_filled_with_black() -> None:
     assert sheet.shape == (8, 12, 3)
     assert sheet[::4, ::6, 0].tolist() == [[1, 2], [3, 0]]
     assert drawing.contact_sheet(tiles, 3).shape == (4, 18, 3)
+
+
+def test_hidden_landmarks_have_no_dot_and_thin_lines() -> None:
+    result = _landmarks((100, 100), half=60)
+    scores = np.array([[0.9, 0.9, 0.4, 0.9, 0.9]], np.float32)
+
+    def drawn(visible_score: float | None) -> np.ndarray:
+        canvas = np.full((200, 200, 3), 90, np.uint8)
+        style = Style(visible_score=visible_score)
+        draw_into(canvas, result.points, result.ids, DOTS, scores=scores, style=style)
+        return np.asarray((canvas != 90).any(axis=2))
+
+    everything, thinned = drawn(None), drawn(0.5)
+    np.testing.assert_array_equal(everything, drawn(0.3))
+    assert thinned.sum() < everything.sum()
+    x, y = result.points[0, 2].round().astype(int)
+    around = np.s_[y - 3 : y + 4, x - 3 : x + 4]
+    assert thinned[around].sum() < everything[around].sum()
+    x, y = result.points[0, 4].round().astype(int)
+    around = np.s_[y - 3 : y + 4, x - 3 : x + 4]
+    np.testing.assert_array_equal(thinned[around], everything[around])

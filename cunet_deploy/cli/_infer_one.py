@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -126,13 +126,14 @@ def _outputs(localizer: Localizer, source: Source, plan: OutputPlan, asked: Requ
     from cunet_deploy.drawing import Style
     from cunet_deploy.media import Outputs, VideoFile, Window
 
+    style = Style() if asked.draw is None else Style.of(asked.draw)
     return Outputs(
         plan,
         localizer.manifest.skeleton,
         source.fps,
         named=not source.moving,
         overwrite=asked.overwrite or asked.resume,
-        style=None if asked.draw is None else Style.of(asked.draw),
+        style=replace(style, visible_score=localizer.manifest.visible_score),
         audio=source.path if isinstance(source, VideoFile) else None,
         left_out=source.left_out,
         window=Window(f"cunet-deploy {asked.sources[0]}") if asked.show else None,
