@@ -27,10 +27,12 @@ def target_options(function: F) -> F:
     """``--target NAME`` and the options of each target: ``target`` is a name or ``None``; others ``None`` or given."""
     for target in reversed(TARGETS.values()):
         for option in reversed(target.options):
-            kind = click.Choice(option.choices) if option.choices else click.IntRange(min=1)
+            kind: click.ParamType[Any] = click.Choice(option.choices) if option.choices else click.IntRange(min=1)
+            if option.is_file:
+                kind = click.Path(exists=True, dir_okay=False, path_type=Path)
             default = f"  [default: {option.choices[0]}]" if option.choices else ""
             text = f"With --target {target.name}: {option.help}{default}"
-            metavar = None if option.choices else "N"
+            metavar = None if option.choices else "FILE" if option.is_file else "N"
             function = click.option(f"--{option.name}", metavar=metavar, type=kind, help=text)(function)
     text = ". ".join(f"{target.name} {target.help}" for target in TARGETS.values())
     return click.option(

@@ -11,14 +11,16 @@ from typing import Any
 import onnx
 import pytest
 from click.testing import CliRunner
+from fake_tensorrt import write_engine
 from networks import quantized_checkpoint
 from onnx import TensorProto
 
 from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
 from cunet_deploy.cli.export import command
-from cunet_deploy.errors import InputError
+from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.export.bundle import export_checkpoint
 
+PROFILES = ({"image": {"min": [1, 64, 64, 3], "opt": [2, 64, 64, 3], "max": [4, 64, 64, 3]}},)
 TYPES = {"TYPE_UINT8": TensorProto.UINT8, "TYPE_FP32": TensorProto.FLOAT}
 
 
@@ -65,6 +67,57 @@ def test_the_network_is_described_as_its_graph_is(repository: Path) -> None:
         ]
         described = [(name, TYPES[kind], [0, *dims]) for name, kind, dims in tensors(text, role)]
         assert found == described  # the batch, which Triton adds, is free in the graph
+
+
+@pytest.fixture(scope="module")
+def engine(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stands for an engine of the same network."""
+    folder = tmp_path_factory.mktemp("engine")
+    return write_engine(repository.parent / "model.onnx", folder / "tiny.engine", profiles=PROFILES)
+
+
+def test_an_engine_is_served_as_it_was_built(repository: Path, engine: Path, tmp_path: Path) -> None:
+    options = ["-o", str(tmp_path / "b"), "--target", "triton", "--plan", str(engine)]
+    result = CliRunner().invoke(command, [str(repository.parent.parent / "q.pt"), *options])
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "b" / "triton" / "tiny-engine"
+    assert (folder / "1" / "model.plan").read_bytes() == engine.read_bytes()
+    text = (folder / "config.pbtxt").read_text()
+    assert 'platform: "tensorrt_plan"\nmax_batch_size: 4\n' in text
+    network = (tmp_path / "b" / "triton" / "tiny-network" / "config.pbtxt").read_text()
+    assert tensors(text, "input") == tensors(network, "input")
+    assert tensors(text, "output") == tensors(network, "output")[:1]
+    assert re.findall(r"batch_size: (\d+), inputs", text) == ["1", "4"]
+    assert "kind: KIND_GPU" in text
+    model_config_pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    from google.protobuf import text_format
+
+    config: Any = text_format.Parse(text, model_config_pb2.ModelConfig())
+    assert (config.platform, config.max_batch_size) == ("tensorrt_plan", 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"flavour": "tensorrt_rtx", "version": "1.7.1"}, "Triton serves those of tensorrt"),
+        ({"profiles": ()}, "has a fixed batch size"),
+        ({"engine_sha256": "0" * 64}, "its checksum is not the one"),
+    ],
+)
+def test_an_engine_that_triton_does_not_serve_is_refused(
+    changes: dict[str, Any], error: str, repository: Path, tmp_path: Path
+) -> None:
+    plan = write_engine(repository.parent / "model.onnx", tmp_path / "a.engine", **{"profiles": PROFILES, **changes})
+    with pytest.raises(CunetError, match=error):
+        export_checkpoint(quantized_checkpoint(), tmp_path / "b", target="triton", options={"plan": plan})
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_engine_of_another_model_is_refused(repository: Path, tmp_path: Path) -> None:
+    model = Path(__file__).resolve().parents[2] / "models" / "face68-xs" / "model.onnx"
+    plan = write_engine(model, tmp_path / "a.engine", profiles=PROFILES)
+    with pytest.raises(InputError, match="is an engine of face68-xs, not of tiny"):
+        export_checkpoint(quantized_checkpoint(), tmp_path / "b", target="triton", options={"plan": plan})
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-network"])

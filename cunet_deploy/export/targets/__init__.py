@@ -28,11 +28,13 @@ class Option:
         name: of the keyword of the target's writer, and on the command line.
         help: what it does.
         choices: what it can be; none: an integer from 1.
+        is_file: it is a file instead.
     """
 
     name: str
     help: str
     choices: tuple[str, ...] = ()
+    is_file: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ TARGETS = {
             options=(
                 Option("device", "what the networks run on.", ("cpu", "gpu")),
                 Option("instances", "requests that are worked on at a time.  [default: 1]"),
+                Option("plan", "an engine of the model, which is served as NAME-engine.", is_file=True),
             ),
             command="on the server: tritonserver --model-repository {bundle}/triton",
         ),

@@ -2,6 +2,7 @@
 
 NAME            a model of the Python backend: an encoded picture or a frame in; boxes, landmarks, scores, ids out
 NAME-network    the network alone, with its decoder, for the ONNX Runtime backend: batches of crops in
+NAME-engine     an engine of the same network, where one is given, for the TensorRT backend: batches of crops in
 
 Requests wait in a queue of limited length and time, and are refused where it is full: an overloaded server answers with
 an error, not ever later.
@@ -10,6 +11,7 @@ an error, not ever later.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from cunet_deploy.errors import InputError
@@ -18,6 +20,7 @@ from cunet_deploy.export.targets.base import Addition, ExportJob
 from cunet_deploy.export.targets.cpu import write_model
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.serve.handler import MAX_PIXELS
+from cunet_deploy.tensorrt.sidecar import EngineManifest
 
 __all__ = ["write"]
 
@@ -35,16 +38,22 @@ __all__ = ["TritonPythonModel"]
 '''
 
 
-def write(job: ExportJob, *, device: Literal["cpu", "gpu"] = "cpu", instances: int = 1) -> Addition:
+def write(
+    job: ExportJob, *, device: Literal["cpu", "gpu"] = "cpu", instances: int = 1, plan: Path | None = None
+) -> Addition:
     """The model repository.
 
     Args:
         job: what it is made of.
         device: what the networks run on.
         instances: how many requests are worked on at a time.
+        plan: an engine of the network, which the server's own TensorRT has to be able to load.
 
     Raises:
-        InputError: the network finds boxes, or its way of decoding cannot be written into the graph.
+        InputError: the network finds boxes, its way of decoding cannot be written into the graph, or the engine is not
+            one of this network that Triton serves.
+        ArtifactError: the description of the engine is damaged.
+        UntrustedError: there is none, or it is of another engine.
     """
     if job.manifest.boxes is not None:
         raise InputError("a network that finds boxes is served by a network that finds landmarks in them; export that")
@@ -61,7 +70,16 @@ def write(job: ExportJob, *, device: Literal["cpu", "gpu"] = "cpu", instances: i
         f"triton/{name}/1/model.onnx": "for pictures, by Triton's Python backend; needs cunet-deploy where it runs",
         f"triton/{network}/1/model.onnx": "for crops, by Triton's ONNX Runtime backend",
     }
-    return Addition(files, {"models": [name, network], "device": device, "instances": instances}, summary)
+    models = [name, network]
+    if plan is not None:
+        engine, content = f"{name}-engine", plan.read_bytes()
+        description = EngineManifest.read(plan)
+        description.check_checksum(plan, content)
+        files[f"triton/{engine}/config.pbtxt"] = _engine(engine, plan, description, job.manifest, instances).encode()
+        files[f"triton/{engine}/1/model.plan"] = content
+        summary[f"triton/{engine}/1/model.plan"] = "for crops, by Triton's TensorRT backend; the client decodes"
+        models.append(engine)
+    return Addition(files, {"models": models, "device": device, "instances": instances}, summary)
 
 
 def _tensor(name: str, kind: str, dims: list[int], *, optional: bool = False) -> str:
@@ -120,15 +138,37 @@ def _crops(name: str, manifest: Manifest, device: str, instances: int) -> str:
         _tensor(LANDMARKS, "FP32", [count, 2]),
         _tensor(SCORES, "FP32", [count]),
     ]
+    return _batches(
+        name, 'backend: "onnxruntime"', size, MAX_BATCH, outputs, _scheduling(device, instances, gather=True)
+    )
+
+
+def _engine(name: str, plan: Path, engine: EngineManifest, manifest: Manifest, instances: int) -> str:
+    """Crops for an engine, in batches as large as it was built for."""
+    if engine.flavour != "tensorrt":
+        raise InputError(f"{plan}: is an engine of {engine.flavour}; Triton serves those of tensorrt")
+    if (engine.model.name, engine.model.crop) != (manifest.name, manifest.crop):
+        raise InputError(f"{plan}: is an engine of {engine.model.name}, not of {manifest.name}")
+    if not engine.profiles:
+        raise InputError(f"{plan}: has a fixed batch size; Triton gathers requests: build it from a bundle without one")
+    batch = int(engine.profiles[0][INPUT]["max"][0])
+    cells, count = manifest.map_size, len(manifest.skeleton)
+    outputs = [_tensor(OUTPUT, "FP32", [count, cells, cells])]
+    scheduling = _scheduling("gpu", instances, gather=True)
+    return _batches(name, 'platform: "tensorrt_plan"', manifest.crop.size, batch, outputs, scheduling)
+
+
+def _batches(name: str, kind: str, size: int, batch: int, outputs: list[str], scheduling: str) -> str:
+    """Batches of crops, warmed up with the smallest and the largest."""
     warm_up = ",\n".join(
-        f'  {{ name: "{batch}", batch_size: {batch}, inputs {{ key: "{INPUT}" value {{ data_type: TYPE_UINT8, '
+        f'  {{ name: "{count}", batch_size: {count}, inputs {{ key: "{INPUT}" value {{ data_type: TYPE_UINT8, '
         f"dims: {[size, size, 3]}, zero_data: true }} }} }}"
-        for batch in (1, MAX_BATCH)
+        for count in sorted({1, batch})
     )
     return (
-        f'name: "{name}"\nbackend: "onnxruntime"\nmax_batch_size: {MAX_BATCH}\n'
+        f'name: "{name}"\n{kind}\nmax_batch_size: {batch}\n'
         + _tensors("input", [_tensor(INPUT, "UINT8", [size, size, 3])])
         + _tensors("output", outputs)
-        + _scheduling(device, instances, gather=True)
+        + scheduling
         + f"model_warmup [\n{warm_up}\n]\n"
     )
