@@ -24,6 +24,7 @@ from cunet_deploy.labelling.pictures import Found, Pictures
 from cunet_deploy.labelling.sheet import DoubtSheet
 from cunet_deploy.labelling.teachers import OwnTeacher, open_teacher
 from cunet_deploy.labelling.views import VIEWS, View, look
+from cunet_deploy.manifest import Manifest
 from cunet_deploy.skeletons import Skeleton, map_landmarks
 from cunet_deploy.tracking.step import ImageStep
 from cunet_deploy.zoo import default_detector
@@ -131,6 +132,13 @@ class Crew:
                 break
             box = around
         return box
+
+    def found_by(self) -> dict[str, str]:
+        """Name and checksum of the weights of the detector; without a checksum where it is no network of ours."""
+        manifest: Manifest | None = getattr(self._detector, "manifest", None)
+        if manifest is None:
+            return {"name": type(self._detector).__name__, "weights": ""}
+        return {"name": manifest.name, "weights": manifest.checkpoint}
 
     def provenance(self) -> list[dict[str, Any]]:
         """The teachers by name, checksum of their file and what runs them."""
@@ -255,6 +263,7 @@ def _info(crew: Crew, rule: Rule) -> dict[str, Any]:
         "description": "labels on which networks agree; nobody has looked at them",
         "producer": f"cunet-deploy {__version__}",
         "teachers": crew.provenance(),
+        "detector": crew.found_by(),
         "views": len(VIEWS),
         "within": rule.within,
         "size": rule.size,
