@@ -7,10 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torch import nn
 
 from cunet_deploy.config import Config, parse_config
-from cunet_deploy.model.cunet import CUNet, Head
 from cunet_deploy.skeletons import IBUG68
 
 if sys.version_info >= (3, 11):
@@ -100,10 +98,3 @@ def tiny_config(**tables: dict[str, object]) -> Config:
     for name, changes in tables.items():
         table[name] = {**table.get(name, {}), **changes}
     return parse_config(table)
-
-
-def wake_heads(model: CUNet, spread: float) -> None:
-    """Give the heads of a fresh network weights large enough for peaks: they start near zero."""
-    for head in model.heads:
-        assert isinstance(head, Head)
-        nn.init.normal_(head.conv.weight, std=spread)

@@ -138,114 +138,116 @@ class ILogger:
         raise NotImplementedError
 
 
+class Runtime:
+    """Of one GPU; see `make_module`."""
+
+    cuda: FakeCuda
+
+    def __init__(self, logger: ILogger) -> None:
+        assert isinstance(logger, ILogger)
+        self._logger = logger
+
+    @property
+    def engine_host_code_allowed(self) -> bool:
+        return False
+
+    @engine_host_code_allowed.setter
+    def engine_host_code_allowed(self, value: bool) -> None:
+        raise AssertionError("code for the host must never be allowed")
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+        try:
+            assert serialized_engine.startswith(MAGIC)
+            table = json.loads(serialized_engine[len(MAGIC) :])
+        except (AssertionError, ValueError):
+            self._logger.log(ILogger.Severity.ERROR, "Serialization assertion failed.\n  Magic tag does not match")
+            return None
+        return ICudaEngine(table, self._logger, self.cuda)
+
+
+class ICudaEngine:
+    def __init__(self, table: dict[str, Any], logger: ILogger, cuda: FakeCuda) -> None:
+        self._table, self._logger, self._cuda = table, logger, cuda
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = ort.InferenceSession(table["onnx"], options, providers=["CPUExecutionProvider"])
+        self._tensors: list[dict[str, Any]] = table["tensors"]
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self._tensors)
+
+    def get_tensor_name(self, index: int) -> str:
+        return str(self._tensors[index]["name"])
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode[self._tensor(name)["mode"]]
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return DataType[self._tensor(name)["type"]]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._tensor(name)["shape"])
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+        assert self._tensor(name)["mode"] == "INPUT"
+        rest = self._tensor(name)["shape"][1:]
+        return [(batch, *rest) for batch in self._table["profiles"][profile_index]]
+
+    def create_execution_context(self) -> IExecutionContext | None:
+        return None if self._table.get("no_context") else IExecutionContext(self)
+
+    def _tensor(self, name: str) -> dict[str, Any]:
+        return next(tensor for tensor in self._tensors if tensor["name"] == name)
+
+
+class IExecutionContext:
+    def __init__(self, engine: ICudaEngine) -> None:
+        self._engine, self._cuda = engine, engine._cuda
+        self._addresses: dict[str, int] = {}
+        self._shape = engine.get_tensor_shape("image")
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self._cuda.calls.append(f"set_tensor_address {name}")
+        self._addresses[name] = memory
+        return memory in self._cuda.memory
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self._cuda.calls.append(f"set_input_shape {shape[0]}")
+        smallest, _, largest = self._engine._table["profiles"][0]
+        if not smallest <= shape[0] <= largest:
+            self._engine._logger.log(ILogger.Severity.ERROR, "satisfyProfile Runtime dimension does not satisfy")
+            return False
+        self._shape = shape
+        return True
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        self._cuda.calls.append("execute_async_v3")
+        assert stream_handle == self._cuda.stream
+        if min(self._shape) < 0 or set(self._addresses) != {"image", "heatmaps"} or self._engine._table.get("fails"):
+            self._engine._logger.log(ILogger.Severity.ERROR, "enqueueV3: an\nillegal memory access")
+            return False
+        shape, addresses = self._shape, dict(self._addresses)
+        self._cuda.add(lambda: self._compute(shape, addresses))
+        return True
+
+    def _compute(self, shape: tuple[int, ...], addresses: dict[str, int]) -> None:
+        images = self._cuda.at(addresses["image"], int(np.prod(shape))).reshape(shape)
+        (maps,) = self._engine._session.run(None, {"image": images})
+        kind = np.float16 if self._engine.get_tensor_dtype("heatmaps") is DataType.HALF else np.float32
+        given = maps.astype(kind)
+        np.copyto(self._cuda.at(addresses["heatmaps"], given.nbytes).view(kind), given.ravel())
+
+
 def make_module(cuda: FakeCuda, name: str = "tensorrt", version: str = VERSION) -> ModuleType:
     """A module like ``tensorrt``; its engines compute in the memory of ``cuda``."""
-
-    class Runtime:
-        def __init__(self, logger: ILogger) -> None:
-            assert isinstance(logger, ILogger)
-            self._logger = logger
-
-        @property
-        def engine_host_code_allowed(self) -> bool:
-            return False
-
-        @engine_host_code_allowed.setter
-        def engine_host_code_allowed(self, value: bool) -> None:
-            raise AssertionError("code for the host must never be allowed")
-
-        def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
-            try:
-                assert serialized_engine.startswith(MAGIC)
-                table = json.loads(serialized_engine[len(MAGIC) :])
-            except (AssertionError, ValueError):
-                self._logger.log(ILogger.Severity.ERROR, "Serialization assertion failed.\n  Magic tag does not match")
-                return None
-            return ICudaEngine(table, self._logger)
-
-    class ICudaEngine:
-        def __init__(self, table: dict[str, Any], logger: ILogger) -> None:
-            self._table, self._logger = table, logger
-            options = ort.SessionOptions()
-            options.intra_op_num_threads = 1
-            self._session = ort.InferenceSession(table["onnx"], options, providers=["CPUExecutionProvider"])
-            self._tensors: list[dict[str, Any]] = table["tensors"]
-
-        @property
-        def num_io_tensors(self) -> int:
-            return len(self._tensors)
-
-        def get_tensor_name(self, index: int) -> str:
-            return str(self._tensors[index]["name"])
-
-        def get_tensor_mode(self, name: str) -> TensorIOMode:
-            return TensorIOMode[self._tensor(name)["mode"]]
-
-        def get_tensor_dtype(self, name: str) -> DataType:
-            return DataType[self._tensor(name)["type"]]
-
-        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-            return tuple(self._tensor(name)["shape"])
-
-        def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
-            assert self._tensor(name)["mode"] == "INPUT"
-            rest = self._tensor(name)["shape"][1:]
-            return [(batch, *rest) for batch in self._table["profiles"][profile_index]]
-
-        def create_execution_context(self) -> IExecutionContext | None:
-            return None if self._table.get("no_context") else IExecutionContext(self)
-
-        def _tensor(self, name: str) -> dict[str, Any]:
-            return next(tensor for tensor in self._tensors if tensor["name"] == name)
-
-    class IExecutionContext:
-        def __init__(self, engine: ICudaEngine) -> None:
-            self._engine = engine
-            self._addresses: dict[str, int] = {}
-            self._shape = engine.get_tensor_shape("image")
-
-        def set_tensor_address(self, name: str, memory: int) -> bool:
-            cuda.calls.append(f"set_tensor_address {name}")
-            self._addresses[name] = memory
-            return memory in cuda.memory
-
-        def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-            cuda.calls.append(f"set_input_shape {shape[0]}")
-            smallest, _, largest = self._engine._table["profiles"][0]
-            if not smallest <= shape[0] <= largest:
-                self._engine._logger.log(ILogger.Severity.ERROR, "satisfyProfile Runtime dimension does not satisfy")
-                return False
-            self._shape = shape
-            return True
-
-        def execute_async_v3(self, stream_handle: int) -> bool:
-            cuda.calls.append("execute_async_v3")
-            assert stream_handle == cuda.stream
-            if (
-                min(self._shape) < 0
-                or set(self._addresses) != {"image", "heatmaps"}
-                or self._engine._table.get("fails")
-            ):
-                self._engine._logger.log(ILogger.Severity.ERROR, "enqueueV3: an\nillegal memory access")
-                return False
-            shape, addresses = self._shape, dict(self._addresses)
-            cuda.add(lambda: self._compute(shape, addresses))
-            return True
-
-        def _compute(self, shape: tuple[int, ...], addresses: dict[str, int]) -> None:
-            images = cuda.at(addresses["image"], int(np.prod(shape))).reshape(shape)
-            (maps,) = self._engine._session.run(None, {"image": images})
-            kind = np.float16 if self._engine.get_tensor_dtype("heatmaps") is DataType.HALF else np.float32
-            given = maps.astype(kind)
-            np.copyto(cuda.at(addresses["heatmaps"], given.nbytes).view(kind), given.ravel())
-
     module = ModuleType(name)
     vars(module).update(
         __version__=version,
         DataType=DataType,
         TensorIOMode=TensorIOMode,
         ILogger=ILogger,
-        Runtime=Runtime,
+        Runtime=type("Runtime", (Runtime,), {"cuda": cuda}),
         ICudaEngine=ICudaEngine,
         IExecutionContext=IExecutionContext,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -12,8 +13,9 @@ from drawn import tiny_config
 
 from cunet_deploy.checkpoint.manifest import make_manifest
 from cunet_deploy.checkpoint.session import normalize
-from cunet_deploy.checkpoint.storage import Checkpoint
+from cunet_deploy.checkpoint.storage import Checkpoint, save_checkpoint
 from cunet_deploy.config import Config, ModelConfig, QuantConfig
+from cunet_deploy.export import bundle
 from cunet_deploy.export.crops import drawn_crops
 from cunet_deploy.export.targets.tensorrt import Lowering, write_tensorrt_model
 from cunet_deploy.model.cunet import CUNet, Head, initialize
@@ -42,20 +44,47 @@ def random_checkpoint(config: Config, seed: int = 0, *, heads: float | None = No
     return Checkpoint.of_float(config, model)
 
 
+def small_network(
+    config: ModelConfig,
+    landmarks: int = 68,
+    *,
+    heads: float = 0.3,
+    batches: int = 3,
+    size: int = 64,
+    varied: bool = False,
+) -> torch.nn.Module:
+    """A network of any kind that looks trained: with statistics, and heads large enough to give peaks.
+
+    Args:
+        config: of the network.
+        landmarks: number of its maps.
+        heads: spread of the weights of its heads.
+        batches: of noise, which its statistics are of.
+        size: of those images.
+        varied: its normalizations and biases differ from channel to channel and from pass to pass, too.
+    """
+    torch.manual_seed(0)
+    model = build_network(config, landmarks)
+    initialize(model, torch.Generator().manual_seed(1))
+    for head in (module for module in model.modules() if isinstance(module, Head)):
+        torch.nn.init.normal_(head.conv.weight, std=heads)
+    for name, value in model.named_parameters() if varied else ():
+        if "norm" in name:
+            torch.nn.init.uniform_(value, 0.2, 1.0)
+        elif name.endswith("bias"):
+            torch.nn.init.normal_(value, std=0.1)
+    model.train()
+    for seed in range(batches):
+        model(torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1)
+    return model.eval()
+
+
 @functools.cache
 def float_checkpoint(block: str = "post", stem: str = "conv3x2", channels: int = 8, size: int = 64) -> Checkpoint:
     """A network whose heads are large enough to give peaks."""
     model_table: dict[str, object] = {"block": block, "stem": stem, "channels": channels, "growth": channels // 2}
     config = tiny_config(model=model_table, crop={"size": size})
-    torch.manual_seed(0)
-    model = CUNet(config.model, 68)
-    initialize(model, torch.Generator().manual_seed(1))
-    for head in model.heads:
-        torch.nn.init.normal_(head.conv.weight, std=0.3)  # type: ignore[union-attr, arg-type]
-    model.train()
-    for seed in range(5):
-        model(torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1)
-    return Checkpoint.of_float(config, model)
+    return Checkpoint.of_float(config, small_network(config.model, batches=5, size=size))
 
 
 @functools.cache
@@ -107,15 +136,7 @@ NETWORKS: dict[str, dict[str, object]] = {
 def float_network(name: str, size: int = 32, num_unets: int = 2) -> Checkpoint:
     """One of `NETWORKS`, with plausible statistics and heads large enough to give peaks."""
     config = tiny_config(model={**NETWORKS[name], "num_unets": num_unets}, crop={"size": size})
-    torch.manual_seed(0)
-    model = build_network(config.model, 68)
-    initialize(model, torch.Generator().manual_seed(1))
-    for head in (module for module in model.modules() if isinstance(module, Head)):
-        torch.nn.init.normal_(head.conv.weight, std=0.3)
-    model.train()
-    for seed in range(3):
-        model(torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1)
-    return Checkpoint.of_float(config, model)
+    return Checkpoint.of_float(config, small_network(config.model, size=size))
 
 
 @functools.cache
@@ -138,19 +159,18 @@ def in_training(checkpoint: Checkpoint, quant: QuantConfig) -> QuantizedNetwork:
     return QuantizedNetwork.from_float(graph, folded, calibrate(graph, folded, [normalize(crops)]), quant)
 
 
-def trained_looking(config: ModelConfig, landmarks: int = 5) -> torch.nn.Module:
-    """A network of any kind whose normalizations and biases differ from channel to channel and from pass to pass."""
-    torch.manual_seed(0)
-    model = build_network(config, landmarks)
-    initialize(model, torch.Generator().manual_seed(1))
-    for name, value in model.named_parameters():
-        if "norm" in name:
-            torch.nn.init.uniform_(value, 0.2, 1.0)
-        elif "heads" in name:
-            torch.nn.init.normal_(value, mean=0.05, std=0.1)
-        elif name.endswith("bias"):
-            torch.nn.init.normal_(value, std=0.1)
-    model.train()
-    for _ in range(3):
-        model(torch.randn(4, 3, 64, 64))
-    return model.eval()
+def write_models(folder: Path, faces: Path) -> Path:
+    """A folder with float.pt, quantized.pt, other.pt (another network) and the bundles float/ and int8/.
+
+    Args:
+        folder: where they are written.
+        faces: labelled photos, from which ranges are taken.
+    """
+    parent, other = (random_checkpoint(tiny_config(), seed, heads=0.5) for seed in range(2))
+    small = bundle.quantized_checkpoint(parent, QuantConfig(), faces)
+    save_checkpoint(parent, folder / "float.pt")
+    save_checkpoint(small, folder / "quantized.pt")
+    save_checkpoint(bundle.quantized_checkpoint(other, QuantConfig(), faces), folder / "other.pt")
+    bundle.export_checkpoint(parent, folder / "float")
+    bundle.export_checkpoint(small, folder / "int8")
+    return folder

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from dots import DOTS, TEMPLATE
@@ -19,7 +18,6 @@ from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.media import (
     FORMATS,
     Frame,
-    ImageFiles,
     LeftOut,
     OutputPlan,
     Outputs,
@@ -49,14 +47,6 @@ def clip(tmp_path: Path) -> VideoFile:
     return source
 
 
-def _images(folder: Path, *names: str, single: bool = False) -> ImageFiles:
-    paths = [folder / name for name in names]
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), np.zeros((9, 9, 3), np.uint8))
-    return ImageFiles(paths, single=single)
-
-
 def _plan(*records: Path, video: Path | None = None) -> OutputPlan:
     """A plan with files of landmarks, each of the format of its suffix."""
     formats = {row.suffix: name for name, row in FORMATS.items()}
@@ -67,69 +57,6 @@ def _write(plan: OutputPlan, frames: list[Frame], *, overwrite: bool = False, na
     with Outputs(plan, DOTS, 25, named=named, overwrite=overwrite) as outputs:
         for frame in frames:
             outputs.write(frame)
-
-
-def test_a_video_is_called_as_asked_and_its_records_beside_it(clip: VideoFile, tmp_path: Path) -> None:
-    plan = plan_outputs(clip, tmp_path / "out.mp4")
-    assert plan.files == [tmp_path / name for name in ("out.mp4", "out.jsonl", "out.csv")]
-    assert plan_outputs(clip, tmp_path / "out.mp4", draw=False).video is None
-
-
-def test_without_a_name_files_are_called_after_the_source(clip: VideoFile, tmp_path: Path) -> None:
-    assert [str(path) for path in plan_outputs(clip, None).files] == [
-        "clip.landmarks.mp4",
-        "clip.landmarks.jsonl",
-        "clip.landmarks.csv",
-    ]
-    image = _images(tmp_path, "portrait.jpg", single=True)
-    assert str(plan_outputs(image, None).images[0]) == "portrait.landmarks.png"
-    assert plan_outputs(image, tmp_path).images[0] == tmp_path / "portrait.landmarks.png"
-
-
-def test_several_images_go_to_a_folder(tmp_path: Path) -> None:
-    plan = plan_outputs(_images(tmp_path, "a.jpg", "b.png"), tmp_path / "out")
-    names = ("a.jpg", "b.png", "landmarks.jsonl", "landmarks.csv")
-    assert plan.files == [tmp_path / "out" / name for name in names]
-
-
-@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
-def test_a_record_file_can_be_written_alone(clip: VideoFile, tmp_path: Path, name: str) -> None:
-    assert plan_outputs(clip, tmp_path / name).files == [tmp_path / name]
-
-
-@pytest.mark.parametrize(("name", "field"), [("out.json", "coco"), ("OUT.CSV", "csv"), ("x.coco.json", "coco")])
-def test_the_suffix_chooses_the_kind_of_a_file_alone(clip: VideoFile, tmp_path: Path, name: str, field: str) -> None:
-    plan = plan_outputs(clip, tmp_path / name)
-    assert plan.records == {field: tmp_path / name}
-
-
-def test_formats_choose_the_files_beside_the_pictures(clip: VideoFile, tmp_path: Path) -> None:
-    plan = plan_outputs(clip, tmp_path / "out.mp4", formats=tuple(FORMATS))
-    assert [path.name for path in plan.files] == ["out.mp4", "out.jsonl", "out.csv", "out.coco.json", "out_pts"]
-    image = _images(tmp_path, "a.jpg", single=True)
-    plan = plan_outputs(image, tmp_path / "out.png", formats=("pts", "coco"), draw=False)
-    assert [path.name for path in plan.files] == ["out.coco.json", "out.pts"]
-    folder = plan_outputs(_images(tmp_path / "in", "a.jpg", "b.jpg"), tmp_path / "out", formats=("pts",))
-    assert folder.files == [tmp_path / "out" / "a.jpg", tmp_path / "out" / "b.jpg", tmp_path / "out"]
-    with pytest.raises(InputError, match="xml is not written; choose from jsonl, csv, coco, pts"):
-        plan_outputs(clip, tmp_path / "out.mp4", formats=("xml",))
-    with pytest.raises(InputError, match="leave the formats out"):
-        plan_outputs(clip, tmp_path / "out.jsonl", formats=("csv",))
-
-
-def test_a_pts_file_is_of_one_image(clip: VideoFile, tmp_path: Path) -> None:
-    image = _images(tmp_path, "a.jpg", single=True)
-    assert plan_outputs(image, tmp_path / "out.pts").files == [tmp_path / "out.pts"]
-    for source in (clip, _images(tmp_path / "in", "a.jpg", "b.jpg")):
-        with pytest.raises(InputError, match="the format pts"):
-            plan_outputs(source, tmp_path / "out.pts")
-
-
-def test_nothing_and_standard_output_are_no_files(clip: VideoFile) -> None:
-    nothing, stdout = plan_outputs(clip, "none"), plan_outputs(clip, "-")
-    assert nothing.files == stdout.files == []
-    assert (nothing.stdout, stdout.stdout) == (False, True)
-    assert not nothing.draws
 
 
 def test_frames_of_a_video_become_numbered_images(clip: VideoFile, tmp_path: Path) -> None:
@@ -144,31 +71,6 @@ def test_frames_of_a_video_become_numbered_images(clip: VideoFile, tmp_path: Pat
     for name in ("%.png", "%d%d.png", "%%.png"):
         with pytest.raises(InputError, match=r"a name such as %06d\.png"):
             plan_outputs(clip, tmp_path / name)
-
-
-@pytest.mark.parametrize("name", ["out.png", "out", "out.txt"])
-def test_a_video_does_not_go_into_another_kind_of_file(clip: VideoFile, tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"clip\.avi is a video; the output may end in \.mp4"):
-        plan_outputs(clip, tmp_path / name)
-
-
-def test_images_do_not_go_into_another_kind_of_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.jpg is an image; the output may end in"):
-        plan_outputs(_images(tmp_path, "a.jpg", single=True), tmp_path / "out.mp4")
-    with pytest.raises(InputError, match="-o DIR"):
-        plan_outputs(_images(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out.png")
-
-
-def test_source_files_are_never_replaced(clip: VideoFile, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is read and would be replaced"):
-        plan_outputs(clip, clip.path)
-    with pytest.raises(InputError, match="is read and would be replaced"):
-        plan_outputs(_images(tmp_path, "a.jpg", "b.png"), tmp_path)
-
-
-def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"two images are called a\.jpg"):
-        plan_outputs(_images(tmp_path, "x/a.jpg", "y/a.jpg"), tmp_path / "out")
 
 
 def test_json_lines_have_a_line_for_each_object_and_for_an_empty_frame(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from networks import NETWORKS, float_network, trained_looking
+from networks import NETWORKS, float_network, small_network
 from torch import Tensor
 
 from cunet_deploy.checkpoint.manifest import make_manifest
@@ -69,7 +69,7 @@ CASES = [("hourglass", "pre", "conv7"), ("dense_unet", "pre", "conv7"), ("dense_
 @pytest.mark.parametrize("all_heads", [True, False])
 def test_the_graph_computes_what_the_network_does(kind: str, block: str, stem: str, all_heads: bool) -> None:
     model_config = config(kind, block=block, stem=stem)
-    model, image = trained_looking(model_config), torch.randn(2, 3, 64, 64)
+    model, image = small_network(model_config, 5, varied=True), torch.randn(2, 3, 64, 64)
     graph = build_graph(model_config, LANDMARKS, all_heads=all_heads)
     with torch.no_grad():
         expected = model(image)
@@ -86,7 +86,7 @@ def test_the_graph_computes_what_the_network_does(kind: str, block: str, stem: s
 
 def test_the_hourglass_is_supervised_where_the_configuration_says() -> None:
     model_config = config("hourglass", num_unets=4, num_losses=2)
-    assert len(trained_looking(model_config)(torch.randn(1, 3, 64, 64))) == 2
+    assert len(small_network(model_config, 5, varied=True)(torch.randn(1, 3, 64, 64))) == 2
     assert build_graph(model_config, LANDMARKS, all_heads=True).outputs == ("heads.1", "heads.3")
 
 
@@ -110,7 +110,7 @@ def test_the_float_export_equals_torch(network: str) -> None:
 def test_efficient_training_of_a_dense_unet_gives_the_same_and_keeps_less() -> None:
     results, kept = [], []
     for efficient in (False, True):
-        model = trained_looking(config("dense_unet")).train()
+        model = small_network(config("dense_unet"), 5, varied=True).train()
         assert isinstance(model, DenseUNet)
         set_efficient(model, efficient)
         assert any(module.efficient for module in model.modules() if isinstance(module, CatConv)) == efficient

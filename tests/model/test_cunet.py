@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from drawn import wake_heads
+from networks import small_network
 from torch import Tensor, nn
 
 from cunet_deploy.config import ModelConfig
 from cunet_deploy.errors import ConfigError
-from cunet_deploy.model.cunet import BatchNorm, CUNet, initialize, set_efficient
+from cunet_deploy.model.cunet import BatchNorm, CUNet, set_efficient
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph
 from cunet_deploy.quantize.floats import run_float
@@ -46,21 +46,6 @@ PUBLISHED = [
 
 def small(**changes: Any) -> ModelConfig:
     return ModelConfig(**{"num_unets": 3, "order": 2, "channels": 16, "growth": 4, "depth": 2, **changes})
-
-
-def trained_looking(config: ModelConfig, landmarks: int = 5) -> CUNet:
-    """A network whose running statistics and heads are not at their initial values."""
-    torch.manual_seed(0)
-    model = CUNet(config, landmarks)
-    initialize(model, torch.Generator().manual_seed(1))
-    for name, value in model.named_parameters():
-        if "norm" in name:
-            nn.init.uniform_(value, -0.5, 1.0)
-    wake_heads(model, 0.1)
-    model.train()
-    for _ in range(3):
-        model(torch.randn(4, 3, 64, 64))
-    return model.eval()
 
 
 @pytest.mark.parametrize(
@@ -98,7 +83,7 @@ def test_impossible_architectures_are_refused(changes: dict[str, int]) -> None:
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_the_graph_computes_what_the_network_does(block: str, stem: str, order: int) -> None:
     config = small(block=block, stem=stem, order=order)
-    model, image = trained_looking(config), torch.randn(2, 3, 64, 64)
+    model, image = small_network(config, 5, varied=True), torch.randn(2, 3, 64, 64)
     graph = build_graph(config, 5, all_heads=True)
     with torch.no_grad():
         expected = [maps.clamp(min=0) for maps in model(image)]
@@ -118,7 +103,7 @@ def test_the_last_unet_sees_the_order_k_before_it_and_no_more() -> None:
 @pytest.mark.parametrize("block", ["pre", "post"])
 def test_efficient_training_gives_the_same_outputs_gradients_and_statistics(block: str) -> None:
     def step(efficient: bool) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        model = trained_looking(small(block=block)).train()
+        model = small_network(small(block=block), 5, varied=True).train()
         set_efficient(model, efficient)
         outputs = model(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)))
         sum(maps.square().mean() for maps in outputs).backward()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from networks import trained_looking
+from networks import small_network
 
 from cunet_deploy.config import ModelConfig, QuantConfig
 from cunet_deploy.errors import ConfigError, InputError
@@ -24,7 +24,7 @@ def config(**changes: Any) -> ModelConfig:
 
 
 def network(model_config: ModelConfig) -> CUNet:
-    model = trained_looking(model_config)
+    model = small_network(model_config, 5, varied=True)
     assert isinstance(model, CUNet)
     return model
 

@@ -6,11 +6,10 @@ import copy
 
 import pytest
 import torch
-from drawn import wake_heads
+from networks import small_network
 
 from cunet_deploy.config import ModelConfig, QuantConfig
 from cunet_deploy.errors import InputError
-from cunet_deploy.model.cunet import CUNet, initialize
 from cunet_deploy.model.graph import fold
 from cunet_deploy.model.networks import build_graph
 from cunet_deploy.quantize.floats import calibrate, run_float
@@ -27,14 +26,8 @@ def config(block: str) -> ModelConfig:
 
 def quantized(block: str, *, all_heads: bool = False) -> tuple[QuantizedNetwork, torch.Tensor]:
     """A quantized network with plausible statistics, and the uint8 images that it was calibrated on."""
-    torch.manual_seed(0)
-    model = CUNet(config(block), LANDMARKS)
-    initialize(model, torch.Generator().manual_seed(1))
-    wake_heads(model, 0.2)
+    model = small_network(config(block), LANDMARKS, heads=0.2, size=32)
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
-    model.train()
-    for _ in range(5):
-        model((images.float() - 128) / 128)
     graph = build_graph(config(block), LANDMARKS, all_heads=all_heads)
     folded = fold(graph, model.state_dict())
     ranges = calibrate(graph, folded, [(images.float() - 128) / 128])

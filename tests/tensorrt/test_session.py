@@ -226,7 +226,7 @@ def test_the_build_line_names_the_bundle_that_lies_there(
     shutil.copy(dots_model, bundle / "model.tensorrt.onnx")
     assert f"cunet-deploy build {bundle} --flavour tensorrt" in _code_and_line(engine)[1]
     engine.write_bytes(engine.read_bytes()[:-1])
-    assert f"cunet-deploy build {bundle}, or trust it (--trust)" in _code_and_line(engine)[1]
+    assert f"cunet-deploy build {bundle}, or trust it" in _code_and_line(engine)[1]
 
 
 def test_the_builder_and_the_runner_share_one_logger(cuda: FakeCuda, make_engine: Make) -> None:
