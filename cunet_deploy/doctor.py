@@ -224,7 +224,7 @@ def _other_libraries(known: set[str], trials: Mapping[str, tuple[str, str]]) -> 
 
 
 def _why_not(backend: Backend, found: str, advice: str, gpu: Gpu | None) -> str:
-    """Why a backend cannot run here; empty where it can."""
+    """Reason why a backend cannot run here; empty where it can."""
     if not found:
         return advice
     return "no NVIDIA driver or GPU" if backend.device == NVIDIA and gpu is None else ""

@@ -182,7 +182,7 @@ def _window(width: int, radius: int) -> NDArray[np.intp]:
 
 
 def _top_of_log_parabola(profiles: Float32Array, middle: NDArray[np.intp]) -> Float32Array:
-    """Where, relative to ``middle``, the parabola through the log of three neighbouring values is highest.
+    """Offset from ``middle`` at which the parabola through the log of three neighbouring values is highest.
 
     Values far below the highest are lifted to a hundredth of it, so that an empty cell does not pull without bound.
 

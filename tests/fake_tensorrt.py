@@ -296,7 +296,7 @@ def write_engine(onnx: Path, engine: Path, *, batches: tuple[int, int, int] | in
 
 
 def public_names() -> set[str]:
-    """What the fake offers, as dotted names: each must exist in the real bindings."""
+    """Dotted names that the fake offers: each must exist in the real bindings."""
     module = make_module(FakeCuda())
     names = set()
     for name, item in vars(module).items():

@@ -38,7 +38,7 @@ class Persistent(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a function returns, then given a state."""
+    """Result of a function, then given a state."""
 
     name: Name
     arguments: tuple[object, ...]
@@ -163,7 +163,7 @@ def _norm(state: OrderedDict[str, Tensor], name: str, x: Tensor) -> Tensor:
 
 
 def authors_table(state: OrderedDict[str, Tensor]) -> dict[str, Any]:
-    """What the authors' code saves: weights, the optimizer's state and the history of a face training."""
+    """Checkpoint as the authors' code saves it: weights, the optimizer's state and the history of a face training."""
     addresses = [140_234_567_890_128 + 1024 * index for index in range(2)]
     averages = {address: {"step": 3_000_000, "square_avg": torch.ones(4)} for address in addresses}
     group = {"params": addresses, "lr": 2.5e-4, "alpha": 0.99, "centered": False, "weight_decay": 0}

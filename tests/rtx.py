@@ -44,7 +44,7 @@ def need_rtx() -> None:
 def compile_all(
     models: dict[str, bytes], folder: Path, sm: tuple[int, ...] = (), *, free_batch: bool = False
 ) -> dict[str, object]:
-    """What becomes of each model: counts of convolutions, an error, or "crash" where the process dies.
+    """Outcome by model: counts of convolutions, an error, or "crash" where the process dies.
 
     All are built in one process, which is started again behind a model that kills it.
     """

@@ -69,7 +69,7 @@ def test_numbers_stand_beside_several_objects_only() -> None:
 
 
 def drawn(result: Landmarks, *parts: str, size: tuple[int, int] = (240, 320)) -> np.ndarray:
-    """What is drawn with these parts: True where the picture changed."""
+    """Mask of what is drawn with these parts: True where the picture changed."""
     image = np.full((*size, 3), 90, np.uint8)
     style = Style(**{part: part in parts for part in PARTS})
     draw_into(image, result.points, result.ids, DOTS, scores=result.scores, boxes=result.boxes, style=style)

@@ -1,4 +1,4 @@
-"""What is loaded when: the device has no PyTorch, and help has to be there at once."""
+"""Times at which modules load: the device has no PyTorch, and help has to be there at once."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ NAN = float("nan")
 
 
 def eval_pck(prediction: FloatArray, truth: FloatArray) -> tuple[FloatArray, float, float]:
-    """What ``eval_pck.m`` (github.com/bearpaw/eval_pose) prints for LSP, as shares: per joint, mean, area."""
+    """Output of ``eval_pck.m`` (github.com/bearpaw/eval_pose) for LSP, as shares: per joint, mean, area."""
     thresholds = [step / 100 for step in range(21)]
     distances = np.array(
         [
@@ -195,7 +195,7 @@ def test_the_similarity_of_a_point_falls_as_coco_defines() -> None:
 
 @dataclass(frozen=True)
 class Picture:
-    """What is in a picture of the fixture: G true people and D found ones."""
+    """Picture of the fixture: G true people and D found ones."""
 
     truth: FloatArray
     boxes: FloatArray

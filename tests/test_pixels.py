@@ -1,4 +1,4 @@
-"""What counts as an image, and how more than 8 bits become 8."""
+"""Arrays that count as images, and the way from more than 8 bits to 8."""
 
 from __future__ import annotations
 

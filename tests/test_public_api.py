@@ -50,7 +50,7 @@ def test_the_package_exports_what_a_user_needs() -> None:
 
 
 RECEIVED = {"Manifest", "VideoState"}
-"""What users are given and never make themselves."""
+"""Types that users are given and never make themselves."""
 ERRORS = {name for name in cunet_deploy.__all__ if name.endswith("Error")}
 
 

@@ -1,4 +1,4 @@
-"""What the repository itself has in JSON and TOML is read whole."""
+"""JSON and TOML files of the repository itself are read whole."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_the_default_models_are_released() -> None:
 
 
 def measured_on(model: Path, data: Path) -> Path:
-    """What a model was measured on."""
+    """Data set that a model was measured on."""
     path = data / next(name for kind, name in TEST_SETS.items() if model.name.startswith(kind))
     if not split_name(path)[0].is_dir():
         pytest.skip(f"{path} is missing")

@@ -181,7 +181,7 @@ class Baseline:
         return cls(path, report.rows(), (report.input, report.detector), report.machine, report.versions)
 
     def check(self, keys: Sequence[Key], given: tuple[str, str], rounds: int) -> None:
-        """Whether a run can be compared with it, before it is measured.
+        """Check that a run can be compared with it, before it is measured.
 
         Raises:
             InputError: no row is in both, the input is another one, or the run has too few rounds.

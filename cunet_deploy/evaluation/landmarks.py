@@ -71,7 +71,7 @@ class Evaluation:
 
     @property
     def pck_threshold(self) -> metrics.PckThreshold | None:
-        """When a joint is correct, where the landmarks are those of a body."""
+        """Threshold within which a joint is correct, where the landmarks are those of a body."""
         return metrics.pck_threshold(self.manifest.skeleton)
 
     @property

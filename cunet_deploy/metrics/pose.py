@@ -38,7 +38,7 @@ FloatArray = NDArray[np.float64]
 
 
 class PckThreshold(NamedTuple):
-    """When a joint is correct.
+    """Threshold within which a joint is correct.
 
     Attributes:
         name: "pck" or "pckh".
@@ -71,12 +71,12 @@ _STEP = 0.01
 
 
 def pck_threshold(skeleton: Skeleton) -> PckThreshold | None:
-    """When a joint of a body skeleton is correct, by its default normalizer; ``None`` for what is no body."""
+    """Threshold of a body skeleton by its default normalizer; ``None`` for what is no body."""
     return _OF_NORMALIZER.get(next(iter(skeleton.normalizers), ""))
 
 
 def pck_thresholds(skeleton: Skeleton) -> list[PckThreshold]:
-    """When a joint is correct, by each normalizer that has a usual threshold; none for what is no body."""
+    """Thresholds of a body skeleton by each normalizer that has a usual one; none for what is no body."""
     return [_OF_NORMALIZER[name] for name in skeleton.normalizers if name in _OF_NORMALIZER]
 
 

@@ -71,7 +71,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def _trouble(device: torch.device) -> CunetError | None:
-    """Why a device cannot be used; ``None``: it works."""
+    """Reason why a device cannot be used; ``None``: it works."""
     name = f"device {device}"
     built = torch.backends.mps.is_built() if device.type == "mps" else torch.backends.cuda.is_built()
     if not built and not torch.version.hip:

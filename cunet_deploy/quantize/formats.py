@@ -93,7 +93,7 @@ def weight_formats(nodes: Iterable[Node], config: QuantConfig, inner: str | None
 
 
 def check_layers(graph: Graph, config: QuantConfig) -> None:
-    """Whether each pattern of ``layers`` names a layer that has weights of its own.
+    """Check that each pattern of ``layers`` names a layer that has weights of its own.
 
     For the whole network only: the part of it that is exported may lack layers that were rightly named.
 

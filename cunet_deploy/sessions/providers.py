@@ -89,7 +89,7 @@ PROVIDERS = {provider.name: provider for provider in _ALL}
 
 
 def missing_provider(provider: Provider) -> str:
-    """Why the installed ONNX Runtime does not have a provider, with the line that installs it; empty: it has it."""
+    """Reason why the installed ONNX Runtime lacks a provider, with the line that installs it; empty: it has it."""
     if provider.plugin:
         found = importlib.util.find_spec(provider.plugin) is not None
         return "" if found else f"ort:{provider.name}: {provider.plugin} is not installed; {provider.remedy}"

@@ -241,7 +241,7 @@ def _pair_problems(graph: QuantizedGraph, quantizer: Quantizer) -> Iterator[tupl
 
 
 def _why_not_int8(graph: QuantizedGraph, node: Any) -> str:
-    """Why a convolution will not run in int8; empty when it will."""
+    """Reason why a convolution will not run in int8; empty when it will."""
     reason = _why_activation(graph, node.input[0])
     if reason:
         return reason

@@ -28,7 +28,7 @@ class ShotBoundaryDetector:
         self._usual: float | None = None
 
     def update(self, image: NDArray[np.uint8]) -> bool:
-        """Whether this frame begins another shot than the one before.
+        """Take a frame; returns whether it begins another shot than the one before.
 
         Args:
             image: (H, W, 3) uint8, frames of one video in order; another size is another shot.

@@ -49,7 +49,7 @@ class RunFolder:
         return self.path / f"{kind}.pt"
 
     def check(self, *, resume: bool) -> None:
-        """Whether a run can begin here, or go on; writes nothing.
+        """Check that a run can begin here, or go on; writes nothing.
 
         A run that was killed before its first state goes on from the beginning.
 

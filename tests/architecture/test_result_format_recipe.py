@@ -20,7 +20,7 @@ from cunet_deploy.media.writers.base import ResultFormat
 
 
 class CountFile:
-    """How many objects each frame has, one number a line."""
+    """Numbers of objects by frame, one a line."""
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self._atomic, self._counts = atomic_path(path, overwrite=overwrite), list[str]()

@@ -1,4 +1,4 @@
-"""What a bulk run works on, and the files it writes."""
+"""Items of a bulk run, and the files that it writes."""
 
 from __future__ import annotations
 

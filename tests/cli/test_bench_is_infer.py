@@ -1,4 +1,4 @@
-"""What ``bench --input`` measures is what ``infer`` does."""
+"""Equality of what ``bench --input`` measures and ``infer`` does."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Program:
         return [json.loads(line) for line in text.splitlines()]
 
     def frames(self) -> int:
-        """How many frames have lines: one with two objects has two."""
+        """Number of frames that have lines: one with two objects has two."""
         return len({line["frame"] for line in self.lines()})
 
 

@@ -51,7 +51,7 @@ def write(folder: Path, *changes: dict[str, Any], images: list[dict[str, Any]] |
 
 
 def read(folder: Path) -> tuple[list[Example], list[str]]:
-    """What is usable of a folder, and what is named as not; without ``--skip-bad`` that is the first error."""
+    """Usable objects of a folder, and what is named as unusable; without ``--skip-bad`` that is the first error."""
     bad: list[str] = []
     found = usable_examples(read_examples(folder, TORSO, bad=bad), PhotoCache(), bad)
     if bad:

@@ -235,7 +235,7 @@ def test_a_quantized_checkpoint_does_not_become_float_again(quantized_file: Path
 
 
 class Payload:
-    """What a hostile checkpoint holds: unpickling it makes a file."""
+    """Content of a hostile checkpoint: unpickling it makes a file."""
 
     def __init__(self, path: Path, *, shell: bool) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""What fewer bits cost layer by layer is what a network of those bits really costs, and the file fits the budget."""
+"""Costs of fewer bits layer by layer are those of a network of these bits, and the file fits the budget."""
 
 from __future__ import annotations
 

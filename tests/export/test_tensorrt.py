@@ -155,7 +155,7 @@ def test_few_bits_refinement_and_the_baselines_stay_near_exact_integers(
 @pytest.mark.parametrize("bits", [2, 4, 7])
 @pytest.mark.parametrize("network", ["post", "refined post", "dense post"])
 def test_activations_of_fewer_bits_are_the_same_integers_up_to_the_heatmaps(network: str, bits: int) -> None:
-    """Which TensorRT leaves as they are, while the file for CPUs rounds them to 8 bits."""
+    """TensorRT leaves them as they are, while the file for CPUs rounds them to 8 bits."""
     checkpoint = quantized(network, QuantConfig(weight_bits=4, activation_bits=bits))
     crops = drawn_crops(make_manifest(checkpoint), 3)
     expected = TorchSession(checkpoint).run(crops)

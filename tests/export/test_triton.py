@@ -71,7 +71,7 @@ def test_the_network_is_described_as_its_graph_is(repository: Path) -> None:
 
 @pytest.fixture(scope="module")
 def engine(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What stands for an engine of the same network."""
+    """Stand-in for an engine of the same network."""
     folder = tmp_path_factory.mktemp("engine")
     return write_engine(repository.parent / "model.onnx", folder / "tiny.engine", profiles=PROFILES)
 

@@ -88,7 +88,7 @@ class Finding:
 
 @dataclass
 class Outcome:
-    """What came of some cases.
+    """Results of some cases.
 
     Attributes:
         counts: cases by what became of them: "read", "refused", or a kind of finding.
@@ -271,11 +271,11 @@ def _read(target: Target, root: Path, path: Path) -> tuple[str, str]:
 
 
 def _place(error: BaseException) -> str:
-    """Where in the product an error came from."""
+    """Place in the product that an error came from."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "cunet_deploy" in frame.filename]
     return f"{frames[-1].filename.rpartition('cunet_deploy')[2]}:{frames[-1].lineno}" if frames else "a library"
 
 
 def signature(finding: Finding) -> tuple[str, str, str]:
-    """What findings of one cause have in common."""
+    """Key that findings of one cause share."""
     return finding.target, finding.kind, finding.text.partition(":")[0] if finding.kind == "escape" else ""

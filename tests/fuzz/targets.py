@@ -1,4 +1,4 @@
-"""What the product reads: each kind of file with good examples, and what is done with a damaged one."""
+"""Kinds of files that the product reads, with good examples and what is done with a damaged one."""
 
 from __future__ import annotations
 

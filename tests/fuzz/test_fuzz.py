@@ -27,7 +27,7 @@ def run_module(*command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What failed, by target."""
+    """Failures by target."""
     folder = tmp_path_factory.mktemp("fuzz")
     options = ["--seed", "test", "--cases", str(CASES), "-o", str(folder), "--json", str(folder / "r.json")]
     done = run_module("fuzz", *options)

@@ -1,4 +1,4 @@
-"""Where results go, by source and by what is asked for."""
+"""Paths of results, by source and by what is asked for."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_a_video_on_a_web_server_is_read_to_its_end(tmp_path: Path) -> None:
 
 
 class Stdin:
-    """What a program that was started with a pipe has as standard input."""
+    """Standard input of a program that was started with a pipe."""
 
     def __init__(self, number: int) -> None:
         self._number = number

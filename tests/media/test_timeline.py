@@ -7,7 +7,7 @@ from cunet_deploy.media.writers.timeline import Clock, Timeline
 
 
 def shown(times_ms: list[float], fps: float) -> list[int]:
-    """Which frame each picture of the video shows."""
+    """Numbers of the frames that the pictures of the video show."""
     timeline, pictures = Timeline(fps), list[int]()
     for index, time_ms in enumerate(times_ms):
         again, once = timeline.add(time_ms)

@@ -1,4 +1,4 @@
-"""What takes the bytes of a file: everything is counted, once."""
+"""Bytes of a file by purpose: everything is counted, once."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @torch.no_grad()
 def mean_errors(network: QuantizedNetwork, folded: dict[str, torch.Tensor], x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """How far the mean of each channel of each convolution is from the float one's, in steps of its integers."""
+    """Distance of each convolution's channel means from the float ones, in steps of its integers."""
     wanted: dict[str, torch.Tensor] = {}
     run_float(network.graph, folded, x, lambda node, _, out: wanted.update({node.output: out.mean(dim=(0, 2, 3))}))
     values, errors = {network.graph.input: x / INPUT_SCALE}, {}

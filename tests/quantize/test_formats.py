@@ -1,4 +1,4 @@
-"""Which bits each layer gets: by name, for every convolution of the network."""
+"""Bits by layer: by name, for every convolution of the network."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class FakeResponse:
 
 @pytest.fixture
 def triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Triton's Python backend gives its models; a real server is in `tools.experiments.triton`."""
+    """Stand-in for Triton's Python backend as models see it; a real server is in `tools.experiments.triton`."""
     module: Any = ModuleType("triton_python_backend_utils")
     module.Tensor, module.InferenceResponse, module.TritonError = FakeTensor, FakeResponse, FakeError
     module.get_input_tensor_by_name = lambda request, name: request.get(name)

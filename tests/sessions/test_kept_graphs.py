@@ -1,4 +1,4 @@
-"""What the cache of optimized graphs keeps, and what it removes."""
+"""Contents of the cache of optimized graphs, and removal from it."""
 
 from __future__ import annotations
 

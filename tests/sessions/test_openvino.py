@@ -188,7 +188,7 @@ def test_integers_of_every_width_come_out_as_exact_arithmetic_says(
 
 
 def _types_of_convolutions(session: OpenVINOSession) -> list[str]:
-    """What each convolution really takes in, the first one included."""
+    """Types of what each convolution really takes in, the first one included."""
     graph = session._request.get_compiled_model().get_runtime_model()
     told = [operation.get_rt_info() for operation in graph.get_ops()]
     return [

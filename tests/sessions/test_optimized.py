@@ -75,7 +75,7 @@ def crops(size: int, batch: int = 3) -> NDArray[np.uint8]:
 
 
 def results(path: Path) -> list[bytes]:
-    """What a network finds in one crop and in a batch, to the bit."""
+    """Heatmaps of one crop and of a batch, to the bit."""
     with closing(open_session(path, threads=1)) as session:
         size = session.manifest.crop.size
         return [session.run(crops(size, batch)).tobytes() for batch in (1, 3)]

@@ -50,7 +50,7 @@ def test_sums_are_wide_where_a_layer_has_weights_of_8_bits(said: Manifest, expec
 def test_networks_are_exact_integers_on_such_processors(
     network: str, bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is no VNNI this keeps the integers; elsewhere it shows that the other graph computes the same."""
+    """Without VNNI this keeps the integers; elsewhere it shows that the other graph computes the same."""
     monkeypatch.setattr(ort, "may_saturate", lambda features: True)
     checkpoint = quantized(network, QuantConfig(weight_bits=bits))
     path = tmp_path / "model.onnx"

@@ -31,7 +31,7 @@ def test_a_face_depends_on_seed_and_number_alone(usual: list[FaceRecipe]) -> Non
 
 
 def _kept(face: FaceRecipe) -> dict[str, object]:
-    """What no group but the one for children may change."""
+    """Properties that no group but the one for children may change."""
     return {
         "pose": face.pose,
         "camera": face.camera,

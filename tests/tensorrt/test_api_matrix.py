@@ -48,7 +48,7 @@ CLASSES = {
     "context": "IExecutionContext",
     "inspector": "EngineInspector",
 }
-"""How variables are called that hold objects of TensorRT, also with an underscore before, and of which class these are.
+"""Names of variables that hold objects of TensorRT, also with an underscore before, and of which class these are.
 
 In `HOLDERS`; ``trt`` is the module itself, everywhere. `test_objects_of_tensorrt_are_called_by_convention` keeps new
 names from slipping through.
@@ -148,7 +148,7 @@ def _nodes() -> Iterator[tuple[str, ast.AST]]:
 
 
 def used_names() -> set[str]:
-    """What the builder and the runner use of TensorRT."""
+    """Names of TensorRT that the builder and the runner use."""
     names = {_name(_chain(node), source) for source, node in _nodes() if isinstance(node, ast.Attribute)}
     return {name for name in names if name and not name.endswith(".__init__")} | BY_TEXT
 
@@ -268,7 +268,7 @@ def test_guards_are_asked_for_in_the_code_and_guard_what_is_used() -> None:
 
 
 def test_objects_of_tensorrt_are_called_by_convention() -> None:
-    """What a call of TensorRT returns goes to a variable of `CLASSES`, so that its use is seen."""
+    """Results of TensorRT's calls go to variables of `CLASSES`, so that their use is seen."""
     made = {
         "create_network": "network",
         "create_builder_config": "config",

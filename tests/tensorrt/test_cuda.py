@@ -308,7 +308,7 @@ def test_without_a_driver_that_is_said_before_any_library_is_asked_for(monkeypat
 
 
 def _used_names() -> list[str]:
-    """What `CudaBindings` uses of ``cuda.bindings.runtime``, from its source."""
+    """Names of ``cuda.bindings.runtime`` that `CudaBindings` uses, from its source."""
     tree = ast.parse(Path(library.__file__).read_text(encoding="utf-8"))
     (body,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "CudaBindings")
     names = {node.value for node in ast.walk(body) if isinstance(node, ast.Constant) and isinstance(node.value, str)}

@@ -1,4 +1,4 @@
-"""What the static check finds, and how it is told."""
+"""Findings of the static check, and their messages."""
 
 from __future__ import annotations
 

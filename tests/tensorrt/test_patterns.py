@@ -21,7 +21,7 @@ DISAGREEMENTS = {
     "weights computed from the input": "convolutions of two activations are no case of ours; counted as float",
     "Pad behind the pair": "this builder moves it, which holds for padding with zero only; counted as float",
 }
-"""Where the check differs from the builder on purpose: always the stricter of the two."""
+"""Differences between check and builder on purpose: the check is the stricter of the two."""
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ CROPS = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
 
 @pytest.fixture
 def bundle(dots_model: Path, tmp_path: Path) -> Path:
-    """What the engine was built from, with golden inputs."""
+    """Bundle that the engine was built from, with golden inputs."""
     folder = tmp_path / "bundle"
     folder.mkdir()
     shutil.copy(dots_model, folder / "model.onnx")

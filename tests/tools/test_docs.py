@@ -1,4 +1,4 @@
-"""What is written from recorded measurements says what they say."""
+"""Texts from recorded measurements agree with them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def compare(reference: Path, *options: object) -> Result:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What this machine computes, and its report, ``this-machine.json``."""
+    """Results of this machine, and its report, ``this-machine.json``."""
     folder = tmp_path_factory.mktemp("reference")
     result = compare(folder, "--write", "--json", folder / "this-machine.json")
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""What is measured in drawn clips is what was put into them."""
+"""Measurements of drawn clips against what was put into them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said when memory runs out or a GPU fails in the middle of training."""
+"""Messages when memory runs out or a GPU fails in the middle of training."""
 
 from __future__ import annotations
 

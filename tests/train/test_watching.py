@@ -1,4 +1,4 @@
-"""What a run tells while it goes: throughput, a slow data pipeline, TensorBoard."""
+"""Progress of a run: throughput, a slow data pipeline, TensorBoard."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _random_model(model: ModelConfig, bits: int) -> bytes:
 
 
 def measure_latency(rows: Any) -> dict[str, Any]:
-    """Whether packed weights cost time: files of 1 and 4 bits against the 8-bit file of the same network, in turns."""
+    """Latency of packed weights: files of 1 and 4 bits against the 8-bit file of the same network, in turns."""
     table = []
     for stages in (2, 8):
         model = ModelConfig(num_unets=stages, block="post")

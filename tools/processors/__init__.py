@@ -1,1 +1,1 @@
-"""Whether every processor computes the same: released models and their preprocessing on emulated Arm and x86."""
+"""Comparison of processors: released models and their preprocessing on emulated Arm and x86."""

@@ -1,4 +1,4 @@
-"""What weights came from: written beside them, and checked, for weights that anyone may use.
+"""Provenance of weights: written beside them, and checked, for weights that anyone may use.
 
     python -m tools.release.provenance write runs/face68-s-open --data renders -o models/face68-s-open/provenance.json
     python -m tools.release.provenance check                            # every model in models/ with an open licence
@@ -121,7 +121,7 @@ def source_paths(config: Config) -> list[str]:
 
 
 def describe(data: Path, path: str) -> dict[str, Any]:
-    """What a source is, under which licence, and the checksum of its files."""
+    """Description of a source: its kind, its licence and the checksum of its files."""
     folder = data / path
     said: dict[str, Any] = {"path": path, **checksum_of(folder)}
     synth = folder.resolve().parent / "synth.json"
@@ -150,7 +150,7 @@ def checksum_of(folder: Path) -> dict[str, Any]:
 
 
 def _without_paths(synth: dict[str, Any]) -> dict[str, Any]:
-    """What ``synth.json`` says, with the names of the user's folders only: where they lay says nothing."""
+    """Content of ``synth.json``, with the names of the user's folders only: where they lay says nothing."""
     options = dict(synth.get("options", {}))
     for key in ("backgrounds", "environments"):
         if options.get(key):
@@ -187,7 +187,7 @@ def is_open_model(folder: Path) -> bool:
 
 
 def problems_of_model(folder: Path, data: Path | None = None) -> list[str]:
-    """What is wrong with the provenance of a released model; empty: nothing."""
+    """Faults in the provenance of a released model; empty: none."""
     path = folder / NAME
     if not path.is_file():
         return [f"{NAME} is missing; write it: python -m tools.release.provenance write RUN --data DATA -o {path}"]
@@ -209,7 +209,7 @@ def problems_of_model(folder: Path, data: Path | None = None) -> list[str]:
 
 
 def problems_of(table: dict[str, Any]) -> list[str]:
-    """What keeps weights of such a provenance from being free for any use; empty: nothing."""
+    """Reasons why weights of such a provenance are not free for any use; empty: none."""
     problems = [f"before, {one['name']}: {problem}" for one in table["before"] for problem in problems_of(one)]
     if table["format"] != FORMAT:
         return [*problems, f"format {table['format']} of the provenance is not {FORMAT}"]

@@ -1,4 +1,4 @@
-"""Whether an image file is whole: OpenCV fills what a cut-off JPEG or PNG lacks with grey and says nothing.
+"""Check of image files for their ends: OpenCV fills what a cut-off JPEG or PNG lacks with grey and says nothing.
 
 Only the image itself counts. What stands behind it, such as the clip of a motion photo, is nobody's concern.
 """

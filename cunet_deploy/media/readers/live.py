@@ -144,7 +144,7 @@ class LiveSource:
         return None
 
     def _lost(self, now: float, since: float | None, pause: float, frames: int) -> float:
-        """When it was lost, after saying so; or that it is given up."""
+        """Time at which it was lost, after a warning; an error where it is given up."""
         if since is None and self._patience > 0:
             _LOG.warning("%s: no more frames; trying to open it again for %g s", self.name, self._patience)
         start = now if since is None else since

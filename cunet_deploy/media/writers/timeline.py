@@ -1,4 +1,4 @@
-"""When the frames of a video that is written are shown."""
+"""Times at which the frames of a written video are shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Clock:
         self._skipped = 0.0
 
     def add(self, time_ms: float) -> float:
-        """When the frame of this time is shown, in milliseconds from the start of the video."""
+        """Take a frame of this time; returns when it is shown, in milliseconds from the start of the video."""
         shown = max(time_ms, 0.0) - self._skipped
         if shown > max(self._last, 0.0) + _LONGEST_GAP_MS:
             self._skipped += shown - max(self._last, 0.0) - self._step
