@@ -22,7 +22,8 @@ class Landmarks:
 
     Attributes:
         points: (N, K, 2) float32, x then y, in pixels of the image; (0, 0) is the centre of the top-left pixel.
-        scores: (N, K) float32 in [0, 1], the height of each landmark's heatmap peak.
+        scores: (N, K) float32 in [0, 1]: the share of landmarks with such a peak that are right, where the model was
+            exported with calibrated scores; else the height of each landmark's heatmap peak.
         boxes: (N, 4) float32, x0, y0, x1, y1 in pixels of the image: where the object was looked for.
         skeleton: names of the K landmarks, in order.
         ids: (N,) int64 track ids, the same for the same object in successive frames; they count up from 0 in one image.

@@ -165,8 +165,9 @@ class Localizer:
         if boxes is not None:
             session, checked = self._networks().session, check_boxes(boxes)
             ids = np.arange(len(checked), dtype=np.int64)
-            found = locate(session, bgr, checked)
-            return Landmarks(*found, np.asarray(checked, np.float32), session.manifest.skeleton, ids)
+            points, heights = locate(session, bgr, checked)
+            manifest = session.manifest
+            return Landmarks(points, manifest.scores(heights), np.asarray(checked, np.float32), manifest.skeleton, ids)
         return self._image_step().update(bgr)
 
     def video(self, *, smooth: bool | Smoothing = True, state: VideoState | None = None) -> VideoStep:

@@ -54,7 +54,7 @@ def locate(
 
     Returns:
         points: (N, K, 2) pixels of the image.
-        scores: (N, K) in [0, 1].
+        heights: (N, K) of the peaks, in [0, 1]; see `Manifest.scores`.
     """
     manifest = session.manifest
     crops = [manifest.crop.crop(box) for box in np.asarray(boxes, np.float64).reshape(-1, 4)]

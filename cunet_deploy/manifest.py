@@ -8,7 +8,7 @@ measured.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from cunet_deploy.boxmaps import BoxCode
 from cunet_deploy.errors import ArtifactError, InputError
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
+from cunet_deploy.metrics.reliability import ScoreCurve
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = ["FORMAT", "METADATA_KEY", "Manifest"]
@@ -53,7 +54,7 @@ class Manifest:
         decoder: how a landmark is read from its map.
         weight_bits: of most of the convolutions' weights; 32 is float. The first and last layers may have more.
         activation_bits: of the convolutions' inputs; 32 is float.
-        min_score: mean landmark score from which an object counts as found.
+        min_score: mean height of the landmarks' peaks from which an object counts as found.
         licence: of the weights, with what the training data allows.
         trained_on: names of the data sets.
         opset: ONNX operator set.
@@ -64,6 +65,7 @@ class Manifest:
         boxes: how boxes are read from the maps; ``None``: the maps are those of landmarks.
         visible_score: score from which a landmark counts as visible; ``None``: its scores do not tell hidden landmarks
             from visible ones.
+        score_curve: what the height of a peak says about the landmark; ``None``: heights are given as scores.
         reduced_range: no weight of its convolutions needs more than 7 bits; see `machine.cpu.may_saturate`.
     """
 
@@ -85,6 +87,7 @@ class Manifest:
     boxes: BoxCode | None = None
     detector: str = ""
     visible_score: Share | None = None
+    score_curve: ScoreCurve | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "manifest:", InputError)
@@ -104,18 +107,22 @@ class Manifest:
         """K, how many points `read` gives for each input."""
         return len(self.skeleton) if self.boxes is None else 2
 
+    def scores(self, heights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(...) heights of peaks as the scores that people see: by `score_curve`, or as they are."""
+        return heights if self.score_curve is None else self.score_curve.apply(heights)
+
     def read(self, maps: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Decode (B, P, H, W) maps of the network.
 
         Returns:
             points: (B, K, 2) landmarks in pixels of the input; of a network that finds boxes, the two corners of the
                 most certain box in each image.
-            scores: (B, K) in [0, 1].
+            heights: (B, K) of the peaks, in [0, 1]; see `scores`.
         """
         if self.boxes is not None:
             return self.boxes.best(maps, self.stride)
-        cells, scores = decode(maps, self.decoder)
-        return map_to_input(cells, self.stride), scores
+        cells, heights = decode(maps, self.decoder)
+        return map_to_input(cells, self.stride), heights
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON stores them."""
@@ -124,6 +131,10 @@ class Manifest:
             del table["detector"]
         if self.visible_score is None:
             del table["visible_score"]
+        if self.score_curve is None:
+            del table["score_curve"]
+        else:
+            table["score_curve"] = asdict(self.score_curve)
         if self.boxes is None:
             del table["boxes"]
         else:

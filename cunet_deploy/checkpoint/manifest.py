@@ -34,8 +34,15 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         reduced_range=not is_float and _has_reduced_range(checkpoint),
         boxes=config.boxes.code if config.finds_boxes else None,
         detector=config.detector,
-        visible_score=checkpoint.visible_score,
+        visible_score=_visible_score(checkpoint),
+        score_curve=checkpoint.score_curve,
     )
+
+
+def _visible_score(checkpoint: Checkpoint) -> float | None:
+    """The score from which a landmark counts as visible, in the units that people see."""
+    height, curve = checkpoint.visible_score, checkpoint.score_curve
+    return height if height is None or curve is None else round(float(curve.apply(height)), 4)
 
 
 def _has_reduced_range(checkpoint: Checkpoint) -> bool:

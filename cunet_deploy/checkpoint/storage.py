@@ -22,6 +22,7 @@ from cunet_deploy import __version__
 from cunet_deploy._files import atomic_path
 from cunet_deploy.config import Config, QuantConfig, parse_config
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, UntrustedError
+from cunet_deploy.metrics import ScoreCurve
 from cunet_deploy.model.graph import Graph, fold
 from cunet_deploy.model.networks import NETWORKS, build_graph, build_network
 from cunet_deploy.quantize.groups import activation_groups
@@ -43,7 +44,8 @@ class Checkpoint:
         state: the tensors.
         zero_points: of the signed activation groups of a quantized network.
         min_score: mean landmark score from which an object counts as found.
-        visible_score: score from which a landmark counts as visible; ``None``: scores do not tell.
+        visible_score: height of a peak from which a landmark counts as visible; ``None``: heights do not tell.
+        score_curve: what heights of peaks say; fitted for an export and not stored.
     """
 
     kind: Kind
@@ -52,6 +54,7 @@ class Checkpoint:
     zero_points: dict[str, int] = field(default_factory=dict)
     min_score: float = 0.3
     visible_score: float | None = None
+    score_curve: ScoreCurve | None = None
 
     @property
     def graph(self) -> Graph:

@@ -53,6 +53,7 @@ class _Request:
     skip_bad: bool
     validation: float | None
     per_landmark: bool
+    reliability: bool
     flip_test: bool
     scales: tuple[float, ...]
     blur: float | None
@@ -85,6 +86,9 @@ class _Request:
     help="Only the validation split that training with validation_fraction = SHARE makes.",
 )
 @click.option("--per-landmark", is_flag=True, help="Show the error of each landmark too; of bodies the correct share.")
+@click.option(
+    "--reliability", is_flag=True, help="Show which share of the landmarks is right by their scores, in ten ranges."
+)
 @click.option(
     "--flip-test", is_flag=True, help="Average the heatmaps of each crop and its mirror image: twice the work."
 )
@@ -171,12 +175,15 @@ def _evaluate_all(asked: _Request) -> None:
         say_skipped(skipped)
         differences = _compare(*evaluations) if asked.against is not None else []
         draw(evaluations[0], photos)
-        write(_report(models, asked.dataset, evaluations, differences, skipped, asked.per_landmark))
+        report = _report(models, asked.dataset, evaluations, differences, skipped, asked.per_landmark)
+        write(_with_reliability(report, evaluations) if asked.reliability else report)
     _print_measures(models, evaluations, len(skipped))
     if differences:
         results().print(_sentence(models, differences))
     if asked.per_landmark and isinstance(evaluations[0], Evaluation):
         _print_landmarks(evaluations[0])
+    if asked.reliability and isinstance(evaluations[0], Evaluation):
+        _print_reliability(evaluations[0])
 
 
 def _compare(evaluation: AnyEvaluation, reference: AnyEvaluation) -> list[Measure]:
@@ -267,6 +274,40 @@ def _report(
         report["against"] = tables[1]
         report["difference"] = {measure.key: measure.estimate.to_dict() for measure in differences}
     return {**report, "machine": describe_machine(), "versions": describe_versions(*packages(), "torch")}
+
+
+def _with_reliability(report: dict[str, Any], evaluations: Sequence[AnyEvaluation]) -> dict[str, Any]:
+    """A report with the bins of its first model; those without a landmark are left out."""
+    first = evaluations[0]
+    if not isinstance(first, Evaluation):
+        raise InputError("--reliability is for landmarks, and this model finds boxes; leave it out")
+    bins = [
+        {
+            "scores": [own.low, own.high],
+            "landmarks": own.landmarks,
+            "score_mean": round(own.score, 4),
+            "correct_percent": round(100 * own.correct, 2),
+        }
+        for own in first.reliability()
+        if own.landmarks
+    ]
+    error = first.calibration_error()
+    return {**report, error.key: error.estimate.to_dict(), "reliability": bins}
+
+
+def _print_reliability(evaluation: Evaluation) -> None:
+    unit = f"within {evaluation.limit:g} {evaluation.normalizer.replace('_', ' ')}"
+    table = Table(title=f"landmarks by score, and how many lie {unit}", title_justify="left")
+    table.add_column("score")
+    for title in ("landmarks", "mean score, %", "right, %"):
+        table.add_column(title, justify="right")
+    for own in evaluation.reliability():
+        if own.landmarks:
+            numbers = str(own.landmarks), f"{100 * own.score:.1f}", f"{100 * own.correct:.1f}"
+            table.add_row(f"{own.low:.1f} to {own.high:.1f}", *numbers)
+    results().print(table)
+    error = evaluation.calibration_error()
+    results().print(f"{error.title}: {error.estimate.text()} %")
 
 
 def _sentence(models: Sequence[str], differences: Sequence[Measure]) -> str:

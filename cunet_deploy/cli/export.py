@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from cunet_deploy.cli._options import method_option, output_option, overwrite_option
+from cunet_deploy.cli._options import method_option, output_option, overwrite_option, progress
+from cunet_deploy.cli._report import advancing
 from cunet_deploy.config import QuantConfig, load_bits
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.export.targets import TARGETS, Target, get_target
@@ -79,6 +81,14 @@ def target_options(function: F) -> F:
     help="Photos on which the exported model is compared with the checkpoint.  [default: the photos of --calibration, "
     "else drawn faces]",
 )
+@click.option(
+    "--calibrate-scores",
+    "scored",
+    metavar="DATASET",
+    type=click.Path(path_type=Path),
+    help="Labelled photos that the model was not trained on, as evaluate takes them: scores become the share of "
+    "landmarks with such a peak that are right.",
+)
 @target_options
 @click.option(
     "--engine",
@@ -101,6 +111,7 @@ def command(
     method: Literal["min-max", "percentile", "entropy", "mse"] | None,
     correct_bias: bool,
     images: Path | None,
+    scored: Path | None,
     target: str | None,
     engine: bool,
     decode: bool,
@@ -121,6 +132,7 @@ def command(
       cunet-deploy export runs/s/float.pt --reduce-range --calibration data/300w/afw -o face68-s
       cunet-deploy export runs/s/quantized.pt --target tensorrt -o face68-s
       cunet-deploy export runs/s/quantized.pt --engine
+      cunet-deploy export runs/pose/quantized.pt --calibrate-scores lspet#val
     """
     from cunet_deploy._optional import require
 
@@ -137,6 +149,8 @@ def command(
     photos = _photos(calibration, images, method, correct_bias)
     correct_on = photos if correct_bias else None
     source = _in_precision(given, _wanted(bits, reduce_range), calibration, method, correct_on)
+    if scored is not None:
+        source = _with_score_curve(source, scored)
     bundle = export_checkpoint(
         source,
         folder,
@@ -176,6 +190,25 @@ def _in_precision(
             "warning: fewer than 8 bits without training cost accuracy; measure it, or train with them", err=True
         )
     return source
+
+
+def _with_score_curve(source: Checkpoint, dataset: Path) -> Checkpoint:
+    """The checkpoint with what its peaks say on labelled photos."""
+    from cunet_deploy.checkpoint.session import TorchSession
+    from cunet_deploy.data.examples import PhotoCache
+    from cunet_deploy.data.readers import read_examples
+    from cunet_deploy.evaluation import evaluate
+    from cunet_deploy.metrics import fit_score_curve
+
+    if source.config.finds_boxes:
+        raise InputError("--calibrate-scores is for landmarks, and this model finds boxes; leave it out")
+    session = TorchSession(source, exact=False)
+    examples = read_examples(dataset, session.manifest.skeleton)
+    with advancing(progress(), "scores", len(examples)) as advance:
+        found = evaluate(session, examples, PhotoCache(1 << 30), advance=advance)
+    curve = fit_score_curve(found.scores, found.correct(), found.normalizer, found.limit)
+    click.echo(f"scores calibrated on {curve.landmarks} landmarks of {len(found.examples)} objects in {dataset}")
+    return replace(source, score_curve=curve)
 
 
 def _target(name: str | None, engine: bool, given: Mapping[str, Any]) -> tuple[Target, dict[str, Any]]:

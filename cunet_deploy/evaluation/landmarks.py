@@ -108,7 +108,7 @@ class Evaluation:
             skeleton = self.manifest.skeleton
             precision = similarity_measures(skeleton, self.examples, self.points, self.scores)
             swaps = swap_measures(skeleton, self.errors(), self._errors_of(self.points[:, skeleton.flip_order]))
-            return [*body_measures(skeleton, self.errors), *swaps, *precision]
+            return [*body_measures(skeleton, self.errors), *swaps, *self._calibrated(), *precision]
         found = [
             Measure(f"nme_{name}_percent", f"NME, {_spoken(name)}", "%", _percent(self.nme(name)))
             for name in metrics.normalizer_names(self.manifest.skeleton)
@@ -121,7 +121,29 @@ class Evaluation:
         if {0.0, 1.0} <= set(self.visible.ravel()):
             area = metrics.bootstrap_visibility_auc(self.scores, self.visible)
             found.append(Measure("visibility_auc_percent", "AUC, score of visible over hidden", "%", area.scaled(100)))
-        return found
+        return [*found, *self._calibrated()]
+
+    def _calibrated(self) -> list[Measure]:
+        """`calibration_error` of a model whose scores are calibrated; of others it is not expected to be small."""
+        return [] if self.manifest.score_curve is None else [self.calibration_error()]
+
+    @property
+    def limit(self) -> float:
+        """Distance from its label up to which a landmark is right, in units of `normalizer`."""
+        return metrics.THRESHOLD if self.pck_threshold is None else self.pck_threshold.threshold
+
+    def correct(self) -> NDArray[np.float64]:
+        """(N, K) 1 where a landmark is right and 0 where not; NaN where that is not known."""
+        return metrics.correct_joints(self.errors(), self.limit)
+
+    def reliability(self) -> list[metrics.ReliabilityBin]:
+        """Scores against the share of landmarks that are right."""
+        return metrics.reliability(self.scores, self.correct())
+
+    def calibration_error(self) -> Measure:
+        """How far scores are from the share of landmarks that are right."""
+        error = metrics.bootstrap_calibration_error(self.scores, self.correct())
+        return Measure("calibration_error_percent", "calibration error of scores", "%", error.scaled(100))
 
     def landmarks_percent(self) -> dict[str, float]:
         """Mean error of each landmark by name, in percent of `normalizer`; NaN for one that is never labelled.
@@ -239,7 +261,7 @@ def evaluate(
                 raise CunetError(f"{manifest.name}: the network returned numbers that are not finite; train it again")
             inputs, heights = manifest.read(maps)
             points.append(np.stack([own.to_image(found) for (own, *_), found in zip(crops, inputs, strict=True)]))
-            scores.append(np.asarray(heights, np.float64))
+            scores.append(np.asarray(manifest.scores(heights), np.float64))
         if advance is not None:
             advance(len(part))
     if not used:

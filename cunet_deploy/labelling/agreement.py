@@ -64,17 +64,19 @@ class Consensus:
         scores: (K,) mean over teachers; NaN likewise.
         apart: (K,) largest distance of two teachers, or of a view from its teacher's median, in sizes; NaN likewise.
         kept: (K,) whether a joint is agreed on.
+        beside: (M, 2) further landmarks of the object, which nobody asked for: they only say how large it is.
     """
 
     points: FloatArray
     scores: FloatArray
     apart: FloatArray
     kept: NDArray[np.bool_]
+    beside: FloatArray
 
     @property
     def box(self) -> FloatArray:
-        """(4,) tight xyxy box around all joints, those in doubt too."""
-        return landmark_boxes(self.points[self.known])
+        """(4,) tight xyxy box around all landmarks, those in doubt too."""
+        return landmark_boxes(np.concatenate([self.points[self.known], self.beside]))
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -99,6 +101,7 @@ def agree(
     rule: Rule,
     width: int,
     height: int,
+    beside: FloatArray | None = None,
 ) -> Consensus:
     """Compare the opinions of teachers on one object.
 
@@ -109,6 +112,7 @@ def agree(
         rule: when a joint is agreed on.
         width: of the photo: joints outside it are not agreed on.
         height: likewise.
+        beside: (M, 2) further landmarks of the object, for its box.
 
     Returns:
         The consensus. Nothing is kept where the size of the object cannot be measured.
@@ -123,7 +127,8 @@ def agree(
     with np.errstate(invalid="ignore"):
         inside = ((consensus >= -0.5) & (consensus <= np.array([width, height]) - 0.5)).all(axis=1)
         kept = (apart <= rule.within) & (sure >= rule.min_score) & inside
-    return Consensus(consensus, sure, apart, np.asarray(kept))
+    rest = np.zeros((0, 2)) if beside is None else beside
+    return Consensus(consensus, sure, apart, np.asarray(kept), rest)
 
 
 def _distance(a: FloatArray, b: FloatArray) -> FloatArray:

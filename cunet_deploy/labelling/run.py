@@ -25,7 +25,7 @@ from cunet_deploy.labelling.sheet import DoubtSheet
 from cunet_deploy.labelling.teachers import OwnTeacher, open_teacher
 from cunet_deploy.labelling.views import VIEWS, View, look
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.skeletons import Skeleton, map_landmarks
+from cunet_deploy.skeletons import SKELETONS, Skeleton, map_landmarks
 from cunet_deploy.tracking.step import ImageStep
 from cunet_deploy.zoo import default_detector
 
@@ -101,12 +101,13 @@ class Crew:
         height, width = image.shape[:2]
         objects: list[Consensus] = []
         for box in self._boxes(found):
-            points, scores = [], []
+            points, scores, beside = [], [], []
             for teacher in self.teachers:
                 own, heights = look(teacher, image, box)
+                beside.append(np.median(own, axis=0)[_of_ours(teacher.skeleton)])
                 points.append(map_landmarks(own, teacher.skeleton, self.skeleton))
                 scores.append(map_landmarks(_twice(heights), teacher.skeleton, self.skeleton)[..., 0])
-            consensus = agree(points, scores, self.skeleton, rule, width, height)
+            consensus = agree(points, scores, self.skeleton, rule, width, height, np.concatenate(beside))
             if not _has_area(consensus.box):
                 continue
             if not objects or box_iou(consensus.box[None], np.stack([own.box for own in objects])).max() < _SAME_IOU:
@@ -126,8 +127,7 @@ class Crew:
         """The box of the joints that the first teacher sees in that of a detector, which may not reach to all."""
         teacher = self.teachers[0]
         for view in _WIDER:
-            points = map_landmarks(look(teacher, image, box, [view])[0][0], teacher.skeleton, self.skeleton)
-            around = landmark_boxes(points[np.isfinite(points).all(axis=1)])
+            around = landmark_boxes(look(teacher, image, box, [view])[0][0][_of_ours(teacher.skeleton)])
             if not _has_area(around):
                 break
             box = around
@@ -146,6 +146,13 @@ class Crew:
             {"name": own.name, "file": own.file.name, "sha256": file_sha256(own.file), "library": own.library}
             for own in self.teachers
         ]
+
+
+def _of_ours(skeleton: Skeleton) -> NDArray[np.bool_]:
+    """(K,) landmarks that one of our skeletons has, whose tight box is what our networks are trained with."""
+    ours = {name for own in SKELETONS.values() for name in own.landmarks}
+    known = np.array([name in ours for name in skeleton.landmarks], np.bool_)
+    return known if known.any() else ~known
 
 
 def _twice(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -53,7 +53,8 @@ class OwnTeacher:
 
     def read(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """See `Teacher`."""
-        return read_crops(self.session, images)
+        points, heights = read_crops(self.session, images)
+        return points, self.session.manifest.scores(heights)
 
     def close(self) -> None:
         """See `Teacher`."""

@@ -32,6 +32,13 @@ from cunet_deploy.metrics.pose import (
     share,
     swapped_pairs,
 )
+from cunet_deploy.metrics.reliability import (
+    ReliabilityBin,
+    ScoreCurve,
+    bootstrap_calibration_error,
+    fit_score_curve,
+    reliability,
+)
 from cunet_deploy.metrics.visibility import bootstrap_visibility_auc, visibility_auc
 
 __all__ = [
@@ -42,8 +49,11 @@ __all__ = [
     "Estimate",
     "PckThreshold",
     "PeopleInImage",
+    "ReliabilityBin",
+    "ScoreCurve",
     "auc_parts",
     "bootstrap",
+    "bootstrap_calibration_error",
     "bootstrap_mean",
     "bootstrap_ratio",
     "bootstrap_visibility_auc",
@@ -51,6 +61,7 @@ __all__ = [
     "counted_joints",
     "curve_parts",
     "failures",
+    "fit_score_curve",
     "joint_shares",
     "landmark_errors",
     "normalized_errors",
@@ -65,6 +76,7 @@ __all__ = [
     "pck_threshold",
     "pck_thresholds",
     "ratio_of_medians",
+    "reliability",
     "share",
     "swapped_pairs",
     "visibility_auc",

@@ -23,7 +23,6 @@ from cunet_deploy.locate import locate
 from cunet_deploy.metrics import pck_threshold
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions.base import Session
-from cunet_deploy.skeletons import Skeleton
 from cunet_deploy.tracking.one_euro import Smoother, Smoothing
 from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector
 from cunet_deploy.tracking.tracker import Cadence, Tracker
@@ -75,14 +74,12 @@ class ImageStep:
         self._on_stage("detect")
         boxes = detect_confirmed(detector, session, image, index, name)
         self._on_stage("crop")
-        points, scores = locate(session, image, boxes)
+        points, heights = locate(session, image, boxes)
         self._on_stage("track")
-        skeleton = session.manifest.skeleton
-        result = _landmarks(skeleton, boxes, points, scores)
-        if detector.exact or not len(result):
-            return result
-        good = (result.confidence >= session.manifest.min_score) & plausible(points, boxes)
-        return _landmarks(skeleton, boxes[good], points[good], scores[good])
+        if detector.exact or not len(boxes):
+            return _landmarks(session, boxes, points, heights)
+        good = (heights.mean(axis=1) >= session.manifest.min_score) & plausible(points, boxes)
+        return _landmarks(session, boxes[good], points[good], heights[good])
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,12 +177,11 @@ class VideoStep:
         while True:
             plan = tracker.plan(boxes)
             self._on_stage("crop")
-            points, scores = locate(self._session, image, plan.boxes)
+            points, heights = locate(self._session, image, plan.boxes)
             self._on_stage("track")
-            kept, track_ids = tracker.update(plan, points, scores)
+            kept, track_ids = tracker.update(plan, points, heights)
             if looked or len(kept) or not tracker.wants_detection():
-                skeleton = self._session.manifest.skeleton
-                return _landmarks(skeleton, plan.boxes[kept], points[kept], scores[kept], track_ids)
+                return _landmarks(self._session, plan.boxes[kept], points[kept], heights[kept], track_ids)
             # all that was followed is lost in this very frame: look for it at once
             looked, boxes = True, self._look(image, index, name)
 
@@ -216,14 +212,15 @@ def check_landmarks(session: Session) -> None:
 
 
 def _landmarks(
-    skeleton: Skeleton,
+    session: Session,
     boxes: NDArray[np.float64],
     points: NDArray[np.float32],
-    scores: NDArray[np.float32],
+    heights: NDArray[np.float32],
     track_ids: NDArray[np.int64] | None = None,
 ) -> Landmarks:
     ids = np.arange(len(boxes), dtype=np.int64) if track_ids is None else track_ids
-    return Landmarks(points, scores, np.asarray(boxes, np.float32), skeleton, ids)
+    manifest = session.manifest
+    return Landmarks(points, manifest.scores(heights), np.asarray(boxes, np.float32), manifest.skeleton, ids)
 
 
 def _ignore(stage: str) -> None:
