@@ -1,26 +1,18 @@
 r"""Measure how steady and how late landmarks are in video, and whether objects keep their track ids.
 
     python -m tools.release.video motion face68-s --json models/face68-s/video.json
-    python -m tools.release.video tables
-    python -m tools.release.video clips face68-s asl_eat.mkv asl_book.mkv
-    python -m tools.release.video camera face68-s asl_eat.mkv --seconds 20
-    python -m tools.release.video camera face68-s            # ten faces
-    python -m tools.release.video soak face68-s asl_eat.mkv --minutes 30
+    python -m tools.docs write    # brings the cards up to date
 
 ``motion`` draws clips from a picture of which every pixel's true motion is known (NASA's astronaut, in tests/data): a
 still camera, and cameras that pan, shake and zoom, with sensor noise. *Jitter* is the root mean square of the movement
 against the true one from frame to frame, in percent of the distance of the outer eye corners. *Lag* is by how many
-milliseconds the landmarks must be moved forward in time to lie best on the true motion. ``clips`` counts frames with
-landmarks and track ids on real clips. ``camera`` plays a clip at its own pace, as a camera does, and measures the share
-of a processor. ``soak`` plays a clip in a loop and watches memory and open files.
+milliseconds the landmarks must be moved forward in time to lie best on the true motion.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,12 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.bench.memory import resident_bytes
-from cunet_deploy.errors import CunetError
 from cunet_deploy.localizer import Localizer
-from cunet_deploy.media import Picture, open_source, read_image
+from cunet_deploy.media import Picture, read_image
 from cunet_deploy.tracking.one_euro import Smoothing
-from tools.reports import replace_between, signed, write_report
+from tools.reports import errors_in_a_line, replace_between, signed, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "video"
@@ -124,6 +114,7 @@ def main() -> None:
 @click.option("--min-cutoff", type=float, help="In place of the default.")
 @click.option("--beta", type=float, help="In place of the default.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@errors_in_a_line
 def motion(model: str, min_cutoff: float | None, beta: float | None, json_path: Path | None) -> None:
     """Jitter, lag and track ids on drawn clips."""
     base = Smoothing()
@@ -158,27 +149,6 @@ def motion_table(rows: list[dict[str, Any]]) -> str:
     return text
 
 
-@main.command()
-@click.argument("model")
-@click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
-def clips(model: str, clips: tuple[Path, ...], json_path: Path | None) -> None:
-    """Frames with landmarks and track ids on real clips."""
-    rows: list[dict[str, Any]] = []
-    with Localizer(model, threads=1) as localizer:
-        for clip in clips:
-            frames = found = 0
-            lives: dict[int, int] = {}
-            for frame in localizer.stream(clip):
-                frames += 1
-                found += len(frame.landmarks) > 0
-                for identity in frame.landmarks.ids.tolist():
-                    lives[identity] = lives.get(identity, 0) + 1
-            rows.append({"clip": clip.name, "frames": frames, "with_landmarks": found, "frames_by_id": lives})
-            click.echo(f"{clip.name}: {found} of {frames} frames, frames by number {lives}")
-    write_report(json_path, signed({"model": model, "clips": rows}))
-
-
 def update_cards(models: Path, *, write: bool) -> list[Path]:
     """The cards whose table of `motion` is not current; none is left with ``write``."""
     files = sorted(models.glob("*/video.json"))
@@ -198,79 +168,5 @@ def card_of(report: dict[str, Any]) -> str:
     return f"{motion_table(report['rows'])}\n{' '.join(notes)}\n"
 
 
-def crowd() -> list[NDArray[np.uint8]]:
-    """A second of a frame with ten faces that nod."""
-    image, frames = read_image(PICTURE), []
-    for index in range(FPS):
-        y = 30 + round(6 * math.sin(2 * math.pi * index / FPS))
-        face = cv2.resize(image[y : y + 220, 100:348], (WIDTH // 5, HEIGHT // 2), interpolation=cv2.INTER_AREA)
-        frames.append(np.asarray(np.tile(face, (2, 5, 1)), np.uint8))
-    return frames
-
-
-def loop(frames: list[NDArray[np.uint8]], seconds: float, fps: float) -> Iterator[Picture]:
-    """Frames again and again at the pace of a camera."""
-    begun, index = time.monotonic(), 0
-    while (now := time.monotonic() - begun) < seconds:
-        due = index / fps
-        if due > now:
-            time.sleep(due - now)
-        yield Picture(index, 1000 * index / fps, frames[index % len(frames)].copy())
-        index += 1
-
-
-@main.command("camera")
-@click.argument("model")
-@click.argument("clip", required=False, type=click.Path(path_type=Path))
-@click.option("--seconds", type=float, default=20.0, show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
-def camera_command(model: str, clip: Path | None, seconds: float, json_path: Path | None) -> None:
-    """Share of a processor that a camera of 30 frames a second takes; without CLIP, one that sees ten faces."""
-    shown = crowd() if clip is None else [np.asarray(picture.image, np.uint8) for picture in open_source(clip)]
-    with Localizer(model, threads=1) as localizer:
-        for _ in localizer.stream(loop(shown, 2.0, FPS), follow=True):
-            pass  # warm
-        cpu, wall, frames, found = time.process_time(), time.monotonic(), 0, 0
-        for frame in localizer.stream(loop(shown, seconds, FPS), follow=True):
-            frames += 1
-            found += len(frame.landmarks)
-        share = (time.process_time() - cpu) / (time.monotonic() - wall)
-        rate = frames / (time.monotonic() - wall)
-    click.echo(f"{frames} frames, {found / frames:.2f} objects a frame, {rate:.1f} fps, {share:.1%} of a processor")
-    name = "ten drawn faces" if clip is None else clip.name
-    row = {"frames": frames, "objects_per_frame": found / frames, "fps": rate, "processor_share": share}
-    write_report(json_path, signed({"model": model, "clip": name, **row}))
-
-
-@main.command()
-@click.argument("model")
-@click.argument("clip", type=click.Path(path_type=Path))
-@click.option("--minutes", type=float, default=30.0, show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
-def soak(model: str, clip: Path, minutes: float, json_path: Path | None) -> None:
-    """Memory and open files while a clip plays in a loop at 30 frames a second, opened anew each time."""
-    begun, frames = time.monotonic(), 0
-    rows: list[tuple[int, int, int]] = []  # seconds, bytes, files
-    files = Path("/proc/self/fd")
-    with Localizer(model, threads=1) as localizer:
-        while time.monotonic() - begun < 60 * minutes:
-            for _ in localizer.stream(clip):
-                frames += 1
-                time.sleep(max(0.0, begun + frames / FPS - time.monotonic()))
-                if frames % (10 * FPS) == 0:
-                    opened = len(list(files.iterdir())) if files.is_dir() else -1
-                    rows.append((round(time.monotonic() - begun), (resident_bytes() or (0, 0))[0] or 0, opened))
-    first = next((row for row in rows if row[0] >= 60), rows[0])
-    change = rows[-1][1] / max(first[1], 1) - 1
-    click.echo(f"{frames} frames in {minutes:g} minutes: memory {change:+.1%} since the first minute")
-    click.echo(f"open files: {first[2]} then, {rows[-1][2]} at the end")
-    report = {"model": model, "clip": clip.name, "minutes": minutes, "frames": frames, "memory_change": change}
-    write_report(json_path, signed({**report, "seconds_bytes_files": rows}))
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except CunetError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    main()
