@@ -20,7 +20,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES
 
-__all__ = ["Item", "Part", "file_system", "list_items"]
+__all__ = ["Item", "Part", "file_system", "is_local", "list_items"]
 
 _MANIFEST_SUFFIXES = (".txt", ".csv", ".parquet")
 _COLUMN = "source"
@@ -95,6 +95,11 @@ def file_system(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise InputError(f"{url}: {error}; install it beside cunet-deploy on every machine of the cluster") from error
     return system, path
+
+
+def is_local(system: Any) -> bool:
+    """Whether the paths of a file system are those of this machine."""
+    return "file" in (system.protocol if isinstance(system.protocol, (tuple, list)) else (system.protocol,))
 
 
 def list_items(sources: Sequence[str], *, photos_per_item: int = 256) -> Iterator[Item]:

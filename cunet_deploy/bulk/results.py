@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cunet_deploy.bulk.items import Item, file_system
+from cunet_deploy.bulk.items import Item, file_system, is_local
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import Frame, LeftOut
+from cunet_deploy.media import LeftOut
 
 __all__ = ["METADATA_KEY", "Output", "landmarks_of", "row_left_out", "rows_of", "schema_of"]
 
@@ -158,7 +158,7 @@ class _Replacing:
     def __init__(self, system: Any, final: str) -> None:
         self._system, self._final = system, final
         # an object store shows an object when it is complete; a disk shows a file as it grows
-        self._local = "file" in (system.protocol if isinstance(system.protocol, (tuple, list)) else (system.protocol,))
+        self._local = is_local(system)
         self._path = f"{final}.{uuid.uuid4().hex[:8]}{_UNFINISHED}" if self._local else final
 
     def __enter__(self) -> str:
@@ -174,10 +174,8 @@ class _Replacing:
             self._system.rm(self._path)
 
 
-def rows_of(frame: Frame, source: str) -> list[dict[str, Any]]:
-    """The rows of one frame."""
-    head: dict[str, Any] = {"source": source, "frame": frame.index, "time_ms": frame.time_ms, "error": None}
-    found = frame.landmarks
+def rows_of(found: Landmarks, **head: Any) -> list[dict[str, Any]]:
+    """The rows of one frame, each with the columns ``source``, ``frame`` and ``time_ms``."""
     if not len(found):
         return [{**head, **_NOTHING}]
     flat = found.points.reshape(len(found), 2 * len(found.skeleton))

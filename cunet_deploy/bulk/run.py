@@ -108,7 +108,7 @@ def _share(path: Path, output: Output, name: str) -> None:
     if not output.exists(name):
         output.write_bytes(name, content)
     elif output.read_bytes(name) != content:
-        raise InputError(f"{output.url}: holds results of another model than {path}; choose another -o")
+        raise InputError(f"{output.url}: holds results of another model than {path}; choose another output")
 
 
 def run_bulk(

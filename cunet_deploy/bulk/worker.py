@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 
-from cunet_deploy.bulk.items import Item, file_system
+from cunet_deploy.bulk.items import Item, file_system, is_local
 from cunet_deploy.bulk.results import Output, landmarks_of, row_left_out, rows_of, schema_of
 from cunet_deploy.bulk.split import parts_of, read_part
 from cunet_deploy.errors import CunetError
@@ -204,7 +204,7 @@ class Worker:
                     some = [row_left_out(frame, source)]
                 else:
                     counts[0] += 1
-                    some = rows_of(frame, source)
+                    some = rows_of(frame.landmarks, source=source, frame=frame.index, time_ms=frame.time_ms)
                 if self._settings.jsonl and item.part is None:
                     lines.append(left_out_line(frame) if isinstance(frame, LeftOut) else json_lines(frame))
                 yield some
@@ -243,7 +243,7 @@ class Worker:
 def local_copy(source: str) -> Iterator[Path]:
     """A source as a file on this machine: itself, or a copy that goes with the block."""
     system, path = file_system(source)
-    if "file" in (system.protocol if isinstance(system.protocol, (tuple, list)) else (system.protocol,)):
+    if is_local(system):
         yield Path(path)
         return
     with tempfile.TemporaryDirectory(prefix="cunet-bulk-") as folder:
@@ -281,10 +281,6 @@ def _frame(row: dict[str, Any]) -> int:
 
 def _renumbered(rows: list[dict[str, Any]], found: Landmarks) -> list[dict[str, Any]]:
     """The rows of a frame with the track ids that its objects have in the whole video."""
-    empty = [row for row in rows if row["id"] is None]
-    head = {key: rows[0][key] for key in ("source", "frame", "time_ms", "error")}
-    flat = found.points.reshape(len(found), 2 * len(found.skeleton))
-    return empty + [
-        {**head, "id": int(found.ids[i]), "box": found.boxes[i], "landmarks": flat[i], "scores": found.scores[i]}
-        for i in range(len(found))
-    ]
+    if rows[0]["id"] is None:
+        return rows
+    return rows_of(found, **{key: rows[0][key] for key in ("source", "frame", "time_ms")})

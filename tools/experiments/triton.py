@@ -234,9 +234,10 @@ def overload(address: str, name: str, photo: bytes) -> dict[str, int]:
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--image", required=True, type=click.Path(exists=True, path_type=Path), help="A photo of somebody.")
+@click.option("--clients", "counts", multiple=True, default=CLIENTS, show_default=True, type=click.IntRange(1))
 @click.option("--requests", default=400, show_default=True, help="Requests for each number of clients.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the numbers here.")
-def main(bundle: Path, image: Path, requests: int, report: Path | None) -> None:
+def main(bundle: Path, image: Path, counts: tuple[int, ...], requests: int, report: Path | None) -> None:
     """Serve the model repository of BUNDLE and ask it."""
     import tritonclient.grpc
     import tritonclient.http
@@ -249,7 +250,7 @@ def main(bundle: Path, image: Path, requests: int, report: Path | None) -> None:
             for protocol, address in ((tritonclient.http, http), (tritonclient.grpc, grpc)):
                 check_answers(protocol, address, name, photo, bundle)
                 click.echo(f"{protocol.__name__}: landmarks bit for bit; what is no picture is the client's error")
-            rows = [measure(grpc, name, photo, clients, requests) for clients in CLIENTS]
+            rows = [measure(grpc, name, photo, clients, requests) for clients in counts]
             burst = overload(grpc, name, photo)
         assert not any(row["lost"] for row in rows), "requests were lost"
     except AssertionError as error:
