@@ -63,7 +63,7 @@ def build_site(
         CunetError: npm was asked for and does not work here.
     """
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not overwrite)):
-        raise InputError(f"{out}: exists already; add --overwrite to replace the page, or choose another -o")
+        raise InputError(f"{out}: exists already; choose another folder, or overwrite it", option="overwrite")
     file, manifest = _opened(model)
     if manifest.boxes is not None:
         raise InputError(f"{model}: finds boxes, and a page shows landmarks; give it as detector, beside a model")
@@ -89,7 +89,8 @@ def build_site(
             (folder / "manifest.json").write_text(contents.to_json() + "\n", encoding="utf-8")
         problem = _add_runtime(site, Path(work) / "npm") if runtime != "cdn" else ""
         if problem and runtime == "npm":
-            raise CunetError(f"onnxruntime-web cannot be taken from npm: {problem}; try again, or use --runtime cdn")
+            message = f"onnxruntime-web cannot be taken from npm: {problem}; try again, or link it from the CDN"
+            raise CunetError(message, option="runtime")
         copied = runtime != "cdn" and not problem
         sums = dict.fromkeys(INTEGRITY, "") if copied else INTEGRITY
         table = {

@@ -41,6 +41,7 @@ try {
     await page.waitForFunction(
       () => document.querySelector("#status").textContent.startsWith("Done") || !document.querySelector("#error").hidden,
     );
+    result.first_ms ??= performance.now() - begun;
   }
   if (task.camera) {
     await page.keyboard.press("Tab");

@@ -41,7 +41,7 @@ def test_a_page_that_is_there_is_kept_unless_it_may_be_replaced(tmp_path: Path) 
     out = tmp_path / "site"
     build_site("face68-xs", out, runtime="cdn")
     (out / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="exists already; add --overwrite"):
+    with pytest.raises(InputError, match="exists already; choose another folder, or overwrite it"):
         build_site("face68-xs", out, runtime="cdn")
     assert (out / "mine.txt").is_file()
     build_site("face68-s", out, runtime="cdn", overwrite=True)

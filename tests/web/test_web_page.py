@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import gzip
 import hashlib
 import http.server
 import json
@@ -21,8 +22,9 @@ from click.testing import CliRunner
 
 from cunet_deploy import Localizer
 from cunet_deploy.cli.web import command
-from cunet_deploy.media import open_source, read_image
+from cunet_deploy.media import read_image
 from cunet_deploy.web.runtime import INTEGRITY, npm_install
+from tools.experiments.web import write_camera
 
 ROOT = Path(__file__).resolve().parents[2]
 ASTRONAUT = ROOT / "tests" / "data" / "astronaut.jpg"
@@ -110,6 +112,10 @@ def distances(found: list[dict[str, Any]], image: Path) -> float:
     return float(np.linalg.norm(np.array(found[0]["landmarks"]) - expected.points[0], axis=1).max())
 
 
+def test_the_page_is_small(site: Path) -> None:
+    assert sum(len(gzip.compress(path.read_bytes())) for path in site.rglob("*") if path.is_file()) < 6_000_000
+
+
 def test_a_photo_gives_the_landmarks_of_python(browse: Browse, png: Path) -> None:
     result = browse(files=[str(png)])
     assert (result["title"], result["threads"], result["error"]) == ("face68-s", "1", "")
@@ -143,13 +149,7 @@ def test_a_refused_camera_is_explained(browse: Browse) -> None:
 
 
 def test_a_camera_shows_landmarks(browse: Browse, tmp_path: Path) -> None:
-    path = tmp_path / "camera.y4m"
-    with path.open("wb") as file:
-        for index, picture in enumerate(open_source(ROOT / "tests" / "data" / "demo.mp4")):
-            height, width = picture.image.shape[:2]
-            if index == 0:
-                file.write(f"YUV4MPEG2 W{width} H{height} F30:1 Ip C420jpeg\n".encode())
-            file.write(b"FRAME\n" + cv2.cvtColor(picture.image, cv2.COLOR_BGR2YUV_I420).tobytes())
+    path = write_camera(tmp_path / "camera.y4m")
     fake = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
     result = browse(camera=4, grant=True, flags=(*fake, f"--use-file-for-fake-video-capture={path}"))
     assert (result["error"], result["objects"]) == ("", "1")

@@ -3,7 +3,7 @@
  */
 
 import { Detector, detectConfirmed, plausible } from "./detector.js";
-import { Network, confidence } from "./network.js";
+import { Network, confidence, loadBundle } from "./network.js";
 import { ShotBoundaryDetector } from "./shots.js";
 import { DEFAULT_SMOOTHING, Smoother } from "./smoothing.js";
 import { Tracker } from "./tracker.js";
@@ -44,8 +44,9 @@ export class Localizer {
    * @param {{model: Parameters<typeof Network.open>[1], detector?: Parameters<typeof Network.open>[1]}} bundles
    */
   static async open(ort, { model, detector }) {
-    const [network, finder] = [await Network.open(ort, model), detector ? await Network.open(ort, detector) : null];
-    return new Localizer(network, finder && new Detector(finder));
+    const bundles = await Promise.all([model, ...(detector ? [detector] : [])].map(loadBundle));
+    const network = await Network.open(ort, bundles[0]);
+    return new Localizer(network, detector ? new Detector(await Network.open(ort, bundles[1])) : null);
   }
 
   get manifest() {

@@ -48,7 +48,7 @@ export class Network {
    * @param {string | {model: ArrayBuffer | Uint8Array, manifest: Manifest}} bundle URL of its folder, or its content
    */
   static async open(ort, bundle) {
-    const { model, manifest } = typeof bundle === "string" ? await fetchBundle(bundle) : bundle;
+    const { model, manifest } = await loadBundle(bundle);
     if (manifest.format > FORMAT) {
       throw new Error(`the manifest of ${manifest.name} has format ${manifest.format}; update cunet-deploy-web`);
     }
@@ -108,9 +108,13 @@ export class Network {
   }
 }
 
-/** @param {string} url */
-async function fetchBundle(url) {
-  const folder = url.endsWith("/") ? url : `${url}/`;
+/**
+ * The content of a bundle. Networks open one after the other, but their files can be fetched at once.
+ * @param {string | {model: ArrayBuffer | Uint8Array, manifest: Manifest}} bundle URL of its folder, or its content
+ */
+export async function loadBundle(bundle) {
+  if (typeof bundle !== "string") return bundle;
+  const folder = bundle.endsWith("/") ? bundle : `${bundle}/`;
   const [model, manifest] = await Promise.all(["model.onnx", "manifest.json"].map((name) => fetch(folder + name)));
   for (const response of [model, manifest]) {
     if (!response.ok) throw new Error(`${response.url} cannot be loaded (${response.status} ${response.statusText})`);
