@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from cunet_deploy.bulk.items import Part
-from cunet_deploy.media import Picture
+from cunet_deploy.media import LeftOut, Picture
 from cunet_deploy.media.readers.container import VideoContainer, picture_times
 
 __all__ = ["parts_of", "read_part"]
@@ -46,16 +47,24 @@ def parts_of(path: Path, part_seconds: float, warm_up: int) -> list[Part]:
     return parts
 
 
-def read_part(path: Path, part: Part, threads: int | None = None) -> Iterator[Picture]:
-    """The pictures of a part, from its warm-up on, decoded by so many threads.
+def read_part(path: Path, part: Part, left_out: list[LeftOut], threads: int | None = None) -> Iterator[Picture]:
+    """The pictures of a part, from its warm-up on.
+
+    Args:
+        path: of the video.
+        part: of it.
+        left_out: gets the gaps between the part's own frames, when they have been read.
+        threads: of the decoder, as `VideoContainer` takes it.
 
     Raises:
         CunetError: the video breaks off.
     """
     begin = None if part.seek is None else (part.seek, part.seek_index)
+    last = math.inf if part.last is None else part.last
     with VideoContainer(path, begin=begin, threads=threads) as video:
         for index, time_ms, image in video:
-            if part.last is not None and index >= part.last:
-                return
+            if index >= last:
+                break
             if index >= part.first - part.warm_up:
                 yield Picture(index, time_ms, image)
+        left_out += [gap for gap in video.left_out if part.first <= gap.index < last]

@@ -221,12 +221,16 @@ class Worker:
                 yield source, self._photo(index, source)
             return
         (source,) = item.sources
+        threads, left_out = self._settings.threads, list[LeftOut]()
         pictures: VideoFile | Iterator[Picture]
-        threads = self._settings.threads
-        pictures = VideoFile(path, threads=threads) if item.part is None else read_part(path, item.part, threads)
+        if item.part is None:
+            pictures = VideoFile(path, threads=threads)
+            left_out = pictures.left_out
+        else:
+            pictures = read_part(path, item.part, left_out, threads)
         for frame in self._localizer.stream(pictures, follow=True, smooth=self._settings.smooth):
             yield source, frame
-        for gap in pictures.left_out if isinstance(pictures, VideoFile) else ():
+        for gap in left_out:
             yield source, gap
 
     def _photo(self, index: int, source: str) -> Frame | LeftOut:

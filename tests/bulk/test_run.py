@@ -26,8 +26,9 @@ from cunet_deploy.bulk.items import Item, list_items  # noqa: E402
 from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
 from cunet_deploy.bulk.run import load_model  # noqa: E402
 from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
-from cunet_deploy.bulk.worker import Settings, Status, Worker  # noqa: E402
+from cunet_deploy.bulk.worker import Settings, Status, Worker, join_parts  # noqa: E402
 from cunet_deploy.media import VideoFile  # noqa: E402
+from tools.clips import make_clip, spoil  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP, PHOTO = ROOT / "tests" / "data" / "demo.mp4", ROOT / "tests" / "data" / "astronaut.jpg"
@@ -132,7 +133,7 @@ def test_parts_of_a_video_are_read_as_in_the_whole() -> None:
     parts = parts_of(CLIP, 1.0, 10)
     assert len(parts) >= 2
     for part in parts:
-        pictures = list(read_part(CLIP, part))
+        pictures = list(read_part(CLIP, part, []))
         assert pictures[0].index == part.first - part.warm_up
         for picture in pictures:
             assert picture.time_ms == pytest.approx(whole[picture.index].time_ms)
@@ -226,6 +227,23 @@ def test_a_long_video_is_answered_with_its_parts(tmp_path: Path) -> None:
     answers = [worker.run(part) for part in status.parts]
     assert [answer.part for answer in answers] == list(range(len(status.parts)))
     assert worker.run(status.parts[0]).frames == 0  # it is done
+
+
+def test_damage_is_told_in_parts_as_in_the_whole(tmp_path: Path) -> None:
+    clip = spoil(make_clip(tmp_path / "clip.mp4", [40 * index for index in range(100)]), 40, 3)
+    damage = []
+    for name, settings in (("whole", Settings()), ("parts", Settings(part_seconds=1.0, warm_up=10))):
+        output, item = Output(str(tmp_path / name)), Item("video", (str(clip),))
+        model = load_model("face68-s", output)
+        worker = Worker(model, settings, output)
+        status = worker.run(item)
+        if status.parts:
+            assert [worker.run(part).error for part in status.parts] == [""] * len(status.parts)
+            join_parts(item, status.parts, model, output)
+        rows = table(tmp_path / name, "clip.mp4")
+        assert len(rows) > 90
+        damage.append([(row["frame"], row["error"]) for row in rows if row["error"]])
+    assert damage[0] == damage[1] != []
 
 
 def test_an_item_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
