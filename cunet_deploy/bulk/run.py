@@ -137,7 +137,7 @@ def run_bulk(
         on_status: called for each item or part that ends.
 
     Raises:
-        InputError: a source is not there.
+        InputError: a source is not there, or the address is that of a Ray client.
         MissingDependencyError: Ray is not installed.
         CunetError: the cluster cannot be reached.
     """
@@ -202,7 +202,12 @@ def _muted() -> Iterator[None]:
 
 def _check_reachable(address: str | None) -> None:
     """Refuse an address that nobody answers at: Ray ends the whole process after a while of trying."""
-    where = urlsplit(address if address and "://" in address else f"//{address}")
+    if address is not None and address.startswith("ray://"):
+        raise InputError(
+            f"{address}: Ray Data does not run through a Ray client; run this on a machine of the cluster with the "
+            "address auto, or hand it in as a job: ray job submit -- cunet-deploy bulk ... --address auto"
+        )
+    where = urlsplit(f"//{address}")
     if address in (None, "auto", "local") or where.hostname is None or where.port is None:
         return
     try:

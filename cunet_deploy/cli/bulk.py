@@ -26,7 +26,7 @@ __all__ = ["command"]
 @click.option("-o", "--output", "out", metavar="DIR", required=True, help="Folder or URL of the results.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundle, .onnx, .engine or released model.")
 @click.option("--detector", metavar="MODEL", help="Detector of the objects.  [default: that of the model]")
-@click.option("--address", metavar="auto|ray://HOST:PORT", help="A Ray cluster.  [default: this machine alone]")
+@click.option("--address", metavar="auto|HOST:PORT", help="A Ray cluster.  [default: this machine alone]")
 @click.option("--workers", type=click.IntRange(1), help="Processes with a network.  [default: one for each processor]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each worker.")
 @click.option(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from cunet_deploy import Localizer
 
@@ -27,6 +28,8 @@ from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
 from cunet_deploy.bulk.run import load_model  # noqa: E402
 from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
 from cunet_deploy.bulk.worker import Settings, Status, Worker, join_parts  # noqa: E402
+from cunet_deploy.cli.bulk import command  # noqa: E402
+from cunet_deploy.errors import InputError  # noqa: E402
 from cunet_deploy.media import VideoFile  # noqa: E402
 from tools.clips import make_clip, spoil  # noqa: E402
 
@@ -275,6 +278,12 @@ def test_two_machines_share_the_work(clips: Path, tmp_path: Path) -> None:
 def test_a_cluster_that_is_not_there_is_said(clips: Path, tmp_path: Path) -> None:
     code, output = bulk(clips, "-o", tmp_path / "out", "--address", "127.0.0.1:9")
     assert (code, "cannot be reached" in output) == (1, True)
+
+
+def test_a_ray_client_is_refused(clips: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, [str(clips), "-o", str(tmp_path / "out"), "--address", "ray://127.0.0.1:9"])
+    assert isinstance(result.exception, InputError)
+    assert "ray job submit" in str(result.exception)
 
 
 def test_sources_and_results_may_lie_in_an_object_store() -> None:
