@@ -28,7 +28,6 @@ let sourceName = "camera";
 start().catch(fail);
 
 async function start() {
-  if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => {}); // only needed offline
   const site = await (await fetch("site.json")).json();
   const ort = await loadRuntime(site.runtime);
   const threads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 4) : 1;
@@ -53,6 +52,8 @@ async function start() {
   });
   for (const id of ["camera", "file"]) element(id).disabled = false;
   say("Ready: start the camera, or open or drop a photo or clip.");
+  // only needed offline; it fetches every file, and should not do so while the page waits for them
+  if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => {});
 }
 
 function setScore() {
