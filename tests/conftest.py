@@ -25,6 +25,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What tests open does not end up in the cache of whoever runs them; tests of the cache name a folder of their own.
 os.environ["CUNET_CACHE"] = "off"
 
+# Most released models are for research only; tests of the variable set it themselves.
+os.environ.pop("CUNET_LICENCE", None)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
