@@ -149,10 +149,8 @@ def command(
     photos = _photos(calibration, images, method, correct_bias)
     correct_on = photos if correct_bias else None
     source = _in_precision(given, _wanted(bits, reduce_range), calibration, method, correct_on)
-    if scored is not None:
-        source = _with_score_curve(source, scored)
     bundle = export_checkpoint(
-        source,
+        source if scored is None else _with_score_curve(source, scored),
         folder,
         images=images or photos,
         parent=given if source is not given else None,

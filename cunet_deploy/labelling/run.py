@@ -33,7 +33,7 @@ __all__ = ["Crew", "Summary", "label_pictures"]
 
 _SAME_IOU = 0.6
 """Boxes that overlap by this much after localization are of one object."""
-_WIDER = (View(scale=1.8), View(scale=1.2))
+_WIDER = (View(scale=2.5), View(scale=1.6), View(scale=1.2))
 """Views by which a teacher goes from the box of a detector, which may end at the hips, to one around all joints."""
 
 

@@ -28,6 +28,7 @@ def test_scores_are_calibrated_where_that_is_asked_for(tmp_path: Path) -> None:
     assert "scores calibrated on 612 landmarks of 9 objects" in result.stdout
     plain, curved = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("plain", "curved"))
     assert "score_curve" not in plain
+    assert curved.keys() - plain.keys() == {"score_curve"}
     assert curved["score_curve"]["within"] == 0.08
     session = open_session(tmp_path / "curved")
     assert session.manifest.score_curve is not None
