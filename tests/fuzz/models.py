@@ -13,6 +13,8 @@ from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.cli import verify
 from cunet_deploy.export.progress import ResumeFile
 from cunet_deploy.export.ranges import read_ranges
+from cunet_deploy.labelling.description import read_description
+from cunet_deploy.labelling.teachers import open_teacher
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.onnx_graph.costs import read_costs
 from cunet_deploy.onnx_graph.storage import read_storage
@@ -76,6 +78,32 @@ def write_graphs(root: Path) -> list[Path]:
         onnx.load(model), root / "ext.onnx", save_as_external_data=True, location="weights.bin", size_threshold=100
     )
     return [root / "nested.onnx", model, lowered, root / "ext.onnx"]
+
+
+def write_teacher(root: Path) -> list[Path]:
+    from dots import write_model
+
+    table = {
+        "dots.toml": ("heatmap", ""),
+        "simcc.toml": ("simcc", 'names = ["heatmaps", "heatmaps"]\n'),
+        "coordinates.toml": ("coordinates", 'columns = ["y", "x", "score"]\nunit = "share"\nactivation = "sigmoid"\n'),
+    }
+    for name, (form, more) in table.items():
+        head = 'model = "dots.onnx"\nlandmarks = ["a", "b", "c", "d", "e"]\n[input]\nwidth = 64\nheight = 64\n'
+        rest = f'layout = "NHWC"\ntype = "uint8"\nscale = [1]\n[output]\nform = "{form}"\n{more}'
+        (root / name).write_text(head + rest)
+    return [*(root / name for name in table), write_model(root / "dots.onnx")]
+
+
+def ask_teacher(root: Path, path: Path) -> None:
+    if path.stem != "dots":  # the network gives heatmaps
+        read_description(path)
+        return
+    teacher = open_teacher(str(root / "dots.toml" if path.suffix == ".onnx" else path), threads=1)
+    try:
+        teacher.read(picture(64, 64)[None])
+    finally:
+        teacher.close()
 
 
 def write_detector(root: Path) -> list[Path]:

@@ -31,6 +31,7 @@ from fuzz.labels import (
     write_split,
 )
 from fuzz.models import (
+    ask_teacher,
     inspect,
     load_ranges,
     read_engine,
@@ -46,6 +47,7 @@ from fuzz.models import (
     write_model,
     write_ranges,
     write_report,
+    write_teacher,
 )
 from fuzz.mutations import mutate_bytes, mutate_cells, mutate_json, mutate_lines
 from fuzz.pictures import picture, watch, write_images, write_videos
@@ -68,6 +70,7 @@ TARGETS = {
         Target("model", write_model, run_model, (mutate_protobuf, mutate_protobuf, mutate_bytes), 2),
         Target("graph", write_graphs, inspect, (mutate_protobuf, mutate_protobuf, mutate_bytes), 2),
         Target("detector", write_detector, lambda root, path: OnnxDetector(path).detect(picture()), (mutate_protobuf,)),
+        Target("teacher", write_teacher, ask_teacher, (mutate_lines, mutate_protobuf, mutate_bytes)),
         Target("bundle", write_bundle, run_verify, (mutate_json, mutate_zip, mutate_bytes)),
         Target("engine", write_engine, read_engine, (mutate_json, mutate_json, mutate_bytes)),
         Target("checkpoint", write_checkpoints, run_checkpoint, (mutate_zip, mutate_zip, mutate_bytes)),
