@@ -50,6 +50,15 @@ def test_recall_by_size_counts_those_boxes_only() -> None:
     assert np.isnan(recall([match], 0.5, (100, np.inf)).value)
 
 
+def test_average_precision_by_size_leaves_out_finds_of_other_sizes() -> None:
+    small, large = [A, B], [[100, 0, 140, 40]]
+    found = [*small, [200, 0, 210, 10], *large, [300, 0, 340, 40]]
+    match = match_boxes(found, [0.5, 0.4, 0.9, 0.8, 0.3], [*small, *large], NONE)
+    assert average_precision([match.of_size(0, 20)]) == pytest.approx(2 / 3)  # behind one that is wrong
+    assert average_precision([match.of_size(20, np.inf)]) == 1  # before the one that is wrong
+    assert average_precision([match]) == pytest.approx((3 / 4 + 3 / 4 + 3 / 4) / 3)
+
+
 def test_images_without_boxes_count_where_something_was_found_in_them() -> None:
     empty = match_boxes([A], [0.9], NONE, NONE)
     found = match_boxes([A], [0.9], [A], NONE)
@@ -58,13 +67,13 @@ def test_images_without_boxes_count_where_something_was_found_in_them() -> None:
 
 
 def test_the_best_threshold_parts_right_from_wrong() -> None:
-    matches = [Matches(np.array([0.9, 0.6]), np.array([10.0, 10.0]), np.array([0.3]))]
+    matches = [Matches(np.array([0.9, 0.6]), np.array([10.0, 10.0]), np.array([0.3]), np.array([10.0]))]
     assert 0.3 < best_threshold(matches) < 0.6
 
 
 def test_where_recall_counts_more_more_is_found() -> None:
     right, wrong = np.array([0.9, 0.8, 0.3, 0.2]), np.array([0.7, 0.6, 0.5, 0.4])
-    matches = [Matches(right, np.full(4, 10.0), wrong)]
+    matches = [Matches(right, np.full(4, 10.0), wrong, np.full(4, 10.0))]
     # F1 of two of two found is 0.67, as of four of eight; F2 is 0.56 and 0.83
     assert 0.7 < best_threshold(matches) < 0.8
     assert best_threshold(matches, 2.0) < 0.2

@@ -63,15 +63,9 @@ class BoxEvaluation:
             span = f"{low:g}_to_{high:g}" if np.isfinite(high) else f"from_{low:g}"
             estimate = recall(self.matches, threshold, (low, high)).scaled(100)
             found.append(Measure(f"recall_{span}_px_percent", f"recall, {span.replace('_', ' ')} px", "%", estimate))
-        area = metrics.bootstrap(
-            np.arange(len(self.matches)),
-            lambda drawn: np.array([self._average_precision(row) for row in drawn]),
-            resamples=_RESAMPLES,
-        )
-        return [*found, Measure("ap_percent", f"AP at {OVERLAP:g}", "%", area.scaled(100))]
-
-    def _average_precision(self, chosen: Any) -> float:
-        return average_precision([self.matches[int(index)] for index in chosen])
+            area = _average_precision([match.of_size(low, high) for match in self.matches])
+            found.append(Measure(f"ap_{span}_px_percent", f"AP, {span.replace('_', ' ')} px", "%", area))
+        return [*found, Measure("ap_percent", f"AP at {OVERLAP:g}", "%", _average_precision(self.matches))]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON stores them."""
@@ -94,6 +88,17 @@ class BoxEvaluation:
 
 _RESAMPLES = 400
 """Average precision sorts every sample again, which takes long."""
+
+
+def _average_precision(matches: Sequence[Matches]) -> metrics.Estimate:
+    """In percent, with its interval over photos; a sample without a true box is taken for one like the whole."""
+    whole = average_precision(matches)
+
+    def areas(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = np.array([average_precision([matches[int(index)] for index in row]) for row in drawn])
+        return np.where(np.isnan(found), whole, found)
+
+    return metrics.bootstrap(np.arange(len(matches)), areas, resamples=_RESAMPLES).scaled(100)
 
 
 def compare_boxes(evaluation: BoxEvaluation, reference: BoxEvaluation) -> list[Measure]:

@@ -31,11 +31,18 @@ class Matches:
         truth: (T,) scores of the boxes that found the T true ones; -inf for one that was not found.
         sides: (T,) longer sides of the true boxes.
         wrong: (W,) scores of the boxes that found nothing.
+        wrong_sides: (W,) their longer sides.
     """
 
     truth: FloatArray
     sides: FloatArray
     wrong: FloatArray
+    wrong_sides: FloatArray
+
+    def of_size(self, low: float, high: float) -> Matches:
+        """Those whose longer sides are in a range, the upper end excluded; finds of others are left out, as by COCO."""
+        true, wrong = ((sides >= low) & (sides < high) for sides in (self.sides, self.wrong_sides))
+        return Matches(self.truth[true], self.sides[true], self.wrong[wrong], self.wrong_sides[wrong])
 
 
 def match_boxes(
@@ -54,14 +61,15 @@ def match_boxes(
     true, unknown = (np.asarray(some, np.float64).reshape(-1, 4) for some in (truth, ignored))
     reached = np.full(len(true), -np.inf)
     overlaps, beside = box_iou(boxes, true), _inside(boxes, unknown)
-    wrong: list[float] = []
+    wrong: list[int] = []
     for index in np.argsort(-certain, kind="stable"):
         free = np.where(np.isneginf(reached), overlaps[index], -1.0)
         if len(true) and free.max() >= overlap:
             reached[int(free.argmax())] = certain[index]
         elif not (len(unknown) and beside[index].max() >= overlap):
-            wrong.append(float(certain[index]))
-    return Matches(reached, (true[:, 2:] - true[:, :2]).max(axis=1, initial=0), np.array(wrong, np.float64))
+            wrong.append(int(index))
+    sides, found_sides = ((some[:, 2:] - some[:, :2]).max(axis=1, initial=0) for some in (true, boxes))
+    return Matches(reached, sides, certain[wrong], found_sides[wrong])
 
 
 def recall(matches: Sequence[Matches], threshold: float, sides: tuple[float, float] = (0.0, np.inf)) -> Estimate:
