@@ -30,8 +30,9 @@ PEERS = {
 
 POSE = """\
 One thread, batch 1; PCK@0.2 of the torso on people of Leeds Sports Pose Extended, the data set whose other photos ours
-learned from. MediaPipe's network is made for people who stand upright in its crop: its first line is in a crop like
-ours, which is not turned, the further ones are in crops that are."""
+learned from. pose14-s is the first one, before it learned ordinary people. MediaPipe's network is made for people who
+stand upright in its crop: its first line is in a crop like ours, which is not turned, the further ones are in crops
+that are."""
 
 
 def update(*, write: bool) -> list[Path]:

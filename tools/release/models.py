@@ -18,6 +18,7 @@ import hashlib
 import json
 import tempfile
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,9 @@ def _of_part(
     if released.pck_threshold is not None:
         for name, tta in LOOKS.items():
             table[f"released_{name}"] = _accuracy(_evaluate(paths["released"], data, photos, tta))
-        table["landmarks_percent"] = {name: round(value, 2) for name, value in released.landmarks_percent().items()}
+        table["landmarks_percent"] = {
+            name: round(value, 2) for name, value in released.landmarks_percent().items() if isfinite(value)
+        }  # of those that the data set has
     return table
 
 

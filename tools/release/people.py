@@ -1,11 +1,11 @@
 """Measure in a real clip whether people are found where they are, and nobody where nobody is.
 
     python -m tools.release.people pose14-s walkers.mp4 --json models/pose14-s/people.json
-    python -m tools.release.people --tables
 
 The clip is followed from its first frame to its last, as `cunet-deploy infer` does. What is to be seen in a hundred of
 its frames was marked by hand in ``tests/data/walkers_frames.csv``, which states the rule. A person is found where the
-box around the landmarks of somebody has its middle near the marked one. ``--tables`` writes what the cards quote.
+box around the landmarks of somebody has its middle near the marked one. ``python -m tools.docs write`` puts the figures
+into the cards.
 """
 
 from __future__ import annotations
