@@ -117,7 +117,8 @@ class _Display:
     def __init__(self) -> None:
         columns = (TextColumn("items"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
         self._progress = Progress(*columns, TimeElapsedColumn(), console=console())
-        self._frames = self._failed = 0
+        self._frames = 0
+        self._failed: set[str] = set()
         self._begun = time.perf_counter()
 
     def __enter__(self) -> _Display:
@@ -135,9 +136,11 @@ class _Display:
     def update(self, status: Status) -> None:
         """Show what became of an item or a part."""
         self._frames += status.frames
+        ended = status.part is None
         if status.error:
-            self._failed += 1
+            ended = status.key not in self._failed  # of a video in parts, several may fail
+            self._failed.add(status.key)
             self._progress.console.print(f"failed: {status.error}", markup=False, highlight=False, soft_wrap=True)
         rate = self._frames / max(time.perf_counter() - self._begun, 1e-9)
-        text = f"{self._frames} frames, {rate:.0f} a second, {self._failed} failed"
-        self._progress.update(self._task, advance=int(status.part is None or bool(status.error)), text=text)
+        text = f"{self._frames} frames, {rate:.0f} a second, {len(self._failed)} failed"
+        self._progress.update(self._task, advance=int(ended), text=text)

@@ -28,7 +28,7 @@ from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
 from cunet_deploy.bulk.run import load_model  # noqa: E402
 from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
 from cunet_deploy.bulk.worker import Settings, Status, Worker, join_parts  # noqa: E402
-from cunet_deploy.cli.bulk import command  # noqa: E402
+from cunet_deploy.cli.bulk import _Display, command  # noqa: E402
 from cunet_deploy.errors import InputError  # noqa: E402
 from cunet_deploy.media import VideoFile  # noqa: E402
 from tools.clips import make_clip, spoil  # noqa: E402
@@ -284,6 +284,16 @@ def test_a_ray_client_is_refused(clips: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(command, [str(clips), "-o", str(tmp_path / "out"), "--address", "ray://127.0.0.1:9"])
     assert isinstance(result.exception, InputError)
     assert "ray job submit" in str(result.exception)
+
+
+def test_a_video_whose_parts_fail_is_shown_as_one_failure() -> None:
+    with _Display() as display:
+        display.begin(2, 0)
+        for status in (Status("a", "a", 0, error="x"), Status("a", "a", 1, error="x"), Status("b", "b", frames=5)):
+            display.update(status)
+        (task,) = display._progress.tasks
+    assert task.completed == 2
+    assert task.fields["text"].endswith("1 failed")
 
 
 def test_sources_and_results_may_lie_in_an_object_store() -> None:
