@@ -12,12 +12,12 @@ import { pathToFileURL } from "node:url";
 const folder = process.argv[2];
 const require = createRequire(join(folder, "package.json"));
 const ort = await import(pathToFileURL(require.resolve("onnxruntime-web")));
-const { Network, sample } = await import(pathToFileURL(require.resolve("cunet-deploy-web")));
+const { Localizer, Network, sample } = await import(pathToFileURL(require.resolve("cunet-deploy-web")));
 const { decode } = await import(pathToFileURL(join(folder, "node_modules", "cunet-deploy-web", "src", "heatmaps.js")));
 ort.env.wasm.numThreads = 1;
 const WARM_UP = 30;
 
-const { jobs, crops, turns, calls } = JSON.parse(await readFile(join(folder, "task.json"), "utf8"));
+const { jobs, crops, videos, turns, calls } = JSON.parse(await readFile(join(folder, "task.json"), "utf8"));
 const bytes = async (name) => new Uint8Array(await readFile(join(folder, name)));
 
 async function cpuMs(work) {
@@ -46,10 +46,15 @@ for (let turn = 0; turn < turns; turn++) {
   }
 }
 
+const bundle = async (path) => ({
+  model: await readFile(join(path, "model.onnx")),
+  manifest: JSON.parse(await readFile(join(path, "manifest.json"), "utf8")),
+});
+
 const stages = [];
 for (const { name, model, width, height, crop } of crops) {
-  const manifest = JSON.parse(await readFile(join(model, "manifest.json"), "utf8"));
-  const network = await Network.open(ort, { model: await readFile(join(model, "model.onnx")), manifest });
+  const network = await Network.open(ort, await bundle(model));
+  const { manifest } = network;
   const image = { data: await bytes("frame"), width, height };
   const target = new Uint8Array(crop.size ** 2 * 3);
   sample(image, crop, target);
@@ -66,5 +71,22 @@ for (const { name, model, width, height, crop } of crops) {
   }
   stages.push(row);
 }
-const result = { networks: networks.map(({ name, differing, ms }) => ({ name, differing, ms })), stages };
+
+const frames = [];
+for (const { name, model, detector, width, height, count } of videos) {
+  const localizer = await Localizer.open(ort, { model: await bundle(model), detector: await bundle(detector) });
+  const data = await bytes("clip");
+  const size = width * height * 4;
+  const row = { name, ms: [] };
+  for (let turn = 0; turn < calls; turn++) {
+    const step = localizer.video();
+    for (let index = 0; index < count; index++) {
+      const image = { data: data.subarray(index * size, (index + 1) * size), width, height };
+      const ms = await cpuMs(() => step.update(image, 33 * index, index));
+      if (turn) row.ms.push(ms); // the first turn warms up
+    }
+  }
+  frames.push(row);
+}
+const result = { networks: networks.map(({ name, differing, ms }) => ({ name, differing, ms })), stages, frames };
 await writeFile(join(folder, "result.json"), JSON.stringify({ ...result, node: process.version }));

@@ -4,7 +4,8 @@
     python -m tools.experiments.web page face68-s --json page.json
 
 ``networks`` runs forms of the same graph in Node.js, in turns: the released one, the same without the runtime's last
-optimizations (NCHW), with uint8 weights, with int8 activations, and in float; and the package's own stages of a frame.
+optimizations (NCHW), with uint8 weights, with int8 activations, and in float; the package's own stages of a frame; and
+whole frames of the demo clip, detector included, whose rate is that of one thread which does nothing else.
 Times are CPU times of one thread. ``page`` opens the page of a model in headless Chromium: its size, compressed with
 gzip, the time to the first result, and the rate on a camera that plays the demo clip at 30 frames per second; the best
 of several turns is what others on the machine disturbed least.
@@ -22,6 +23,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import open_source, read_image
 from cunet_deploy.web.runtime import PACKAGE, VERSION, npm_install
 from cunet_deploy.web.site import build_site
+from cunet_deploy.zoo import default_detector, find_model
 from tools.reports import signed, write_report
 
 __all__ = ["main", "write_camera"]
@@ -44,7 +47,9 @@ __all__ = ["main", "write_camera"]
 _SCRIPT = Path(__file__).with_suffix(".mjs")
 _TESTS = Path(__file__).resolve().parents[2] / "tests"
 _PHOTO = _TESTS / "data" / "astronaut.jpg"
-_CAMERA_SECONDS = 10
+_CLIP = _TESTS / "data" / "demo.mp4"
+_FRAMES, _CAMERA_SECONDS = 60, 10
+_FACE_DETECTOR = "face-detect-s"
 _FACE = (170.0, 55.0, 280.0, 195.0)
 
 
@@ -145,7 +150,8 @@ def networks(bundles: tuple[Path, ...], turns: int, calls: int, json_path: Path 
         (folder / "node_modules" / "cunet-deploy-web").symlink_to(PACKAGE, target_is_directory=True)
         image = read_image(_PHOTO)
         cv2.cvtColor(image, cv2.COLOR_BGR2RGBA).tofile(folder / "frame")
-        jobs, crops = [], []
+        jobs, crops, videos = [], [], []
+        clip = _write_clip(folder / "clip")
         for bundle in bundles:
             jobs += _write_forms(bundle.resolve(), folder)
             manifest = Manifest.from_json((bundle / "manifest.json").read_text(encoding="utf-8"), str(bundle))
@@ -153,10 +159,20 @@ def networks(bundles: tuple[Path, ...], turns: int, calls: int, json_path: Path 
             place = {"x": crop.center[0], "y": crop.center[1], "side": crop.side, "size": crop.size}
             size = {"width": image.shape[1], "height": image.shape[0]}
             crops.append({"name": bundle.name, "model": str(bundle.resolve()), "crop": place, **size})
-        (folder / "task.json").write_text(json.dumps({"jobs": jobs, "crops": crops, "turns": turns, "calls": calls}))
+            detector = default_detector(manifest.skeleton.name)
+            if detector == _FACE_DETECTOR:  # the demo clip shows a face
+                found = str(find_model(detector).parent)
+                videos.append({"name": bundle.name, "model": str(bundle.resolve()), "detector": found, **clip})
+        task = {"jobs": jobs, "crops": crops, "videos": videos, "turns": turns, "calls": calls}
+        (folder / "task.json").write_text(json.dumps(task))
         subprocess.run(["node", "--preserve-symlinks", str(_SCRIPT), str(folder)], check=True)
         result = json.loads((folder / "result.json").read_text())
     rows = [_network_row(row) for row in result["networks"]] + [_stage_row(row) for row in result["stages"]]
+    for row in result["frames"]:
+        mean = statistics.mean(row["ms"])
+        rows.append(
+            {"frames": row["name"], "median_ms": round(statistics.median(row["ms"]), 2), "fps": round(1000 / mean)}
+        )
     for row in rows:
         click.echo("  ".join(f"{key} {value}" for key, value in row.items()))
     report = {"onnxruntime-web": VERSION, "node": result["node"], "turns": turns, "calls": calls, "rows": rows}
@@ -217,10 +233,19 @@ def _browse(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _write_clip(path: Path) -> dict[str, int]:
+    """Frames of the demo clip as a canvas gives them; returns their size and number."""
+    images = [picture.image for picture in islice(open_source(_CLIP), _FRAMES)]
+    with path.open("wb") as file:
+        for image in images:
+            file.write(cv2.cvtColor(image, cv2.COLOR_BGR2RGBA).tobytes())
+    return {"width": images[0].shape[1], "height": images[0].shape[0], "count": len(images)}
+
+
 def write_camera(path: Path) -> Path:
     """The demo clip as Chromium's fake camera plays it."""
     with path.open("wb") as file:
-        for index, picture in enumerate(open_source(_TESTS / "data" / "demo.mp4")):
+        for index, picture in enumerate(open_source(_CLIP)):
             height, width = picture.image.shape[:2]
             if index == 0:
                 file.write(f"YUV4MPEG2 W{width} H{height} F30:1 Ip C420jpeg\n".encode())
