@@ -17,7 +17,7 @@ def test_lines_are_there_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "new" / "out.txt"
     with LineFile(path, overwrite=False) as file:
         for number in range(5000):
-            file.write(f"line ü {number}\n")
+            file.add(f"line ü {number}\n")
         assert not path.exists()
         held = next(item for item in path.parent.iterdir()).read_bytes()
         assert held.endswith(b"\n")
@@ -27,7 +27,7 @@ def test_lines_are_there_when_the_block_ends(tmp_path: Path) -> None:
 
 def test_an_error_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), LineFile(tmp_path / "out.txt", overwrite=False) as file:
-        file.write("line\n")
+        file.add("line\n")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
@@ -37,10 +37,10 @@ def test_lines_are_held_for_a_second_at_most(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("cunet_deploy.media.writers.linefile.time.monotonic", lambda: now[0])
     with LineFile(tmp_path / "out.txt", overwrite=False) as file:
         (temporary,) = tmp_path.iterdir()
-        file.write("1\n")
+        file.add("1\n")
         assert temporary.stat().st_size == 0
         now[0] += 1.1
-        file.write("2\n")
+        file.add("2\n")
         assert temporary.read_text() == "1\n2\n"
 
 
@@ -54,7 +54,7 @@ try:
     with LineFile(Path(sys.argv[1]), overwrite=False) as file:
         try:
             for number in range(10**6):
-                file.write(f"line {number} " + "x" * (number % 90) + "\\n")
+                file.add(f"line {number} " + "x" * (number % 90) + "\\n")
         except Exception as error:
             print(type(error).__name__, error)
 finally:
@@ -83,7 +83,7 @@ def test_a_full_disk_is_said_by_the_name_of_the_file(tmp_path: Path, monkeypatch
         Path("/dev/full").open("wb", buffering=0) as full,
     ):
         monkeypatch.setattr(file, "_file", full)
-        file.write("x" * 99 + "\n")
+        file.add("x" * 99 + "\n")
         file.flush()
 
 
@@ -94,7 +94,7 @@ from cunet_deploy.media.writers.linefile import LineFile
 
 with LineFile(Path(sys.argv[1]), overwrite=False) as file:
     for number in range(10**9):
-        file.write(f"line {number}\\n")
+        file.add(f"line {number}\\n")
 """
 
 

@@ -15,7 +15,10 @@ __all__ = ["ResultFormat", "ResultWriter", "WriteOptions"]
 
 
 class ResultWriter(Protocol):
-    """Writes what was found, frame by frame. In ``with``: files get their names at the end, or go after an error."""
+    """Writes what was found, frame by frame. In ``with``: files get their names at the end, or go after an error.
+
+    A class that has nothing to open inherits the methods of ``with``.
+    """
 
     def write(self, frame: Frame) -> None:
         """Add a frame; raises `CunetError` where it cannot be written."""
@@ -25,11 +28,13 @@ class ResultWriter(Protocol):
 
     def __enter__(self) -> ResultWriter:
         """Create the file."""
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish it, or remove it where an error leaves the block."""
+        return
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class CocoFile:
             CunetError: the file cannot be written.
         """
         for annotation in frame.landmarks.to_coco(frame.index, self._annotations + 1):
-            self._file.write(",\n" * (self._annotations > 0) + json.dumps(annotation))
+            self._file.add(",\n" * (self._annotations > 0) + json.dumps(annotation))
             self._annotations += 1
         try:
             text = json.dumps(frame.to_coco_image(), ensure_ascii=False)
@@ -61,7 +61,7 @@ class CocoFile:
             self._spool = stack.enter_context(
                 tempfile.TemporaryFile("w+", encoding="utf-8", dir=self._path.resolve().parent)
             )
-            self._file.write('{"annotations": [\n')
+            self._file.add('{"annotations": [\n')
             self._stack = stack.pop_all()
         return self
 
@@ -79,19 +79,19 @@ class CocoFile:
     def _end(self) -> None:
         """Close the list of annotations, and copy that of images behind it."""
         category = json.dumps(coco_category(self._skeleton), ensure_ascii=False)
-        self._file.write(f'\n],\n"categories": [{category}],\n"images": [\n')
+        self._file.add(f'\n],\n"categories": [{category}],\n"images": [\n')
         try:
             self._spool.seek(0)
             for line in self._spool:
-                self._file.write(line)
+                self._file.add(line)
         except OSError as error:
             raise unwritable(self._path, error) from error
-        self._file.write("\n]")
+        self._file.add("\n]")
         if self._left_out:
             rows = [
                 {"frame": item.index, "frames": item.count, "time_ms": round(item.time_ms, 3), "error": item.reason}
                 | ({"file_name": item.name} if item.name else {})
                 for item in self._left_out
             ]
-            self._file.write(f',\n"info": {json.dumps({"left_out": rows}, ensure_ascii=False)}')
-        self._file.write("}\n")
+            self._file.add(f',\n"info": {json.dumps({"left_out": rows}, ensure_ascii=False)}')
+        self._file.add("}\n")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -51,31 +50,27 @@ def csv_lines(frame: Frame) -> str:
     return "".join([",".join([head + form % (identity, *row), *pose, "\n"]) for identity, row, pose in rows])
 
 
-class CsvFile:
-    """A CSV file. In ``with``, as `LineFile`."""
+class CsvFile(LineFile):
+    """A CSV file."""
 
     def __init__(self, path: Path, skeleton: Skeleton, *, named: bool, overwrite: bool) -> None:
         """Choose a file; it is created when the block is entered."""
-        self._file, self._skeleton, self._named = LineFile(path, overwrite=overwrite), skeleton, named
+        super().__init__(path, overwrite=overwrite)
+        self._skeleton, self._named = skeleton, named
 
     def write(self, frame: Frame) -> None:
-        """Add a frame; raises as `LineFile.write`."""
-        self._file.write(csv_lines(frame))
+        """Add a frame; raises as `add`."""
+        self.add(csv_lines(frame))
 
     def leave_out(self, item: LeftOut) -> None:
-        """Note what gave no picture; raises as `LineFile.write`."""
+        """Note what gave no picture; raises as `add`."""
         file = f"{_quoted(item.name)}," if self._named else ""
-        self._file.write(f"{item.index},{file}{item.time_ms:.3f},{_empty(self._skeleton)}{_quoted(item.reason)}\n")
+        self.add(f"{item.index},{file}{item.time_ms:.3f},{_empty(self._skeleton)}{_quoted(item.reason)}\n")
 
     def __enter__(self) -> CsvFile:
-        self._file.__enter__()
-        self._file.write(csv_header(self._skeleton, named=self._named))
+        super().__enter__()
+        self.add(csv_header(self._skeleton, named=self._named))
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.__exit__(kind, error, trace)
 
 
 def _empty(skeleton: Skeleton) -> str:

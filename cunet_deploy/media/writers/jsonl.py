@@ -15,13 +15,12 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from cunet_deploy.media.frames import Frame, LeftOut
 from cunet_deploy.media.writers.angles import pose_names, pose_texts
+from cunet_deploy.media.writers.base import ResultWriter
 from cunet_deploy.media.writers.linefile import LineFile
 
 __all__ = ["JsonLinesFile", "StandardOutput", "json_lines", "left_out_line"]
@@ -62,32 +61,19 @@ def _head(index: int, name: str, time_ms: float) -> str:
     return f'{{"frame":{index},{file}"time_ms":{time_ms:.3f},'
 
 
-class JsonLinesFile:
-    """A JSON Lines file. In ``with``, as `LineFile`."""
-
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
-        """Choose a file; it is created when the block is entered."""
-        self._file = LineFile(path, overwrite=overwrite)
+class JsonLinesFile(LineFile):
+    """A JSON Lines file."""
 
     def write(self, frame: Frame) -> None:
-        """Add a frame; raises as `LineFile.write`."""
-        self._file.write(json_lines(frame))
+        """Add a frame; raises as `add`."""
+        self.add(json_lines(frame))
 
     def leave_out(self, item: LeftOut) -> None:
-        """Note what gave no picture; raises as `LineFile.write`."""
-        self._file.write(left_out_line(item))
-
-    def __enter__(self) -> JsonLinesFile:
-        self._file.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.__exit__(kind, error, trace)
+        """Note what gave no picture; raises as `add`."""
+        self.add(left_out_line(item))
 
 
-class StandardOutput:
+class StandardOutput(ResultWriter):
     """JSON Lines on standard output, each as it comes."""
 
     def write(self, frame: Frame) -> None:
@@ -101,11 +87,3 @@ class StandardOutput:
     def _send(self, text: str) -> None:
         sys.stdout.buffer.write(text.encode("utf-8"))
         sys.stdout.buffer.flush()
-
-    def __enter__(self) -> StandardOutput:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass

@@ -7,10 +7,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from cunet_deploy._files import atomic_path, unwritable
 
 __all__ = ["LineFile"]
+
+T = TypeVar("T", bound="LineFile")
 
 _HELD_BYTES = 1 << 14
 _HELD_SECONDS = 1.0
@@ -36,7 +39,7 @@ class LineFile:
         self._whole = 0
         self._flushed = time.monotonic()
 
-    def write(self, text: str) -> None:
+    def add(self, text: str) -> None:
         """Add whole lines.
 
         Raises:
@@ -67,7 +70,7 @@ class LineFile:
             raise unwritable(self._path, error) from error
         self._whole += written
 
-    def __enter__(self) -> LineFile:
+    def __enter__(self: T) -> T:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self._path, overwrite=self._overwrite))
             self._file = stack.enter_context(temporary.open("wb", buffering=0))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.media.frames import Frame, LeftOut
+from cunet_deploy.media.writers.base import ResultWriter
 
 __all__ = ["PtsFiles", "pts_text"]
 
 
-class PtsFiles:
+class PtsFiles(ResultWriter):
     """One ``.pts`` file for each object of each frame, written at once."""
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
@@ -25,14 +25,6 @@ class PtsFiles:
         """
         self._path, self._overwrite = path, overwrite
         self._written: set[Path] = set()
-
-    def __enter__(self) -> PtsFiles:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def leave_out(self, item: LeftOut) -> None:
         """Nothing: there is no file where there is no object."""
