@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS = sorted(path.parent for path in (ROOT / "models").glob("*/model.onnx"))
 DETECTORS = [path for path in MODELS if "task" in json.loads((path / "numbers.json").read_text())]
 LANDMARKS = [path for path in MODELS if path not in DETECTORS]
-TEST_SETS = {"face": "300w/helen/testset", "pose": "lspet#test", "person": "lspet#test"}
+TEST_SETS = {"face": "300w/helen/testset", "pose": "lspet#test", "person": "people/boxes_test"}
 
 each_model = pytest.mark.parametrize("model", MODELS, ids=lambda path: path.name)
 

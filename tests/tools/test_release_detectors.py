@@ -56,7 +56,7 @@ def test_people_are_said_to_be_people(script: ModuleType) -> None:
     assert "finds the faces: 90.0 %" in script.sentence_of(numbers())
     text = script.sentence_of(numbers(objects="people"))
     assert "finds the people: 90.0 % (89.0 to 91.0) of 9 people" in text
-    assert "against the tight boxes\naround their labelled joints." in text
+    assert "against boxes of\nlabels, and of two other detectors that agree." in text
     table = script.table_of(numbers(objects="people"))
     assert table.startswith("| | photos | people | recall |")
     assert "a look at 320x240, p50" in table

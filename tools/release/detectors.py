@@ -2,7 +2,8 @@ r"""Measure a released detector, and write the figures where they are quoted.
 
     python -m tools.release.detectors face-detect-s --test 300w/helen/testset --validation 300w/afw=0.1 \
         --frames clips/asl_eat.mkv --yunet face_detection_yunet.onnx
-    python -m tools.release.detectors person-detect-s --objects people --test lspet#test --frames clips/asl_eat.mkv
+    python -m tools.release.detectors person-detect-s --objects people --test people/boxes_test \
+        --frames clips/asl_eat.mkv
 
 It writes ``models/NAME/numbers.json``: recall, precision and average precision of the float parent and of
 the released ``model.onnx`` on photos that training did not see, and the time that a look at a frame takes, in turns
@@ -44,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = "detector"
 YUNET_SIZE = (640, 480)
 YUNET_SIDES = (320, 640)
-LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "the tight boxes\naround their labelled joints"}
+LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "boxes of\nlabels, and of two other detectors that agree"}
 """Names of what is found, and of what it is compared with."""
 
 
