@@ -11,6 +11,7 @@ machine. ``items`` localizes 100 and 10,000 links to a clip of two frames.
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -59,19 +60,23 @@ def watch(command: Sequence[str]) -> Run:
     peak = 0
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        while process.poll() is None:
-            for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            while process.poll() is None:
+                for entry in Path("/proc").glob("[0-9]*"):
+                    try:
+                        fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                        if int(fields[3]) == process.pid:
+                            ticks[entry.name] = int(fields[11]) + int(fields[12])
+                    except (OSError, IndexError):
+                        continue  # it ended meanwhile
                 try:
-                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                    if int(fields[3]) == process.pid:
-                        ticks[entry.name] = int(fields[11]) + int(fields[12])
+                    peak = max(peak, _peak_kb(process.pid))
                 except (OSError, IndexError):
-                    continue  # it ended meanwhile
-            try:
-                peak = max(peak, _peak_kb(process.pid))
-            except (OSError, IndexError):
-                continue
-            time.sleep(0.1)
+                    continue
+                time.sleep(0.1)
+        finally:
+            if process.poll() is None:  # interrupted: Ctrl-C does not reach another session
+                os.killpg(process.pid, signal.SIGKILL)
         seconds = time.perf_counter() - begun
         log.seek(0)
         if process.returncode:
