@@ -103,6 +103,6 @@ def test_training_goes_on_from_the_weights_and_resumes_with_the_same_only(tmp_pa
     assert RunFolder(again).rows()[0]["loss"] < RunFolder(first).rows()[0]["loss"]
     assert load_checkpoint(again / "float.pt").checksum != load_checkpoint(first / "float.pt").checksum
     code, said = train(again, "--init", again / "float.pt", "--resume")
-    assert (code, "another --from, --init or --teacher" in said) == (2, True)
+    assert (code, "another parent, first checkpoint or teacher" in said) == (2, True)
     code, said = train(tmp_path / "both", "--init", first / "float.pt", "--from", first / "float.pt")
     assert (code, "give one of them" in said) == (2, True)
