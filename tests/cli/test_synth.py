@@ -14,7 +14,7 @@ from cunet_deploy.cli import cli
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--yaw", "120"], "--yaw is 120; expected 0 to 90 degrees"),
+        (["--yaw", "120"], "yaw is 120; expected 0 to 90 degrees"),
         (["--distance", "near"], "--distance is 'near'; expected two numbers with a colon between"),
         (["--without", "glases"], "did you mean 'glasses'?"),
         (["--backgrounds", "/no/such/folder"], "is not a folder"),
