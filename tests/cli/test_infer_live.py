@@ -105,7 +105,9 @@ def test_a_stream_becomes_a_video_and_lines_with_real_times(program: Program, se
     assert (last["frames"], last["total"], last["objects"], last["done"]) == (30, 30, 1, True)
     assert last["dropped"] == found[-1]["frame"] + 1 - 30
     shown = [picture.time_ms for picture in open_source(program.folder / "out.mp4")]
-    assert shown == pytest.approx(times, abs=1)
+    assert shown == pytest.approx(
+        [each - times[0] for each in times], abs=1
+    )  # a busy machine leaves out the first ones
 
 
 def test_a_stream_that_is_cut_comes_back_in_the_same_files(program: Program, server: MjpegServer) -> None:
