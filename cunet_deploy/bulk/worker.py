@@ -123,22 +123,23 @@ class Worker:
         """Open the networks."""
         cv2.setNumThreads(settings.threads)
         self._settings, self._output = settings, output
-        self._folder = tempfile.TemporaryDirectory(prefix="cunet-bulk-")
-        self._localizer = Localizer(
-            self._file(NETWORK_FILE) or model.name,
-            detector=self._file(DETECTOR_FILE) or model.detector,
-            threads=settings.threads,
-            backend=settings.backend,
-            trust=settings.trust,
-            licence="any",  # it was checked where the run was started
-        )
+        # Not for longer than it takes to open them: Ray ends workers without letting them clean up.
+        with tempfile.TemporaryDirectory(prefix="cunet-bulk-") as folder:
+            self._localizer = Localizer(
+                self._copy(NETWORK_FILE, folder) or model.name,
+                detector=self._copy(DETECTOR_FILE, folder) or model.detector,
+                threads=settings.threads,
+                backend=settings.backend,
+                trust=settings.trust,
+                licence="any",  # it was checked where the run was started
+            )
         self._schema = schema_of(self._localizer.manifest, model.sha256)
 
-    def _file(self, name: str) -> Path | None:
-        """A copy of a file of the model, where the output has it."""
+    def _copy(self, name: str, folder: str) -> Path | None:
+        """A copy of a file of the model in a folder, where the output has it."""
         if not self._output.exists(name):
             return None
-        path = Path(self._folder.name) / posixpath.basename(name)
+        path = Path(folder) / posixpath.basename(name)
         path.write_bytes(self._output.read_bytes(name))
         return path
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,15 @@ def test_a_run_that_is_killed_goes_on_where_it_was(clips: Path, tmp_path: Path) 
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
     assert all([row["frame"] for row in table(out, name)] == list(range(100)) for name in ("one.mp4", "two.mp4"))
     assert not list(out.rglob("*.part"))
+
+
+def test_a_worker_leaves_no_files_behind_however_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    output = Output(str(tmp_path / "out"))
+    worker = Worker(load_model(str(ROOT / "models" / "face68-s"), output), Settings(), output)
+    assert worker.run(Item("video", (str(CLIP),))).error == ""
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_long_video_is_answered_with_its_parts(tmp_path: Path) -> None:
