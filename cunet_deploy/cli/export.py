@@ -142,13 +142,11 @@ def command(
     from cunet_deploy.export.bundle import export_checkpoint
 
     chosen, settings = _target(target, engine, options)
-    given = load_checkpoint(checkpoint)
-    if unets is not None:
-        given = given.first_unets(unets)
+    loaded = load_checkpoint(checkpoint)
+    given = loaded if unets is None else loaded.first_unets(unets)
     folder = _folder(given, checkpoint, out, overwrite=overwrite)
     photos = _photos(calibration, images, method, correct_bias)
-    correct_on = photos if correct_bias else None
-    source = _in_precision(given, _wanted(bits, reduce_range), calibration, method, correct_on)
+    source = _in_precision(given, _wanted(bits, reduce_range), calibration, method, photos if correct_bias else None)
     bundle = export_checkpoint(
         source if scored is None else _with_score_curve(source, scored),
         folder,
