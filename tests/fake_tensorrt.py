@@ -141,7 +141,7 @@ class ILogger:
 class Runtime:
     """Of one GPU; see `make_module`."""
 
-    cuda: FakeCuda
+    _cuda: FakeCuda
 
     def __init__(self, logger: ILogger) -> None:
         assert isinstance(logger, ILogger)
@@ -162,7 +162,7 @@ class Runtime:
         except (AssertionError, ValueError):
             self._logger.log(ILogger.Severity.ERROR, "Serialization assertion failed.\n  Magic tag does not match")
             return None
-        return ICudaEngine(table, self._logger, self.cuda)
+        return ICudaEngine(table, self._logger, self._cuda)
 
 
 class ICudaEngine:
@@ -247,7 +247,7 @@ def make_module(cuda: FakeCuda, name: str = "tensorrt", version: str = VERSION) 
         DataType=DataType,
         TensorIOMode=TensorIOMode,
         ILogger=ILogger,
-        Runtime=type("Runtime", (Runtime,), {"cuda": cuda}),
+        Runtime=type("Runtime", (Runtime,), {"_cuda": cuda}),
         ICudaEngine=ICudaEngine,
         IExecutionContext=IExecutionContext,
     )

@@ -51,7 +51,7 @@ def libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_become_replicas_and_threads() -> None:
     service, arguments, options = app({"model": "face68-xs", "replicas": "3", "threads": "2"})
     assert service is RayService
-    assert arguments == ("face68-xs", "", "", 2)
+    assert arguments == ("face68-xs", "", "", 2, "")
     assert (options["num_replicas"], options["ray_actor_options"]["num_cpus"]) == (3, 2)
     assert options["max_queued_requests"] == 64
     for wrong, message in (({"modle": "x"}, "'modle' is unknown"), ({"replicas": "no"}, "replicas must be an integer")):
