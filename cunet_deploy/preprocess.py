@@ -28,6 +28,8 @@ _ROUNDING = 1e-6
 """Pixels below which the distance to a whole number is rounding."""
 _MAP_BITS = 5
 """OpenCV's fixed-point maps hold steps of 1/32 pixel."""
+_AT_ONCE = 1 << 14
+"""Pixels of a map that are computed at once: larger arrays would be memory of which the system clears every page."""
 _COORDINATE_BITS = 20
 """Fractional bits of coordinates before they are rounded to these steps."""
 
@@ -144,6 +146,8 @@ def _blocks(image: UInt8Array, left: int, top: int, side: int, times: int) -> UI
     """
     if min(left, top) >= 0 and left + side <= image.shape[1] and top + side <= image.shape[0]:
         return _halve_often(image[top : top + side, left : left + side], times)
+    if not times:
+        return _piece(image, slice(left, left + side), slice(top, top + side))
     block, count = 1 << times, side >> times
     # the blocks that touch the image, and the pixels in them
     rows, columns = (
@@ -192,12 +196,13 @@ def _turned(image: UInt8Array, crop: Crop, times: int) -> UInt8Array:
     # small pixel u is image pixel (u + 0.5) * block - 0.5 + left; half a step more, as shifting rounds down
     half = 1 << (_COORDINATE_BITS - _MAP_BITS - 1)
     start = [fixed(value + 0.5 - edge - block / 2) + half for value, edge in ((x, left), (y, top))]
-    steps = np.arange(size, dtype=np.int64)
-    columns = (start[0] + across * steps - down * steps[:, None]) >> (_COORDINATE_BITS - _MAP_BITS)
-    rows = (start[1] + down * steps + across * steps[:, None]) >> (_COORDINATE_BITS - _MAP_BITS)
-    part = (1 << _MAP_BITS) - 1
-    pixels = np.stack([columns >> _MAP_BITS, rows >> _MAP_BITS], axis=-1).astype(np.int16)
-    shares = ((rows & part) << _MAP_BITS | (columns & part)).astype(np.uint16)
+    pixels, shares = np.empty((size, size, 2), np.int16), np.empty((size, size), np.uint16)
+    steps, part, count = np.arange(size, dtype=np.int64), (1 << _MAP_BITS) - 1, max(_AT_ONCE // size, 1)
+    for lines in (slice(first, first + count) for first in range(0, size, count)):
+        columns = start[0] + across * steps - (down * steps[lines])[:, None] >> _COORDINATE_BITS - _MAP_BITS
+        rows = start[1] + down * steps + (across * steps[lines])[:, None] >> _COORDINATE_BITS - _MAP_BITS
+        pixels[lines, :, 0], pixels[lines, :, 1] = columns >> _MAP_BITS, rows >> _MAP_BITS
+        shares[lines] = (rows & part) << _MAP_BITS | columns & part
     outside = (BORDER, BORDER, BORDER)
     found = cv2.remap(small, pixels, shares, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
     return np.asarray(found, np.uint8)
