@@ -195,7 +195,8 @@ def _top_of_log_parabola(profiles: Float32Array, middle: NDArray[np.intp]) -> Fl
         begin = np.arange(len(profiles)) * profiles.shape[1] + middle
         values = profiles.ravel()[begin[:, None] + np.arange(-1, 2)]
     floor = np.maximum(values.max(axis=1, keepdims=True, initial=0) * np.float32(0.01), np.float32(1e-12))
-    left, top, right = np.log(np.maximum(values, floor)).T
+    # in float64: where the three are nearly alike, the last bit of a float32 would move the top by hundredths of a cell
+    left, top, right = np.log(np.maximum(values, floor).astype(np.float64)).T
     curvature = 2 * top - left - right
     peaked = curvature > 1e-6
     shift = (right - left) / (2 * np.where(peaked, curvature, 1))
