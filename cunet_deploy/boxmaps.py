@@ -163,7 +163,8 @@ class BoxCode:
         """(N, 4) boxes around the peaks in these cells of (3, H, W) maps."""
         reach = np.arange(3)  # of the cell and its neighbours, in maps with a border of zeros
         padded = np.pad(np.asarray(maps, np.float32), ((0, 0), (1, 1), (1, 1)))
-        window = padded[:, (rows[:, None] + reach)[:, :, None], (columns[:, None] + reach)[:, None, :]]  # (3, N, 3, 3)
+        window = padded[:, (rows[:, None] + reach)[:, :, None], (columns[:, None] + reach)[:, None, :]]
+        window = np.ascontiguousarray(window)  # (3, N, 3, 3); qemu 7.2 gathers what is scattered wrongly for AVX2
         place = decode(window[0], Decoder(1))[0] - 1 + np.stack([columns, rows], axis=-1)
         weights = np.maximum(window[0], 1e-6)
         codes = (weights * window[1:]).sum(axis=(2, 3)).T / weights.sum(axis=(1, 2))[:, None]

@@ -211,6 +211,8 @@ def records(frames: Path) -> UInt8Array:
             str(ROOT / "models" / MODEL_OF_RECORDS),
             "--threads",
             "1",
+            "--backend",
+            "ort:cpu",  # others round otherwise, and which one is the fastest hangs on the processor
             "--no-draw",
             "--format",
             "jsonl",
