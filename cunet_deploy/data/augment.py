@@ -14,7 +14,7 @@ from cunet_deploy.config import AugmentConfig
 from cunet_deploy.data.examples import Example
 from cunet_deploy.data.paste import Donor, paste_object, paste_piece
 from cunet_deploy.geometry import Crop, CropRule
-from cunet_deploy.preprocess import sample
+from cunet_deploy.preprocess import sample, shrink
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = ["NOWHERE", "Augmenter", "Colours", "Drawn"]
@@ -23,7 +23,7 @@ NOWHERE = np.inf
 """Coordinate of a landmark that is known not to be in the crop: its target is an empty map, unlike NaN (unlabelled)."""
 
 _CUT_SIDES = {"bottom": 0.6, "left": 0.15, "right": 0.15, "top": 0.1}
-"""How often a photo ends at each side of an object that it cuts off: mostly below, as in portraits."""
+"""Share of the cuts at each side of the object: mostly below, as in portraits."""
 _LEAST_LEFT = 4
 """Landmarks that a cut leaves at least; with fewer nobody could say where the others were."""
 
@@ -145,10 +145,8 @@ class Augmenter:
 def _shrunk(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     """A picture as it looks when it was taken with so many times fewer pixels a side."""
     height, width = image.shape[:2]
-    small = cv2.resize(
-        image, (max(round(width / factor), 4), max(round(height / factor), 4)), interpolation=cv2.INTER_AREA
-    )
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    small = shrink(image, max(round(width / factor), 4), max(round(height / factor), 4))
+    return shrink(small, width, height)
 
 
 def _by_chance(share: float, rng: np.random.Generator) -> bool:
@@ -207,7 +205,7 @@ class Colours:
     def change_and_cover(
         self, image: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
-        """What `change` returns, and the (4,) xyxy box of what is in front of the object now; ``None``: nothing."""
+        """Change the image as `change` does; return the (4,) xyxy box of what covers the object now as well, if any."""
         return self._erase(self._colour(image, rng), rng)
 
     def _colour(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
