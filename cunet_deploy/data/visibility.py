@@ -1,4 +1,4 @@
-"""Which landmarks of a render are visible: read from the lines beside the folder of pictures.
+"""Visibility of the landmarks of renders, read from the lines beside the folder of pictures.
 
 ``cunet-deploy synth`` writes a line of JSON for each picture, ``{"image": "faces/000000.jpg", "visibility": [2, 0,
 ...], ...}``, into the files of ``blocks/`` and, once all are there, into ``faces.jsonl`` beside the folder ``faces``.
@@ -28,7 +28,7 @@ class _Line(msgspec.Struct, gc=False):
 
 
 def read_visibility(folder: Path, count: int, bad: list[str] | None = None) -> dict[str, NDArray[np.float64]]:
-    """Which landmarks are visible, by the name of the picture; empty for a folder that is not of renders.
+    """Read the visibility of landmarks, by the name of the picture; empty for a folder that is not of renders.
 
     Args:
         folder: of the pictures.

@@ -141,7 +141,7 @@ class Evaluation:
         return metrics.reliability(self.scores, self.correct())
 
     def calibration_error(self) -> Measure:
-        """How far scores are from the share of landmarks that are right."""
+        """Expected calibration error of the scores: their distance from the share of landmarks that are right."""
         error = metrics.bootstrap_calibration_error(self.scores, self.correct())
         return Measure("calibration_error_percent", "calibration error of scores", "%", error.scaled(100))
 

@@ -26,7 +26,7 @@ __all__ = ["Consensus", "Rule", "agree", "default_rule"]
 FloatArray = NDArray[np.float64]
 
 _FACE_LIMIT = 0.03
-"""Of the geometric mean of the sides of the box, for landmarks that are not those of a body."""
+"""Largest distance of opinions on landmarks that are not of a body, in geometric means of the sides of the box."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Rule:
 
 
 def default_rule(skeleton: Skeleton) -> Rule:
-    """Of bodies the distance at which a joint counts as correct; of other landmarks a share of their box."""
+    """Return the usual rule: for bodies the distance at which PCK counts a joint, for others a share of their box."""
     close = pck_threshold(skeleton)
     return Rule(_FACE_LIMIT, BOX) if close is None else Rule(close.threshold, close.normalizer)
 
 
 @dataclass(frozen=True, eq=False)
 class Consensus:
-    """What the opinions on one object come to.
+    """Consensus of the opinions on one object.
 
     Attributes:
         points: (K, 2) mean over teachers, in pixels of the photo; NaN for joints that no teacher knows.

@@ -42,7 +42,10 @@ class CocoSet:
         self._folder = self._root / out.stem
         self._part = self._folder.with_name(f"{out.stem}.part")
         if self._folder.exists() and not (overwrite and self._folder.is_dir()):
-            raise InputError(f"{self._folder}: exists, and frames of clips would go there; use --overwrite")
+            raise InputError(
+                f"{self._folder}: exists, and frames of clips would go there; move it away, or overwrite it",
+                option="overwrite",
+            )
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
