@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clips import write_clip
 from dots import DOTS, TEMPLATE
 
 from cunet_deploy.detection.boxes import GivenBoxes
@@ -30,21 +31,18 @@ from cunet_deploy.media.writers.coco import CocoFile
 from cunet_deploy.media.writers.video import VideoWriter
 
 
+@pytest.fixture
+def clip(tmp_path: Path) -> VideoFile:
+    source = open_source(write_clip(tmp_path / "clip.avi", 1))
+    assert isinstance(source, VideoFile)
+    return source
+
+
 def _frame(index: int, count: int = 1, name: str = "", size: tuple[int, int] = (120, 160)) -> Frame:
     points = np.array([TEMPLATE * 20 + [40 + 80 * i, 60 + 1 / 3] for i in range(count)], np.float32).reshape(-1, 5, 2)
     boxes = np.array([[20 + 80 * i, 40, 60 + 80 * i, 80] for i in range(count)], np.float32).reshape(-1, 4)
     found = Landmarks(points, np.full((count, 5), 0.75, np.float32), boxes, DOTS, np.arange(count, dtype=np.int64) + 7)
     return Frame(index, index * 40.0, np.full((*size, 3), 90, np.uint8), found, name)
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> VideoFile:
-    writer = VideoWriter(tmp_path / "clip.avi", 25, (160, 120))
-    writer.write(np.zeros((120, 160, 3), np.uint8))
-    writer.close()
-    source = open_source(tmp_path / "clip.avi")
-    assert isinstance(source, VideoFile)
-    return source
 
 
 def _plan(*records: Path, video: Path | None = None) -> OutputPlan:

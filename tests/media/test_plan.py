@@ -7,18 +7,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from clips import write_clip
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import FORMATS, ImageFiles, VideoFile, open_source, plan_outputs
-from cunet_deploy.media.writers.video import VideoWriter
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> VideoFile:
-    writer = VideoWriter(tmp_path / "clip.avi", 25, (160, 120))
-    writer.write(np.zeros((120, 160, 3), np.uint8))
-    writer.close()
-    source = open_source(tmp_path / "clip.avi")
+    source = open_source(write_clip(tmp_path / "clip.avi", 1))
     assert isinstance(source, VideoFile)
     return source
 
