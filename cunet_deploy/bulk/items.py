@@ -89,7 +89,8 @@ def file_system(url: str) -> tuple[Any, str]:
     """
     fsspec = require("fsspec", extra="ray")
     try:
-        system, path = fsspec.core.url_to_fs(url)
+        # listings are not kept: other processes write to the same folders
+        system, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ValueError as error:
         raise InputError(f"{url}: {error}; give a path, or a URL such as s3://BUCKET/FOLDER") from error
     except ImportError as error:

@@ -7,11 +7,13 @@ knows what is done.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import posixpath
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -102,10 +104,8 @@ class Output:
 
     def write_bytes(self, path: str, content: bytes) -> None:
         """Write a file completely or not at all."""
-        with self._replacing(path) as target:
-            system, _ = self._open()
-            with system.open(target, "wb") as file:
-                file.write(content)
+        with self._replacing(path) as file:
+            file.write(content)
 
     def read_bytes(self, path: str) -> bytes:
         """The content of a file."""
@@ -126,18 +126,16 @@ class Output:
             How many rows.
         """
         total = 0
-        with self._replacing(path) as target:
-            system, _ = self._open()
-            with system.open(target, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                waiting: list[dict[str, Any]] = []
-                for some in rows:
-                    waiting += some
-                    total += len(some)
-                    if len(waiting) >= _ROWS_PER_GROUP:
-                        writer.write_table(pa.Table.from_pylist(waiting, schema))
-                        waiting = []
-                if waiting:
+        with self._replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            waiting: list[dict[str, Any]] = []
+            for some in rows:
+                waiting += some
+                total += len(some)
+                if len(waiting) >= _ROWS_PER_GROUP:
                     writer.write_table(pa.Table.from_pylist(waiting, schema))
+                    waiting = []
+            if waiting:
+                writer.write_table(pa.Table.from_pylist(waiting, schema))
         return total
 
     def read_rows(self, path: str) -> Iterator[dict[str, Any]]:
@@ -147,31 +145,26 @@ class Output:
             for batch in pq.ParquetFile(file).iter_batches():
                 yield from batch.to_pylist()
 
-    def _replacing(self, path: str) -> _Replacing:
+    @contextlib.contextmanager
+    def _replacing(self, path: str) -> Iterator[IO[bytes]]:
+        """A file to write, which takes its place when the block ends well."""
         system, root = self._open()
-        return _Replacing(system, posixpath.join(root, path))
-
-
-class _Replacing:
-    """Gives a path to write to, which becomes the final one when the block ends well."""
-
-    def __init__(self, system: Any, final: str) -> None:
-        self._system, self._final = system, final
-        # an object store shows an object when it is complete; a disk shows a file as it grows
-        self._local = is_local(system)
-        self._path = f"{final}.{uuid.uuid4().hex[:8]}{_UNFINISHED}" if self._local else final
-
-    def __enter__(self) -> str:
-        self._system.makedirs(posixpath.dirname(self._final), exist_ok=True)
-        return self._path
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not self._local:
+        final = posixpath.join(root, path)
+        system.makedirs(posixpath.dirname(final), exist_ok=True)
+        if not is_local(system):  # an object appears when all of it was sent, and is sent when it is complete
+            with tempfile.NamedTemporaryFile(prefix="cunet-bulk-") as copy:
+                yield copy.file
+                copy.flush()
+                system.put_file(copy.name, final)
             return
-        if kind is None:
-            self._system.mv(self._path, self._final)
-        elif self._system.exists(self._path):
-            self._system.rm(self._path)
+        part = f"{final}.{uuid.uuid4().hex[:8]}{_UNFINISHED}"
+        try:
+            with system.open(part, "wb") as file:
+                yield file
+            system.mv(part, final)
+        finally:
+            if system.exists(part):
+                system.rm(part)
 
 
 def rows_of(found: Landmarks, **head: Any) -> list[dict[str, Any]]:

@@ -270,6 +270,6 @@ def _join(parts: Sequence[Item], model: Model, output: Output) -> str:
     error = ""
     try:
         join_parts(whole, parts, model, output)
-    except CunetError as problem:
-        error = str(problem)
+    except Exception as problem:  # noqa: BLE001  as in a worker: the other items go on
+        error = f"{whole.sources[0]}: {type(problem).__name__}: {problem}"
     return Status(whole.key, whole.sources[0], error=error).to_json()

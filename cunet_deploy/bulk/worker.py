@@ -164,8 +164,8 @@ class Worker:
             return Status(item.key, item.sources[0], part, frames, left_out)
         except CunetError as problem:
             error = str(problem)
-        except OSError as problem:
-            error = f"{item.sources[0]}: {problem}"
+        except Exception as problem:  # noqa: BLE001  a library of a store has errors of its own; the others go on
+            error = f"{item.sources[0]}: {type(problem).__name__}: {problem}"
         record = {"sources": list(item.sources), "error": error}
         self._output.write_bytes(self._output.failure_path(item), json.dumps(record).encode())
         return Status(item.key, item.sources[0], part, error=error)
@@ -254,7 +254,11 @@ def local_copy(source: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="cunet-bulk-") as folder:
         target = Path(folder) / posixpath.basename(path)
         system.get_file(path, str(target))
-        yield target
+        try:
+            yield target
+        except CunetError as problem:  # it is about the source, whose copy is gone when somebody reads this
+            problem.args = (str(problem).replace(str(target), source),)
+            raise
 
 
 def join_parts(item: Item, parts: Sequence[Item], model: Model, output: Output) -> None:

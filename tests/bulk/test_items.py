@@ -75,8 +75,10 @@ def test_items_go_through_text_and_parts_share_the_name_of_their_video() -> None
     assert output.landmarks_path(whole) != output.landmarks_path(part)
 
 
-def test_what_is_written_is_complete_or_not_there(tmp_path: Path) -> None:
-    output = pickle.loads(pickle.dumps(Output(str(tmp_path / "out"))))
+@pytest.mark.parametrize("store", ["disk", "memory"])
+def test_what_is_written_is_complete_or_not_there(tmp_path: Path, store: str) -> None:
+    url = str(tmp_path / "out") if store == "disk" else "memory://complete"
+    output = pickle.loads(pickle.dumps(Output(url)))
     schema = pa.schema([("frame", pa.int64())])
 
     def rows(fail: bool) -> object:
@@ -89,8 +91,10 @@ def test_what_is_written_is_complete_or_not_there(tmp_path: Path) -> None:
     assert output.done_keys() == set()
     output.write_rows("landmarks/shard=ab/abc.parquet", schema, rows(False))
     assert output.done_keys() == {"abc"}
-    (tmp_path / "out" / "landmarks" / "shard=ab" / "x.parquet.1234.part").write_bytes(b"half")
+    output.write_bytes("landmarks/shard=ab/x.parquet.1234.part", b"half")
     output.sweep()
-    assert sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file()) == ["abc.parquet"]
+    assert output.done_keys() == {"abc"}
+    assert not output.exists("landmarks/shard=ab/x.parquet.1234.part")
     output.write_bytes("failed/x.json", json.dumps({}).encode())
     assert output.exists("failed/x.json")
+    output.remove("")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,15 @@ def test_an_item_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
     assert worker.run(item).error == ""  # the next run tries again
 
 
+def test_an_error_of_a_library_ends_its_item_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output(str(tmp_path))
+    worker = Worker(load_model("face68-s", output), Settings(), output)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "_localize", lambda *given: (_ for _ in ()).throw(RuntimeError("no connection")))
+        assert worker.run(Item("video", (str(CLIP),))).error == f"{CLIP}: RuntimeError: no connection"
+    assert worker.run(Item("video", (str(CLIP),))).error == ""
+
+
 def test_photos_that_cannot_be_read_are_rows_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(PHOTO.read_bytes()[:2000])
     output = Output(str(tmp_path / "out"))
@@ -304,6 +314,44 @@ def test_a_video_whose_parts_fail_is_shown_as_one_failure() -> None:
         (task,) = display._progress.tasks
     assert task.completed == 2
     assert task.fields["text"].endswith("1 failed")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A bucket of an S3 server in this process; its file system."""
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed: nothing is tested on S3")
+    moto = pytest.importorskip("moto.server", reason="moto and flask are not installed: nothing is tested on S3")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    system = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+    system.mkdir("bucket")
+    yield system
+    server.stop()
+
+
+def test_a_run_from_s3_to_s3(bucket: Any, clips: Path, tmp_path: Path) -> None:
+    (clips / "broken.mp4").write_bytes(b"no video")
+    bucket.put(f"{clips}/", "bucket/clips/", recursive=True)
+    code, printed = bulk("s3://bucket/clips", "-o", "s3://bucket/out", "--workers", 2, "--jsonl")
+    assert (code, "4 items, 1 failed; 301 frames" in printed) == (1, True), printed
+    assert "failed: s3://bucket/clips/broken.mp4: " in printed
+    assert len(Output("s3://bucket/out").done_keys()) == 4
+    bucket.get("bucket/out/", str(tmp_path / "out"), recursive=True)
+    with Localizer() as localizer:
+        frames = [frame.landmarks for frame in localizer.stream(CLIP)]
+    expected = np.concatenate([frame.points for frame in frames]).reshape(len(frames), -1)
+    for name in ("one.mp4", "two.mp4", "three.mp4"):
+        found = [row["landmarks"] for row in table(tmp_path / "out", name)]
+        np.testing.assert_array_equal(np.array(found, np.float32), expected)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["failed", "jsonl", "landmarks", "model"]
 
 
 def test_sources_and_results_may_lie_in_an_object_store() -> None:
