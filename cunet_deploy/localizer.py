@@ -27,6 +27,7 @@ from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource,
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions import Session, open_session
 from cunet_deploy.tracking.one_euro import Smoothing, smooth_clip
+from cunet_deploy.tracking.shot_boundary import thumbnail
 from cunet_deploy.tracking.step import ImageStep, VideoState, VideoStep, check_landmarks
 from cunet_deploy.zoo import DEFAULT_MODEL, check_licence
 
@@ -226,7 +227,8 @@ class Localizer:
         live = isinstance(opened, LiveSource)
         depth = 0 if isinstance(opened, ImageFiles) and opened.count == 1 else LIVE_DEPTH if live else DEPTH
         ours = closing(opened) if isinstance(opened, LiveSource) and opened is not source else nullcontext()
-        with closing(read_ahead(_pictures(opened), depth, drop_old=live, stop=stop)) as pictures, ours:
+        read = _pictures(opened, thumbnails=follow)
+        with closing(read_ahead(read, depth, drop_old=live, stop=stop)) as pictures, ours:
             yield from self._follow(pictures, smooth) if follow else self._each(pictures)
 
     def close(self) -> None:
@@ -283,29 +285,30 @@ class Localizer:
             raise InputError("smoothing both ways reads the source twice: give a file or a list, not a stream")
         found: list[Landmarks] = []
         times: list[tuple[float, float]] = []  # of the frame, and that it took
-        with closing(read_ahead(_pictures(source), DEPTH, stop=stop)) as pictures:
+        with closing(read_ahead(_pictures(source, thumbnails=True), DEPTH, stop=stop)) as pictures:
             for frame in self._follow(pictures, smooth=False):
                 found.append(frame.landmarks)
                 times.append((frame.time_ms, frame.seconds))
         steady = smooth_clip(found, [time_ms for time_ms, _ in times], smooth)
         with closing(read_ahead(_pictures(source), DEPTH, stop=stop)) as pictures:
             for picture, landmarks, (_, seconds) in zip(pictures, steady, times, strict=False):
-                image = as_bgr(picture.image)
-                yield Frame(picture.index, picture.time_ms, image, landmarks, picture.name, seconds)
+                yield Frame(picture.index, picture.time_ms, picture.image, landmarks, picture.name, seconds)
 
 
-def _pictures(source: Iterable[Picture | NDArray[np.uint8]]) -> Iterator[Picture]:
-    """Frames of a source; bare arrays are numbered and have no time."""
+def _pictures(source: Iterable[Picture | NDArray[np.uint8]], *, thumbnails: bool = False) -> Iterator[Picture]:
+    """Frames of a source, as BGR; bare arrays are numbered and have no time."""
     for index, item in enumerate(source):
-        yield item if isinstance(item, Picture) else Picture(index, 0.0, item)
+        picture = item if isinstance(item, Picture) else Picture(index, 0.0, item)
+        image = as_bgr(picture.image)
+        small = thumbnail(image) if thumbnails else None
+        yield Picture(picture.index, picture.time_ms, image, picture.name, small)
 
 
 def _frame(step: ImageStep | VideoStep, picture: Picture) -> Frame:
     start = time.perf_counter()
-    image = as_bgr(picture.image)
-    landmarks = step.update(image, picture.index, picture.time_ms, picture.name)
+    landmarks = step.update(picture.image, picture.index, picture.time_ms, picture.name, small=picture.small)
     seconds = time.perf_counter() - start
-    return Frame(picture.index, picture.time_ms, image, landmarks, picture.name, seconds)
+    return Frame(picture.index, picture.time_ms, picture.image, landmarks, picture.name, seconds)
 
 
 def _checked(detector: Detector) -> Detector:

@@ -73,17 +73,16 @@ def _square(x: float, y: float, side: float) -> tuple[float, float, float, float
     return (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
 
 
-def plausible(points: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
+def plausible(tight: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Whether landmarks spread about as much as the box they were looked for in.
 
     Args:
-        points: (N, K, 2).
+        tight: (N, 4) boxes around the landmarks, see `landmark_boxes`.
         boxes: (N, 4) tight boxes that the crops were made from.
 
     Returns:
         (N,) False where the landmarks collapse to a spot or a line.
     """
-    tight = landmark_boxes(points)
     spread, box = tight[:, 2:] - tight[:, :2], boxes[:, 2:] - boxes[:, :2]
     return np.asarray((spread.max(axis=1) > 0.25 * box.max(axis=1)) & (spread.min(axis=1) > 0.2 * spread.max(axis=1)))
 
@@ -132,7 +131,7 @@ class CoarseToFineSearch:
         for shares in _WINDOW_SIDES:
             boxes = _unpad(windows(small.shape[1], small.shape[0], shares), manifest.crop)
             points, heights = locate(self._session, small, boxes)
-            likely = heights.mean(axis=1) * plausible(points, boxes)
+            likely = heights.mean(axis=1) * plausible(landmark_boxes(points), boxes)
             candidates = self._refine(small, points[likely.argsort()[::-1][:_MAX_CANDIDATES]])
             looks = [(self._look_again(small, box, _MAX_DEVIATION), box) for box in candidates]
             found = max([found, *looks], key=lambda look: look[0])
@@ -152,7 +151,7 @@ class CoarseToFineSearch:
             points, heights = locate(self._session, image, boxes)
             moved = landmark_boxes(points)
             stable = bool((_moves(boxes, moved) < _STABLE_MOVE_RATIO).all())
-            good = (heights.mean(axis=1) >= self._session.manifest.min_score) & plausible(points, boxes)
+            good = (heights.mean(axis=1) >= self._session.manifest.min_score) & plausible(landmark_boxes(points), boxes)
             boxes = moved[good & ~_repeated(moved)]
             if stable:
                 break
@@ -191,7 +190,7 @@ def confirmed(session: Session, image: NDArray[np.uint8], boxes: FloatArray) -> 
         (N,) whether the lowest mean score is the least that the model asks for.
     """
     points, _ = locate(session, image, boxes)
-    good = plausible(points, boxes)
+    good = plausible(landmark_boxes(points), boxes)
     moved = landmark_boxes(points)
     for index in np.flatnonzero(good):
         _, heights = locate(session, image, _views(moved[index]))

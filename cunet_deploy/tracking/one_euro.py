@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ from cunet_deploy.landmarks import Landmarks
 __all__ = ["OneEuro", "Smoother", "Smoothing", "smooth_clip", "smooth_track"]
 
 FloatArray = NDArray[np.float64]
+FloatOrArray = TypeVar("FloatOrArray", float, FloatArray)
 
 _VELOCITY_CUTOFF_HZ = 4.0
 """Cutoff in Hz of the low pass on the velocity. The authors' 1 Hz notices too late that a head begins to move: measured
@@ -96,12 +98,13 @@ class OneEuro:
                 f"{self._value.shape} at {self._time_ms:g} ms; make a new one"
             )
         seconds = (time_ms - self._time_ms or _ASSUMED_STEP_MS) / 1000
-        size = self._size or float(np.linalg.norm(np.ptp(value, axis=0))) or 1.0
+        size = self._size or math.hypot(*(value.max(axis=0) - value.min(axis=0)).tolist()) or 1.0
         # the noise of a velocity averages out, that of a speed does not
         velocity = (value - self._last) / (seconds * size)
         self._velocity = self._velocity + _share(_VELOCITY_CUTOFF_HZ, seconds) * (velocity - self._velocity)
-        cutoff = self._smoothing.min_cutoff + self._smoothing.beta * np.linalg.norm(self._velocity, axis=1)
-        self._value = self._value + _share(cutoff, seconds)[:, None] * (value - self._value)
+        speed = np.sqrt(np.square(self._velocity).sum(axis=1, keepdims=True))
+        cutoff = self._smoothing.min_cutoff + self._smoothing.beta * speed
+        self._value = self._value + _share(cutoff, seconds) * (value - self._value)
         self._last, self._time_ms = value, time_ms
         return self._value.copy()
 
@@ -177,6 +180,6 @@ def smooth_clip(
     return [replace(frame, points=points) for frame, points in zip(frames, smooth, strict=True)]
 
 
-def _share(cutoff: float | FloatArray, seconds: float) -> FloatArray:
+def _share(cutoff: FloatOrArray, seconds: float) -> FloatOrArray:
     """Weight of a new value in a low pass of this cutoff in Hz."""
-    return np.asarray(1 / (1 + 1 / (2 * math.pi * np.asarray(cutoff, np.float64) * seconds)))
+    return 1 / (1 + 1 / (2 * math.pi * cutoff * seconds))

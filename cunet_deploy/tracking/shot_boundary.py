@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ShotBoundaryDetector"]
+__all__ = ["ShotBoundaryDetector", "thumbnail"]
 
 _GRID_SIDE = 24
 """Pixels of the picture that are compared, along its shorter side; more see no more, and cost."""
@@ -20,6 +20,19 @@ _LEVELS = 24
 _CHANGE_MEMORY = 0.8
 
 
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The grey levels of a few pixels, from 0 to 1, by which shots are told apart.
+
+    Their cache lines are most of what this costs: ten times as much on another core than that which wrote the frame.
+
+    Args:
+        image: (H, W, 3) uint8.
+    """
+    step = max(1, min(image.shape[:2]) // _GRID_SIDE)
+    few = image[step // 2 :: step, step // 2 :: step].astype(np.float32)
+    return np.asarray((few[..., 0] + few[..., 1] + few[..., 2]) / 765, np.float32)
+
+
 class ShotBoundaryDetector:
     """Watches one video. Not for several threads."""
 
@@ -27,14 +40,12 @@ class ShotBoundaryDetector:
         self._last: NDArray[np.float32] | None = None
         self._usual: float | None = None
 
-    def update(self, image: NDArray[np.uint8]) -> bool:
+    def update(self, small: NDArray[np.float32]) -> bool:
         """Take a frame; returns whether it begins another shot than the one before.
 
         Args:
-            image: (H, W, 3) uint8, frames of one video in order; another size is another shot.
+            small: `thumbnail` of a frame, in the order of one video; another size is another shot.
         """
-        step = max(1, min(image.shape[:2]) // _GRID_SIDE)
-        small = image[step // 2 :: step, step // 2 :: step].mean(axis=2, dtype=np.float32) / 255
         last, self._last = self._last, small
         if last is None:
             return False

@@ -18,13 +18,14 @@ from cunet_deploy.detection.base import Detector
 from cunet_deploy.detection.confirmation import detect_confirmed
 from cunet_deploy.detection.search import plausible
 from cunet_deploy.errors import InputError
+from cunet_deploy.geometry import landmark_boxes
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.locate import locate
 from cunet_deploy.metrics import pck_threshold
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.tracking.one_euro import Smoother, Smoothing
-from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector
+from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector, thumbnail
 from cunet_deploy.tracking.tracker import Cadence, Tracker
 
 __all__ = ["STAGES", "ImageStep", "VideoState", "VideoStep", "check_landmarks"]
@@ -61,7 +62,15 @@ class ImageStep:
         self._session, self._detector = session, detector
         self._on_stage = on_stage or _ignore
 
-    def update(self, image: UInt8Array, index: int = 0, time_ms: float = 0.0, name: str = "") -> Landmarks:
+    def update(
+        self,
+        image: UInt8Array,
+        index: int = 0,
+        time_ms: float = 0.0,
+        name: str = "",
+        *,
+        small: NDArray[np.float32] | None = None,
+    ) -> Landmarks:
         """Find objects and their landmarks; those below the model's minimum score are left out.
 
         Args:
@@ -69,6 +78,7 @@ class ImageStep:
             index: of the picture in its source.
             time_ms: not used; steps are called alike.
             name: of the image file, without folders, which given boxes may be found by.
+            small: not used, either.
         """
         image, detector, session = as_bgr(image), self._detector, self._session
         self._on_stage("detect")
@@ -78,7 +88,7 @@ class ImageStep:
         self._on_stage("track")
         if detector.exact or not len(boxes):
             return _landmarks(session, boxes, points, heights)
-        good = (heights.mean(axis=1) >= session.manifest.min_score) & plausible(points, boxes)
+        good = (heights.mean(axis=1) >= session.manifest.min_score) & plausible(landmark_boxes(points), boxes)
         return _landmarks(session, boxes[good], points[good], heights[good])
 
 
@@ -146,7 +156,13 @@ class VideoStep:
         return copy.deepcopy(VideoState(self._tracker, self._shots, self._smoother, self._last))
 
     def update(
-        self, image: UInt8Array, index: int | None = None, time_ms: float | None = None, name: str = ""
+        self,
+        image: UInt8Array,
+        index: int | None = None,
+        time_ms: float | None = None,
+        name: str = "",
+        *,
+        small: NDArray[np.float32] | None = None,
     ) -> Landmarks:
         """Localize in the next frame.
 
@@ -155,6 +171,7 @@ class VideoStep:
             index: of the frame in its source, rising; ``None``: the next. A gap says that a camera dropped frames.
             time_ms: since the start; ``None``: not known, and taken as 30 frames a second.
             name: of the image file that it came from, without folders; empty for video.
+            small: its `thumbnail`, if the thread that read it has made it; ``None``: it is made here.
 
         Returns:
             The objects in it, by rising track id.
@@ -165,7 +182,7 @@ class VideoStep:
         # frames that a camera dropped say that time is short: then new objects are looked for less often
         self._tracker.pace(_LATE_CADENCE_RATIO * every if index > self._last + 1 else every)
         self._last = index
-        if self._shots.update(image):
+        if self._shots.update(thumbnail(image) if small is None else small):
             self._tracker.begin_shot()
         found = self._follow(image, index, name)
         return found if self._smoother is None else self._smoother.update(found, 0.0 if time_ms is None else time_ms)

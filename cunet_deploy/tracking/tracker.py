@@ -185,8 +185,8 @@ class Tracker:
         confidence = scores.mean(axis=1) if len(plan.tracks) else np.zeros(0)
         followed = np.array([track.track_id >= 0 and not track.missed for track in plan.tracks], np.bool_)
         least = np.where(followed, self._hysteresis_ratio * self._min_score, self._min_score)
-        good = (confidence >= least) & plausible(points, plan.boxes)
         boxes = landmark_boxes(points) if len(plan.tracks) else np.zeros((0, 4))
+        good = (confidence >= least) & plausible(boxes, plan.boxes)
         # an older track wins over a younger one, a more certain new object over a less certain one
         order = sorted(
             range(len(plan.tracks)),

@@ -87,4 +87,4 @@ def test_landmarks_that_collapse_are_not_plausible() -> None:
     boxes = np.array([[0, 0, 100, 100]] * 3, np.float64)
     spread = TEMPLATE * 45 + 50
     points = np.stack([spread, spread * 0.1, spread * [1, 0.05]])
-    assert plausible(points, boxes).tolist() == [True, False, False]
+    assert plausible(landmark_boxes(points), boxes).tolist() == [True, False, False]
