@@ -69,12 +69,11 @@ class WholeImageDrawer(Drawer[LabelledFrame]):
         """See `Drawer`."""
         return self.frames.draw(index, rng)
 
-    def batch(self, drawn: Sequence[LabelledFrame]) -> tuple[Tensor, BoxTensors]:
+    def batch(self, drawn: Sequence[LabelledFrame]) -> tuple[Sequence[NDArray[np.uint8]], BoxTensors]:
         """See `Drawer`."""
         code, size = self.frames.boxes.code, self.frames.size // self.stride
         targets = [code.encode(frame.boxes, frame.ignored, size, self.stride) for frame in drawn]
-        images = stacked([frame.image for frame in drawn])
-        return images, BoxTensors(*(stacked(part) for part in zip(*targets, strict=True)))
+        return [frame.image for frame in drawn], BoxTensors(*(stacked(part) for part in zip(*targets, strict=True)))
 
     def name(self, index: int) -> str:
         """See `Drawer`."""

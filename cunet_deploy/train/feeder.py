@@ -28,6 +28,7 @@ from cunet_deploy.data.batches import WHOLE, Part, count_batches, epoch_chunks, 
 from cunet_deploy.errors import CunetError
 from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.media import read_ahead
+from cunet_deploy.train.lent_memory import Lender, LentBatch, forget
 
 __all__ = ["Drawer", "Feeder", "stacked", "to_device"]
 
@@ -55,8 +56,8 @@ class Drawer(ABC, Generic[T]):
         """One example, augmented at random."""
 
     @abstractmethod
-    def batch(self, drawn: Sequence[T]) -> tuple[Tensor, Any]:
-        """(B, S, S, 3) uint8 images, and a named tuple of targets with B rows each."""
+    def batch(self, drawn: Sequence[T]) -> tuple[Sequence[NDArray[np.uint8]], Any]:
+        """B images of (S, S, 3), and a named tuple of targets with B rows each."""
 
     @abstractmethod
     def name(self, index: int) -> str:
@@ -74,6 +75,7 @@ class _Batches(Dataset[Any]):
         self.drawer = drawer
         self.seed = seed
         self.at = torch.full((max(workers, 1), 2), -1, dtype=torch.int64).share_memory_()
+        self._lender: Lender | None = None  # of a worker process
 
     def __getitem__(self, key: _Key) -> Any:
         epoch, chunk = key
@@ -84,7 +86,11 @@ class _Batches(Dataset[Any]):
                 if info is not None:
                     self.at[info.id, 1] = index
                 drawn.append(self.drawer.draw(index, example_random(self.seed, epoch, index)))
-            return self.drawer.batch(drawn)
+            images, targets = self.drawer.batch(drawn)
+            if info is None:
+                return stacked(images), targets
+            self._lender = self._lender or Lender()
+            return self._lender.lend(epoch, images, targets)
         except CunetError as error:  # carried over as it is: PyTorch would wrap it in its trace back
             return error
 
@@ -157,6 +163,8 @@ class Feeder:
     def epoch(self, epoch: int, device: torch.device) -> Generator[tuple[Tensor, Any], None, None]:
         """(B, S, S, 3) uint8 images and targets of each batch; the same for the same epoch, whatever came before.
 
+        A batch may lie in memory that workers use again: it is whole until the next one is asked for.
+
         Raises:
             CunetError: a photo cannot be read any more, or a worker died; the message names the photo.
         """
@@ -174,7 +182,7 @@ class Feeder:
                     return
                 if isinstance(item, CunetError):
                     raise item
-                images, targets = item
+                images, targets = item.open() if isinstance(item, LentBatch) else item
                 yield images.to(device, non_blocking=True), to_device(targets, device)
 
     def advice(self, seconds: float) -> str | None:
@@ -218,6 +226,7 @@ class Feeder:
     def close(self) -> None:
         """End the workers."""
         self._loader = None
+        forget(self._batches.at[:, 0].tolist())
 
 
 @contextmanager
@@ -236,14 +245,8 @@ def _start_worker(at: Tensor, worker: int) -> None:
 
 
 def stacked(arrays: Sequence[NDArray[Any]]) -> Tensor:
-    """Arrays as one tensor; in a worker process in shared memory at once, which saves a copy of all of it."""
-    first = torch.from_numpy(np.asarray(arrays[0]))
-    tensor = first.new_empty((len(arrays), *first.shape))
-    if get_worker_info() is not None:
-        shared = torch.UntypedStorage._new_shared(tensor.nbytes)
-        tensor = first.new_empty(0).set_(shared).view(tensor.shape)
-    np.stack(arrays, out=tensor.numpy())
-    return tensor
+    """Arrays as one tensor."""
+    return torch.from_numpy(np.stack(arrays))
 
 
 def to_device(targets: Any, device: torch.device) -> Any:

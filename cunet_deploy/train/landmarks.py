@@ -22,7 +22,7 @@ from cunet_deploy.data.sources import read_sources
 from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold, visibility_auc
 from cunet_deploy.sessions.base import Session
-from cunet_deploy.train.feeder import Drawer, stacked
+from cunet_deploy.train.feeder import Drawer
 from cunet_deploy.train.loss import Mean, Targets, alone, make_targets, total_loss
 from cunet_deploy.train.plots import save_crops
 from cunet_deploy.train.task import Predict, Task
@@ -61,11 +61,11 @@ class CropDrawer(Drawer[Drawn]):
         example = self.examples[int(rng.integers(len(self.examples)))]
         return example, self.photos[example.image]
 
-    def batch(self, drawn: Sequence[Drawn]) -> tuple[Tensor, Targets]:
+    def batch(self, drawn: Sequence[Drawn]) -> tuple[Sequence[NDArray[np.uint8]], Targets]:
         """See `Drawer`."""
         images, points, weights, visible = zip(*drawn, strict=True)
         targets = make_targets(np.stack(points), self.config, np.stack(weights), np.stack(visible))
-        return stacked(images), targets
+        return images, targets
 
     def name(self, index: int) -> str:
         """See `Drawer`."""

@@ -7,8 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from drawn import CONFIG_TOML, tiny_config, write_faces
@@ -18,12 +21,19 @@ from cunet_deploy.config import Config
 from cunet_deploy.data.batches import Part
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.model.device import CPU
+from cunet_deploy.train import lent_memory
 from cunet_deploy.train.feeder import Feeder
 from cunet_deploy.train.landmarks import LandmarkTask
+from cunet_deploy.train.lent_memory import RING, Lender
 from cunet_deploy.train.task import Task
 from cunet_deploy.train.tasks import load_task
 
 SIZE, SEED = 3, 5
+
+
+class Pair(NamedTuple):
+    first: Tensor
+    second: Tensor
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +81,31 @@ def test_any_number_of_workers_gives_the_same_batches(data: Path) -> None:
             source.close()
     for epochs in drawn[1:]:
         assert all(same(one, other) for one, other in zip(drawn[0], epochs, strict=True))
+
+
+@pytest.mark.slow
+def test_a_batch_stays_whole_while_workers_run_ahead_also_after_an_epoch_that_was_left(data: Path) -> None:
+    task = load_task(config(), data)
+    wanted = tensors(Feeder(task.drawer, batch_size=1, seed=SEED).epoch(2, CPU))
+    assert len(wanted) >= 2 * RING
+    source = Feeder(task.drawer, batch_size=1, seed=SEED, workers=1)
+    try:
+        with closing(source.epoch(1, CPU)) as left:
+            next(left)
+        for (images, targets), right in zip(source.epoch(2, CPU), wanted, strict=True):
+            time.sleep(0.02)  # the worker draws what it may
+            assert same([[images, *targets]], [right])
+    finally:
+        source.close()
+    assert not [place for place in lent_memory._mapped if place[0] in source._batches.at[:, 0].tolist()]
+
+
+def test_a_batch_that_is_lent_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor + 1)  # needs a GPU
+    images, targets = Lender().lend(0, [np.zeros(3, np.uint8)] * 2, Pair(torch.ones(2), torch.ones(2, 5))).pin_memory()
+    assert images.tolist() == [[1] * 3] * 2
+    assert isinstance(targets, Pair)
+    assert targets.second.tolist() == [[2] * 5] * 2
 
 
 def test_the_parts_of_processes_make_up_the_batch(data: Path) -> None:
