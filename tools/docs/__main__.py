@@ -14,7 +14,7 @@ import click
 
 from cunet_deploy.errors import CunetError
 from tools import head_pose
-from tools.docs import models, processors, speed
+from tools.docs import models, processors, serving, speed
 from tools.experiments import labels, reproduce
 from tools.release import detectors, media, people, video
 from tools.reports import errors_in_a_line
@@ -25,6 +25,7 @@ GENERATED: tuple[Callable[..., list[Path]], ...] = (
     *(partial(module.update_cards, ROOT / "models") for module in (models, detectors, people, video)),
     speed.update,
     processors.update,
+    serving.update,
     media.update,
     labels.update,
     reproduce.update,
