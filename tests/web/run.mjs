@@ -25,8 +25,8 @@ const pixels = async ({ file, width, height }) => ({ data: await bytes(file), wi
 
 const tasks = {
   /** Heatmap values that differ from those of the golden inputs. */
-  async golden({ model, images, heatmaps, count }) {
-    const network = await Network.open(ort, await bundle(model));
+  async golden({ model, images, heatmaps, count, options }) {
+    const network = await Network.open(ort, await bundle(model), options);
     const expected = new Float32Array((await bytes(heatmaps)).buffer);
     const found = await network.run(await bytes(images), count);
     let differing = found.length === expected.length ? 0 : Infinity;

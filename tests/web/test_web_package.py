@@ -16,6 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from cunet_deploy import Localizer
+from cunet_deploy.checkpoint.storage import load_checkpoint
+from cunet_deploy.export.targets.web import write_web_model
 from cunet_deploy.geometry import CropRule, whole_image
 from cunet_deploy.golden import read_golden
 from cunet_deploy.media import open_source, read_image
@@ -76,6 +78,21 @@ def test_every_heatmap_value_is_that_of_the_checkpoint(run: Run, name: str) -> N
     golden.images.tofile(run.folder / "images")  # type: ignore[attr-defined]
     golden.heatmaps.astype(np.float32).tofile(run.folder / "heatmaps")  # type: ignore[attr-defined]
     found = run("golden", model=str(folder), images="images", heatmaps="heatmaps", count=len(golden.images))
+    assert (found["differing"], found["values"]) == (0, golden.heatmaps.size)
+
+
+def test_a_model_for_browsers_has_the_same_heatmaps_one_crop_at_a_time(run: Run) -> None:
+    folder = ROOT / "models" / "face68-xs"
+    golden = read_golden(folder / "golden.npz")
+    golden.images.tofile(run.folder / "images")  # type: ignore[attr-defined]
+    golden.heatmaps.astype(np.float32).tofile(run.folder / "heatmaps")  # type: ignore[attr-defined]
+    web: Path = run.folder / "web"  # type: ignore[attr-defined]
+    web.mkdir()
+    (web / "model.onnx").write_bytes(write_web_model(load_checkpoint(folder / "checkpoint.pt")))
+    (web / "manifest.json").write_bytes((folder / "manifest.json").read_bytes())
+    single = {"freeDimensionOverrides": {"batch": 1}}
+    task = {"model": str(web), "images": "images", "heatmaps": "heatmaps", "count": len(golden.images)}
+    found = run("golden", **task, options=single)
     assert (found["differing"], found["values"]) == (0, golden.heatmaps.size)
 
 

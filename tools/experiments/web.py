@@ -1,18 +1,27 @@
 """Measure models in the browser's runtime, and the page in a browser.
 
     python -m tools.experiments.web networks models/face68-xs models/face68-s --json networks.json
+    python -m tools.experiments.web providers models/face68-xs models/face68-s --json providers.json
     python -m tools.experiments.web page face68-s --json page.json
 
 ``networks`` runs forms of the same graph in Node.js, in turns: the released one, the same without the runtime's last
 optimizations (NCHW), with uint8 weights, with int8 activations, and in float; the package's own stages of a frame; and
 whole frames of the demo clip, detector included, whose rate is that of one thread which does nothing else.
-Times are CPU times of one thread. ``page`` opens the page of a model in headless Chromium: its size, compressed with
+Times are CPU times of one thread.
+
+``providers`` runs the released graph and that of ``export --target web`` in headless Chromium, on WebAssembly (one
+thread), WebGPU and WebNN: how many heatmap values differ, and for a crop the time and the CPU time of all processes of
+the browser, which others on the machine change little. WebGPU runs in software, or with ``--gpu`` on a GPU. Debian's
+Chromium has no WebNN; ``--chromium`` names another, such as that of the npm package @sparticuz/chromium.
+
+``page`` opens the page of a model in headless Chromium: its size, compressed with
 gzip, the time to the first result, and the rate on a camera that plays the demo clip at 30 frames per second; the best
 of several turns is what others on the machine disturbed least.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import http.server
@@ -22,7 +31,7 @@ import statistics
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +43,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from cunet_deploy.checkpoint.storage import load_checkpoint
+from cunet_deploy.export.targets.web import write_web_model
 from cunet_deploy.golden import read_golden
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import open_source, read_image
@@ -45,11 +56,18 @@ from tools.reports import signed, write_report
 __all__ = ["main", "write_camera"]
 
 _SCRIPT = Path(__file__).with_suffix(".mjs")
+_PROVIDERS_SCRIPT = Path(__file__).with_name("web_providers.mjs")
 _TESTS = Path(__file__).resolve().parents[2] / "tests"
 _PHOTO = _TESTS / "data" / "astronaut.jpg"
 _CLIP = _TESTS / "data" / "demo.mp4"
+_BROWSE_SCRIPT = _TESTS / "web" / "browse.mjs"
 _FRAMES, _CAMERA_SECONDS = 60, 10
 _FACE_DETECTOR = "face-detect-s"
+_PROVIDERS = ("wasm", "webgpu", "webnn")
+_FEATURES = "--enable-features=Vulkan,WebMachineLearningNeuralNetwork"
+_IN_SOFTWARE = ("--use-webgpu-adapter=swiftshader", "--use-vulkan=swiftshader", "--enable-unsafe-swiftshader")
+_MOST_MS = 1_000
+"""Time for the calls of one turn, after which no other begins: a GPU in software takes seconds for one."""
 _FACE = (170.0, 55.0, 280.0, 195.0)
 
 
@@ -144,9 +162,7 @@ def networks(bundles: tuple[Path, ...], turns: int, calls: int, json_path: Path 
     """Measure each of BUNDLES, which hold model.onnx, manifest.json and golden.npz."""
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        problem = npm_install(folder, "onnxruntime-web")
-        if problem:
-            raise click.ClickException(f"onnxruntime-web cannot be installed: {problem}")
+        _install(folder, "onnxruntime-web")
         (folder / "node_modules" / "cunet-deploy-web").symlink_to(PACKAGE, target_is_directory=True)
         image = read_image(_PHOTO)
         cv2.cvtColor(image, cv2.COLOR_BGR2RGBA).tofile(folder / "frame")
@@ -164,9 +180,7 @@ def networks(bundles: tuple[Path, ...], turns: int, calls: int, json_path: Path 
                 found = str(find_model(detector).parent)
                 videos.append({"name": bundle.name, "model": str(bundle.resolve()), "detector": found, **clip})
         task = {"jobs": jobs, "crops": crops, "videos": videos, "turns": turns, "calls": calls}
-        (folder / "task.json").write_text(json.dumps(task))
-        subprocess.run(["node", "--preserve-symlinks", str(_SCRIPT), str(folder)], check=True)
-        result = json.loads((folder / "result.json").read_text())
+        result = _run(_SCRIPT, folder, task)
     rows = [_network_row(row) for row in result["networks"]] + [_stage_row(row) for row in result["stages"]]
     for row in result["frames"]:
         mean = statistics.mean(row["ms"])
@@ -180,19 +194,65 @@ def networks(bundles: tuple[Path, ...], turns: int, calls: int, json_path: Path 
 
 
 @main.command()
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--turns", default=5, show_default=True, type=click.IntRange(1), help="Rounds over all forms.")
+@click.option("--calls", default=30, show_default=True, type=click.IntRange(1), help="Calls in a row.")
+@click.option("--provider", "names", multiple=True, default=_PROVIDERS, type=click.Choice(_PROVIDERS))
+@click.option("--chromium", "path", help="The browser.  [default: chromium or google-chrome]")
+@click.option("--gpu", is_flag=True, help="WebGPU on a GPU, not in software.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+def providers(
+    bundles: tuple[Path, ...],
+    turns: int,
+    calls: int,
+    names: tuple[str, ...],
+    path: str | None,
+    gpu: bool,
+    json_path: Path | None,
+) -> None:
+    """Run BUNDLES, which hold model.onnx, checkpoint.pt and golden.npz, on the CPU, WebGPU and WebNN of a browser."""
+    chromium = path or _chromium()
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        _install(folder, "onnxruntime-web", "playwright-core")
+        (folder / "index.html").write_text("<!doctype html><title>networks</title><link rel=icon href=data:,>")
+        models = []
+        for bundle in bundles:
+            released, web = (
+                (bundle / "model.onnx").read_bytes(),
+                write_web_model(load_checkpoint(bundle / "checkpoint.pt")),
+            )
+            jobs = [
+                _write_job(bundle, folder, *form, "all") for form in (("released", released), ("for browsers", web))
+            ]
+            models.append([{**job, "provider": name} for job in jobs for name in names])
+        flags = ["--enable-unsafe-webgpu", _FEATURES, *(() if gpu else _IN_SOFTWARE)]
+        with _serving(folder) as url:
+            task = {"url": url, "chromium": chromium, "flags": flags, "models": models}
+            result = _run(_PROVIDERS_SCRIPT, folder, {**task, "turns": turns, "calls": calls, "limit_ms": _MOST_MS})
+    rows = [_provider_row(case) for case in result["cases"]]
+    for row in ({"chromium": result["browser"], **result["devices"]}, *rows):
+        click.echo("  ".join(f"{key} {value}" for key, value in row.items()))
+    about = {
+        "onnxruntime-web": VERSION,
+        "chromium": result["browser"],
+        **result["devices"],
+        "turns": turns,
+        "calls": calls,
+    }
+    write_report(json_path, signed({**about, "rows": rows}))
+
+
+@main.command()
 @click.argument("model")
 @click.option("--turns", default=5, show_default=True, type=click.IntRange(1), help="Times that the page is opened.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 def page(model: str, turns: int, json_path: Path | None) -> None:
     """Measure the page of MODEL; Chromium, Node.js and npm are needed."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        raise click.ClickException("neither chromium nor google-chrome is installed")
+    chromium = _chromium()
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        problem = npm_install(folder, "playwright-core")
-        if problem:
-            raise click.ClickException(f"playwright-core cannot be installed: {problem}")
+        _install(folder, "playwright-core")
         site = build_site(model, folder / "site", runtime="npm").path
         compressed = sum(len(gzip.compress(path.read_bytes())) for path in site.rglob("*") if path.is_file())
         clip = write_camera(folder / "camera.y4m")
@@ -200,12 +260,12 @@ def page(model: str, turns: int, json_path: Path | None) -> None:
         flags = [*camera, f"--use-file-for-fake-video-capture={clip}"]
         photo: dict[str, Any] = {"files": [str(_PHOTO)], "flags": []}
         live: dict[str, Any] = {"camera": _CAMERA_SECONDS, "grant": True, "flags": flags}
-        handler = functools.partial(_QuietHandler, directory=str(site))
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            url = {"url": f"http://localhost:{server.server_port}/", "chromium": chromium}
-            results = [{**_browse(folder, url | photo), **_browse(folder, url | live)} for _ in range(turns)]
-            server.shutdown()
+        with _serving(site) as url:
+            where = {"url": url, "chromium": chromium}
+            results = [
+                {**_run(_BROWSE_SCRIPT, folder, where | photo), **_run(_BROWSE_SCRIPT, folder, where | live)}
+                for _ in range(turns)
+            ]
     firsts, rates = [result["first_ms"] / 1000 for result in results], [float(result["fps"]) for result in results]
     row = {
         "model": model,
@@ -226,9 +286,35 @@ class _QuietHandler(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-def _browse(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
+def _chromium() -> str:
+    """Path of the browser."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise click.ClickException("neither chromium nor google-chrome is installed")
+    return chromium
+
+
+def _install(folder: Path, *names: str) -> None:
+    """Packages of npm below a folder."""
+    problem = npm_install(folder, *names)
+    if problem:
+        raise click.ClickException(f"{' and '.join(names)} cannot be installed: {problem}")
+
+
+@contextlib.contextmanager
+def _serving(folder: Path) -> Iterator[str]:
+    """Address at which a folder is given out."""
+    handler = functools.partial(_QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+
+
+def _run(script: Path, folder: Path, task: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a script for Node.js to a task."""
     (folder / "task.json").write_text(json.dumps(task))
-    subprocess.run(["node", str(_TESTS / "web" / "browse.mjs"), str(folder)], check=True)
+    subprocess.run(["node", "--preserve-symlinks", str(script), str(folder)], check=True)
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return result
 
@@ -254,22 +340,35 @@ def write_camera(path: Path) -> Path:
 
 
 def _write_forms(bundle: Path, folder: Path) -> list[dict[str, Any]]:
-    golden = read_golden(bundle / "golden.npz")
     jobs = []
     for form, (change, level) in FORMS.items():
         model = onnx.load(bundle / "model.onnx")
         change(model)
-        name = f"{bundle.name}, {form}"
-        (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
-        golden.images[0].tofile(folder / f"{name}.images")
-        golden.heatmaps[0].astype(np.float32).tofile(folder / f"{name}.heatmaps")
-        jobs.append({"name": name, "size": golden.images.shape[1], "level": level})
+        jobs.append(_write_job(bundle, folder, form, model.SerializeToString(), level))
     return jobs
+
+
+def _write_job(bundle: Path, folder: Path, form: str, model: bytes, level: str) -> dict[str, Any]:
+    """A form of a model with its golden inputs as files, and what a script must know of them."""
+    golden, name = read_golden(bundle / "golden.npz"), f"{bundle.name}, {form}"
+    (folder / f"{name}.onnx").write_bytes(model)
+    golden.images.tofile(folder / f"{name}.images")
+    golden.heatmaps.astype(np.float32).tofile(folder / f"{name}.heatmaps")
+    return {"name": name, "size": golden.images.shape[1], "level": level}
 
 
 def _network_row(row: dict[str, Any]) -> dict[str, Any]:
     median, fast = statistics.median(row["ms"]), np.percentile(row["ms"], 10)
     return {"form": row["name"], "median_ms": round(median, 2), "p10_ms": round(fast, 2), "differing": row["differing"]}
+
+
+def _provider_row(case: dict[str, Any]) -> dict[str, Any]:
+    head = {"form": case["name"], "provider": case["provider"]}
+    if "error" in case:
+        return {**head, "error": case["error"]}
+    figures = {"differing": case["differing"], "largest": round(case["largest"], 4)}
+    times = {"median_ms": round(statistics.median(case["ms"]), 2), "least_ms": round(min(case["ms"]), 2)}
+    return {**head, **figures, **times, "cpu_ms": round(case["cpu_ms"] / len(case["ms"]), 1), "calls": len(case["ms"])}
 
 
 def _stage_row(row: dict[str, Any]) -> dict[str, Any]:

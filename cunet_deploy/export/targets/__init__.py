@@ -102,6 +102,12 @@ TARGETS = {
             ),
             command="on the server: tritonserver --model-repository {bundle}/triton",
         ),
+        Target(
+            "web",
+            "also writes web/, a bundle for WebGPU and WebNN in browsers",
+            "cunet_deploy.export.targets.web:write",
+            files=("web/model.onnx", "web/manifest.json"),
+        ),
     )
 }
 """Targets by name; the first one is the default."""

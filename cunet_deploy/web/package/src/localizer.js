@@ -42,11 +42,12 @@ export class Localizer {
    * Load a model of landmarks and, unless boxes will be given, the detector of its objects.
    * @param {any} ort the module onnxruntime-web
    * @param {{model: Parameters<typeof Network.open>[1], detector?: Parameters<typeof Network.open>[1]}} bundles
+   * @param {import("./network.js").SessionOptions} [options] of the runtime's sessions, such as their execution providers
    */
-  static async open(ort, { model, detector }) {
+  static async open(ort, { model, detector }, options) {
     const bundles = await Promise.all([model, ...(detector ? [detector] : [])].map(loadBundle));
-    const network = await Network.open(ort, bundles[0]);
-    return new Localizer(network, detector ? new Detector(await Network.open(ort, bundles[1])) : null);
+    const network = await Network.open(ort, bundles[0], options);
+    return new Localizer(network, detector ? new Detector(await Network.open(ort, bundles[1], options)) : null);
   }
 
   get manifest() {

@@ -26,6 +26,7 @@ import { sample } from "./pixels.js";
  */
 
 /** @typedef {{points: Point[], scores: number[], box: Box}} Located */
+/** @typedef {Record<string, any> & {freeDimensionOverrides?: {batch?: number}}} SessionOptions */
 
 const FORMAT = 1;
 
@@ -34,11 +35,13 @@ export class Network {
    * @param {any} ort the module onnxruntime-web
    * @param {any} session an open InferenceSession
    * @param {Manifest} manifest
+   * @param {boolean} [single] it takes one crop at a time
    */
-  constructor(ort, session, manifest) {
+  constructor(ort, session, manifest, single = false) {
     this.ort = ort;
     this.session = session;
     this.manifest = manifest;
+    this.single = single;
     /** Milliseconds that the network took when it last ran. */
     this.lastMs = 0;
   }
@@ -46,14 +49,16 @@ export class Network {
   /**
    * @param {any} ort the module onnxruntime-web
    * @param {string | {model: ArrayBuffer | Uint8Array, manifest: Manifest}} bundle URL of its folder, or its content
+   * @param {SessionOptions} [options] of the runtime's session, such as its execution providers
    */
-  static async open(ort, bundle) {
+  static async open(ort, bundle, options = {}) {
     const { model, manifest } = await loadBundle(bundle);
     if (manifest.format > FORMAT) {
       throw new Error(`the manifest of ${manifest.name} has format ${manifest.format}; update cunet-deploy-web`);
     }
-    const session = await ort.InferenceSession.create(new Uint8Array(model), { executionProviders: ["wasm"] });
-    return new Network(ort, session, manifest);
+    const all = { executionProviders: ["wasm"], ...options };
+    const session = await ort.InferenceSession.create(new Uint8Array(model), all);
+    return new Network(ort, session, manifest, options.freeDimensionOverrides?.batch === 1);
   }
 
   /** Side of the heatmaps in cells. */
@@ -69,10 +74,15 @@ export class Network {
   async run(images, count) {
     const { size } = this.manifest.crop;
     const begun = performance.now();
-    const input = new this.ort.Tensor("uint8", images, [count, size, size, 3]);
-    const { heatmaps } = await this.session.run({ image: input }, ["heatmaps"]);
+    const parts = [];
+    const batch = this.single ? 1 : count;
+    for (let start = 0; start < count; start += batch) {
+      const bytes = images.subarray(start * size ** 2 * 3, (start + batch) * size ** 2 * 3);
+      const input = new this.ort.Tensor("uint8", bytes, [batch, size, size, 3]);
+      parts.push((await this.session.run({ image: input }, ["heatmaps"])).heatmaps.data);
+    }
     this.lastMs = performance.now() - begun;
-    return heatmaps.data;
+    return parts.length === 1 ? parts[0] : joined(parts);
   }
 
   /** Heatmaps of crops of an image. @param {Pixels} image @param {Crop[]} crops */
@@ -120,6 +130,17 @@ export async function loadBundle(bundle) {
     if (!response.ok) throw new Error(`${response.url} cannot be loaded (${response.status} ${response.statusText})`);
   }
   return { model: await model.arrayBuffer(), manifest: /** @type {Manifest} */ (await manifest.json()) };
+}
+
+/** One array of several. @param {Float32Array[]} parts */
+function joined(parts) {
+  const whole = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let start = 0;
+  for (const part of parts) {
+    whole.set(part, start);
+    start += part.length;
+  }
+  return whole;
 }
 
 /** Mean score of the landmarks. @param {{scores: number[]}} located */
