@@ -187,9 +187,11 @@ def command(**given: Any) -> None:
 def _infer(asked: Request) -> None:
     import cv2  # these load OpenCV and ONNX Runtime, which --help does not need
 
+    from cunet_deploy.machine.allocator import keep_freed_memory
     from cunet_deploy.machine.cpu import available_cpus
     from cunet_deploy.media import find_items
 
+    keep_freed_memory()
     items = find_items(asked.sources)
     workers = 1 if items is None else min(asked.workers, len(items))
     # more threads than that do not speed up small networks, and take the processors from decoding and encoding

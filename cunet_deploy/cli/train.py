@@ -20,6 +20,7 @@ from cunet_deploy.cli._options import (
     threads_option,
 )
 from cunet_deploy.config import Config, load_bits, load_config, own_skeleton_file
+from cunet_deploy.machine.allocator import keep_freed_memory
 from cunet_deploy.machine.cpu import available_cpus
 
 __all__ = ["command"]
@@ -137,6 +138,7 @@ def _require_libraries(asked: _Request) -> None:
 
 def _train(asked: _Request) -> None:
     _require_libraries(asked)
+    keep_freed_memory()
     from cunet_deploy.checkpoint.storage import load_checkpoint
     from cunet_deploy.data.examples import PhotoCache
     from cunet_deploy.model.device import choose_device, describe_device

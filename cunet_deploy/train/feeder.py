@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from cunet_deploy.data.batches import WHOLE, Part, count_batches, epoch_chunks, example_random
 from cunet_deploy.errors import CunetError
+from cunet_deploy.machine.allocator import keep_freed_memory
 from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.media import read_ahead
 from cunet_deploy.train.lent_memory import Lender, LentBatch, forget
@@ -241,6 +242,7 @@ def _start_worker(at: Tensor, worker: int) -> None:
     """Prepare a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one acts
     cv2.setNumThreads(0)
+    keep_freed_memory()
     at[worker, 0] = os.getpid()
 
 

@@ -30,6 +30,7 @@ from cunet_deploy.cli._options import parse_bytes
 from cunet_deploy.config import Config, load_config, parse_config
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.readers import read_examples
+from cunet_deploy.machine.allocator import keep_freed_memory
 from cunet_deploy.model.device import CPU
 from cunet_deploy.skeletons import get_skeleton
 from cunet_deploy.train.failures import activation_bytes
@@ -227,6 +228,7 @@ def _read(root: Path) -> tuple[int, float, float, int]:
 
 def _memory_of_an_epoch(root: Path, limit: int, workers: int, batches: int) -> int:
     """Decode all photos and draw batches of them in this process, which must be fresh; bytes of it and its workers."""
+    keep_freed_memory()  # as train does
     config = detector_config()
     photos = PhotoCache(limit // (workers + 1))
     feeder = Feeder(
