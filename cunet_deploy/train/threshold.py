@@ -17,24 +17,28 @@ from cunet_deploy.sessions.base import Session
 
 __all__ = ["choose_min_score", "choose_visible_score", "crop_scores"]
 
-DRAWS = 4
+DRAWS, BACKGROUND_DRAWS = 4, 16
+"""Crops of each example: around its object, and beside it."""
 BATCH = 32
-TAIL = 0.01
+TAIL, RARE = 0.01, 0.002
+"""Share of crops on the wrong side, of objects and background, and of background at most: in a video it is looked at again
+and again."""
 
 
 def choose_min_score(session: Session, examples: Sequence[Example], photos: PhotoCache) -> float:
     """The middle between the scores that nearly all background crops stay under and nearly all objects exceed.
 
-    Each example is drawn a few times as a detector would find it, and as often a piece of its photo that shows no known
-    object. The threshold lies halfway between the 99th percentile of the background and the 1st of the objects.
+    Each example is drawn a few times as a detector would find it, and several times as often a piece of its photo that
+    shows no known object. The threshold lies halfway between the 99th percentile of the background and the 1st of the
+    objects; where they overlap, so that this is lower than the 99.8th percentile of the background, it lies there.
 
     Returns:
         A score in [0.05, 0.95], to two decimals.
     """
     scores, is_background = crop_scores(session, examples, photos)
-    low = np.quantile(scores[is_background], 1 - TAIL) if is_background.any() else 0.0
+    low, rare = np.quantile(scores[is_background], [1 - TAIL, 1 - RARE]) if is_background.any() else (0.0, 0.0)
     high = np.quantile(scores[~is_background], TAIL)
-    return round(float(np.clip((low + high) / 2, 0.05, 0.95)), 2)
+    return round(float(np.clip(max((low + high) / 2, rare), 0.05, 0.95)), 2)
 
 
 def choose_visible_score(session: Session, examples: Sequence[Example], photos: PhotoCache) -> float | None:
@@ -67,12 +71,12 @@ def crop_scores(
     found = AugmentConfig(scale=0.15, shift=0.05, rotation=10, flip=0, gain=0, brightness=0, blur=0, erase=0)
     scores: list[NDArray[np.floating]] = []
     background: list[bool] = []
-    for share in (0.0, 1.0):
+    for share, draws in ((0.0, DRAWS), (1.0, BACKGROUND_DRAWS)):
         augmenter = Augmenter(replace(found, negative=share), manifest.crop, manifest.skeleton)
         images: list[NDArray[np.uint8]] = []
         for index, example in enumerate(examples):
             rng = np.random.default_rng([index, int(share)])
-            drawn = [augmenter.draw(example, photos[example.image], rng) for _ in range(DRAWS)]
+            drawn = [augmenter.draw(example, photos[example.image], rng) for _ in range(draws)]
             # A photo that its object fills has no background; what is drawn there instead is no news.
             images.extend(crop.image for crop in drawn if bool(crop.points[0, 0] == NOWHERE) == bool(share))
             # A network in training prepares its weights anew for every batch.

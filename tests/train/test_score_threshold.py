@@ -98,3 +98,13 @@ def test_the_score_of_visible_landmarks_parts_them_from_hidden_ones(examples: li
     score = choose_visible_score(Low(), [*told, *examples[3:]], PhotoCache())
     assert score == pytest.approx((low + high) / 2, abs=0.01)
     assert choose_visible_score(Low(), examples, PhotoCache()) is None
+
+
+def test_background_that_looks_like_an_object_now_and_then_raises_the_score(
+    examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    background = np.r_[np.full(991, 0.1), np.full(9, 0.5)]  # rarer than one in a hundred, not than one in 500
+    scores = np.r_[background, np.full(200, 0.6), [0.3] * 10]
+    told = np.r_[np.ones(1000, np.bool_), np.zeros(210, np.bool_)]
+    monkeypatch.setattr(threshold, "crop_scores", lambda *given: (scores, told))
+    assert choose_min_score(Brightness(), examples, PhotoCache()) == 0.5
