@@ -21,8 +21,8 @@ DRAWS, BACKGROUND_DRAWS = 4, 16
 """Crops of each example: around its object, and beside it."""
 BATCH = 32
 TAIL, RARE = 0.01, 0.002
-"""Share of crops on the wrong side, of objects and background, and of background at most: in a video it is looked at again
-and again."""
+"""Share of crops on the wrong side, of objects and background; and of background at most, which in a video is looked at
+again and again."""
 
 
 def choose_min_score(session: Session, examples: Sequence[Example], photos: PhotoCache) -> float:
