@@ -20,6 +20,7 @@ from cunet_deploy.bulk.split import parts_of, read_part
 from cunet_deploy.errors import CunetError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.localizer import Localizer
+from cunet_deploy.machine.allocator import keep_freed_memory
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import Frame, LeftOut, Picture, VideoFile, read_image
 from cunet_deploy.media.writers.jsonl import json_lines, left_out_line
@@ -122,6 +123,7 @@ class Worker:
     def __init__(self, model: Model, settings: Settings, output: Output) -> None:
         """Open the networks."""
         cv2.setNumThreads(settings.threads)
+        keep_freed_memory()
         self._settings, self._output = settings, output
         # Not for longer than it takes to open them: Ray ends workers without letting them clean up.
         with tempfile.TemporaryDirectory(prefix="cunet-bulk-") as folder:
