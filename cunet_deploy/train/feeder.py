@@ -29,7 +29,7 @@ from cunet_deploy.errors import CunetError
 from cunet_deploy.machine.allocator import keep_freed_memory
 from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.media import read_ahead
-from cunet_deploy.train.lent_memory import Lender, LentBatch, forget
+from cunet_deploy.train.shared_ring import RingWriter, SharedBatch, unmap
 
 __all__ = ["Drawer", "Feeder", "stacked", "to_device"]
 
@@ -76,7 +76,7 @@ class _Batches(Dataset[Any]):
         self.drawer = drawer
         self.seed = seed
         self.at = torch.full((max(workers, 1), 2), -1, dtype=torch.int64).share_memory_()
-        self._lender: Lender | None = None  # of a worker process
+        self._ring: RingWriter | None = None  # of a worker process
 
     def __getitem__(self, key: _Key) -> Any:
         epoch, chunk = key
@@ -90,8 +90,8 @@ class _Batches(Dataset[Any]):
             images, targets = self.drawer.batch(drawn)
             if info is None:
                 return stacked(images), targets
-            self._lender = self._lender or Lender()
-            return self._lender.lend(epoch, images, targets)
+            self._ring = self._ring or RingWriter()
+            return self._ring.write(epoch, images, targets)
         except CunetError as error:  # carried over as it is: PyTorch would wrap it in its trace back
             return error
 
@@ -183,7 +183,7 @@ class Feeder:
                     return
                 if isinstance(item, CunetError):
                     raise item
-                images, targets = item.open() if isinstance(item, LentBatch) else item
+                images, targets = item.open() if isinstance(item, SharedBatch) else item
                 yield images.to(device, non_blocking=True), to_device(targets, device)
 
     def advice(self, seconds: float) -> str | None:
@@ -227,7 +227,7 @@ class Feeder:
     def close(self) -> None:
         """End the workers."""
         self._loader = None
-        forget(self._batches.at[:, 0].tolist())
+        unmap(self._batches.at[:, 0].tolist())
 
 
 @contextmanager

@@ -21,10 +21,10 @@ from cunet_deploy.config import Config
 from cunet_deploy.data.batches import Part
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.model.device import CPU
-from cunet_deploy.train import lent_memory
+from cunet_deploy.train import shared_ring
 from cunet_deploy.train.feeder import Feeder
 from cunet_deploy.train.landmarks import LandmarkTask
-from cunet_deploy.train.lent_memory import RING, Lender
+from cunet_deploy.train.shared_ring import SLOTS, RingWriter
 from cunet_deploy.train.task import Task
 from cunet_deploy.train.tasks import load_task
 
@@ -87,7 +87,7 @@ def test_any_number_of_workers_gives_the_same_batches(data: Path) -> None:
 def test_a_batch_stays_whole_while_workers_run_ahead_also_after_an_epoch_that_was_left(data: Path) -> None:
     task = load_task(config(), data)
     wanted = tensors(Feeder(task.drawer, batch_size=1, seed=SEED).epoch(2, CPU))
-    assert len(wanted) >= 2 * RING
+    assert len(wanted) >= 2 * SLOTS
     source = Feeder(task.drawer, batch_size=1, seed=SEED, workers=1)
     try:
         with closing(source.epoch(1, CPU)) as left:
@@ -97,12 +97,14 @@ def test_a_batch_stays_whole_while_workers_run_ahead_also_after_an_epoch_that_wa
             assert same([[images, *targets]], [right])
     finally:
         source.close()
-    assert not [place for place in lent_memory._mapped if place[0] in source._batches.at[:, 0].tolist()]
+    assert not [place for place in shared_ring._mapped if place[0] in source._batches.at[:, 0].tolist()]
 
 
-def test_a_batch_that_is_lent_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_in_a_ring_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor + 1)  # needs a GPU
-    images, targets = Lender().lend(0, [np.zeros(3, np.uint8)] * 2, Pair(torch.ones(2), torch.ones(2, 5))).pin_memory()
+    images, targets = (
+        RingWriter().write(0, [np.zeros(3, np.uint8)] * 2, Pair(torch.ones(2), torch.ones(2, 5))).pin_memory()
+    )
     assert images.tolist() == [[1] * 3] * 2
     assert isinstance(targets, Pair)
     assert targets.second.tolist() == [[2] * 5] * 2
