@@ -27,7 +27,7 @@ from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource,
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions import Session, open_session
 from cunet_deploy.tracking.one_euro import Smoothing, smooth_clip
-from cunet_deploy.tracking.shot_boundary import thumbnail
+from cunet_deploy.tracking.shot_boundary import make_thumbnail
 from cunet_deploy.tracking.step import ImageStep, VideoState, VideoStep, check_landmarks
 from cunet_deploy.zoo import DEFAULT_MODEL, check_licence
 
@@ -300,13 +300,13 @@ def _pictures(source: Iterable[Picture | NDArray[np.uint8]], *, thumbnails: bool
     for index, item in enumerate(source):
         picture = item if isinstance(item, Picture) else Picture(index, 0.0, item)
         image = as_bgr(picture.image)
-        small = thumbnail(image) if thumbnails else None
-        yield Picture(picture.index, picture.time_ms, image, picture.name, small)
+        thumbnail = make_thumbnail(image) if thumbnails else None
+        yield Picture(picture.index, picture.time_ms, image, picture.name, thumbnail)
 
 
 def _frame(step: ImageStep | VideoStep, picture: Picture) -> Frame:
     start = time.perf_counter()
-    landmarks = step.update(picture.image, picture.index, picture.time_ms, picture.name, small=picture.small)
+    landmarks = step.update(picture.image, picture.index, picture.time_ms, picture.name, thumbnail=picture.thumbnail)
     seconds = time.perf_counter() - start
     return Frame(picture.index, picture.time_ms, picture.image, landmarks, picture.name, seconds)
 

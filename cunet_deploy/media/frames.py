@@ -58,14 +58,14 @@ class Picture:
         time_ms: since the start of the video; 0 for images.
         image: (H, W, 3) uint8 BGR.
         name: of the image file, without folders; empty for video.
-        small: `cunet_deploy.tracking.shot_boundary.thumbnail` of it, if it was made where it was read.
+        thumbnail: `cunet_deploy.tracking.shot_boundary.make_thumbnail` of it, if it was made where it was read.
     """
 
     index: int
     time_ms: float
     image: NDArray[np.uint8]
     name: str = ""
-    small: NDArray[np.float32] | None = None
+    thumbnail: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ShotBoundaryDetector", "thumbnail"]
+__all__ = ["ShotBoundaryDetector", "make_thumbnail"]
 
 _GRID_SIDE = 24
 """Pixels of the picture that are compared, along its shorter side; more see no more, and cost."""
@@ -20,8 +20,8 @@ _LEVELS = 24
 _CHANGE_MEMORY = 0.8
 
 
-def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The grey levels of a few pixels, from 0 to 1, by which shots are told apart.
+def make_thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Grey thumbnail of a frame, (h, w) from 0 to 1, by which shots are told apart.
 
     Their cache lines are most of what this costs: ten times as much on another core than that which wrote the frame.
 
@@ -40,22 +40,25 @@ class ShotBoundaryDetector:
         self._last: NDArray[np.float32] | None = None
         self._usual: float | None = None
 
-    def update(self, small: NDArray[np.float32]) -> bool:
+    def update(self, thumbnail: NDArray[np.float32]) -> bool:
         """Take a frame; returns whether it begins another shot than the one before.
 
         Args:
-            small: `thumbnail` of a frame, in the order of one video; another size is another shot.
+            thumbnail: `make_thumbnail` of a frame, in the order of one video; another size is another shot.
         """
-        last, self._last = self._last, small
+        last, self._last = self._last, thumbnail
         if last is None:
             return False
-        if last.shape != small.shape:
+        if last.shape != thumbnail.shape:
             self._usual = None
             return True
-        change = float(np.abs(small - last).mean())
+        change = float(np.abs(thumbnail - last).mean())
         usual = change if self._usual is None else self._usual
         self._usual = _CHANGE_MEMORY * usual + (1 - _CHANGE_MEMORY) * change
-        return change > max(_MIN_CHANGE, _MIN_CHANGE_RATIO * usual) and _recoloured(last, small) > _MIN_RECOLOURED_SHARE
+        return (
+            change > max(_MIN_CHANGE, _MIN_CHANGE_RATIO * usual)
+            and _recoloured(last, thumbnail) > _MIN_RECOLOURED_SHARE
+        )
 
 
 def _recoloured(last: NDArray[np.float32], small: NDArray[np.float32]) -> float:

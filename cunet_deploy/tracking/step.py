@@ -25,7 +25,7 @@ from cunet_deploy.metrics import pck_threshold
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.tracking.one_euro import Smoother, Smoothing
-from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector, thumbnail
+from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector, make_thumbnail
 from cunet_deploy.tracking.tracker import Cadence, Tracker
 
 __all__ = ["STAGES", "ImageStep", "VideoState", "VideoStep", "check_landmarks"]
@@ -69,7 +69,7 @@ class ImageStep:
         time_ms: float = 0.0,
         name: str = "",
         *,
-        small: NDArray[np.float32] | None = None,
+        thumbnail: NDArray[np.float32] | None = None,
     ) -> Landmarks:
         """Find objects and their landmarks; those below the model's minimum score are left out.
 
@@ -78,7 +78,7 @@ class ImageStep:
             index: of the picture in its source.
             time_ms: not used; steps are called alike.
             name: of the image file, without folders, which given boxes may be found by.
-            small: not used, either.
+            thumbnail: not used, either.
         """
         image, detector, session = as_bgr(image), self._detector, self._session
         self._on_stage("detect")
@@ -162,7 +162,7 @@ class VideoStep:
         time_ms: float | None = None,
         name: str = "",
         *,
-        small: NDArray[np.float32] | None = None,
+        thumbnail: NDArray[np.float32] | None = None,
     ) -> Landmarks:
         """Localize in the next frame.
 
@@ -171,7 +171,7 @@ class VideoStep:
             index: of the frame in its source, rising; ``None``: the next. A gap says that a camera dropped frames.
             time_ms: since the start; ``None``: not known, and taken as 30 frames a second.
             name: of the image file that it came from, without folders; empty for video.
-            small: its `thumbnail`, if the thread that read it has made it; ``None``: it is made here.
+            thumbnail: `make_thumbnail` of it, if the thread that read it has made it; ``None``: it is made here.
 
         Returns:
             The objects in it, by rising track id.
@@ -182,7 +182,7 @@ class VideoStep:
         # frames that a camera dropped say that time is short: then new objects are looked for less often
         self._tracker.pace(_LATE_CADENCE_RATIO * every if index > self._last + 1 else every)
         self._last = index
-        if self._shots.update(thumbnail(image) if small is None else small):
+        if self._shots.update(make_thumbnail(image) if thumbnail is None else thumbnail):
             self._tracker.begin_shot()
         found = self._follow(image, index, name)
         return found if self._smoother is None else self._smoother.update(found, 0.0 if time_ms is None else time_ms)

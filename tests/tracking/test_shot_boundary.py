@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cunet_deploy.bench.latency import drawn_picture
-from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector, thumbnail
+from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector, make_thumbnail
 
 DAY = drawn_picture(320, 240)
 NIGHT = (DAY // 4).astype(np.uint8)
@@ -13,7 +13,7 @@ NIGHT = (DAY // 4).astype(np.uint8)
 
 def cuts(frames: list[np.ndarray]) -> list[int]:
     detector = ShotBoundaryDetector()
-    return [index for index, frame in enumerate(frames) if detector.update(thumbnail(frame))]
+    return [index for index, frame in enumerate(frames) if detector.update(make_thumbnail(frame))]
 
 
 def test_another_scene_is_a_cut_and_the_frames_within_are_none() -> None:
