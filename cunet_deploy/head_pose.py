@@ -35,10 +35,10 @@ FloatArray = NDArray[np.float64]
 
 FOCAL = 8.0
 """Focal length that is assumed, in sides of the face's box: a head of 18 cm at 1.4 m."""
-_WIDTH = np.zeros((3, 68))
-"""Makes three places of 68 points: the middles of both ends of the contour, and of the nose between them."""
-_WIDTH[0, 0:4] = _WIDTH[1, 13:17] = 1 / 4
-_WIDTH[2, [27, 30, 33]] = 1 / 3
+_MIDPOINTS = np.zeros((3, 68))
+"""Averaging weights of 68 points: the midpoints of both ends of the contour, and of the nose."""
+_MIDPOINTS[0, 0:4] = _MIDPOINTS[1, 13:17] = 1 / 4
+_MIDPOINTS[2, [27, 30, 33]] = 1 / 3
 _NOSE, _YAW = (-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8), (-88, -75, -45, -18, 0, 18, 45, 75, 88)
 """Yaw by the place of the nose: 0 in the middle between the ends of the contour, 0.5 at one of them."""
 _CLOSE, _MOST = 8.0, 3
@@ -82,8 +82,8 @@ def _views() -> FloatArray:
 
 
 @functools.cache
-def _side(yaw: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The generic head from a side in degrees.
+def _view_at(yaw: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Points, pseudo-inverse and depths of the generic head at a yaw in degrees.
 
     Returns:
         head: (68, 4) homogeneous points.
@@ -106,7 +106,7 @@ def _solve(face: FloatArray) -> tuple[float, float, float]:
     points = face - ((left + right) / 2, (top + bottom) / 2)
     yaw = _guess(points)
     for _ in range(_MOST):
-        head, inverse, depths = _side(round(yaw))
+        head, inverse, depths = _view_at(round(yaw))
         parallel = points * depths
         (x0, y0), (x1, y1), (x2, y2), shift = (inverse @ parallel).tolist()
         x, y, scale = _orthonormal((x0, x1, x2), (y0, y1, y2))
@@ -142,7 +142,7 @@ def _orthonormal(a: _Axis, b: _Axis) -> tuple[_Axis, _Axis, float]:
 
 def _guess(points: FloatArray) -> float:
     """Yaw in degrees by where the nose lies between both ends of the contour, whatever the roll."""
-    (right_x, right_y), (left_x, left_y), (nose_x, nose_y) = (_WIDTH @ points).tolist()
+    (right_x, right_y), (left_x, left_y), (nose_x, nose_y) = (_MIDPOINTS @ points).tolist()
     x, y = left_x - right_x, left_y - right_y
     along = (nose_x - (right_x + left_x) / 2) * x + (nose_y - (right_y + left_y) / 2) * y
     place = along / max(x * x + y * y, 1e-9)

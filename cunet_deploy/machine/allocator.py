@@ -1,4 +1,4 @@
-"""How the C library hands memory back to the system."""
+"""Settings of glibc's memory allocator (mallopt)."""
 
 from __future__ import annotations
 

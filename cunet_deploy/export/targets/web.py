@@ -1,4 +1,4 @@
-"""Writes the same integers in float32, for processors that browsers reach but that have no products of integers.
+"""Export of a bundle for browsers: the same integers in float32, for WebGPU and WebNN, which do not multiply integers.
 
 In QDQ graphs, WebGPU and WebNN multiply by the scales before they add, in float32, and round differently from the
 checkpoint. Here tensors are float32 with the quantized integers, less their zero points: their products and sums are
@@ -27,12 +27,12 @@ __all__ = ["write", "write_web_model"]
 
 _EXACT = 2.0**24
 _ROUND = 1.5 * 2**23
-"""Added and subtracted, it rounds half to even; WebGPU has no operator that does."""
+"""Constant that rounds half to even when it is added and subtracted; WebGPU has no operator that does."""
 _BATCH = 16
 
 
 def write(job: ExportJob) -> Addition:
-    """A bundle in web/, whose heatmaps are those of the checkpoint, bit for bit.
+    """Write a bundle in web/, whose heatmaps are those of the checkpoint, bit for bit.
 
     Raises:
         InputError: the checkpoint has no integers, or sums that float32 does not hold exactly.
@@ -103,7 +103,7 @@ class _Writer:
         return self._builder.constant(np.array(value, np.float32))
 
     def _convolution(self, node: Node) -> str:
-        """Sums, multiplied by what one of their integers is worth in the result."""
+        """Convolution of integers, rescaled to the integers of its output."""
         weight, bias = (item.numpy().astype(np.float32) for item in self._network.integers(node))
         # a product is of an activation of at most 8 bits
         largest = 255 * np.abs(weight).sum(axis=(1, 2, 3), dtype=np.float64) + np.abs(bias)
@@ -125,7 +125,7 @@ class _Writer:
         return int(self._network.activation_qparams(name)[1])
 
     def _rounded(self, tensor: str, factor: Any, name: str, target: str) -> str:
-        """A multiple of a tensor, as integers of the tensor ``target``."""
+        """Tensor times a factor, rounded to the integers of the tensor ``target``."""
         product = self._builder.node("Mul", [tensor, self._number(factor)], f"{name}.product")
         return self._integers(product, name, target)
 
@@ -145,7 +145,7 @@ class _Writer:
         return self._integers(self._builder.operation(node, parts, f"{node.output}.sum"), node.output, node.output)
 
     def _rescaled(self, source: str, target: str) -> str:
-        """The integers of one tensor as those of another, by a factor that rounds each as the division does."""
+        """Integers of one tensor rescaled to those of another, by a factor that rounds each as the division does."""
         if self._network.groups.of[source] == self._network.groups.of[target]:
             return self._values[source]
         given, scale = self._scale(source), self._scale(target)
