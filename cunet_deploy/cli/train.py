@@ -66,7 +66,8 @@ class _Request:
     "--init",
     "start",
     type=click.Path(path_type=Path),
-    help="Float checkpoint whose weights training starts from; CONFIG may have other landmarks, or more U-Nets.",
+    help="Float checkpoint whose weights training starts from; CONFIG may have other landmarks, more U-Nets, or wider "
+    "ones.",
 )
 @click.option(
     "--bits",

@@ -1,16 +1,19 @@
-"""Weights to start the float phase from: those of a trained network, for other data or with more U-Nets."""
+"""Weights to start the float phase from: those of a trained network, for other data, with more U-Nets, or wider."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from cunet_deploy.checkpoint.storage import Checkpoint
 from cunet_deploy.config import Config
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.networks import build_network
+from cunet_deploy.train.widen import widen, width_factor
 
 __all__ = ["starting_weights"]
 
@@ -21,22 +24,27 @@ def starting_weights(checkpoint: Checkpoint, config: Config) -> dict[str, Tensor
     """Weights that a network can take over from a trained one; the rest is left to be initialized.
 
     Further U-Nets begin as copies of the trained network's last one, which has as many earlier ones before it as they
-    see. Heads are left out where the landmarks are others.
+    see. A wider network begins as the same function (`widen`). Heads are left out where the landmarks are others.
 
     Args:
-        checkpoint: float; of the same network but for its number of U-Nets, for crops of any size.
-        config: of the network that starts.
+        checkpoint: float; of the same network but for its number of U-Nets and its width, for crops of any size.
+        config: of the network that starts; ``channels`` and ``growth`` are those of the checkpoint times one factor.
 
     Raises:
-        InputError: the checkpoint is quantized or of another network, or U-Nets cannot be added to it.
+        InputError: the checkpoint is quantized or of another network, or U-Nets or channels cannot be added to it.
     """
     wanted, given = config.model, checkpoint.config.model
     if checkpoint.kind != "float":
         raise InputError("the checkpoint to start from is quantized; name a float one (float.pt)", option="init")
-    if replace(given, num_unets=wanted.num_unets, num_losses=wanted.num_losses, order=wanted.order) != wanted:
+    free: dict[str, Any] = {
+        name: getattr(wanted, name) for name in ("num_unets", "num_losses", "order", "channels", "growth")
+    }
+    factor = width_factor(given, wanted)
+    if replace(given, **free) != wanted or factor is None:
         raise InputError(
             f"the checkpoint to start from ({checkpoint.config.name!r}) is of another network ({given}) than the "
-            f"configuration ({wanted}); only num_unets and num_losses may differ"
+            f"configuration ({wanted}); only num_unets and num_losses may differ, and channels and growth "
+            "by one factor of at least 1"
         )
     last = given.num_unets - 1
     if given.order != wanted.order or (wanted.num_unets > given.num_unets and last < max(wanted.order, 1)):
@@ -45,9 +53,13 @@ def starting_weights(checkpoint: Checkpoint, config: Config) -> dict[str, Tensor
             f"{given.order}: a U-Net with all its predecessors is needed to copy, and the order must be the same"
         )
     same = checkpoint.config.landmarks.landmarks == config.landmarks.landmarks
-    names = build_network(wanted, len(config.landmarks)).state_dict()
-    sources = {name: _source(name, last) for name in names if same or not name.startswith("heads")}
-    return {name: checkpoint.state[source] for name, source in sources.items() if source in checkpoint.state}
+    tensors = build_network(wanted, len(config.landmarks)).state_dict()
+    sources = {name: _source(name, last) for name in tensors if same or not name.startswith("heads")}
+    state = {name: checkpoint.state[source] for name, source in sources.items() if source in checkpoint.state}
+    if factor == 1:
+        return state
+    generator = torch.Generator().manual_seed(config.train.seed)
+    return {name: widen(tensor, tensors[name].shape, factor, generator) for name, tensor in state.items()}
 
 
 def _source(name: str, last: int) -> str:

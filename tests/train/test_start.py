@@ -13,7 +13,7 @@ from networks import float_network, quantized
 
 from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint
 from cunet_deploy.cli.train import command
-from cunet_deploy.config import QuantConfig
+from cunet_deploy.config import Config, QuantConfig
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.model.networks import build_network
 from cunet_deploy.skeletons import LSP14, Skeleton
@@ -69,11 +69,46 @@ def test_other_landmarks_keep_all_but_the_heads() -> None:
     assert starting_weights(given, replace(given.config, skeleton="mine", own_skeleton=renamed)).keys() == state.keys()
 
 
+def wider(checkpoint: Checkpoint, channels: float, growth: float) -> Config:
+    """A checkpoint's configuration with its channels and growth multiplied."""
+    model = checkpoint.config.model
+    sizes = int(channels * model.channels), int(growth * model.growth)
+    return replace(checkpoint.config, model=replace(model, channels=sizes[0], growth=sizes[1]))
+
+
+@pytest.mark.parametrize("network", ["pre", "post"])
+@pytest.mark.parametrize("factor", [1.5, 2])
+def test_a_wider_network_begins_as_the_same_function_with_copies_that_can_part(network: str, factor: float) -> None:
+    given = float_network(network, num_unets=2)
+    config = wider(given, factor, factor)
+    state = starting_weights(given, config)
+    model, before = build_network(config.model, 68), build_network(given.config.model, 68)
+    model.load_state_dict(state)
+    before.load_state_dict(given.state)
+    with torch.inference_mode():
+        maps, old = model.eval()(IMAGES), before.eval()(IMAGES)
+    assert len(maps) == len(old) == 2
+    for map_, old_ in zip(maps, old, strict=True):
+        torch.testing.assert_close(map_, old_, rtol=1e-4, atol=1e-4 * float(old_.abs().max()))
+    name = "heads.1.conv.weight"
+    assert state[name].shape[1] == factor * given.state[name].shape[1]
+    assert not torch.equal(state[name][:, 0], state[name][:, 1]), "copies of a channel with equal weights stay equal"
+    again = starting_weights(given, config)
+    assert all(torch.equal(tensor, again[key]) for key, tensor in state.items())
+
+
+@pytest.mark.parametrize(("channels", "growth"), [(2, 1), (1, 2), (0.5, 0.5)])
+def test_widths_that_do_not_grow_by_one_factor_are_refused(channels: float, growth: float) -> None:
+    given = float_network("post", num_unets=2)
+    with pytest.raises(InputError, match="channels and growth by one factor of at least 1"):
+        starting_weights(given, wider(given, channels, growth))
+
+
 def test_what_does_not_fit_is_refused() -> None:
     given = float_network("post", num_unets=2)
-    wider = replace(given.config, model=replace(given.config.model, channels=2 * given.config.model.channels))
+    deeper = replace(given.config, model=replace(given.config.model, depth=given.config.model.depth + 1))
     with pytest.raises(InputError, match="is of another network"):
-        starting_weights(given, wider)
+        starting_weights(given, deeper)
     with pytest.raises(InputError, match="name a float one"):
         starting_weights(quantized("post", QuantConfig()), given.config)
     with pytest.raises(InputError, match="a U-Net with all its predecessors is needed to copy"):
