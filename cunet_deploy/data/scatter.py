@@ -55,7 +55,7 @@ class Scatterer:
     """Puts images together.
 
     Attributes:
-        photos: with objects.
+        photos: with objects; in place of one without any a piece of a background is shown.
         backgrounds: without, beside their boxes.
         cache: decodes them.
         size: side of the images.
@@ -85,8 +85,10 @@ class Scatterer:
         own = int(rng.integers(count))
         unknown = []
         for number in range(count):
+            photo = None
             if number == own or rng.random() < _OBJECTS:
                 photo = self.photos[index if number == own else int(rng.integers(len(self.photos)))]
+            if photo is not None and len(photo.boxes):
                 pixels, mask, box, sure = self._object(photo, rng)
             else:
                 pixels, mask, box, sure = self._distractor(rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -62,6 +63,14 @@ def test_what_shows_of_an_object_is_found_or_unknown(scatterer: Scatterer) -> No
         for x0, y0, x1, y1 in np.concatenate([boxes, ignored]).round().astype(int):
             rest[max(y0 - 3, 0) : y1 + 4, max(x0 - 3, 0) : x1 + 4] = False
         assert rest.sum() < 0.02 * rest.size  # of what is all but covered, a strip may be left
+
+
+def test_photos_without_objects_are_allowed(scatterer: Scatterer) -> None:
+    nothing = replace(scatterer.photos[0], boxes=np.zeros((0, 4)), scores=np.zeros(0))
+    mixed = replace(scatterer, photos=[nothing, scatterer.photos[1]])
+    counts = [len(mixed.draw(index, np.random.default_rng(seed))[1]) for seed in range(20) for index in (0, 1)]
+    assert 0 in counts
+    assert max(counts) > 0
 
 
 def test_unsure_labels_are_unknown(scatterer: Scatterer, tmp_path: Path) -> None:
