@@ -109,18 +109,23 @@ class Landmarks:
         """(N, K, 3) x, y and score of each landmark."""
         return np.concatenate([self.points, self.scores[:, :, None]], axis=2, dtype=np.float32)
 
-    def to_coco(self, image_id: int = 0, first_id: int = 1, category_id: int = 1) -> list[dict[str, Any]]:
+    def to_coco(
+        self, image_id: int = 0, first_id: int = 1, category_id: int = 1, visible_score: float | None = None
+    ) -> list[dict[str, Any]]:
         """Annotations as in a COCO keypoints file, one for each object.
 
-        Every landmark is given as visible (``v`` = 2), with its score in ``"keypoint_scores"``. Coordinates are those
-        of `points`; ``"bbox"`` is x, y, width, height, and ``"track_id"`` the object's id.
+        A landmark is given as visible (``v`` = 2), or as hidden (1) below ``visible_score``; its score is in
+        ``"keypoint_scores"``. Coordinates are those of `points`; ``"bbox"`` is x, y, width, height, and ``"track_id"``
+        the object's id.
 
         Args:
             image_id: of the image.
             first_id: of the first annotation; those after it count up. COCO's own tools take 0 for none.
             category_id: of the kind of object, see `coco_category`.
+            visible_score: as in the model's manifest; ``None``: scores do not tell hidden landmarks.
         """
-        flat = np.concatenate([self.points, np.full((*self.scores.shape, 1), 2.0)], axis=2)
+        visible = np.where(self.scores < (visible_score or 0), 1.0, 2.0)
+        flat = np.concatenate([self.points, visible[..., None]], axis=2)
         sizes = self.boxes[:, 2:] - self.boxes[:, :2]
         rows = zip(
             self.ids.tolist(),

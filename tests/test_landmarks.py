@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -57,6 +57,16 @@ def test_coco_has_an_annotation_for_each_object() -> None:
     assert len(second["keypoints"]) == 15
     assert second["score"] == pytest.approx(np.mean(second["keypoint_scores"]), abs=1e-3)
     assert landmarks(0).to_coco() == []
+
+
+def test_coco_says_which_landmarks_are_hidden_where_scores_tell() -> None:
+    found = landmarks()
+    scores = found.scores.copy()
+    scores[1, 2] = 0.2
+    (first, second) = replace(found, scores=scores).to_coco(visible_score=0.25)
+    assert first["keypoints"][2::3] == [2] * 5
+    assert second["keypoints"][2::3] == [2, 2, 1, 2, 2]
+    assert second["num_keypoints"] == 5
 
 
 def test_coco_counts_edges_from_1() -> None:

@@ -23,6 +23,7 @@ from cunet_deploy.bulk.items import Item, file_system, is_local
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import LeftOut
+from cunet_deploy.media.writers.angles import pose_names
 
 __all__ = ["METADATA_KEY", "Output", "landmarks_of", "row_left_out", "rows_of", "schema_of"]
 
@@ -45,6 +46,7 @@ def schema_of(manifest: Manifest, checksum: str) -> pa.Schema:
             pa.field("box", pa.list_(pa.float32(), 4)),
             pa.field("landmarks", pa.list_(pa.float32(), 2 * count)),
             pa.field("scores", pa.list_(pa.float32(), count)),
+            *(pa.field(name, pa.float32()) for name in pose_names(manifest.skeleton)),
             pa.field("error", pa.string()),
         ],
         metadata={METADATA_KEY: json.dumps(about, sort_keys=True).encode()},
@@ -172,10 +174,15 @@ def rows_of(found: Landmarks, **head: Any) -> list[dict[str, Any]]:
     if not len(found):
         return [{**head, **_NOTHING}]
     flat = found.points.reshape(len(found), 2 * len(found.skeleton))
-    return [
+    rows = [
         {**head, "id": int(found.ids[i]), "box": found.boxes[i], "landmarks": flat[i], "scores": found.scores[i]}
         for i in range(len(found))
     ]
+    names = pose_names(found.skeleton)
+    if names:
+        for row, angles in zip(rows, found.pose.tolist(), strict=True):
+            row.update({name: angle if angle == angle else None for name, angle in zip(names, angles, strict=True)})
+    return rows
 
 
 def row_left_out(item: LeftOut, source: str) -> dict[str, Any]:

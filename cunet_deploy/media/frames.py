@@ -124,10 +124,10 @@ class Frame:
             "time_ms": round(self.time_ms, 3),
         }
 
-    def to_coco(self) -> dict[str, Any]:
+    def to_coco(self, visible_score: float | None = None) -> dict[str, Any]:
         """A whole COCO keypoints file of this frame: ``images``, ``annotations`` and ``categories``."""
         return {
             "images": [self.to_coco_image()],
-            "annotations": self.landmarks.to_coco(self.index),
+            "annotations": self.landmarks.to_coco(self.index, visible_score=visible_score),
             "categories": [coco_category(self.landmarks.skeleton)],
         }

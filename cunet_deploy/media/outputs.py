@@ -89,7 +89,7 @@ class Outputs:
             )
         for path in left:
             _LOG.warning("%s: was left by a run that did not end, and is replaced", path)
-        options = WriteOptions(skeleton, named, overwrite)
+        options = WriteOptions(skeleton, named, overwrite, None if style is None else style.visible_score)
         self._writers: list[ResultWriter] = [FORMATS[name].open(path, options) for name, path in plan.records.items()]
         if plan.stdout:
             self._writers.append(StandardOutput())

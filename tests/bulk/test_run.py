@@ -122,6 +122,10 @@ def test_results_are_those_of_infer_and_a_second_run_has_nothing_to_do(clips: Pa
         np.testing.assert_array_equal(
             np.array([row["landmarks"] for row in found], np.float32), points.reshape(len(points), -1)
         )
+        pose = [[row[angle] for angle in ("yaw", "pitch", "roll")] for row in found]
+        np.testing.assert_array_equal(
+            np.array(pose, np.float32), np.concatenate([frame.pose for frame in frames]).astype(np.float32)
+        )
     about = json.loads(pq.read_schema(next(out.glob("landmarks/*/*.parquet"))).metadata[METADATA_KEY])
     assert about["manifest"]["name"] == "face68-s"
 

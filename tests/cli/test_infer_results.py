@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from dots import scene
 
 from cunet_deploy.cli import cli
+from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import Frame, Outputs, open_source
 from cunet_deploy.media.writers.video import VideoWriter
 
@@ -105,7 +106,15 @@ def test_all_kinds_of_results_are_written(run: Run, clip: Path) -> None:
         *("out.coco.json", "out.csv", "out.jsonl", "out.mp4", "out_pts"),
     ]
     assert len(list(Path("out_pts").iterdir())) == 5
-    assert len(json.loads(Path("out.coco.json").read_text())["annotations"]) == 5
+    found = json.loads(Path("out.coco.json").read_text())["annotations"]
+    assert len(found) == 5
+    with Localizer() as localizer:
+        least = localizer.manifest.visible_score
+    assert least is not None
+    for one in found:
+        visible = [2 if score >= least else 1 for score in one["keypoint_scores"]]
+        near = [abs(score - least) < 0.001 for score in one["keypoint_scores"]]  # scores are rounded
+        assert all(v == w or unsure for v, w, unsure in zip(one["keypoints"][2::3], visible, near, strict=True))
 
 
 def test_with_none_nothing_is_written(run: Run, clip: Path) -> None:

@@ -45,11 +45,13 @@ class WriteOptions:
         skeleton: of the landmarks.
         named: whether frames come from image files, whose names are written.
         overwrite: whether files that exist are replaced.
+        visible_score: score from which a landmark counts as visible, as in the model's manifest.
     """
 
     skeleton: Skeleton
     named: bool
     overwrite: bool
+    visible_score: float | None = None
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ __all__ = ["CocoFile"]
 class CocoFile:
     """A COCO keypoints file; it grows on the disk and not in memory. In ``with``, as `LineFile`."""
 
-    def __init__(self, path: Path, skeleton: Skeleton, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, skeleton: Skeleton, *, overwrite: bool, visible_score: float | None = None) -> None:
         """Choose a file; it is created when the block is entered."""
-        self._path, self._skeleton = path, skeleton
+        self._path, self._skeleton, self._visible_score = path, skeleton, visible_score
         self._file = LineFile(path, overwrite=overwrite)
         self._stack = ExitStack()
         self._annotations = self._images = 0
@@ -40,7 +40,8 @@ class CocoFile:
         Raises:
             CunetError: the file cannot be written.
         """
-        for annotation in frame.landmarks.to_coco(frame.index, self._annotations + 1):
+        found, first = frame.landmarks, self._annotations + 1
+        for annotation in found.to_coco(frame.index, first, visible_score=self._visible_score):
             self._file.add(",\n" * (self._annotations > 0) + json.dumps(annotation))
             self._annotations += 1
         try:

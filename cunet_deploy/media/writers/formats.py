@@ -43,7 +43,9 @@ _ROWS = (
         "COCO keypoints",
         ".json",
         lambda stem, of_one: stem.with_name(f"{stem.name}.coco.json"),
-        lambda path, options: CocoFile(path, options.skeleton, overwrite=options.overwrite),
+        lambda path, options: CocoFile(
+            path, options.skeleton, overwrite=options.overwrite, visible_score=options.visible_score
+        ),
     ),
     ResultFormat(
         "pts",
