@@ -186,6 +186,8 @@ class SourceConfig:
             for data sets that left them open on purpose. Landmarks that a layout does not have are always left out.
         visibility: with ``[heatmap] hidden_peak``, how labels count that do not say whether a landmark is visible:
             empty: as visible; "unknown": the network is left to say so. For photos with many hidden landmarks.
+        exhaustive: whether every object of its photos is labelled or listed; ``False``: what lies beside its labelled
+            objects is not taken for background.
     """
 
     path: Annotated[str, Meta(min_length=1, description="the name of a folder of the data")]
@@ -194,6 +196,7 @@ class SourceConfig:
     labels: str = ""
     unlabelled: Literal["", "ignore"] = ""
     visibility: Literal["", "unknown"] = ""
+    exhaustive: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self, "[data] sources:")

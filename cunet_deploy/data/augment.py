@@ -72,7 +72,8 @@ class Augmenter:
         gone = np.zeros(len(example.points), np.bool_)
         if _by_chance(self.config.cut, rng):
             example, photo, gone = _cut(example, photo, rng)
-        background = self._background(example, photo, rng) if rng.random() < self.config.negative else None
+        negative = rng.random() < self.config.negative and example.exhaustive
+        background = self._background(example, photo, rng) if negative else None
         crop = background or self._around(example, rng)
         image = sample(photo, crop)
         points = crop.to_input(example.points) if background is None else np.full_like(example.points, NOWHERE)

@@ -48,6 +48,7 @@ class Example:
         where: names the row in its file, for messages.
         times: how often an epoch draws it.
         source: the data set that it is from, as the configuration names it.
+        exhaustive: the photo has no objects but this one and ``others``; what lies beside them is background.
     """
 
     image: Path
@@ -62,6 +63,7 @@ class Example:
     visible: NDArray[np.float64] | None = None
     times: int = 1
     source: str = ""
+    exhaustive: bool = True
 
     def mapped(self, points: NDArray[np.float64], known: NDArray[np.float64]) -> Example:
         """The example with (K, 2) points of another skeleton, and (K,) weights of them."""

@@ -55,7 +55,8 @@ def _read_source(source: SourceConfig, data: Path, skeleton: Skeleton, bad: list
         visible = example.visible
         if visible is None and source.visibility == "unknown":
             visible = np.full(len(skeleton), np.nan)
-        found.append(replace(example, weights=weights, times=times, source=source.path, visible=visible))
+        known = replace(example, source=source.path, exhaustive=source.exhaustive)
+        found.append(replace(known, weights=weights, times=times, visible=visible))
     return found
 
 
@@ -68,10 +69,11 @@ def read_box_sources(config: DataConfig, data: Path, bad: list[str] | None = Non
     """
     found = []
     for source in config.parts:
-        if source.weight != round(source.weight) or source.labels or source.unlabelled or source.visibility:
+        landmarks = source.labels or source.unlabelled or source.visibility or not source.exhaustive
+        if source.weight != round(source.weight) or landmarks:
             raise ConfigError(
                 f'[data] sources: {source.path!r}: for skeleton = "box" weight is a whole number, and there are no '
-                "labels, unlabelled and visibility"
+                "labels, unlabelled, visibility and exhaustive"
             )
         photos = read_boxes(data / source.path, source.layout or None, bad)
         found += [replace(photo, times=round(source.weight)) for photo in photos]

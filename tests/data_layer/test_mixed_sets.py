@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from bodies import COCO_NAMES, write_coco, write_lspet
 
-from cunet_deploy.config import Config, parse_config
+from cunet_deploy.config import AugmentConfig, Config, parse_config
 from cunet_deploy.data.augment import Augmenter
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.data.sources import read_box_sources, read_sources
 from cunet_deploy.errors import ConfigError, InputError
+from cunet_deploy.geometry import CropRule
 from cunet_deploy.skeletons import COCO17, LSP14
 
 LIMBS = [name for name in LSP14.landmarks if name not in ("neck", "head_top")]
@@ -67,6 +68,18 @@ def test_labels_that_were_left_open_on_purpose_are_not_taken_for_absent(data: Pa
     assert missing.sum() == 2
     assert ignoring.weights is not None
     assert (ignoring.weights == np.where(missing, 0, 1)).all()
+
+
+def test_photos_with_people_whom_nobody_labelled_show_no_background(data: Path) -> None:
+    config = AugmentConfig(negative=1, rotation=0, flip=0, erase=0, blur=0)
+    drawn = []
+    for exhaustive in (True, False):
+        (example, *_) = read(data, {"path": "lspet", "exhaustive": exhaustive})
+        assert example.exhaustive == exhaustive
+        augmenter = Augmenter(config, CropRule(32, 0.2), LSP14)
+        drawn.append(augmenter.draw(example, PhotoCache()[example.image], np.random.default_rng(0)))
+    assert np.isinf(drawn[0].points).all()
+    assert np.isfinite(drawn[1].points).any()
 
 
 def agreement(data: Path, **opinions: tuple[str, list[list[float] | None]]) -> str:
