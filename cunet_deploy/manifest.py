@@ -8,7 +8,7 @@ measured.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +63,8 @@ class Manifest:
         detector: name of the released model, or path of the file, that finds its objects; empty: what is usual for the
             skeleton.
         boxes: how boxes are read from the maps; ``None``: the maps are those of landmarks.
+        keep_score: mean height from which an object that was found in the frame before still counts as found;
+            ``None``: from ``min_score``.
         visible_score: score from which a landmark counts as visible; ``None``: its scores do not tell hidden landmarks
             from visible ones.
         score_curve: what the height of a peak says about the landmark; ``None``: heights are given as scores.
@@ -86,6 +88,7 @@ class Manifest:
     reduced_range: bool = False
     boxes: BoxCode | None = None
     detector: str = ""
+    keep_score: Share | None = None
     visible_score: Share | None = None
     score_curve: ScoreCurve | None = None
 
@@ -129,12 +132,13 @@ class Manifest:
         table = {item.name: getattr(self, item.name) for item in fields(self)}
         if not self.detector:
             del table["detector"]
-        if self.visible_score is None:
-            del table["visible_score"]
+        for name in ("keep_score", "visible_score"):
+            if table[name] is None:
+                del table[name]
         if self.score_curve is None:
             del table["score_curve"]
         else:
-            table["score_curve"] = asdict(self.score_curve)
+            table["score_curve"] = self.score_curve.to_dict()
         if self.boxes is None:
             del table["boxes"]
         else:

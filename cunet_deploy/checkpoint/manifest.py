@@ -25,7 +25,7 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         decoder=config.heatmap.decoder,
         weight_bits=32 if is_float else _weight_bits(checkpoint),
         activation_bits=32 if is_float else config.quant.activation_bits,
-        min_score=checkpoint.min_score,
+        min_score=checkpoint.scores.min_score,
         licence=config.data.licence,
         trained_on=tuple(source.path for source in config.data.parts),
         opset=OPSET,
@@ -34,15 +34,10 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
         reduced_range=not is_float and _has_reduced_range(checkpoint),
         boxes=config.boxes.code if config.finds_boxes else None,
         detector=config.detector,
-        visible_score=_visible_score(checkpoint),
-        score_curve=checkpoint.score_curve,
+        keep_score=checkpoint.scores.keep_score,
+        visible_score=checkpoint.scores.shown_visible_score,
+        score_curve=checkpoint.scores.score_curve,
     )
-
-
-def _visible_score(checkpoint: Checkpoint) -> float | None:
-    """The score from which a landmark counts as visible, in the units that people see."""
-    height, curve = checkpoint.visible_score, checkpoint.score_curve
-    return height if height is None or curve is None else round(float(curve.apply(height)), 4)
 
 
 def _has_reduced_range(checkpoint: Checkpoint) -> bool:

@@ -11,7 +11,7 @@ import hashlib
 import pickle
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from cunet_deploy import __version__
+from cunet_deploy._decode import convert
 from cunet_deploy._files import atomic_path
+from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.config import Config, QuantConfig, parse_config
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, UntrustedError
-from cunet_deploy.metrics import ScoreCurve
 from cunet_deploy.model.graph import Graph, fold
 from cunet_deploy.model.networks import NETWORKS, build_graph, build_network
 from cunet_deploy.quantize.groups import activation_groups
@@ -31,6 +32,7 @@ from cunet_deploy.quantize.network import QuantizedNetwork
 __all__ = ["Checkpoint", "float_model", "load_checkpoint", "read_tensors", "save_checkpoint"]
 
 FORMAT = 1
+_SCORES = [item.name for item in fields(ScoreCalibration)]
 Kind = Literal["float", "quantized"]
 
 
@@ -43,18 +45,14 @@ class Checkpoint:
         config: how it was trained.
         state: the tensors.
         zero_points: of the signed activation groups of a quantized network.
-        min_score: mean landmark score from which an object counts as found.
-        visible_score: height of a peak from which a landmark counts as visible; ``None``: heights do not tell.
-        score_curve: what heights of peaks say; fitted for an export and not stored.
+        scores: what the heights of its peaks mean.
     """
 
     kind: Kind
     config: Config
     state: dict[str, Tensor]
     zero_points: dict[str, int] = field(default_factory=dict)
-    min_score: float = 0.3
-    visible_score: float | None = None
-    score_curve: ScoreCurve | None = None
+    scores: ScoreCalibration = field(default_factory=ScoreCalibration)
 
     @property
     def graph(self) -> Graph:
@@ -120,7 +118,7 @@ class Checkpoint:
         state = {name: self.state[source] for name, source in sources.items()}
         groups = sorted(set(activation_groups(graph).of.values())) if self.zero_points else []
         zero_points = {group: self.zero_points[whole[group]] for group in groups}
-        return Checkpoint(self.kind, config, state, zero_points, self.min_score, self.visible_score)
+        return Checkpoint(self.kind, config, state, zero_points, self.scores)
 
     @classmethod
     def of_float(cls, config: Config, model: nn.Module) -> Checkpoint:
@@ -162,10 +160,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, overwrite: bool = Fal
         "config": checkpoint.config.to_dict(),
         "state": checkpoint.state,
         "zero_points": checkpoint.zero_points,
-        "min_score": checkpoint.min_score,
+        **checkpoint.scores.to_dict(),
     }
-    if checkpoint.visible_score is not None:
-        table["visible_score"] = checkpoint.visible_score
     with atomic_path(path, overwrite=overwrite) as temporary:
         torch.save(table, temporary)
 
@@ -232,8 +228,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             parse_config(table["config"]),
             dict(table["state"]),
             {str(name): int(value) for name, value in table["zero_points"].items()},
-            float(table["min_score"]),
-            None if table.get("visible_score") is None else float(table["visible_score"]),
+            convert({name: table[name] for name in _SCORES if name in table}, ScoreCalibration, "scores"),
         )
         _check_fit(checkpoint)
     except (CunetError, RuntimeError, KeyError, TypeError, AttributeError, ValueError) as error:

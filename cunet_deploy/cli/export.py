@@ -204,7 +204,7 @@ def _with_score_curve(source: Checkpoint, dataset: Path) -> Checkpoint:
         found = evaluate(session, examples, PhotoCache(1 << 30), advance=advance)
     curve = fit_score_curve(found.scores, found.correct(), found.normalizer, found.limit)
     click.echo(f"scores calibrated on {curve.landmarks} landmarks of {len(found.examples)} objects in {dataset}")
-    return replace(source, score_curve=curve)
+    return replace(source, scores=replace(source.scores, score_curve=curve))
 
 
 def _target(name: str | None, engine: bool, given: Mapping[str, Any]) -> tuple[Target, dict[str, Any]]:

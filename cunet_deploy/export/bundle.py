@@ -124,7 +124,7 @@ def quantized_checkpoint(
     ranges = ranges_of(checkpoint, calibration, rule)
     source = checkpoint.with_ranges(ranges, quant or QuantConfig())
     source = source if correct_on is None else _corrected(source, checkpoint, correct_on)
-    return replace(source, min_score=checkpoint.min_score, visible_score=checkpoint.visible_score)
+    return replace(source, scores=checkpoint.scores)
 
 
 def ranges_of(

@@ -8,8 +8,8 @@ and share of right landmarks over ten bins of scores.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
@@ -60,6 +60,10 @@ class ScoreCurve:
         rising = all(a < b for a, b in zip(self.heights, self.heights[1:], strict=False))
         if len(self.heights) != len(self.shares) or not rising or list(self.shares) != sorted(self.shares):
             raise InputError("score_curve: heights must rise and shares not fall, as many of each")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON stores them."""
+        return {**asdict(self), "heights": list(self.heights), "shares": list(self.shares)}
 
     def apply(self, heights: ArrayLike) -> NDArray[np.float32]:
         """(...) heights of peaks as shares of right landmarks."""

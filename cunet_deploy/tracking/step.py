@@ -21,7 +21,6 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.locate import locate
-from cunet_deploy.metrics import pck_threshold
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.tracking.one_euro import Smoother, Smoothing
@@ -34,9 +33,6 @@ STAGES = ("detect", "crop", "track")
 """Stages that a step reports as it begins them: looking for objects and confirming them; cropping, which the network
 and its decoding follow; and what ties frames together: shot boundaries, tracking, smoothing."""
 
-_BODY_HYSTERESIS_RATIO = 0.85
-"""Share of the least score that is enough for a body which was found in the frame before: it turns and hides its own
-joints, and networks are less sure of these from frame to frame than of a face."""
 _LATE_CADENCE_RATIO = 4
 """Factor by which the detector runs less often while a camera drops frames."""
 
@@ -211,10 +207,10 @@ class VideoStep:
 
 def _begin(session: Session, detector: Detector, smooth: bool | Smoothing) -> VideoState:
     """Nothing is followed yet."""
-    ratio = 1.0 if pck_threshold(session.manifest.skeleton) is None else _BODY_HYSTERESIS_RATIO
+    manifest = session.manifest
     cadence = Cadence(detector.every, detector.retry, detector.exact)
     smoother = None if smooth is False else Smoother(smooth if isinstance(smooth, Smoothing) else None)
-    return VideoState(Tracker(session.manifest.min_score, cadence, ratio), ShotBoundaryDetector(), smoother)
+    return VideoState(Tracker(manifest.min_score, cadence, manifest.keep_score), ShotBoundaryDetector(), smoother)
 
 
 def check_landmarks(session: Session) -> None:

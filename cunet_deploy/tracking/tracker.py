@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.detection.confirmation import SAME_OBJECT_IOU
 from cunet_deploy.detection.search import plausible
-from cunet_deploy.geometry import box_iou, landmark_boxes
+from cunet_deploy.geometry import box_iou, landmark_boxes, share_inside
 
 __all__ = ["Cadence", "Plan", "Track", "Tracker"]
 
@@ -21,6 +21,8 @@ FloatArray = NDArray[np.float64]
 
 _DUPLICATE_IOU = 0.5
 """Two results that overlap by this much are one object."""
+_SAME_OBJECT_INSIDE = 0.8
+"""Share of a followed box inside that of a detection from which it has shrunk onto a part of the detected object."""
 _MAX_UNSEEN = 2
 """Looks of a detector in a row that a followed object may be missing from: the network alone can mistake background."""
 _MAX_MISSED_FRAMES = 5
@@ -92,15 +94,16 @@ class Tracker:
         ...     points = points[kept]  # those to believe, with their track ids
     """
 
-    def __init__(self, min_score: float, cadence: Cadence | None = None, hysteresis_ratio: float = 1.0) -> None:
+    def __init__(self, min_score: float, cadence: Cadence | None = None, keep_score: float | None = None) -> None:
         """Start without objects.
 
         Args:
             min_score: mean landmark score from which an object counts as found.
             cadence: how often to look for new ones; ``None``: the defaults.
-            hysteresis_ratio: share of ``min_score`` that is enough for one that was found in the frame before.
+            keep_score: the same for an object that was found in the frame before; ``None``: ``min_score``.
         """
-        self._min_score, self._hysteresis_ratio = min_score, hysteresis_ratio
+        self._min_score = min_score
+        self._keep_score = min_score if keep_score is None else keep_score
         self._cadence = cadence or Cadence()
         self._gone: tuple[Track, ...] = ()
         self._tracks: tuple[Track, ...] = ()
@@ -144,16 +147,26 @@ class Tracker:
         return Plan(np.array([track.box for track in tracks], np.float64).reshape(-1, 4), tuple(tracks))
 
     def _merge(self, tracks: list[Track], detections: FloatArray) -> list[Track]:
-        """Give each detection to the track that it overlaps most, or start a new one."""
+        """Give each detection to the track that it overlaps most, else to one that it holds, or start a new one."""
         exact = self._cadence.exact
-        overlap = box_iou(detections, np.array([track.box for track in tracks]).reshape(-1, 4))
+        followed = np.array([track.box for track in tracks]).reshape(-1, 4)
         taken: dict[int, FloatArray] = {}
-        fresh: list[Track] = []
-        for row, box in zip(overlap, detections, strict=True):
+        left: list[FloatArray] = []
+        for row, box in zip(box_iou(detections, followed), detections, strict=True):
             free = [index for index in range(len(tracks)) if index not in taken and row[index] >= SAME_OBJECT_IOU]
             if free:
                 taken[max(free, key=lambda index: float(row[index]))] = box
             elif exact or not len(row) or row.max() < SAME_OBJECT_IOU:
+                left.append(box)
+        fresh: list[Track] = []
+        shrunk: set[int] = set()
+        for box in left:
+            inside = np.zeros(0) if exact else share_inside(followed, box[None])[:, 0]
+            held = [index for index, share in enumerate(inside) if index not in taken and share >= _SAME_OBJECT_INSIDE]
+            if held:
+                shrunk.add(held[0])
+                taken[held[0]] = box
+            else:
                 fresh.append(Track(-1, box, given=exact))
         if exact:
             if not len(detections):
@@ -165,7 +178,8 @@ class Tracker:
             if index not in taken:
                 kept.append(replace(track, unseen=track.unseen + 1))
             else:
-                kept.append(replace(track, box=taken[index] if track.missed else track.box, unseen=0))
+                lost = track.missed > 0 or index in shrunk
+                kept.append(replace(track, box=taken[index] if lost else track.box, unseen=0))
         return [track for track in kept if track.unseen < _MAX_UNSEEN] + fresh
 
     def update(
@@ -184,7 +198,7 @@ class Tracker:
         """
         confidence = scores.mean(axis=1) if len(plan.tracks) else np.zeros(0)
         followed = np.array([track.track_id >= 0 and not track.missed for track in plan.tracks], np.bool_)
-        least = np.where(followed, self._hysteresis_ratio * self._min_score, self._min_score)
+        least = np.where(followed, self._keep_score, self._min_score)
         boxes = landmark_boxes(points) if len(plan.tracks) else np.zeros((0, 4))
         good = (confidence >= least) & plausible(boxes, plan.boxes)
         # an older track wins over a younger one, a more certain new object over a less certain one
@@ -227,9 +241,11 @@ class Tracker:
 
     def _id_at(self, box: FloatArray, gone: list[Track]) -> int:
         """The track id of what was given up here a moment ago, which is taken off the list, or the next one."""
-        overlaps = box_iou(box[None], np.array([track.box for track in gone]).reshape(-1, 4))[0]
-        if len(gone) and overlaps.max() >= SAME_OBJECT_IOU:
-            return gone.pop(int(overlaps.argmax())).track_id
+        boxes = np.array([track.box for track in gone]).reshape(-1, 4)
+        overlaps, inside = box_iou(box[None], boxes)[0], share_inside(boxes, box[None])[:, 0]
+        same = (overlaps >= SAME_OBJECT_IOU) | (inside >= _SAME_OBJECT_INSIDE)
+        if same.any():
+            return gone.pop(int(np.where(same, overlaps, -1).argmax())).track_id
         self._next_id += 1
         return self._next_id - 1
 

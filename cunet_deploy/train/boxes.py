@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.config import Config
 from cunet_deploy.data.boxes import read_backgrounds
 from cunet_deploy.data.checks import usable_examples
@@ -178,10 +179,11 @@ class BoxTask(Task):
             "precision_percent": round(100 * precision(matches, threshold).value, 3),
         }
 
-    def choose_min_score(self, session: Session) -> float:
+    def calibrate_scores(self, session: Session) -> ScoreCalibration:
         """The score with the best F-measure on whole photos; see `[boxes] recall_weight`."""
         _, _, matches = self._look(session.run, self._validation or self._train)
-        return round(float(np.clip(best_threshold(matches, self._config.boxes.recall_weight), 0.05, 0.95)), 2)
+        best = float(np.clip(best_threshold(matches, self._config.boxes.recall_weight), 0.05, 0.95))
+        return ScoreCalibration(min_score=round(best, 2))
 
     def _look(
         self, predict: Predict, photos: Sequence[BoxedPhoto]

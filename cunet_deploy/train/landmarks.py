@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.config import Config
 from cunet_deploy.data.augment import Augmenter, Drawn
 from cunet_deploy.data.batches import plain_batches
@@ -25,8 +26,8 @@ from cunet_deploy.sessions.base import Session
 from cunet_deploy.train.feeder import Drawer
 from cunet_deploy.train.loss import Mean, Targets, alone, make_targets, total_loss
 from cunet_deploy.train.plots import save_crops
+from cunet_deploy.train.score_calibration import calibrate_scores
 from cunet_deploy.train.task import Predict, Task
-from cunet_deploy.train.threshold import choose_min_score, choose_visible_score
 
 __all__ = ["CropDrawer", "LandmarkTask"]
 
@@ -191,15 +192,9 @@ class LandmarkTask(Task):
                 measured["visibility_auc_percent"] = round(100 * auc, 2)
         return measured
 
-    def choose_min_score(self, session: Session) -> float:
-        """See `cunet_deploy.train.threshold`."""
-        return choose_min_score(session, self.validation or self.train, self.photos)
-
-    def choose_visible_score(self, session: Session) -> float | None:
-        """See `cunet_deploy.train.threshold`."""
-        if self._config.heatmap.hidden_peak == 1:
-            return None
-        return choose_visible_score(session, self.validation or self.train, self.photos)
+    def calibrate_scores(self, session: Session) -> ScoreCalibration:
+        """See `cunet_deploy.train.score_calibration`."""
+        return calibrate_scores(session, self.validation or self.train, self.photos, self._config.heatmap.hidden_peak)
 
 
 def _percent(values: NDArray[np.floating]) -> float:

@@ -163,7 +163,7 @@ class Trainer:
             if phase.kind == "quantized" and self.config.quant.correct_bias:
                 self._correct_biases(phase)
             if self.processes.first:
-                self._set_min_score(phase)
+                self._calibrate_scores(phase)
             self.processes.wait()
             if phase.kind == "quantized" or self.config.quant.epochs == 0:
                 return self.folder.checkpoint(phase.kind)
@@ -374,12 +374,11 @@ class Trainer:
     def _save_checkpoint(self, phase: Phase) -> None:
         save_checkpoint(self._checkpoint(phase), self.folder.checkpoint(phase.kind), overwrite=True)
 
-    def _set_min_score(self, phase: Phase) -> None:
-        """Measure the score thresholds of a finished phase and put them into its checkpoint."""
+    def _calibrate_scores(self, phase: Phase) -> None:
+        """Measure what the scores of a finished phase mean, and put it into its checkpoint."""
         checkpoint = self._checkpoint(phase)
         session = TorchSession(checkpoint, exact=False, device=self.device)
-        found, visible = self.task.choose_min_score(session), self.task.choose_visible_score(session)
-        checkpoint = replace(checkpoint, min_score=found, visible_score=visible)
+        checkpoint = replace(checkpoint, scores=self.task.calibrate_scores(session))
         save_checkpoint(checkpoint, self.folder.checkpoint(phase.kind), overwrite=True)
 
 

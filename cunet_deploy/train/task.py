@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.train.feeder import Drawer
 from cunet_deploy.train.loss import Mean, alone
@@ -65,9 +66,5 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def choose_min_score(self, session: Session) -> float:
-        """The score from which an object counts as found."""
-
-    def choose_visible_score(self, session: Session) -> float | None:
-        """The score from which a landmark counts as visible; ``None`` where scores do not tell."""
-        return None
+    def calibrate_scores(self, session: Session) -> ScoreCalibration:
+        """Measure on the validation split, or without one on the training split, what scores mean."""

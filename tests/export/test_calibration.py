@@ -13,6 +13,7 @@ from drawn import write_faces
 from networks import float_checkpoint
 
 from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.checkpoint.session import normalize
 from cunet_deploy.checkpoint.storage import Checkpoint, load_checkpoint, save_checkpoint
 from cunet_deploy.cli import cli
@@ -155,8 +156,8 @@ def test_export_takes_a_method_for_photos_and_none_for_recorded_ranges(
 
 
 def test_a_model_quantized_after_training_keeps_the_threshold_of_its_parent(faces: Path) -> None:
-    parent = Checkpoint("float", float_checkpoint().config, float_checkpoint().state, min_score=0.123)
-    assert quantized_checkpoint(parent, QuantConfig(), faces).min_score == 0.123
+    parent = Checkpoint("float", float_checkpoint().config, float_checkpoint().state, scores=ScoreCalibration(0.123))
+    assert quantized_checkpoint(parent, QuantConfig(), faces).scores.min_score == 0.123
 
 
 def test_bias_correction_needs_photos_and_brings_the_landmarks_nearer(

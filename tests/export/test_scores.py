@@ -12,6 +12,7 @@ from drawn import tiny_config, write_faces
 from networks import random_checkpoint
 
 from cunet_deploy.checkpoint.manifest import make_manifest
+from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.checkpoint.storage import save_checkpoint
 from cunet_deploy.cli import cli
 from cunet_deploy.metrics import ScoreCurve
@@ -48,7 +49,8 @@ def test_scores_are_calibrated_where_that_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_score_of_visible_landmarks_is_in_the_units_of_the_scores() -> None:
-    checkpoint = replace(random_checkpoint(tiny_config()), visible_score=0.5)
+    checkpoint = replace(random_checkpoint(tiny_config()), scores=ScoreCalibration(visible_score=0.5))
     assert make_manifest(checkpoint).visible_score == 0.5
     curve = ScoreCurve((0.0, 1.0), (0.0, 0.8), "outer_eye", 0.08, 1000)
-    assert make_manifest(replace(checkpoint, score_curve=curve)).visible_score == pytest.approx(0.4)
+    curved = replace(checkpoint, scores=replace(checkpoint.scores, score_curve=curve))
+    assert make_manifest(curved).visible_score == pytest.approx(0.4)

@@ -198,7 +198,7 @@ def test_how_often_to_look_can_be_set_on_the_way() -> None:
 
 
 def test_what_is_followed_may_be_less_sure_than_what_is_new() -> None:
-    world, tracker = World(HERE), Tracker(0.5, Cadence(every=0), hysteresis_ratio=0.85)
+    world, tracker = World(HERE), Tracker(0.5, Cadence(every=0), keep_score=0.425)
 
     def step(score: float) -> int:
         plan = tracker.plan(world.detect() if tracker.wants_detection() else None)
@@ -207,3 +207,41 @@ def test_what_is_followed_may_be_less_sure_than_what_is_new() -> None:
 
     assert [step(score) for score in (0.45, 0.45, 0.45, 0.45)] == [0, 0, 0, 0]
     assert [step(score) for score in (0.6, 0.6, 0.6, 0.45, 0.45, 0.4)] == [0, 0, 1, 1, 1, 0]
+
+
+def follow(tracker: Tracker, boxes: np.ndarray | None, center: tuple[float, float], half: float) -> list[int]:
+    """One frame in which landmarks are found at a place in every planned box; the track ids."""
+    plan = tracker.plan(boxes)
+    count = len(plan.boxes)
+    points = np.tile(_points(center, half), (count, 1, 1))
+    return [int(track_id) for track_id in tracker.update(plan, points, np.full((count, 5), 0.9))[1]]
+
+
+def test_a_box_that_shrank_onto_a_part_of_its_object_takes_that_of_the_detector() -> None:
+    tracker, whole = Tracker(0.5, Cadence(every=1)), np.array([[0.0, 0.0, 100.0, 300.0]])
+    assert follow(tracker, whole, (50, 60), 40) == [0]
+    followed = tracker.boxes()
+    assert followed[0, 3] < 120
+    plan = tracker.plan(whole)
+    assert len(plan.boxes) == 1, "the same object, and no second one around it"
+    np.testing.assert_array_equal(plan.boxes, whole)
+
+
+def test_a_detection_around_a_followed_object_that_has_its_own_is_another_object() -> None:
+    tracker = Tracker(0.5, Cadence(every=1))
+    small, large = [0.0, 0.0, 100.0, 100.0], [0.0, 0.0, 400.0, 400.0]
+    assert follow(tracker, np.array([small]), (50, 50), 48) == [0]
+    plan = tracker.plan(np.array([large, small]))
+    assert [track.track_id for track in plan.tracks] == [0, -1]
+    np.testing.assert_array_equal(plan.boxes[1], large)
+
+
+def test_what_was_given_up_inside_a_new_object_gives_it_its_id() -> None:
+    tracker = Tracker(0.5, Cadence(every=0, retry=1))
+    assert follow(tracker, np.array([[0.0, 100.0, 60.0, 160.0]]), (30, 130), 28) == [0]
+    nobody = np.zeros((0, 4))
+    for _ in range(3):
+        plan = tracker.plan(nobody)
+        tracker.update(plan, np.zeros((len(plan.boxes), 5, 2)), np.zeros((len(plan.boxes), 5)))
+    assert not len(tracker.boxes())
+    assert follow(tracker, np.array([[0.0, 0.0, 150.0, 300.0]]), (75, 150), 74) == [0]

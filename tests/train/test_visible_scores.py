@@ -47,16 +47,16 @@ def test_a_run_with_lower_peaks_for_hidden_landmarks_tells_them_apart(tmp_path: 
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["visibility_auc_percent"] > 80  # of nothing learnt: 50
     checkpoint = load_checkpoint(path)
-    assert checkpoint.visible_score is not None
-    assert 0 < checkpoint.visible_score < 1
+    assert checkpoint.scores.visible_score is not None
+    assert 0 < checkpoint.scores.visible_score < 1
     export_checkpoint(checkpoint, tmp_path / "bundle")
     written = (tmp_path / "bundle" / "manifest.json").read_text()
-    assert Manifest.from_json(written, "manifest").visible_score == checkpoint.visible_score
+    assert Manifest.from_json(written, "manifest").visible_score == checkpoint.scores.visible_score
 
 
 def test_a_run_without_says_nothing_about_it(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(train(write_data(tmp_path, contour_visible=True), tmp_path / "run", 1.0, epochs=1))
-    assert checkpoint.visible_score is None
+    assert checkpoint.scores.visible_score is None
     assert "visible_score" not in make_manifest(checkpoint).to_dict()
     rows = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert "visibility" not in rows

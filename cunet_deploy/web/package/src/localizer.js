@@ -24,8 +24,6 @@ import { Tracker } from "./tracker.js";
  * @property {Box} box where it was looked for
  */
 
-const BODY_HYSTERESIS_RATIO = 0.85;
-const BODY_NORMALIZERS = ["torso", "head"];
 const LATE_CADENCE_RATIO = 4;
 
 export class Localizer {
@@ -83,9 +81,8 @@ export class VideoStep {
   constructor(network, detector, smooth) {
     this.network = network;
     this.detector = detector;
-    const isBody = BODY_NORMALIZERS.includes(Object.keys(network.manifest.skeleton.normalizers)[0]);
     const cadence = { every: detector.every, retry: detector.retry };
-    this.tracker = new Tracker(network.manifest.min_score, cadence, isBody ? BODY_HYSTERESIS_RATIO : 1);
+    this.tracker = new Tracker(network.manifest.min_score, cadence, network.manifest.keep_score);
     this.shots = new ShotBoundaryDetector();
     this.smoother = smooth === false ? null : new Smoother(smooth === true ? DEFAULT_SMOOTHING : smooth);
     this.last = -1;

@@ -20,6 +20,7 @@ import { sample } from "./pixels.js";
  * @property {number} stride
  * @property {import("./heatmaps.js").Decoder} decoder
  * @property {number} min_score
+ * @property {number} [keep_score]
  * @property {string} licence
  * @property {{name: string, landmarks: string[], edges: [number, number][], normalizers: Record<string, unknown>}} skeleton
  * @property {import("./boxmaps.js").BoxCode} [boxes]

@@ -3,7 +3,7 @@
  */
 
 import { SAME_OBJECT_IOU, plausible } from "./detector.js";
-import { boxIou, landmarkBox } from "./geometry.js";
+import { boxIou, landmarkBox, shareInside } from "./geometry.js";
 import { confidence } from "./network.js";
 
 /** @typedef {import("./geometry.js").Box} Box */
@@ -20,6 +20,7 @@ import { confidence } from "./network.js";
  */
 
 const DUPLICATE_IOU = 0.5;
+const SAME_OBJECT_INSIDE = 0.8;
 const MAX_UNSEEN = 2;
 const MAX_MISSED_FRAMES = 5;
 const MAX_LOST_FRAMES = 30;
@@ -30,12 +31,12 @@ export class Tracker {
   /**
    * @param {number} minScore mean landmark score from which an object counts as found
    * @param {{every: number, retry: number}} cadence frames between looks of the detector
-   * @param {number} hysteresisRatio share of `minScore` that is enough for one that was found in the frame before
+   * @param {number} keepScore the same for an object that was found in the frame before
    */
-  constructor(minScore, cadence, hysteresisRatio = 1) {
+  constructor(minScore, cadence, keepScore = minScore) {
     this.minScore = minScore;
     this.cadence = cadence;
-    this.hysteresisRatio = hysteresisRatio;
+    this.keepScore = keepScore;
     /** @type {Track[]} */
     this.tracks = [];
     /** @type {Track[]} */
@@ -77,17 +78,30 @@ export class Tracker {
   #merge(tracks, detections) {
     /** @type {Map<number, Box>} */
     const taken = new Map();
-    /** @type {Track[]} */
-    const fresh = [];
+    /** @type {Box[]} */
+    const left = [];
     for (const box of detections) {
       const overlaps = tracks.map((track) => boxIou(box, track.box));
       const free = overlaps.flatMap((iou, place) => (iou >= SAME_OBJECT_IOU && !taken.has(place) ? [place] : []));
       if (free.length) taken.set(free.reduce((best, place) => (overlaps[place] > overlaps[best] ? place : best)), box);
-      else if (!overlaps.some((iou) => iou >= SAME_OBJECT_IOU)) fresh.push(newTrack(box));
+      else if (!overlaps.some((iou) => iou >= SAME_OBJECT_IOU)) left.push(box);
+    }
+    /** @type {Track[]} */
+    const fresh = [];
+    const shrunk = new Set();
+    for (const box of left) {
+      const held = tracks.findIndex((t, place) => !taken.has(place) && shareInside(t.box, box) >= SAME_OBJECT_INSIDE);
+      if (held < 0) {
+        fresh.push(newTrack(box));
+        continue;
+      }
+      shrunk.add(held);
+      taken.set(held, box);
     }
     const kept = tracks.map((track, place) => {
       const box = taken.get(place);
-      return box ? { ...track, box: track.missed ? box : track.box, unseen: 0 } : { ...track, unseen: track.unseen + 1 };
+      if (!box) return { ...track, unseen: track.unseen + 1 };
+      return { ...track, box: track.missed || shrunk.has(place) ? box : track.box, unseen: 0 };
     });
     return [...kept.filter((track) => track.unseen < MAX_UNSEEN), ...fresh];
   }
@@ -103,7 +117,7 @@ export class Tracker {
     const boxes = located.map(({ points }) => landmarkBox(points));
     const good = plan.map((track, place) => {
       const followed = track.id >= 0 && !track.missed;
-      const least = followed ? this.hysteresisRatio * this.minScore : this.minScore;
+      const least = followed ? this.keepScore : this.minScore;
       return scores[place] >= least && plausible(located[place].points, track.box);
     });
     const order = plan
@@ -144,10 +158,12 @@ export class Tracker {
 
   /** @param {Box} box @param {Track[]} gone */
   #idAt(box, gone) {
-    const overlaps = gone.map((track) => boxIou(box, track.box));
+    const overlaps = gone.map((track) => {
+      const iou = boxIou(box, track.box);
+      return iou >= SAME_OBJECT_IOU || shareInside(track.box, box) >= SAME_OBJECT_INSIDE ? iou : -1;
+    });
     const most = Math.max(...overlaps);
-    if (most >= SAME_OBJECT_IOU) return gone.splice(overlaps.indexOf(most), 1)[0].id;
-    return this.nextId++;
+    return most >= 0 ? gone.splice(overlaps.indexOf(most), 1)[0].id : this.nextId++;
   }
 }
 

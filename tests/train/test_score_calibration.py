@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.geometry import CropRule
-from cunet_deploy.heatmaps import Decoder
+from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.skeletons import IBUG68
-from cunet_deploy.train import threshold
-from cunet_deploy.train.threshold import choose_min_score, choose_visible_score, crop_scores
+from cunet_deploy.metrics import correct_joints, normalized_errors
+from cunet_deploy.skeletons import IBUG68, LSP14
+from cunet_deploy.train import score_calibration
+from cunet_deploy.train.score_calibration import (
+    calibrate_scores,
+    choose_found_scores,
+    choose_visible_score,
+    crop_scores,
+    joint_score_curve,
+)
 
 MANIFEST = Manifest("toy", IBUG68, CropRule(64, 1.2), 4, Decoder(), 8, 8, 0.3, "none", ("drawn",), 17, "test", "0" * 64)
 
@@ -54,17 +61,18 @@ def examples(tmp_path: Path) -> list[Example]:
 
 def test_the_score_lies_between_objects_and_background(examples: list[Example]) -> None:
     scores, is_background = crop_scores(Brightness(), examples, PhotoCache())
-    assert (~is_background).sum() == threshold.DRAWS * len(examples)
+    assert (~is_background).sum() == score_calibration.DRAWS * len(examples)
     assert is_background.sum() > len(examples)
     assert scores[is_background].max() < scores[~is_background].min()
-    score = choose_min_score(Brightness(), examples, PhotoCache())
+    score, kept = choose_found_scores(Brightness(), examples, PhotoCache())
+    assert kept is None, "an object that is followed needs the same score where nothing is in doubt"
     assert np.quantile(scores[is_background], 0.99) < score < np.quantile(scores[~is_background], 0.01)
 
 
 def test_the_size_of_a_batch_changes_nothing(examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
     few, many = Brightness(), Brightness()
     found = crop_scores(few, examples, PhotoCache())
-    monkeypatch.setattr(threshold, "BATCH", 1)
+    monkeypatch.setattr(score_calibration, "BATCH", 1)
     single = crop_scores(many, examples, PhotoCache())
     np.testing.assert_array_equal(found[0], single[0])
     np.testing.assert_array_equal(found[1], single[1])
@@ -76,7 +84,7 @@ def test_photos_without_background_give_the_scores_of_objects_alone(tmp_path: Pa
     corners = np.array([[0, 0], [39, 39]], np.float64)
     full = replace(examples[0], image=tmp_path / "full.png", points=np.concatenate([corners, np.full((66, 2), 20.0)]))
     scores, is_background = crop_scores(Brightness(), [full], PhotoCache())
-    assert len(scores) == threshold.DRAWS
+    assert len(scores) == score_calibration.DRAWS
     assert not is_background.any()
 
 
@@ -100,11 +108,55 @@ def test_the_score_of_visible_landmarks_parts_them_from_hidden_ones(examples: li
     assert choose_visible_score(Low(), examples, PhotoCache()) is None
 
 
-def test_background_that_looks_like_an_object_now_and_then_raises_the_score(
+def test_where_background_looks_like_an_object_now_and_then_a_new_one_needs_a_higher_score(
     examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     background = np.r_[np.full(991, 0.1), np.full(9, 0.5)]  # rarer than one in a hundred, not than one in 500
-    scores = np.r_[background, np.full(200, 0.6), [0.3] * 10]
+    scores = np.r_[background, np.full(200, 0.6), [0.05] * 10]
     told = np.r_[np.ones(1000, np.bool_), np.zeros(210, np.bool_)]
-    monkeypatch.setattr(threshold, "crop_scores", lambda *given: (scores, told))
-    assert choose_min_score(Brightness(), examples, PhotoCache()) == 0.5
+    monkeypatch.setattr(score_calibration, "crop_scores", lambda *given: (scores, told))
+    assert choose_found_scores(Brightness(), examples, PhotoCache()) == (0.5, 0.1)
+
+
+def test_photos_with_objects_that_nobody_labelled_give_no_background(examples: list[Example]) -> None:
+    some = [replace(example, exhaustive=index < 5) for index, example in enumerate(examples)]
+    scores, is_background = crop_scores(Brightness(), some, PhotoCache())
+    assert (~is_background).sum() == score_calibration.DRAWS * len(examples)
+    few = crop_scores(Brightness(), some[:5], PhotoCache())
+    np.testing.assert_array_equal(scores[is_background], few[0][few[1]])
+
+
+def test_a_body_gets_the_share_of_right_joints_by_the_height_of_their_peaks(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((200, 300, 3), 90, np.uint8))
+    rng = np.random.default_rng(0)
+    people = [
+        Example(tmp_path / "grey.png", rng.uniform((100, 50), (200, 150), (14, 2)), str(index)) for index in range(50)
+    ]
+
+    class Middle(Brightness):
+        """Gives every joint the middle of the crop: the first seven with high peaks, the others with low ones."""
+
+        def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            maps = np.zeros((len(images), 14, 16, 16), np.float32)
+            maps[:, :7, 8, 8], maps[:, 7:, 8, 8] = 0.9, 0.2
+            return maps
+
+    session = Middle(replace(MANIFEST, skeleton=LSP14))
+    curve = joint_score_curve(session, people, PhotoCache())
+    assert curve is not None
+    assert (curve.landmarks, curve.normalizer, curve.within) == (700, "torso", 0.2)
+    (batch,) = plain_batches(people, MANIFEST.crop, PhotoCache(), size=50)
+    maps, heights = decode(session.run(batch.images), MANIFEST.decoder)
+    right = correct_joints(normalized_errors(map_to_input(maps, MANIFEST.stride), batch.points, LSP14), 0.2)
+    low, high = right[:, 7:].mean(), right[:, :7].mean()
+    expected = [low, high] if low <= high else [right.mean()] * 2
+    np.testing.assert_allclose(curve.apply([heights[0, 7], heights[0, 0]]), expected, atol=0.01)
+    assert joint_score_curve(session, people[:5], PhotoCache()) is None, "70 joints are too few"
+
+
+def test_what_is_no_body_gets_no_curve_and_without_hidden_peaks_no_score_of_visible_ones(
+    examples: list[Example],
+) -> None:
+    found = calibrate_scores(Brightness(), examples, PhotoCache())
+    assert (found.visible_score, found.score_curve) == (None, None)
+    assert found.min_score == choose_found_scores(Brightness(), examples, PhotoCache())[0]

@@ -1,4 +1,7 @@
-"""From which score an object counts as found, and a landmark as visible: set on crops of labelled objects."""
+"""Calibration of a network's scores on crops of labelled objects.
+
+From which score on an object counts as found and a landmark as visible, and how likely a landmark is right.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.config import AugmentConfig
 from cunet_deploy.data.augment import NOWHERE, Augmenter
 from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache
-from cunet_deploy.heatmaps import decode
+from cunet_deploy.errors import InputError
+from cunet_deploy.heatmaps import decode, map_to_input
+from cunet_deploy.metrics import ScoreCurve, correct_joints, fit_score_curve, normalized_errors, pck_threshold
 from cunet_deploy.sessions.base import Session
 
-__all__ = ["choose_min_score", "choose_visible_score", "crop_scores"]
+__all__ = ["calibrate_scores", "choose_found_scores", "choose_visible_score", "crop_scores", "joint_score_curve"]
 
 DRAWS, BACKGROUND_DRAWS = 4, 16
 """Crops of each example: around its object, and beside it."""
@@ -25,20 +31,67 @@ TAIL, RARE = 0.01, 0.002
 again and again."""
 
 
-def choose_min_score(session: Session, examples: Sequence[Example], photos: PhotoCache) -> float:
-    """The middle between the scores that nearly all background crops stay under and nearly all objects exceed.
+def calibrate_scores(
+    session: Session, examples: Sequence[Example], photos: PhotoCache, hidden_peak: float = 1.0
+) -> ScoreCalibration:
+    """Measure what the scores of a network of landmarks mean.
 
-    Each example is drawn a few times as a detector would find it, and several times as often a piece of its photo that
-    shows no known object. The threshold lies halfway between the 99th percentile of the background and the 1st of the
-    objects; where they overlap, so that this is lower than the 99.8th percentile of the background, it lies there.
+    Args:
+        session: the network.
+        examples: labelled objects, which it should not have been trained on.
+        photos: decodes theirs.
+        hidden_peak: height of the peaks that it learned for hidden landmarks; 1: heights do not tell these.
+    """
+    found, kept = choose_found_scores(session, examples, photos)
+    visible = None if hidden_peak == 1 else choose_visible_score(session, examples, photos)
+    return ScoreCalibration(found, kept, visible, joint_score_curve(session, examples, photos))
+
+
+def joint_score_curve(session: Session, examples: Sequence[Example], photos: PhotoCache) -> ScoreCurve | None:
+    """The share of joints that are right by the heights of their peaks.
 
     Returns:
-        A score in [0.05, 0.95], to two decimals.
+        The curve; ``None`` of what is no body, or where too few joints are labelled. A face's hidden landmarks have low
+        peaks and are right all the same.
+    """
+    manifest = session.manifest
+    close = pck_threshold(manifest.skeleton)
+    if close is None:
+        return None
+    heights: list[NDArray[np.floating]] = []
+    correct: list[NDArray[np.float64]] = []
+    for batch in plain_batches(examples, manifest.crop, photos, size=BATCH):
+        points, scores = decode(session.run(batch.images), manifest.decoder)
+        errors = normalized_errors(map_to_input(points, manifest.stride), batch.points, manifest.skeleton)
+        correct.append(correct_joints(errors, close.threshold))
+        heights.append(scores)
+    try:
+        return fit_score_curve(np.concatenate(heights), np.concatenate(correct), close.normalizer, close.threshold)
+    except InputError:
+        return None
+
+
+def choose_found_scores(
+    session: Session, examples: Sequence[Example], photos: PhotoCache
+) -> tuple[float, float | None]:
+    """The scores from which an object counts as found, and from which one that was found still does.
+
+    Each example is drawn a few times as a detector would find it, and several times as often a piece of its photo that
+    shows no known object. Where nearly all objects score higher than nearly all background, both thresholds lie
+    halfway between the 99th percentile of the background and the 1st of the objects. Where they overlap, the first lies
+    at the 99.8th percentile of the background, for a video is searched again and again, and the second at the 99th, for
+    most of what was there a moment ago is there still.
+
+    Returns:
+        found: a score in [0.05, 0.95], to two decimals.
+        kept: likewise; ``None`` where it is no lower.
     """
     scores, is_background = crop_scores(session, examples, photos)
     low, rare = np.quantile(scores[is_background], [1 - TAIL, 1 - RARE]) if is_background.any() else (0.0, 0.0)
     high = np.quantile(scores[~is_background], TAIL)
-    return round(float(np.clip(max((low + high) / 2, rare), 0.05, 0.95)), 2)
+    least = (low + max(low, high)) / 2
+    kept, found = (round(float(np.clip(level, 0.05, 0.95)), 2) for level in (least, max(least, rare)))
+    return found, kept if kept < found else None
 
 
 def choose_visible_score(session: Session, examples: Sequence[Example], photos: PhotoCache) -> float | None:
