@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from cunet_deploy.errors import InputError
 from tools.processors import check, report
 
 SCRIPT = Path(check.__file__).parents[1] / "verify_arm.sh"
@@ -94,6 +95,25 @@ def test_reports_become_one_table(reference: Path, tmp_path: Path, differing: in
     table = json.loads((tmp_path / "all.report").read_text())
     assert [run["name"] for run in table["runs"]] == ["cortex-a99"]
     assert table["emulator"] == "qemu-aarch64 version 9.9"
+
+
+def test_rows_of_models_that_did_not_change_are_kept(reference: Path, tmp_path: Path) -> None:
+    report_ = report.collect(results(tmp_path, reference, 0))
+    (run,) = report_["runs"]
+    assert {row.get("sha256") for row in run["rows"] if row["of"] == MODEL} == {check.model_digest(MODEL)}
+    others = [name for name in check.released() if name != MODEL]
+    (old,) = [row for row in run["rows"] if row["of"] == MODEL and row["inputs"] == "golden inputs"]
+    rows = [{**old, "of": name, "sha256": check.model_digest(name)} for name in others]
+    earlier = {"runs": [{**run, "rows": [{**old, "values": 1}, *rows]}]}
+    (merged,) = report.merge(report_, earlier)["runs"]
+    models = [row["of"] for row in merged["rows"] if row["unit"] == "heatmap values"]
+    assert list(dict.fromkeys(models)) == check.released()
+    assert all(row["values"] > 1 for row in merged["rows"]), "a model that was checked again has its new rows"
+    for wrong in ({**rows[0], "sha256": "0"}, {**rows[0], "of": "gone"}):
+        with pytest.raises(InputError, match=f"^{others[0]}: changed since the earlier report"):
+            report.merge(report_, {"runs": [{**run, "rows": [wrong, *rows[1:]]}]})
+    with pytest.raises(InputError, match="of other processors or versions"):
+        report.merge(report_, {"runs": [{**run, "name": "another", "rows": rows}]})
 
 
 def test_a_folder_without_reports_is_refused(tmp_path: Path) -> None:

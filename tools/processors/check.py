@@ -12,6 +12,7 @@ Exit code 4 when a value differs. The base install is enough, so it runs on a de
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import time
 from collections.abc import Iterator
@@ -148,21 +149,31 @@ def _everything(names: list[str], known: _Reference, *, short: bool) -> Iterator
             pixels = np.asarray(picture.image, np.uint8)
             yield known.compare("video", f"frame {picture.index} of {CLIP.name}", "pixels of video", pixels)
     for name in names:
-        folder = ROOT / "models" / name
-        session = open_session(folder, threads=1, backend="ort:cpu")
-        golden = read_golden(folder / "golden.npz")
-        yield row(name, "golden inputs", "heatmap values", golden.heatmaps, run(session, golden.images))
-        share = (128 / session.manifest.crop.size) ** 2 / (8 if short else 1)
-        size, crops, noisy = session.manifest.crop.size, round(CROPS * share), max(round(NOISE * share), 1)
-        for inputs, images in ((f"{noisy} of noise", noise(size, noisy)), (f"{crops} crops", photo_crops(size, crops))):
-            maps = run(session, images)
-            yield known.compare(name, inputs, "heatmap values", maps)
-            if session.manifest.boxes is None:
-                points = np.asarray(session.manifest.read(maps)[0], np.float64)
-                yield known.compare(name, inputs, "coordinates", points, DECODED_PX)
-        session.close()
+        digest = model_digest(name)
+        yield from ({**found, "sha256": digest} for found in _of_model(name, known, short=short))
     if not short:
         yield known.compare("infer", f"frames of {CLIP.name} as pictures", "bytes of records", records(known.frames()))
+
+
+def model_digest(name: str) -> str:
+    """SHA-256 of the file of a released model."""
+    return hashlib.sha256((ROOT / "models" / name / "model.onnx").read_bytes()).hexdigest()
+
+
+def _of_model(name: str, known: _Reference, *, short: bool) -> Iterator[dict[str, Any]]:
+    folder = ROOT / "models" / name
+    session = open_session(folder, threads=1, backend="ort:cpu")
+    golden = read_golden(folder / "golden.npz")
+    yield row(name, "golden inputs", "heatmap values", golden.heatmaps, run(session, golden.images))
+    share = (128 / session.manifest.crop.size) ** 2 / (8 if short else 1)
+    size, crops, noisy = session.manifest.crop.size, round(CROPS * share), max(round(NOISE * share), 1)
+    for inputs, images in ((f"{noisy} of noise", noise(size, noisy)), (f"{crops} crops", photo_crops(size, crops))):
+        maps = run(session, images)
+        yield known.compare(name, inputs, "heatmap values", maps)
+        if session.manifest.boxes is None:
+            points = np.asarray(session.manifest.read(maps)[0], np.float64)
+            yield known.compare(name, inputs, "coordinates", points, DECODED_PX)
+    session.close()
 
 
 def run(session: Session, images: UInt8Array) -> NDArray[np.float32]:

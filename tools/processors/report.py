@@ -3,7 +3,9 @@
     python -m tools.processors.report build/processors/results
     python -m tools.processors.report build/processors/results --json docs/processors.json
 
-``python -m tools.docs write`` makes docs/processors.md of the second.
+``python -m tools.docs write`` makes docs/processors.md of the second. When a few models have changed, run
+``MODELS=NAME,NAME tools/verify_arm.sh``, and add ``--keep docs/processors.json``: it keeps what is recorded there of
+the other models, where their files and the versions of the libraries are still the same.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import click
 
 from cunet_deploy.errors import InputError, VerificationError
+from tools.processors.check import model_digest, released
 from tools.reports import errors_in_a_line, signed, write_report
 
 __all__ = ["collect", "table"]
@@ -32,11 +35,14 @@ GROUPS = {
 
 @click.command()
 @click.argument("results", type=click.Path(path_type=Path))
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep rows of this report, of models not in RESULTS.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all of it here.")
 @errors_in_a_line
-def main(results: Path, json_path: Path | None) -> None:
+def main(results: Path, keep: Path | None, json_path: Path | None) -> None:
     """Print the reports in the folder RESULTS as one table; exit code 4 where a value differs."""
     report = collect(results)
+    if keep is not None:
+        report = merge(report, json.loads(keep.read_text(encoding="utf-8")))
     click.echo(table(report), nl=False)
     write_report(json_path, signed(report))
     wrong = [run["name"] for run in report["runs"] if any(row["differing"] for row in run["rows"])]
@@ -59,6 +65,34 @@ def collect(results: Path) -> dict[str, Any]:
     text = emulator.read_text(encoding="utf-8").strip() if emulator.is_file() else ""
     told = {key: reference[0][key] for key in ("processor", "instruction_sets", "versions")}
     return {"emulator": text, "reference": told, "runs": sorted(runs, key=_place)}
+
+
+def merge(report: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """Add the rows of models that a report lacks from an earlier one.
+
+    Raises:
+        InputError: a released model is in neither, or the earlier one is of another file of it, of other processors,
+            or of other versions.
+    """
+    about = [(run["name"], run["versions"], run["short"]) for run in report["runs"]]
+    if about != [(run["name"], run["versions"], run["short"]) for run in earlier["runs"]]:
+        raise InputError("the earlier report is of other processors or versions; check all models again")
+    models = released()
+    merged = []
+    for run, before in zip(report["runs"], earlier["runs"], strict=True):
+        new = {row["of"] for row in run["rows"]}
+        kept = [row for row in before["rows"] if row["of"] in models and row["of"] not in new]
+        stale = sorted({row["of"] for row in kept if row.get("sha256") != model_digest(row["of"])})
+        stale += sorted(set(models) - new - {row["of"] for row in kept})
+        if stale:
+            raise InputError(f"{', '.join(stale)}: changed since the earlier report; check these models, too")
+        merged.append({**run, "rows": sorted([*run["rows"], *kept], key=lambda row: _stage(row["of"], models))})
+    return {**report, "runs": merged}
+
+
+def _stage(of: str, models: list[str]) -> tuple[int, str]:
+    """Place of a row: what comes before the models, the models by name, and what comes behind them."""
+    return (1, of) if of in models else (2 if of == "infer" else 0, "")
 
 
 def _place(run: dict[str, Any]) -> tuple[bool, bool, str]:
