@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from drawn import CONFIG_TOML, tiny_config, write_faces
 from networks import random_checkpoint
 
+from cunet_deploy._files import file_sha256
 from cunet_deploy.checkpoint.storage import load_checkpoint, save_checkpoint
 from cunet_deploy.config import Config
 from cunet_deploy.data.examples import PhotoCache
@@ -75,12 +76,15 @@ def test_what_is_written_is_checked_and_belongs_to_the_weights(data: Path, tmp_p
     code, output = invoke("write", run, "--data", data, "-o", model / provenance.NAME)
     assert (code, "12 examples of 2 sources" in output) == (0, True), output
     assert invoke("check", model, "--data", data)[0] == 0
+    files = json.loads((model / provenance.NAME).read_text())["files"]
+    assert files == {"float.pt": file_sha256(run / "float.pt"), "model.onnx": file_sha256(model / "model.onnx")}
     assert "somebody" not in (model / provenance.NAME).read_text()
     other = tmp_path / "other"
     export_checkpoint(random_checkpoint(replace(config, name="another"), seed=5), other)
     (model / "manifest.json").write_bytes((other / "manifest.json").read_bytes())
     code, output = invoke("check", model)
     assert (code, "of other weights than model.onnx" in output) == (4, True)
+    assert provenance.exported(model, ["others"]) == provenance.exported(run, ["others"]) == {}
 
 
 def test_changed_files_and_other_data_are_noticed(data: Path, tmp_path: Path) -> None:

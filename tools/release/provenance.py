@@ -4,11 +4,11 @@
     python -m tools.release.provenance check                            # every model in models/ with an open licence
     python -m tools.release.provenance check models/face68-s-open --data renders
 
-``write`` reads a finished run. It makes sure that the run learnt from just the data that it is given, and records for
-each source what it is, under which licence, and a checksum of its files: of renders all that ``synth.json`` states, of
-other photos the first line of their ``LICENSE``, and which networks found and labelled what is in them. A run that
-began with other weights, or learnt from labels or heatmaps of other networks, needs their provenance, too:
-``--before``, which is kept in the file.
+``write`` reads a finished run, and the ``model.onnx`` beside the file that it writes. It makes sure that the run learnt
+from just the data that it is given, and records for each source what it is, under which licence, and a checksum of its
+files: of renders all that ``synth.json`` states, of other photos the first line of their ``LICENSE``, and which
+networks found and labelled what is in them. A run that began with other weights, or learnt from labels or heatmaps of
+other networks, needs their provenance, too: ``--before``, which is kept in the file.
 
 ``check`` fails where a file is missing or does not belong to the weights, where a source or an asset has no licence
 that allows every use, or where weights or teachers are of unknown origin. With ``--data`` it also compares the files.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,11 @@ def main() -> None:
 def write(run: Path, data: Path, before: tuple[Path, ...], out: Path | None) -> None:
     """Record what the weights of RUN came from."""
     table = provenance_of(run, data, [json.loads(path.read_text("utf-8")) for path in before])
+    path = out or run / NAME
+    table["files"] |= exported(path.parent, table["weights"].values())
     problems = problems_of(table)
     if problems:
         raise InputError(f"{run}: {problems[0]}" + f" (and {len(problems) - 1} more)" * (len(problems) > 1))
-    path = out or run / NAME
     write_report(path, table)
     click.echo(f"{path}: {table['examples']} examples of {len(table['sources'])} sources, all free for any use")
 
@@ -111,6 +112,15 @@ def provenance_of(run: Path, data: Path, before: Sequence[dict[str, Any]]) -> di
         "before": list(before),
         "written_with": f"cunet-deploy {__version__}",
     }
+
+
+def exported(folder: Path, weights: Collection[str]) -> dict[str, str]:
+    """Checksum of the ``model.onnx`` in a folder, by its name, where it was exported from one of these weights."""
+    model, manifest = folder / "model.onnx", folder / "manifest.json"
+    if not (model.is_file() and manifest.is_file()):
+        return {}
+    own = Manifest.from_json(manifest.read_text("utf-8"), manifest).checkpoint
+    return {model.name: file_sha256(model)} if own in weights else {}
 
 
 def source_paths(config: Config) -> list[str]:
