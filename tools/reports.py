@@ -17,7 +17,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.sessions.registry import packages as backend_packages
 
-__all__ = ["errors_in_a_line", "recorded_times", "replace_between", "signed", "write_report"]
+__all__ = ["errors_in_a_line", "recorded_times", "replace_between", "signed", "update_reported_cards", "write_report"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -110,6 +110,25 @@ def replace_between(path: Path, mark: str, text: str, *, write: bool) -> bool:
     if wanted != old and write:
         write_text_atomic(path, wanted, overwrite=True)
     return wanted == old or write
+
+
+def update_reported_cards(
+    mark: str, text_of: Callable[[dict[str, Any]], str], models: Path, *, write: bool
+) -> list[Path]:
+    """Bring a part of the cards of released models up to date, of those that have a report of it.
+
+    Args:
+        mark: name of the part, and of the report, ``MARK.json``.
+        text_of: what a report says in a card.
+        models: folder of the released models.
+        write: change them; else only look.
+
+    Returns:
+        The cards that are not current now.
+    """
+    files = sorted(models.glob(f"*/{mark}.json"))
+    texts = {file.with_name("README.md"): text_of(json.loads(file.read_text(encoding="utf-8"))) for file in files}
+    return [path for path, text in texts.items() if not replace_between(path, mark, text, write=write)]
 
 
 def replace_file(path: Path, text: str, *, write: bool) -> list[Path]:

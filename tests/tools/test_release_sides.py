@@ -65,6 +65,18 @@ def test_rows_are_means_and_shares_by_yaw() -> None:
     assert "| s | 75 to 90° | 2 | 25.00 %" in sides.table([{"model": "s", "by_yaw": rows}])
 
 
+def test_a_card_has_a_row_for_each_range_of_yaw() -> None:
+    rows = sides.by_yaw(np.array([40.0, 80.0]), np.array([0.02, 0.05]), np.array([0.02, np.inf]))
+    report = {"faces": 2, "close_percent": 7.0, "command": "x", "models": [{"detector": "d", "by_yaw": rows}]}
+    text = sides.text_of(report)
+    assert "| 30 to 45° | 1 | 2.00 % (2.00 to 2.00) | 100 % | 100 % |" in text
+    assert "| 75 to 90° | 1 | 5.00 % (5.00 to 5.00) | 0 % | 0 % |" in text
+
+
+def test_what_the_cards_quote_is_current() -> None:
+    assert sides.update_cards(Path(sides.__file__).parents[2] / "models", write=False) == []
+
+
 def test_every_photo_needs_a_yaw(tmp_path: Path) -> None:
     examples = read_300w(write_faces(tmp_path, 2), 68)
     path = tmp_path / "yaw.json"

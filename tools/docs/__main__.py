@@ -15,19 +15,21 @@ import click
 from cunet_deploy.errors import CunetError
 from tools import head_pose
 from tools.docs import models, processors, serving, speed
-from tools.experiments import labels, reproduce
-from tools.release import detectors, media, people, video
+from tools.experiments import generalization, labels, reproduce
+from tools.release import detectors, media, people, reliability, sides, video
 from tools.reports import errors_in_a_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
+OF_CARDS = (models, detectors, people, reliability, sides, video)
 GENERATED: tuple[Callable[..., list[Path]], ...] = (
-    *(partial(module.update_cards, ROOT / "models") for module in (models, detectors, people, video)),
+    *(partial(module.update_cards, ROOT / "models") for module in OF_CARDS),
     speed.update,
     processors.update,
     serving.update,
     media.update,
     labels.update,
+    generalization.update,
     reproduce.update,
     head_pose.update,
 )

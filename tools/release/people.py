@@ -11,9 +11,9 @@ into the cards.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import Frame
-from tools.reports import errors_in_a_line, replace_between, signed, write_report
+from tools.reports import errors_in_a_line, signed, update_reported_cards, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKS = ROOT / "tests" / "data" / "walkers_frames.csv"
@@ -106,12 +106,7 @@ def text_of(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def update_cards(models: Path, *, write: bool) -> list[Path]:
-    """The cards that are not current; none is left with ``write``."""
-    files = sorted(models.glob("*/people.json"))
-    reports = {file.with_name("README.md"): json.loads(file.read_text(encoding="utf-8")) for file in files}
-    return [path for path, report in reports.items() if not replace_between(path, MARK, text_of(report), write=write)]
-
+update_cards = partial(update_reported_cards, MARK, text_of)
 
 if __name__ == "__main__":
     main()

@@ -1,17 +1,19 @@
 """Measure face models on faces seen from the side, by yaw.
 
-    python -m tools.release.sides face68-s face68-m --data side/test --json sides.json
-    python -m tools.release.sides face68-s --data side/test --detector yunet:yunet.onnx
+    python -m tools.release.sides face68-s --data side/test --json models/face68-s/sides.json
+    python -m tools.release.sides face68-s models/face68-m --data side/test --detector yunet:yunet.onnx
 
 The folder has the layout of 300-W and a ``yaw.json`` that names the yaw of each photo in degrees. Landmarks in crops of
 the labelled boxes are measured by NME, normalized by the box: the distance of the eyes says nothing in profile. Then
 the whole photo is given to each model and its detector: a face is found where the box around some landmarks overlaps
-the labelled one, and found well where those landmarks are close, too.
+the labelled one, and found well where those landmarks are close, too. ``python -m tools.docs write`` puts the figures
+into the cards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,9 @@ from cunet_deploy.evaluation import evaluate, open_model
 from cunet_deploy.geometry import box_iou, landmark_boxes
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.metrics import BOX, Estimate, bootstrap_mean
-from tools.reports import errors_in_a_line, signed, write_report
+from tools.reports import errors_in_a_line, signed, update_reported_cards, write_report
 
+MARK = "sides"
 BINS = ((30, 45), (45, 60), (60, 75), (75, 90), (60, 90))
 """Degrees to either side. Yaws beyond 90 count as 90, those below 30 not at all."""
 OVERLAP = 0.4
@@ -125,6 +128,25 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             lines.append(f"| {row['model']} | {yaw} | {part['faces']} | {error} | {' | '.join(shares)} |")
     return "\n".join(lines) + "\n"
 
+
+def text_of(report: Mapping[str, Any]) -> str:
+    """Write the text of a card."""
+    (row,) = report["models"]
+    lines = [
+        f"On {report['faces']} real faces from the side, one look: NME by the box in crops of the labelled boxes, and "
+        f"what is found in the whole photo with {row['detector']} (`{report['command']}`):",
+        "",
+        f"| yaw | faces | NME by box | found | found with NME below {report['close_percent']:g} % |",
+        "|---|---|---|---|---|",
+    ]
+    for part in row["by_yaw"]:
+        error = Estimate.of(part["nme_box_percent"]).text(2, unit="%")
+        shares = [f"{part[key]['value']:.0f} %" for key in ("found_percent", "found_close_percent")]
+        lines.append(f"| {part['yaw_from']} to {part['yaw_to']}° | {part['faces']} | {error} | {' | '.join(shares)} |")
+    return "\n".join(lines) + "\n"
+
+
+update_cards = partial(update_reported_cards, MARK, text_of)
 
 if __name__ == "__main__":
     main()

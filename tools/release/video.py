@@ -11,9 +11,9 @@ milliseconds the landmarks must be moved forward in time to lie best on the true
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import Picture, read_image
 from cunet_deploy.tracking.one_euro import Smoothing
-from tools.reports import errors_in_a_line, replace_between, signed, write_report
+from tools.reports import errors_in_a_line, signed, update_reported_cards, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "video"
@@ -149,13 +149,6 @@ def motion_table(rows: list[dict[str, Any]]) -> str:
     return text
 
 
-def update_cards(models: Path, *, write: bool) -> list[Path]:
-    """The cards whose table of `motion` is not current; none is left with ``write``."""
-    files = sorted(models.glob("*/video.json"))
-    texts = {file.with_name("README.md"): card_of(json.loads(file.read_text("utf-8"))) for file in files}
-    return [path for path, text in texts.items() if not replace_between(path, MARK, text, write=write)]
-
-
 def card_of(report: dict[str, Any]) -> str:
     """Write the text of a card about `motion`."""
     settings = report["smoothing"]
@@ -167,6 +160,8 @@ def card_of(report: dict[str, Any]) -> str:
     )
     return f"{motion_table(report['rows'])}\n{' '.join(notes)}\n"
 
+
+update_cards = partial(update_reported_cards, MARK, card_of)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,27 @@
+"""The table of the generalization gap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tools.experiments import generalization
+
+
+def accuracy(value: float) -> dict[str, Any]:
+    return {"people": 9, "pck_20_percent": {"value": value, "ci95_low": value - 1, "ci95_high": value + 1}}
+
+
+def test_a_source_has_a_row_and_a_model_two_columns() -> None:
+    rows = [
+        {"model": model, "source": source, "learned": accuracy(high), "others": accuracy(low)}
+        for model, high, low in (("s", 60, 50), ("m", 70, 55))
+        for source in ("MPII", "COCO")
+    ]
+    text = generalization.table_of({"rows": rows, "command": "x"})
+    assert "| people of | `s`: learned from | others | `m`: learned from | others |" in text
+    expected = "60.0 % (59.0 to 61.0) | 50.0 % (49.0 to 51.0) | 70.0 % (69.0 to 71.0) | 55.0 % (54.0 to 56.0) |"
+    assert [line for line in text.splitlines() if line.startswith("| COCO")] == [f"| COCO | {expected}"]
+
+
+def test_the_table_of_the_docs_is_current() -> None:
+    assert generalization.update(write=False) == []
