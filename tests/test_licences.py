@@ -79,8 +79,12 @@ def test_other_weights_are_refused_and_open_ones_named(
 
 def test_open_weights_are_opened_with_an_open_detector_or_none(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "_ROOTS", (models, DETECTOR.parent))
-    with Localizer("face-open") as localizer:
-        assert isinstance(localizer._networks().detector, NetworkDetector)
+    for licence, name in (("any", "face-detect-s"), ("open", "face-detect-open")):
+        with Localizer("face-open", licence=licence) as localizer:
+            detector = localizer._networks().detector
+            assert isinstance(detector, NetworkDetector)
+            assert detector.manifest.name == name
+    monkeypatch.setattr(zoo, "_ROOTS", (models,))
     with Localizer("face-open", licence="open") as localizer:
         assert isinstance(localizer._networks().detector, CoarseToFineSearch)
         assert len(localizer.predict(np.zeros((64, 64, 3), np.uint8), [[4, 4, 40, 40]])) == 1
