@@ -14,7 +14,7 @@ __all__ = ["ScoreCalibration"]
 
 @dataclass(frozen=True)
 class ScoreCalibration:
-    """What the heights of a network's peaks mean; measured when its training ends.
+    """Score thresholds and score curve of a network, measured when its training ends.
 
     Attributes:
         min_score: mean height of an object's peaks from which it counts as found.

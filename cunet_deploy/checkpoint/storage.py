@@ -45,7 +45,7 @@ class Checkpoint:
         config: how it was trained.
         state: the tensors.
         zero_points: of the signed activation groups of a quantized network.
-        scores: what the heights of its peaks mean.
+        scores: score thresholds and score curve.
     """
 
     kind: Kind

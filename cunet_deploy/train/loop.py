@@ -375,7 +375,7 @@ class Trainer:
         save_checkpoint(self._checkpoint(phase), self.folder.checkpoint(phase.kind), overwrite=True)
 
     def _calibrate_scores(self, phase: Phase) -> None:
-        """Measure what the scores of a finished phase mean, and put it into its checkpoint."""
+        """Measure score thresholds and score curve of a finished phase, and put them into its checkpoint."""
         checkpoint = self._checkpoint(phase)
         session = TorchSession(checkpoint, exact=False, device=self.device)
         checkpoint = replace(checkpoint, scores=self.task.calibrate_scores(session))

@@ -34,7 +34,7 @@ again and again."""
 def calibrate_scores(
     session: Session, examples: Sequence[Example], photos: PhotoCache, hidden_peak: float = 1.0
 ) -> ScoreCalibration:
-    """Measure what the scores of a network of landmarks mean.
+    """Measure score thresholds and score curve of a network of landmarks.
 
     Args:
         session: the network.

@@ -67,4 +67,4 @@ class Task(ABC):
 
     @abstractmethod
     def calibrate_scores(self, session: Session) -> ScoreCalibration:
-        """Measure on the validation split, or without one on the training split, what scores mean."""
+        """Measure score thresholds and score curve on the validation split, or without one on the training split."""

@@ -36,7 +36,7 @@ PICTURE = "reliability.png"
 @click.option("--data", type=click.Path(path_type=Path), multiple=True, required=True, help="Labelled people.")
 @errors_in_a_line
 def main(name: str, data: tuple[Path, ...]) -> None:
-    """Measure what the scores of the released model NAME say on labelled people that it was not trained on."""
+    """Measure the reliability of the released model NAME on labelled people that it was not trained on."""
     folder = ROOT / "models" / name
     session = open_session(folder / "model.onnx", threads=1)
     if session.manifest.score_curve is None:
@@ -53,7 +53,7 @@ def main(name: str, data: tuple[Path, ...]) -> None:
 
 
 def row_of(name: str, evaluation: Evaluation) -> dict[str, Any]:
-    """What scores say on one data set; ranges without joints are left out."""
+    """Measure the reliability of scores on one data set; ranges without joints are left out."""
     bins = [part for part in evaluation.reliability() if isfinite(part.correct)]
     return {
         "name": name,
