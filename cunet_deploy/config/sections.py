@@ -188,6 +188,9 @@ class SourceConfig:
             empty: as visible; "unknown": the network is left to say so. For photos with many hidden landmarks.
         exhaustive: whether every object of its photos is labelled or listed; ``False``: what lies beside its labelled
             objects is not taken for background.
+        boxes: for networks that find people: "bodies" makes boxes of people from their joints, as far as hair, hands
+            and shoes (see `cunet_deploy.data.bodies`), where labelled boxes end at the joints or elsewhere; empty: the
+            labelled boxes, else the tight ones around the joints.
     """
 
     path: Annotated[str, Meta(min_length=1, description="the name of a folder of the data")]
@@ -197,6 +200,7 @@ class SourceConfig:
     unlabelled: Literal["", "ignore"] = ""
     visibility: Literal["", "unknown"] = ""
     exhaustive: bool = True
+    boxes: Literal["", "bodies"] = ""
 
     def __post_init__(self) -> None:
         check_fields(self, "[data] sources:")

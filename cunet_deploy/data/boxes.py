@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.data.bodies import body_box
 from cunet_deploy.data.examples import BoxedPhoto, Example
 from cunet_deploy.data.faces import FILE_NAME, read_faces
 from cunet_deploy.data.faces import LAYOUT as FACES
@@ -27,7 +29,9 @@ _BODY = np.array([-3.0, -0.5, 4.0, 10.0])
 """Area in which the body of a face may be: from the left top corner of the face's box, in its widths and heights."""
 
 
-def read_boxes(dataset: Path, layout: str | None = None, bad: list[str] | None = None) -> list[BoxedPhoto]:
+def read_boxes(
+    dataset: Path, layout: str | None = None, bad: list[str] | None = None, *, bodies: bool = False
+) -> list[BoxedPhoto]:
     """Photos with the boxes of all that is labelled in them.
 
     Where a layout has boxes of its own (``faces.json``, COCO), it is those, with their scores, and nobody in a photo is
@@ -38,22 +42,29 @@ def read_boxes(dataset: Path, layout: str | None = None, bad: list[str] | None =
         dataset: a folder, perhaps with a part of it.
         layout: how the folder is laid out; ``None`` looks at what lies in it, a ``faces.json`` first.
         bad: where to note files and rows that cannot be used; ``None`` makes the first one an error.
+        bodies: the objects are people, and wherever their joints are labelled their boxes are made from these, to hair,
+            hands and shoes; see `cunet_deploy.data.bodies`.
 
     Raises:
-        InputError: the folder is missing or holds something else, or a file in it is bad and ``bad`` is ``None``.
+        InputError: the folder is missing or holds something else, or a file in it is bad and ``bad`` is ``None``, or
+            boxes of bodies are wanted of what has no joints.
     """
     folder = split_name(dataset)[0]
     row = get_layout(layout or find_layout(folder, of_boxes=True) or FACES.name)
     if row.read_boxes is not None:
-        read = row.read_boxes
-        photos = read_part(dataset, lambda own, part: read(own, part, bad))
+        read, around = row.read_boxes, body_box if bodies else None
+        photos = read_part(dataset, lambda own, part: read(own, part, bad, around))
         if not photos:
             raise InputError(f"{dataset}: holds no photo with a box")
         return photos
     if row.skeleton is None:
         able = ", ".join(other.name for other in LAYOUTS.values() if other.skeleton or other.read_boxes)
         raise InputError(f"{dataset}: boxes can be made of {able} only; or list them in a {FILE_NAME}")
-    return _by_photo(read_examples(dataset, row.skeleton, row.name, bad), _tight)
+    box_of = partial(body_box, skeleton=row.skeleton) if bodies else _tight
+    return _by_photo(
+        read_examples(dataset, row.skeleton, row.name, bad),
+        lambda example: (box_of(example.points), float(np.isfinite(example.points).all(axis=1).mean())),
+    )
 
 
 def read_backgrounds(folder: Path, *, people: bool = False) -> list[BoxedPhoto]:
@@ -101,9 +112,8 @@ def _by_photo(
     return photos
 
 
-def _tight(example: Example) -> tuple[NDArray[np.float64], float]:
-    known = np.isfinite(example.points).all(axis=1)
-    return landmark_boxes(example.points[known]), float(known.mean())
+def _tight(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    return landmark_boxes(points[np.isfinite(points).all(axis=1)])
 
 
 def _head(points: NDArray[np.float64]) -> NDArray[np.float64]:

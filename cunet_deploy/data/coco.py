@@ -25,6 +25,7 @@ from cunet_deploy._decode import decode_json
 from cunet_deploy.data.examples import BoxedPhoto, Example
 from cunet_deploy.data.json_parts import json_files, photo_folders
 from cunet_deploy.data.layout import (
+    BoxAround,
     Layout,
     find_photo,
     known_in,
@@ -156,9 +157,18 @@ def read_coco(path: Path, folders: Sequence[Path], skeleton: Skeleton, bad: list
     ]
 
 
-def read_coco_boxes(path: Path, folders: Sequence[Path], bad: list[str] | None = None) -> list[BoxedPhoto]:
-    """Every photo with the boxes of everything in it that a category with keypoints names; see `read_coco`."""
-    _, photos, _ = _read(path, folders, bad)
+def read_coco_boxes(
+    path: Path, folders: Sequence[Path], bad: list[str] | None = None, around: BoxAround | None = None
+) -> list[BoxedPhoto]:
+    """Every photo with the boxes of everything in it that a category with keypoints names; see `read_coco`.
+
+    Args:
+        path: as there.
+        folders: as there.
+        bad: as there.
+        around: makes the box of an object from its keypoints, where it has any, in place of its ``bbox``.
+    """
+    _, photos, _ = _read(path, folders, bad, around)
     return [
         BoxedPhoto(photo.image, photo.others, np.array(photo.scores, np.float64), photo.photo, photo.stated)
         for photo in photos
@@ -186,7 +196,7 @@ def _in_common(categories: dict[str, Skeleton], skeleton: Skeleton) -> list[str]
 
 
 def _read(
-    path: Path, folders: Sequence[Path], bad: list[str] | None
+    path: Path, folders: Sequence[Path], bad: list[str] | None, around: BoxAround | None = None
 ) -> tuple[dict[str, Skeleton], list[_Photo], list[_Person]]:
     """Categories that name keypoints by their id, all photos, and all people with keypoints."""
     table = read_label_json(path, _File, _WHAT)
@@ -214,7 +224,7 @@ def _read(
         try:
             if row.category_id is not None and _key(row.category_id) in others:
                 continue
-            person = _person(row, categories, photos)
+            person = _person(row, categories, photos, around)
         except InputError as error:
             refuse(f"{where}: {error}", bad)
             continue
@@ -237,7 +247,9 @@ def _rows(
             yield where, row
 
 
-def _person(row: _Annotation, categories: dict[str, Skeleton], photos: dict[str, _Photo]) -> _Person | None:
+def _person(
+    row: _Annotation, categories: dict[str, Skeleton], photos: dict[str, _Photo], body: BoxAround | None
+) -> _Person | None:
     """Add a row's box to its photo; the person where it has labelled keypoints and is no crowd.
 
     Raises:
@@ -257,6 +269,8 @@ def _person(row: _Annotation, categories: dict[str, Skeleton], photos: dict[str,
     table = np.array(numbers, np.float64).reshape(-1, 3)
     box = _box(row.bbox, own)
     around = box if box is not None else _around(table)
+    if body is not None and labelled:
+        around = body(_labelled(table), categories[category]).tolist()
     if around is not None:
         photo.boxes.append(around)
         sure = float(labelled) if row.score is None else row.score
@@ -280,9 +294,14 @@ def _box(bbox: list[float] | None, own: str) -> Sequence[float] | None:
 
 def _around(table: FloatArray) -> Sequence[float] | None:
     """The tight xyxy box of the labelled of (K, 3) keypoints; ``None`` where none is."""
-    seen = without_placeholders(table[table[:, 2] > 0, :2])[0]
+    seen = _labelled(table)
     seen = seen[np.isfinite(seen).all(axis=1)]
     return [*seen.min(axis=0).tolist(), *seen.max(axis=0).tolist()] if len(seen) else None
+
+
+def _labelled(table: FloatArray) -> FloatArray:
+    """(K, 2) points of (K, 3) keypoints; NaN where one is not labelled."""
+    return without_placeholders(np.where(table[:, 2:] > 0, table[:, :2], np.nan))[0]
 
 
 def _size(image: _Image) -> tuple[int, int] | None:
@@ -316,9 +335,11 @@ def _read_parts(folder: Path, skeleton: Skeleton, part: str, bad: list[str] | No
     return {name: read_coco(path, photo_folders(folder, name), skeleton, bad) for name, path in files}
 
 
-def _read_box_parts(folder: Path, part: str, bad: list[str] | None) -> dict[str, list[BoxedPhoto]]:
+def _read_box_parts(
+    folder: Path, part: str, bad: list[str] | None, around: BoxAround | None
+) -> dict[str, list[BoxedPhoto]]:
     files = _files(folder, part).items()
-    return {name: read_coco_boxes(path, photo_folders(folder, name), bad) for name, path in files}
+    return {name: read_coco_boxes(path, photo_folders(folder, name), bad, around) for name, path in files}
 
 
 LAYOUT = Layout(

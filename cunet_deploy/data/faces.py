@@ -15,7 +15,7 @@ import numpy as np
 
 from cunet_deploy._decode import decode_json
 from cunet_deploy.data.examples import BoxedPhoto, Example
-from cunet_deploy.data.layout import Layout, face_stem, find_photo, is_file, read_label_json, refuse
+from cunet_deploy.data.layout import BoxAround, Layout, face_stem, find_photo, is_file, read_label_json, refuse
 from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import Skeleton
 
@@ -81,7 +81,11 @@ def _no_landmarks(folder: Path, skeleton: Skeleton, part: str, bad: list[str] | 
     raise InputError(f'{folder}: has boxes and no landmarks; set skeleton = "box", or [data] layout to another')
 
 
-def _read_boxes(folder: Path, part: str, bad: list[str] | None) -> dict[str, list[BoxedPhoto]]:
+def _read_boxes(
+    folder: Path, part: str, bad: list[str] | None, around: BoxAround | None
+) -> dict[str, list[BoxedPhoto]]:
+    if around is not None:
+        raise InputError(f'{folder}: has boxes and no landmarks to make others of; leave out boxes = "bodies"')
     return {"": read_faces(folder, bad)}
 
 

@@ -24,6 +24,7 @@ from cunet_deploy.skeletons import Skeleton, map_landmarks
 
 __all__ = [
     "LEAST_LABELLED",
+    "BoxAround",
     "Layout",
     "as_skeleton",
     "face_stem",
@@ -40,6 +41,9 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+BoxAround = Callable[[NDArray[np.float64], Skeleton], NDArray[np.float64]]
+"""Box, (4,) xyxy, of an object from its (K, 2) landmarks, NaN where one is not labelled."""
 
 LEAST_LABELLED = 3
 """An object with fewer labelled landmarks is left out: its box says too little about where it is."""
@@ -63,7 +67,8 @@ class Layout:
             the wanted landmarks, the name of the wanted part or "", and where to note what is bad.
         skeleton: the landmarks that it has, of which boxes can be made; ``None``: they are the user's, or in the file.
         read_boxes: photos and boxes of a folder by part, where they are labels of their own; ``None``: the boxes are
-            those around the landmarks. Takes what `read` takes without landmarks.
+            those around the landmarks. Takes what `read` takes without landmarks, and how to make the box of an object
+            from its landmarks, or ``None`` for the labelled ones.
         has_landmarks: it is not for boxes alone.
     """
 
@@ -72,7 +77,7 @@ class Layout:
     is_in: Callable[[Path], bool]
     read: Callable[[Path, Skeleton, str, list[str] | None], dict[str, list[Example]]]
     skeleton: Skeleton | None = None
-    read_boxes: Callable[[Path, str, list[str] | None], dict[str, list[BoxedPhoto]]] | None = None
+    read_boxes: Callable[[Path, str, list[str] | None, BoxAround | None], dict[str, list[BoxedPhoto]]] | None = None
     has_landmarks: bool = True
 
 

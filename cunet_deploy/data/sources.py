@@ -33,8 +33,12 @@ def read_sources(config: DataConfig, data: Path, skeleton: Skeleton, bad: list[s
         bad: where to note what cannot be used; ``None`` makes the first one an error.
 
     Raises:
+        ConfigError: a source asks for other boxes, which networks that find landmarks do not learn.
         InputError: a source is missing, or something in it is bad and ``bad`` is ``None``.
     """
+    for source in config.parts:
+        if source.boxes:
+            raise ConfigError(f'[data] sources: {source.path!r}: boxes is for skeleton = "box"; leave it out')
     return [example for source in config.parts for example in _read_source(source, data, skeleton, bad)]
 
 
@@ -75,7 +79,7 @@ def read_box_sources(config: DataConfig, data: Path, bad: list[str] | None = Non
                 f'[data] sources: {source.path!r}: for skeleton = "box" weight is a whole number, and there are no '
                 "labels, unlabelled, visibility and exhaustive"
             )
-        photos = read_boxes(data / source.path, source.layout or None, bad)
+        photos = read_boxes(data / source.path, source.layout or None, bad, bodies=source.boxes == "bodies")
         found += [replace(photo, times=round(source.weight)) for photo in photos]
     return found
 

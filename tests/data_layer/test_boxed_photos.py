@@ -11,13 +11,14 @@ import pytest
 from bodies import COCO_NAMES, write_coco, write_lspet
 
 from cunet_deploy.config import parse_config
+from cunet_deploy.data.bodies import MARGINS, body_box, torso_length
 from cunet_deploy.data.boxes import read_backgrounds, read_boxes
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.frames import FrameDrawer
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.data.sources import finds_people
 from cunet_deploy.errors import ConfigError, InputError
-from cunet_deploy.skeletons import LSP14
+from cunet_deploy.skeletons import COCO17, IBUG68, LSP14
 
 
 def test_boxes_are_tight_around_labelled_joints_and_scored_by_how_many_are(tmp_path: Path) -> None:
@@ -64,6 +65,55 @@ def test_nobody_in_a_photo_counts_as_background(tmp_path: Path) -> None:
     first, second = read_boxes(Path(f"{tmp_path}#val2017"))
     assert first.scores.tolist() == [1, 0, 0.85, 0]
     assert second.boxes.tolist() == [[30, 40, 60, 90]]
+
+
+def test_bodies_reach_beyond_their_joints(tmp_path: Path) -> None:
+    people = write_lspet(tmp_path / "lspet", 6, unlabelled=4)
+    tight, bodies = (read_boxes(Path(f"{tmp_path}/lspet#test"), bodies=bodies)[0].boxes[0] for bodies in (False, True))
+    unit = max(torso_length(people[4], LSP14), 0.2 * np.max(tight[2:] - tight[:2]))
+    reach = np.abs(bodies - tight) / unit
+    assert (bodies[:2] < tight[:2]).all()
+    assert (bodies[2:] > tight[2:]).all()
+    assert (reach >= min(MARGINS.values()) - 1e-9).all()
+    assert (reach <= max(MARGINS.values()) + 1e-9).all()
+
+
+def test_shoes_and_hair_belong_to_a_body() -> None:
+    points = np.full((14, 2), np.nan)
+    for name, place in {
+        "left_shoulder": (60, 50),
+        "right_shoulder": (40, 50),
+        "left_hip": (60, 150),
+        "right_hip": (40, 150),
+        "left_ankle": (55, 300),
+        "head_top": (50, 10),
+    }.items():
+        points[LSP14.landmarks.index(name)] = place
+    hip, ankle, top = MARGINS["hip"], MARGINS["ankle"], MARGINS["head_top"]
+    np.testing.assert_allclose(
+        body_box(points, LSP14), [40 - 100 * hip, 10 - 100 * top, 55 + 100 * ankle, 300 + 100 * ankle]
+    )
+    points[LSP14.landmarks.index("left_hip")] = np.nan  # no torso: a fifth of the box
+    assert body_box(points, LSP14)[3] == pytest.approx(300 + 0.2 * 290 * ankle)
+
+
+def test_labelled_boxes_of_people_with_joints_give_way_to_bodies(tmp_path: Path) -> None:
+    seen = {"image_id": 1, "category_id": 1, "keypoints": [30, 40, 2, 60, 90, 1] + [0, 0, 0] * 15}
+    unseen = {"image_id": 1, "category_id": 1, "keypoints": [], "bbox": [70, 10, 50, 80], "score": 0.85}
+    write_coco(tmp_path, "val2017", [{**seen, "bbox": [30, 40, 30, 50]}, unseen], COCO_NAMES)
+    (photo,) = read_boxes(Path(f"{tmp_path}#val2017"), bodies=True)
+    points = np.full((17, 2), np.nan)
+    points[:2] = (30, 40), (60, 90)
+    np.testing.assert_allclose(photo.boxes, np.stack([body_box(points, COCO17), [69.5, 9.5, 119.5, 89.5]]))
+
+
+def test_bodies_of_what_has_no_joints_are_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((50, 50, 3), np.uint8))
+    (tmp_path / "faces.json").write_text('{"a.png": [[1, 2, 10, 20, 1]]}')
+    with pytest.raises(InputError, match='has boxes and no landmarks to make others of; leave out boxes = "bodies"'):
+        read_boxes(tmp_path, bodies=True)
+    with pytest.raises(InputError, match="have no joints of a body"):
+        body_box(np.zeros((68, 2)), IBUG68)
 
 
 def test_a_list_of_boxes_has_parts(tmp_path: Path) -> None:

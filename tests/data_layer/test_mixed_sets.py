@@ -176,3 +176,8 @@ def test_boxes_of_several_sources_come_together(data: Path) -> None:
 def test_all_landmarks_of_a_skeleton_that_a_layout_has_count(data: Path) -> None:
     settings = config({"path": "people"}, skeleton="coco17")
     assert read_sources(settings.data, data, COCO17)[0].weights is None
+
+
+def test_networks_that_find_landmarks_learn_no_boxes(data: Path) -> None:
+    with pytest.raises(ConfigError, match="'lspet': boxes is for skeleton = \"box\"; leave it out"):
+        read(data, {"path": "lspet", "boxes": "bodies"})
