@@ -28,9 +28,17 @@ def config_of(name: str, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_toml(table: dict[str, Any]) -> str:
-    """A configuration as TOML: plain values first, then tables of plain values."""
-    plain = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    """A configuration as TOML: plain values first, then tables of plain values, which may be lists of small tables."""
+    plain = [f"{key} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
     for key, values in table.items():
         if isinstance(values, dict):
-            plain += ["", f"[{key}]", *(f"{inner} = {json.dumps(value)}" for inner, value in values.items())]
+            plain += ["", f"[{key}]", *(f"{inner} = {_value(value)}" for inner, value in values.items())]
     return "\n".join(plain) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
