@@ -91,7 +91,7 @@ def test_a_detector_of_people_is_measured_on_frames_of_any_size(script: ModuleTy
     for index in range(5):
         cv2.imwrite(str(frames / f"{index}.png"), np.full((90, 120, 3), 40 * index, np.uint8))
     arguments = ["tiny-detect", "--objects", "people", "--test", f"{root}/lspet#test", "--frames", str(frames)]
-    result = CliRunner().invoke(script.main, [*arguments, "--rounds", "2"])
+    result = CliRunner().invoke(script.main, [*arguments, "--bodies", f"{root}/lspet#test", "--rounds", "2"])
     assert result.exit_code == 0, result.output
     assert script.update_cards(root / "models", write=True) == []
     measured = json.loads((root / "models" / "tiny-detect" / "numbers.json").read_text())
@@ -101,6 +101,7 @@ def test_a_detector_of_people_is_measured_on_frames_of_any_size(script: ModuleTy
     assert measured["latency"]["tiny-detect"]["look_p50_ms"] > 0
     card = (root / "models" / "tiny-detect" / "README.md").read_text()
     assert "| 8 bit, lspet#test | 3 | 3 | 0.0 % (0.0 to 0.0) | - |" in card  # nothing is found, so nothing is right
+    assert "| 8 bit, whole bodies of lspet#test | 3 | 3 | " in card
     assert "a look at 120x90, p50" in card
     readme = (root / "README.md").read_text()
     assert readme.endswith("<!-- detector: end -->\n\nmore\n")

@@ -53,6 +53,12 @@ LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "boxes of\nlabels, 
 @click.argument("name")
 @click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Photos with boxes or landmarks.")
 @click.option("--validation", multiple=True, metavar="DIR=SHARE", help="The validation split of a training folder.")
+@click.option(
+    "--bodies",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="People with joints, for a row of its own: against boxes made from these, to hair, hands and shoes.",
+)
 @click.option("--frames", type=click.Path(path_type=Path), help="A clip to time on.")
 @click.option("--yunet", type=click.Path(path_type=Path), help="YuNet's ONNX file, timed in turns.")
 @click.option("--objects", type=click.Choice(list(LABELS)), default="faces", show_default=True)
@@ -63,6 +69,7 @@ def main(
     name: str,
     tests: tuple[Path, ...],
     validation: tuple[str, ...],
+    bodies: tuple[Path, ...],
     frames: Path | None,
     yunet: Path | None,
     objects: str,
@@ -79,7 +86,8 @@ def main(
         raise InputError("--frames, a clip to time on, is needed; or --keep-times")
     else:
         latency = {"latency": _latency(folder, frames, yunet, rounds)}
-    numbers = {"objects": objects, **measure(folder, photos, latency)}
+    further = {f"whole bodies of {name_of(folder)}": read_boxes(folder, bodies=True) for folder in bodies}
+    numbers = {"objects": objects, **measure(folder, photos, latency, further)}
     write_report(ROOT / "models" / name / "numbers.json", numbers)
     click.echo(table_of(numbers), nl=False)
 
@@ -98,13 +106,19 @@ def name_of(dataset: Path) -> str:
     return dataset.name if split_name(dataset)[1] else "/".join(dataset.parts[-2:])
 
 
-def measure(folder: Path, photos: dict[str, list[BoxedPhoto]], times: dict[str, Any]) -> dict[str, Any]:
+def measure(
+    folder: Path,
+    photos: dict[str, list[BoxedPhoto]],
+    times: dict[str, Any],
+    further: dict[str, list[BoxedPhoto]] | None = None,
+) -> dict[str, Any]:
     """The content of ``numbers.json``.
 
     Args:
         folder: of the released detector.
         photos: what it is measured on, by name.
         times: ``latency``, and of `recorded_times` also the machine, the versions and the command.
+        further: what the released detector is also measured on, each by itself.
     """
     cache, everything = PhotoCache(1 << 30), [photo for some in photos.values() for photo in some]
     accuracy: dict[str, Any] = {"dataset": " and ".join(photos)}
@@ -112,7 +126,8 @@ def measure(folder: Path, photos: dict[str, list[BoxedPhoto]], times: dict[str, 
         session = open_model(str(file))
         accuracy[kind] = evaluate_boxes(session, everything, cache).to_dict()
         if kind == "released":
-            accuracy["parts"] = {name: evaluate_boxes(session, some, cache).to_dict() for name, some in photos.items()}
+            parts = photos | (further or {})
+            accuracy["parts"] = {name: evaluate_boxes(session, some, cache).to_dict() for name, some in parts.items()}
         session.close()
     model = (folder / "model.onnx").read_bytes()
     report = {
