@@ -37,6 +37,14 @@ def test_a_person_counts_where_the_marked_one_is_and_nowhere_else() -> None:
     assert counts == {"whole": 3, "found": 1, "empty": 2, "nobody": 1, "numbers": 3}
 
 
+def test_whoever_is_found_where_nobody_is_is_a_mistake() -> None:
+    counts = script.count_mistakes("film.mp4", frames(None, 100, 20, None))
+    assert counts == {"clip": "film.mp4", "frames": 4, "somebody": 2}
+    whole = {"clip": "c", "detector": "d", "found": 1, "whole": 1, "nobody": 1, "empty": 1, "numbers": 1}
+    assert "somebody is found in 2 of\n4 frames." in script.text_of({**whole, "without_people": counts})
+    assert "somebody" not in script.text_of(whole)
+
+
 def test_another_clip_is_refused() -> None:
     with pytest.raises(InputError, match="the clip has 2 of 100 marked frames"):
         script.count(frames(*[None] * 20), script.read_marks())
