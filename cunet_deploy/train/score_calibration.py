@@ -21,10 +21,19 @@ from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import ScoreCurve, correct_joints, fit_score_curve, normalized_errors, pck_threshold
 from cunet_deploy.sessions.base import Session
 
-__all__ = ["calibrate_scores", "choose_found_scores", "choose_visible_score", "crop_scores", "joint_score_curve"]
+__all__ = [
+    "background_draws",
+    "calibrate_scores",
+    "choose_found_scores",
+    "choose_visible_score",
+    "crop_scores",
+    "joint_score_curve",
+]
 
-DRAWS, BACKGROUND_DRAWS = 4, 16
-"""Crops of each example: around its object, and beside it."""
+DRAWS, BACKGROUND_DRAWS, MOST_BACKGROUND_DRAWS = 4, 16, 64
+"""Crops of each example: around its object, and beside it; beside it more where there are few examples."""
+BACKGROUND_CROPS = 6000
+"""Crops beside objects that are tried in all: the highest of 500 scatters from one small sample to another."""
 BATCH = 32
 TAIL, RARE = 0.01, 0.002
 """Share of crops on the wrong side, of objects and background; and of background at most, which in a video is looked at
@@ -116,6 +125,12 @@ def choose_visible_score(session: Session, examples: Sequence[Example], photos: 
     return round(float(levels[right >= right.max() - 1e-9].mean()), 2)
 
 
+def background_draws(examples: Sequence[Example]) -> int:
+    """Crops that are tried beside each example for background."""
+    usable = max(1, sum(example.exhaustive for example in examples))
+    return min(max(-(-BACKGROUND_CROPS // usable), BACKGROUND_DRAWS), MOST_BACKGROUND_DRAWS)
+
+
 def crop_scores(
     session: Session, examples: Sequence[Example], photos: PhotoCache
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -124,7 +139,7 @@ def crop_scores(
     found = AugmentConfig(scale=0.15, shift=0.05, rotation=10, flip=0, gain=0, brightness=0, blur=0, erase=0)
     scores: list[NDArray[np.floating]] = []
     background: list[bool] = []
-    for share, draws in ((0.0, DRAWS), (1.0, BACKGROUND_DRAWS)):
+    for share, draws in ((0.0, DRAWS), (1.0, background_draws(examples))):
         augmenter = Augmenter(replace(found, negative=share), manifest.crop, manifest.skeleton)
         images: list[NDArray[np.uint8]] = []
         for index, example in enumerate(examples):

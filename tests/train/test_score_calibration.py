@@ -17,6 +17,7 @@ from cunet_deploy.metrics import correct_joints, normalized_errors
 from cunet_deploy.skeletons import IBUG68, LSP14
 from cunet_deploy.train import score_calibration
 from cunet_deploy.train.score_calibration import (
+    background_draws,
     calibrate_scores,
     choose_found_scores,
     choose_visible_score,
@@ -124,6 +125,15 @@ def test_photos_with_objects_that_nobody_labelled_give_no_background(examples: l
     assert (~is_background).sum() == score_calibration.DRAWS * len(examples)
     few = crop_scores(Brightness(), some[:5], PhotoCache())
     np.testing.assert_array_equal(scores[is_background], few[0][few[1]])
+
+
+def test_few_examples_show_more_background_each(examples: list[Example]) -> None:
+    assert background_draws(examples) == 64
+    assert background_draws(examples * 10) == 30
+    assert background_draws(examples * 100) == 16
+    assert (
+        background_draws([replace(example, exhaustive=index < 5) for index, example in enumerate(examples * 100)]) == 64
+    )
 
 
 def test_a_body_gets_the_share_of_right_joints_by_the_height_of_their_peaks(tmp_path: Path) -> None:
