@@ -211,6 +211,8 @@ def _read(
             categories[_key(category.id)] = Skeleton(category.name, tuple(category.keypoints), (), ())
     if not categories:
         raise InputError(f"{path}: no category names keypoints; is it the file of boxes or captions?")
+    for own in categories.values() if around is not None else ():
+        around(np.zeros((len(own), 2)), own)  # keypoints of something else are refused once, not with every row
     photos: dict[str, _Photo] = {}
     for where, image in _rows(path, "image", table.images, _Image, bad):
         key = _key(image.id)
@@ -269,7 +271,7 @@ def _person(
     table = np.array(numbers, np.float64).reshape(-1, 3)
     box = _box(row.bbox, own)
     around = box if box is not None else _around(table)
-    if body is not None and labelled:
+    if body is not None and not row.iscrowd and _around(table) is not None:
         around = body(_labelled(table), categories[category]).tolist()
     if around is not None:
         photo.boxes.append(around)

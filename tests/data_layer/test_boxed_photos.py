@@ -107,6 +107,23 @@ def test_labelled_boxes_of_people_with_joints_give_way_to_bodies(tmp_path: Path)
     np.testing.assert_allclose(photo.boxes, np.stack([body_box(points, COCO17), [69.5, 9.5, 119.5, 89.5]]))
 
 
+def test_crowds_and_people_without_a_place_keep_their_labelled_boxes(tmp_path: Path) -> None:
+    row = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 80]}
+    nowhere = {**row, "keypoints": [0, 0, 2] * 17}
+    crowd = {**row, "keypoints": [30, 40, 2, 60, 90, 1] + [0, 0, 0] * 15, "iscrowd": 1}
+    write_coco(tmp_path, "val2017", [nowhere, crowd], COCO_NAMES)
+    (photo,) = read_boxes(Path(f"{tmp_path}#val2017"), bodies=True)
+    assert photo.boxes.tolist() == [[9.5, 9.5, 59.5, 89.5]] * 2
+    assert photo.scores.tolist() == [1, 0]
+
+
+def test_keypoints_of_something_else_are_refused_even_where_bad_rows_are_left_out(tmp_path: Path) -> None:
+    row = {"image_id": 1, "category_id": 1, "keypoints": [30, 40, 2] * 4}
+    write_coco(tmp_path, "val2017", [row], ("front_wheel", "rear_wheel", "roof", "mirror"))
+    with pytest.raises(InputError, match="have no joints of a body"):
+        read_boxes(Path(f"{tmp_path}#val2017"), bad=[], bodies=True)
+
+
 def test_bodies_of_what_has_no_joints_are_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((50, 50, 3), np.uint8))
     (tmp_path / "faces.json").write_text('{"a.png": [[1, 2, 10, 20, 1]]}')
