@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["MARGINS", "body_box", "torso_length"]
+__all__ = ["MARGINS", "body_box", "joint_kind", "torso_length"]
 
 MARGINS = {
     "ankle": 0.32,
@@ -27,15 +27,17 @@ MARGINS = {
     "ear": 0.27,
     "head_top": 0.05,
 }
-"""How far a body reaches beyond a joint that is its outermost, in lengths of the torso.
+"""Margin between the outermost joint of a body and the edge of its box, in lengths of the torso, by joint.
 
 Medians over people with labelled joints whose boxes were drawn to the outline:
 ``python -m tools.experiments.body_margins people#fashion_train people#coco_train --data DATA``. Nobody with a head top
 was among them; the labels of it lie on the hair.
 """
 _OTHER = 0.15
+"""Margin of other joints, such as the neck."""
 _LEAST_TORSO = 0.2
-"""Of the longer side of the box around the joints: a person who bends towards the camera has a short torso."""
+"""Least length of a torso, as a share of the longer side of the box around the joints: a person who bends towards the
+camera has a short one."""
 
 
 def body_box(points: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float64]:
@@ -51,22 +53,23 @@ def body_box(points: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.floa
     Raises:
         InputError: the skeleton has no joints of a body.
     """
-    margins = np.array([_margin(name) for name in skeleton.landmarks])
-    if np.isnan(margins).all():
+    kinds = [joint_kind(name) for name in skeleton.landmarks]
+    if not any(kinds):
         raise InputError(
             f"the landmarks {skeleton.name!r} have no joints of a body ({', '.join(MARGINS)}), and boxes of bodies are "
             'wanted; leave out boxes = "bodies"'
         )
     known = np.isfinite(points).all(axis=1)
-    seen, reach = points[known], np.where(np.isnan(margins), _OTHER, margins)[known, None]
+    margins = np.array([_OTHER if kind is None else MARGINS[kind] for kind in kinds])
+    seen, reach = points[known], margins[known, None]
     longest = float(np.ptp(seen, axis=0).max())
     unit = max(torso_length(points, skeleton), _LEAST_TORSO * longest)
     return np.concatenate([(seen - unit * reach).min(axis=0), (seen + unit * reach).max(axis=0)])
 
 
-def _margin(name: str) -> float:
-    """Margin of a joint; NaN where no body has it."""
-    return next((margin for joint, margin in MARGINS.items() if name.endswith(joint)), np.nan)
+def joint_kind(name: str) -> str | None:
+    """Kind of a joint, a key of `MARGINS`, of either side: "ankle" of ``left_ankle``; ``None`` of others."""
+    return next((kind for kind in MARGINS if name.endswith(kind)), None)
 
 
 def torso_length(points: NDArray[np.float64], skeleton: Skeleton) -> float:

@@ -33,7 +33,7 @@ __all__ = [
 DRAWS, BACKGROUND_DRAWS, MOST_BACKGROUND_DRAWS = 4, 16, 64
 """Crops of each example: around its object, and beside it; beside it more where there are few examples."""
 BACKGROUND_CROPS = 6000
-"""Crops beside objects that are tried in all: the highest of 500 scatters from one small sample to another."""
+"""Crops beside objects that are tried in all: a quantile of 99.8 % scatters from one small sample to another."""
 BATCH = 32
 TAIL, RARE = 0.01, 0.002
 """Share of crops on the wrong side, of objects and background; and of background at most, which in a video is looked at

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from cunet_deploy.data.bodies import MARGINS, torso_length
+from cunet_deploy.data.bodies import joint_kind, torso_length
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.skeletons import COCO17
@@ -44,10 +44,10 @@ def main(sets: tuple[str, ...], data: Path) -> None:
                     if not _EDGE <= place <= length - 1 - _EDGE:
                         continue
                     outer = int(np.nanargmax(sign * points[:, axis]))
-                    joint = next(joint for joint in MARGINS if COCO17.landmarks[outer].endswith(joint))
-                    margins[joint].append(float(sign * (place - points[outer, axis]) / torso))
-    for joint, values in sorted(margins.items()):
-        click.echo(f"{joint:10} {np.median(values):5.2f} of the torso, {len(values)} sides")
+                    kind = joint_kind(COCO17.landmarks[outer]) or "other"
+                    margins[kind].append(float(sign * (place - points[outer, axis]) / torso))
+    for kind, values in sorted(margins.items()):
+        click.echo(f"{kind:10} {np.median(values):5.2f} of the torso, {len(values)} sides")
 
 
 if __name__ == "__main__":

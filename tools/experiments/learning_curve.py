@@ -36,7 +36,7 @@ def main(runs: tuple[Path, ...]) -> None:
 
 
 def row_of(run: Path) -> dict[str, Any]:
-    """What a run trained, and its accuracy in percent by float epoch.
+    """Settings of a run, and its accuracy in percent by float epoch.
 
     Raises:
         InputError: it is no run, or of no body model.
