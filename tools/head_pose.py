@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from cunet_deploy.evaluation import evaluate, open_model
 from cunet_deploy.head_pose import FOCAL, head_pose, normalized
 from cunet_deploy.metrics import bootstrap_mean
 from cunet_deploy.skeletons import IBUG68
-from tools.reports import errors_in_a_line, replace_between, signed, write_report
+from tools.reports import errors_in_a_line, signed, update_reported_document, write_report
 
 _ROOT = Path(__file__).resolve().parents[1]
 FILE = _ROOT / "cunet_deploy" / "head68.json"
@@ -183,12 +184,6 @@ def errors_of(points: FloatArray, poses: FloatArray) -> dict[str, Any]:
     return {"faces": len(points), "cpu_microseconds_per_face": round(microseconds, 1), "by_yaw": rows}
 
 
-def update(*, write: bool) -> list[Path]:
-    """docs/infer.md where its table is not current; with ``write`` it is brought up to date."""
-    text = table(json.loads(REPORT.read_text(encoding="utf-8")))
-    return [] if replace_between(DOCUMENT, MARK, text, write=write) else [DOCUMENT]
-
-
 def table(report: dict[str, Any]) -> str:
     """The errors as Markdown."""
     lines = ["| yaw | faces | yaw: mean error (p95) | pitch | roll | no pose |", "|---|---|---|---|---|---|"]
@@ -199,6 +194,8 @@ def table(report: dict[str, Any]) -> str:
     time_of_each = f"{report['cpu_microseconds_per_face']:.0f} µs of a processor for each face"
     return "\n".join(lines) + f"\n\n{time_of_each} ({report['machine']['processor']}).\n"
 
+
+update = partial(update_reported_document, REPORT, DOCUMENT, MARK, table)
 
 if __name__ == "__main__":
     main()

@@ -17,7 +17,15 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.sessions.registry import packages as backend_packages
 
-__all__ = ["errors_in_a_line", "recorded_times", "replace_between", "signed", "update_reported_cards", "write_report"]
+__all__ = [
+    "errors_in_a_line",
+    "recorded_times",
+    "replace_between",
+    "signed",
+    "update_reported_cards",
+    "update_reported_document",
+    "write_report",
+]
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -110,6 +118,25 @@ def replace_between(path: Path, mark: str, text: str, *, write: bool) -> bool:
     if wanted != old and write:
         write_text_atomic(path, wanted, overwrite=True)
     return wanted == old or write
+
+
+def update_reported_document(
+    report: Path, document: Path, mark: str, text_of: Callable[[dict[str, Any]], str], *, write: bool
+) -> list[Path]:
+    """Bring the part of a document that a report makes up to date.
+
+    Args:
+        report: the JSON file.
+        document: has the part.
+        mark: name of the part; see `replace_between`.
+        text_of: makes the part of the report.
+        write: change it; else only look.
+
+    Returns:
+        The document where it is not current now.
+    """
+    text = text_of(json.loads(report.read_text(encoding="utf-8")))
+    return [] if replace_between(document, mark, text, write=write) else [document]
 
 
 def update_reported_cards(

@@ -12,7 +12,8 @@ from networks import random_checkpoint
 
 from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.checkpoint.storage import load_checkpoint, save_checkpoint
-from cunet_deploy.evaluation import open_model
+from cunet_deploy.export.bundle import export_checkpoint
+from cunet_deploy.sessions import open_session
 from cunet_deploy.train.tasks import load_task
 from tools.experiments.rows import to_toml
 from tools.release import scores
@@ -28,7 +29,8 @@ def test_scores_are_those_of_the_validation_split(tmp_path: Path) -> None:
     result = CliRunner().invoke(scores.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     after = load_checkpoint(tmp_path / "float.pt")
-    expected = load_task(config, tmp_path).calibrate_scores(open_model(str(tmp_path / "float.pt")))
+    exported = export_checkpoint(before, tmp_path / "bundle").path / "model.onnx"
+    expected = load_task(config, tmp_path).calibrate_scores(open_session(exported, threads=1))
     assert after.scores == expected
     assert f"min_score 0.77 -> {expected.min_score}" in result.output
     assert all(torch.equal(value, before.state[name]) for name, value in after.state.items())

@@ -8,7 +8,7 @@ report is docs/generalization.json; ``python -m tools.docs write`` puts it into 
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from cunet_deploy.data.readers import read_examples
 from cunet_deploy.evaluation import evaluate, open_model
 from cunet_deploy.metrics import Estimate
 from tools.experiments.rows import ROOT
-from tools.reports import errors_in_a_line, replace_between, signed, write_report
+from tools.reports import errors_in_a_line, signed, update_reported_document, write_report
 
 REPORT, DOCUMENT, MARK = ROOT / "docs" / "generalization.json", ROOT / "docs" / "pose.md", "generalization"
 SOURCES = {
@@ -72,11 +72,7 @@ def table_of(report: dict[str, Any]) -> str:
     return "\n".join(lines) + f"\n\nPCK@0.2 by torso, boxes given, one look. `{report['command']}`\n"
 
 
-def update(*, write: bool) -> list[Path]:
-    """docs/pose.md where its table is not current; with ``write`` it is brought up to date."""
-    text = table_of(json.loads(REPORT.read_text(encoding="utf-8")))
-    return [] if replace_between(DOCUMENT, MARK, text, write=write) else [DOCUMENT]
-
+update = partial(update_reported_document, REPORT, DOCUMENT, MARK, table_of)
 
 if __name__ == "__main__":
     main()

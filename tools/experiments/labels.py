@@ -10,10 +10,10 @@ names differs. ``measure`` compares them with the first on the same people, pair
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation import Evaluation, compare, evaluate, open_model
 from cunet_deploy.metrics import Estimate
 from tools.experiments.rows import ROOT, to_toml
-from tools.reports import errors_in_a_line, replace_between, signed, write_report
+from tools.reports import errors_in_a_line, signed, update_reported_document, write_report
 
 BASE = ROOT / "tools" / "experiments" / "configs" / "labels.toml"
 REPORT, DOCUMENT, MARK = ROOT / "docs" / "labels.json", ROOT / "docs" / "pose.md", "labels"
@@ -114,12 +114,6 @@ def _row(found: Evaluation, first: Evaluation) -> dict[str, Any]:
     }
 
 
-def update(*, write: bool) -> list[Path]:
-    """docs/pose.md where its table is not current; with ``write`` it is brought up to date."""
-    text = table_of(json.loads(REPORT.read_text(encoding="utf-8")))
-    return [] if replace_between(DOCUMENT, MARK, text, write=write) else [DOCUMENT]
-
-
 def table_of(report: dict[str, Any]) -> str:
     """The Markdown table."""
     text = "| labels | all: PCK@0.2 | against the first | clean: PCK@0.2 | against the first |\n" + "|---" * 5 + "|\n"
@@ -132,6 +126,8 @@ def table_of(report: dict[str, Any]) -> str:
         text += f"| {' | '.join(cells)} |\n"
     return text
 
+
+update = partial(update_reported_document, REPORT, DOCUMENT, MARK, table_of)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ puts it into docs/pose.md.
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from cunet_deploy._decode import decode_json
 from cunet_deploy.config import load_config
 from cunet_deploy.errors import InputError
 from tools.experiments.rows import ROOT
-from tools.reports import errors_in_a_line, replace_between, signed, write_report
+from tools.reports import errors_in_a_line, signed, update_reported_document, write_report
 
 REPORT, DOCUMENT, MARK = ROOT / "docs" / "learning-curve.json", ROOT / "docs" / "pose.md", "learning curve"
 KEY = "pck_20_percent"
@@ -73,11 +73,7 @@ def table_of(report: dict[str, Any]) -> str:
     return "\n".join(lines) + f"\n\n`{report['command']}`\n"
 
 
-def update(*, write: bool) -> list[Path]:
-    """docs/pose.md where its table is not current; with ``write`` it is brought up to date."""
-    text = table_of(json.loads(REPORT.read_text(encoding="utf-8")))
-    return [] if replace_between(DOCUMENT, MARK, text, write=write) else [DOCUMENT]
-
+update = partial(update_reported_document, REPORT, DOCUMENT, MARK, table_of)
 
 if __name__ == "__main__":
     main()

@@ -110,7 +110,7 @@ def measure(
     folder: Path,
     photos: dict[str, list[BoxedPhoto]],
     times: dict[str, Any],
-    further: dict[str, list[BoxedPhoto]] | None = None,
+    further: dict[str, list[BoxedPhoto]],
 ) -> dict[str, Any]:
     """The content of ``numbers.json``.
 
@@ -126,7 +126,7 @@ def measure(
         session = open_model(str(file))
         accuracy[kind] = evaluate_boxes(session, everything, cache).to_dict()
         if kind == "released":
-            parts = photos | (further or {})
+            parts = photos | further
             accuracy["parts"] = {name: evaluate_boxes(session, some, cache).to_dict() for name, some in parts.items()}
         session.close()
     model = (folder / "model.onnx").read_bytes()
