@@ -211,8 +211,9 @@ def _read(
             categories[_key(category.id)] = Skeleton(category.name, tuple(category.keypoints), (), ())
     if not categories:
         raise InputError(f"{path}: no category names keypoints; is it the file of boxes or captions?")
-    for own in categories.values() if around is not None else ():
-        around(np.zeros((len(own), 2)), own)  # keypoints of something else are refused once, not with every row
+    if around is not None:
+        for own in categories.values():  # keypoints of something else are refused once, not with every row
+            around(np.zeros((len(own), 2)), own)
     photos: dict[str, _Photo] = {}
     for where, image in _rows(path, "image", table.images, _Image, bad):
         key = _key(image.id)
