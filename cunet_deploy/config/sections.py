@@ -188,9 +188,10 @@ class SourceConfig:
             empty: as visible; "unknown": the network is left to say so. For photos with many hidden landmarks.
         exhaustive: whether every object of its photos is labelled or listed; ``False``: what lies beside its labelled
             objects is not taken for background.
-        boxes: for networks that find people: "bodies" makes boxes of people from their joints, as far as hair, hands
-            and shoes (see `cunet_deploy.data.bodies`), where labelled boxes end at the joints or elsewhere; empty: the
-            labelled boxes, else the tight ones around the joints.
+        boxes: for networks that find boxes: "bodies" makes boxes of people from their joints, as far as hair, hands and
+            shoes (see `cunet_deploy.data.bodies`), where labelled boxes end at the joints or elsewhere; "tight": these
+            boxes are tight ones around landmarks, and ``[boxes]`` says by tight_down, tight_width and tight_height how
+            those that are to be found differ; empty: the labelled boxes, else the tight ones around the landmarks.
     """
 
     path: Annotated[str, Meta(min_length=1, description="the name of a folder of the data")]
@@ -200,7 +201,7 @@ class SourceConfig:
     unlabelled: Literal["", "ignore"] = ""
     visibility: Literal["", "unknown"] = ""
     exhaustive: bool = True
-    boxes: Literal["", "bodies"] = ""
+    boxes: Literal["", "bodies", "tight"] = ""
 
     def __post_init__(self) -> None:
         check_fields(self, "[data] sources:")

@@ -64,15 +64,20 @@ def _read_source(source: SourceConfig, data: Path, skeleton: Skeleton, bad: list
     return found
 
 
-def read_box_sources(config: DataConfig, data: Path, bad: list[str] | None = None) -> list[BoxedPhoto]:
+def read_box_sources(config: Config, data: Path, bad: list[str] | None = None) -> list[BoxedPhoto]:
     """The photos with boxes of all sources, each as often as its weight says.
+
+    Args:
+        config: names the sources, and says how the boxes that are to be found differ from tight ones around landmarks.
+        data: the folder that the sources are in.
+        bad: where to note what cannot be used; ``None`` makes the first one an error.
 
     Raises:
         ConfigError: a weight is no whole number, or a source asks for what boxes do not have.
         InputError: as `read_sources`.
     """
     found = []
-    for source in config.parts:
+    for source in config.data.parts:
         landmarks = source.labels or source.unlabelled or source.visibility or not source.exhaustive
         if source.weight != round(source.weight) or landmarks:
             raise ConfigError(
@@ -80,6 +85,8 @@ def read_box_sources(config: DataConfig, data: Path, bad: list[str] | None = Non
                 "labels, unlabelled, visibility and exhaustive"
             )
         photos = read_boxes(data / source.path, source.layout or None, bad, bodies=source.boxes == "bodies")
+        if source.boxes == "tight":
+            photos = [replace(photo, boxes=config.boxes.code.loose(photo.boxes)) for photo in photos]
         found += [replace(photo, times=round(source.weight)) for photo in photos]
     return found
 

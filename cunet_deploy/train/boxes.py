@@ -105,7 +105,7 @@ class BoxTask(Task):
     ) -> BoxTask:
         """Read the folders of a configuration; see `cunet_deploy.train.tasks.load_task`."""
         cache, people = cache or PhotoCache(), finds_people(config, data)
-        photos = read_box_sources(config.data, data, bad)
+        photos = read_box_sources(config, data, bad)
         backgrounds = [
             photo for name in config.data.background for photo in read_backgrounds(data / name, people=people)
         ]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from bodies import COCO_NAMES, write_coco, write_lspet
 
+from cunet_deploy.boxmaps import BoxCode
 from cunet_deploy.config import AugmentConfig, Config, parse_config
 from cunet_deploy.data.augment import Augmenter
 from cunet_deploy.data.examples import Example, PhotoCache
@@ -22,8 +23,11 @@ LIMBS = [name for name in LSP14.landmarks if name not in ("neck", "head_top")]
 NECK, HEAD = LSP14.landmarks.index("neck"), LSP14.landmarks.index("head_top")
 
 
-def config(*sources: dict[str, Any], skeleton: str = "lsp14", **train: Any) -> Config:
-    return parse_config({"name": "x", "skeleton": skeleton, "data": {"sources": list(sources)}, "train": train})
+def config(
+    *sources: dict[str, Any], skeleton: str = "lsp14", boxes: dict[str, Any] | None = None, **train: Any
+) -> Config:
+    tables = {"data": {"sources": list(sources)}, "train": train, "boxes": boxes or {}}
+    return parse_config({"name": "x", "skeleton": skeleton, **tables})
 
 
 def read(folder: Path, *sources: dict[str, Any]) -> list[Example]:
@@ -167,10 +171,19 @@ def test_a_configuration_with_sources_survives_the_way_through_plain_tables() ->
 
 def test_boxes_of_several_sources_come_together(data: Path) -> None:
     settings = config({"path": "people", "weight": 2}, {"path": "lspet"}, skeleton="box")
-    photos = read_box_sources(settings.data, data)
+    photos = read_box_sources(settings, data)
     assert [photo.times for photo in photos] == [2] * 3 + [1] * 6
     with pytest.raises(ConfigError, match="'people': for skeleton = \"box\" weight is a whole number"):
-        read_box_sources(config({"path": "people", "weight": 1.5}, skeleton="box").data, data)
+        read_box_sources(config({"path": "people", "weight": 1.5}, skeleton="box"), data)
+
+
+def test_tight_boxes_of_a_source_become_those_that_are_to_be_found(data: Path) -> None:
+    table = {"tight_down": 0.1, "tight_width": 1.2, "tight_height": 0.5}
+    (plain, *_), (tight, *_) = (
+        read_box_sources(config({"path": "lspet", "boxes": boxes}, skeleton="box", boxes=table), data)
+        for boxes in ("", "tight")
+    )
+    np.testing.assert_allclose(BoxCode(**table).tight(tight.boxes), plain.boxes)
 
 
 def test_all_landmarks_of_a_skeleton_that_a_layout_has_count(data: Path) -> None:
