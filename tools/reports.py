@@ -53,7 +53,7 @@ def signed(report: dict[str, Any], *packages: str) -> dict[str, Any]:
     module = (
         ".".join(program.relative_to(_ROOT).with_suffix("").parts) if program.is_relative_to(_ROOT) else program.stem
     )
-    command = f"python -m {module} " + " ".join(_shown(argument) for argument in sys.argv[1:])
+    command = f"python -m {module} " + " ".join(_quoted(_shown(argument)) for argument in sys.argv[1:])
     versions = describe_versions(*backend_packages(), *packages)
     return {"command": command, **report, "machine": describe_machine(), "versions": versions}
 
@@ -66,6 +66,11 @@ def _shown(argument: str) -> str:
     outside = "/" in argument and not path.is_relative_to(_ROOT)
     # a part of a data set is named after its folder, which names the data
     return "/".join(path.parts[-1 if "#" in path.name else -2 :]) if outside else argument
+
+
+def _quoted(argument: str) -> str:
+    """An argument that a shell would change, in quotation marks; ``#`` within a word is none of those."""
+    return f"'{argument}'" if set(argument) & set(" *?[") else argument
 
 
 def recorded_times(folder: Path) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from cunet_deploy.metrics.reliability import (
     fit_score_curve,
     reliability,
 )
+from cunet_deploy.metrics.steadiness import exchanged_pairs, second_differences
 from cunet_deploy.metrics.visibility import bootstrap_visibility_auc, visibility_auc
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "correct_joints",
     "counted_joints",
     "curve_parts",
+    "exchanged_pairs",
     "failures",
     "fit_score_curve",
     "joint_shares",
@@ -77,6 +79,7 @@ __all__ = [
     "pck_thresholds",
     "ratio_of_medians",
     "reliability",
+    "second_differences",
     "share",
     "swapped_pairs",
     "visibility_auc",

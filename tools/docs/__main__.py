@@ -16,12 +16,12 @@ from cunet_deploy.errors import CunetError
 from tools import head_pose
 from tools.docs import models, processors, serving, speed
 from tools.experiments import generalization, labels, learning_curve, reproduce
-from tools.release import detectors, media, people, reliability, sides, video
+from tools.release import detectors, media, people, reliability, sides, steadiness, video
 from tools.reports import errors_in_a_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
-OF_CARDS = (models, detectors, people, reliability, sides, video)
+OF_CARDS = (models, detectors, people, steadiness, reliability, sides, video)
 GENERATED: tuple[Callable[..., list[Path]], ...] = (
     *(partial(module.update_cards, ROOT / "models") for module in OF_CARDS),
     speed.update,
