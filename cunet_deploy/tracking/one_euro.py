@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.skeletons import Skeleton
+from cunet_deploy.tracking.sides import SideConsistency, has_sides
 
 __all__ = ["OneEuro", "Smoother", "Smoothing", "smooth_clip", "smooth_track"]
 
@@ -97,7 +99,7 @@ class OneEuro:
                 f"a filter follows one object in time: {value.shape} at {time_ms:g} ms came after "
                 f"{self._value.shape} at {self._time_ms:g} ms; make a new one"
             )
-        seconds = (time_ms - self._time_ms or _ASSUMED_STEP_MS) / 1000
+        seconds = _seconds(self._time_ms, time_ms)
         size = self._size or math.hypot(*(value.max(axis=0) - value.min(axis=0)).tolist()) or 1.0
         # the noise of a velocity averages out, that of a speed does not
         velocity = (value - self._last) / (seconds * size)
@@ -110,25 +112,51 @@ class OneEuro:
 
 
 class Smoother:
-    """Filters for all objects of a video, told apart by their track ids. Not for several threads."""
+    """Filters for all objects of a video, told apart by their track ids. Not for several threads.
+
+    Joints of bodies are first put on the sides that they were on; see `cunet_deploy.tracking.sides`.
+    """
 
     def __init__(self, smoothing: Smoothing | None = None) -> None:
         """Start without objects; ``smoothing`` is as for `OneEuro`."""
         self._smoothing = smoothing or Smoothing()
-        self._filters: dict[int, tuple[OneEuro, float]] = {}
+        self._objects: dict[int, _Followed] = {}
 
     def update(self, landmarks: Landmarks, time_ms: float) -> Landmarks:
-        """The landmarks of a frame, steady; scores, boxes and track ids stay."""
-        points = landmarks.points.copy()
+        """The landmarks of a frame, steady, each with its score; boxes and track ids stay."""
+        points, scores = landmarks.points.copy(), landmarks.scores.copy()
         for index, track_id in enumerate(landmarks.ids.tolist()):
-            known, last = self._filters.get(track_id, (None, 0.0))
-            if known is None or not 0 <= time_ms - last <= _MAX_GAP_MS:
-                known = OneEuro(self._smoothing)
-            points[index] = known.update(landmarks.points[index], time_ms)
-            self._filters[track_id] = (known, time_ms)
+            known = self._objects.get(track_id)
+            if known is None or not known.is_recent(time_ms):
+                known = _Followed(OneEuro(self._smoothing), _sides_of(landmarks.skeleton), time_ms)
+            if known.sides is not None:
+                order = known.sides.update(points[index], _seconds(known.time_ms, time_ms))
+                points[index], scores[index] = points[index][order], scores[index][order]
+            points[index] = known.steady.update(points[index], time_ms)
+            self._objects[track_id] = replace(known, time_ms=time_ms)
         # objects that have left would pile up in a video without end
-        self._filters = {i: item for i, item in self._filters.items() if 0 <= time_ms - item[1] <= _MAX_GAP_MS}
-        return replace(landmarks, points=points)
+        self._objects = {i: known for i, known in self._objects.items() if known.is_recent(time_ms)}
+        return replace(landmarks, points=points, scores=scores)
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """Filters of one object, and when they were last used."""
+
+    steady: OneEuro
+    sides: SideConsistency | None
+    time_ms: float
+
+    def is_recent(self, time_ms: float) -> bool:
+        return 0 <= time_ms - self.time_ms <= _MAX_GAP_MS
+
+
+def _sides_of(skeleton: Skeleton) -> SideConsistency | None:
+    return SideConsistency(skeleton) if has_sides(skeleton) else None
+
+
+def _seconds(before_ms: float, now_ms: float) -> float:
+    return (now_ms - before_ms or _ASSUMED_STEP_MS) / 1000
 
 
 def smooth_track(points: ArrayLike, times_ms: ArrayLike, smoothing: Smoothing | None = None) -> FloatArray:
@@ -160,11 +188,16 @@ def smooth_clip(
         times_ms: of each frame, rising.
         smoothing: as for `OneEuro`.
     """
-    smooth = [frame.points.copy() for frame in frames]
+    smooth, scores = [frame.points.copy() for frame in frames], [frame.scores.copy() for frame in frames]
     runs: dict[int, list[tuple[int, int]]] = {}  # frame and row of the current run of each object
 
     def finish(run: list[tuple[int, int]]) -> None:
-        track = smooth_track([frames[t].points[row] for t, row in run], [times_ms[t] for t, _ in run], smoothing)
+        sides, before_ms = _sides_of(frames[run[0][0]].skeleton), times_ms[run[0][0]]
+        if sides is not None:
+            for t, row in run:
+                order = sides.update(smooth[t][row], _seconds(before_ms, times_ms[t]))
+                smooth[t][row], scores[t][row], before_ms = smooth[t][row][order], scores[t][row][order], times_ms[t]
+        track = smooth_track([smooth[t][row] for t, row in run], [times_ms[t] for t, _ in run], smoothing)
         for (t, row), points in zip(run, track, strict=True):
             smooth[t][row] = points
 
@@ -177,7 +210,8 @@ def smooth_clip(
             run.append((t, row))
     for run in runs.values():
         finish(run)
-    return [replace(frame, points=points) for frame, points in zip(frames, smooth, strict=True)]
+    steady = zip(frames, smooth, scores, strict=True)
+    return [replace(frame, points=points, scores=own) for frame, points, own in steady]
 
 
 def _share(cutoff: FloatOrArray, seconds: float) -> FloatOrArray:

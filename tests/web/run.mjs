@@ -13,7 +13,7 @@ import { pathToFileURL } from "node:url";
 const folder = process.argv[2];
 const require = createRequire(join(folder, "package.json"));
 const ort = await import(pathToFileURL(require.resolve("onnxruntime-web")));
-const { Detector, Localizer, Network, sample } = await import(pathToFileURL(require.resolve("cunet-deploy-web")));
+const { Detector, Localizer, Network, Smoother, sample } = await import(pathToFileURL(require.resolve("cunet-deploy-web")));
 ort.env.wasm.numThreads = 1;
 
 const bytes = async (name) => new Uint8Array(await readFile(join(folder, name)));
@@ -44,6 +44,12 @@ const tasks = {
     });
     await writeFile(join(folder, out), Buffer.concat(parts));
     return {};
+  },
+
+  /** One object in frames that follow each other, steady. */
+  async smooth({ skeleton, frames }) {
+    const smoother = new Smoother(skeleton);
+    return { results: frames.map(({ points, scores, time_ms }) => smoother.update(0, { points, scores }, time_ms)) };
   },
 
   /** What is found in an image, or in frames that follow each other. */

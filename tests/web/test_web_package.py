@@ -20,8 +20,11 @@ from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.export.targets.web import write_web_model
 from cunet_deploy.geometry import CropRule, whole_image
 from cunet_deploy.golden import read_golden
+from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.media import open_source, read_image
 from cunet_deploy.preprocess import sample
+from cunet_deploy.skeletons import LSP14
+from cunet_deploy.tracking.one_euro import Smoother
 from cunet_deploy.web.runtime import PACKAGE, npm_install
 from cunet_deploy.zoo import find_model
 
@@ -139,3 +142,22 @@ def test_landmarks_are_those_of_python(run: Run, video: bool) -> None:
         for one, points, scores in zip(objects, landmarks.points, landmarks.scores, strict=True):
             np.testing.assert_allclose(one["points"], points, atol=2e-3)
             np.testing.assert_allclose(one["scores"], scores, atol=1e-6)
+
+
+def test_joints_keep_their_sides_as_in_python(run: Run) -> None:
+    rng = np.random.default_rng(8)
+    smoother, frames, expected = Smoother(), [], []
+    body = rng.uniform(0, 200, (14, 2))
+    for index in range(60):
+        points = (body + rng.normal(0, 2, (14, 2))).astype(np.float32)
+        for left, right in LSP14.flip_pairs:
+            if rng.random() < (0.2 if index < 30 else 0.9):
+                points[[left, right]] = points[[right, left]]
+        scores, time_ms = rng.random(14).astype(np.float32), 40.0 * index
+        found = Landmarks(points[None], scores[None], np.zeros((1, 4), np.float32), LSP14, np.zeros(1, np.int64))
+        frames.append({"points": points.tolist(), "scores": scores.tolist(), "time_ms": time_ms})
+        expected.append(smoother.update(found, time_ms))
+    results = run("smooth", skeleton=LSP14.to_dict(), frames=frames)["results"]
+    for one, landmarks in zip(results, expected, strict=True):
+        np.testing.assert_allclose(one["points"], landmarks.points[0], atol=1e-3)
+        np.testing.assert_allclose(one["scores"], landmarks.scores[0], atol=1e-6)

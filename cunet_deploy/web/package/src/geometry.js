@@ -118,3 +118,12 @@ export function boxIou(a, b) {
 export function shareInside(a, b) {
   return shared(a, b) / Math.max(area(a), 1e-12);
 }
+
+/** The diagonal of the box around points. @param {Point[]} points */
+export function diagonal(points) {
+  const range = (/** @type {0 | 1} */ axis) => {
+    const values = points.map((point) => point[axis]);
+    return Math.max(...values) - Math.min(...values);
+  };
+  return Math.hypot(range(0), range(1));
+}

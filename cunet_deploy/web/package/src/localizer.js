@@ -84,7 +84,7 @@ export class VideoStep {
     const cadence = { every: detector.every, retry: detector.retry };
     this.tracker = new Tracker(network.manifest.min_score, cadence, network.manifest.keep_score);
     this.shots = new ShotBoundaryDetector();
-    this.smoother = smooth === false ? null : new Smoother(smooth === true ? DEFAULT_SMOOTHING : smooth);
+    this.smoother = smooth === false ? null : new Smoother(network.manifest.skeleton, smooth === true ? DEFAULT_SMOOTHING : smooth);
     this.last = -1;
   }
 
@@ -102,7 +102,7 @@ export class VideoStep {
     if (this.shots.update(image)) this.tracker.cut();
     const found = await this.#follow(image, index);
     if (this.smoother) {
-      for (const one of found) one.points = this.smoother.update(one.id, one.points, timeMs);
+      for (const one of found) Object.assign(one, this.smoother.update(one.id, one, timeMs));
       this.smoother.prune(timeMs);
     }
     return found;

@@ -22,8 +22,17 @@ import { sample } from "./pixels.js";
  * @property {number} min_score
  * @property {number} [keep_score]
  * @property {string} licence
- * @property {{name: string, landmarks: string[], edges: [number, number][], normalizers: Record<string, unknown>}} skeleton
+ * @property {Skeleton} skeleton
  * @property {import("./boxmaps.js").BoxCode} [boxes]
+ */
+
+/**
+ * @typedef {object} Skeleton
+ * @property {string} name
+ * @property {string[]} landmarks
+ * @property {[number, number][]} edges
+ * @property {[number, number][]} flip_pairs indices of left and right landmarks
+ * @property {Record<string, unknown>} normalizers
  */
 
 /** @typedef {{points: Point[], scores: number[], box: Box}} Located */

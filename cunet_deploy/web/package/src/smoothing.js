@@ -3,7 +3,11 @@
  * `cunet_deploy/tracking/one_euro.py`.
  */
 
+import { diagonal } from "./geometry.js";
+import { SideConsistency, hasSides } from "./sides.js";
+
 /** @typedef {import("./geometry.js").Point} Point */
+/** @typedef {import("./network.js").Manifest} Manifest */
 
 /**
  * How strong the filter is.
@@ -38,7 +42,7 @@ export class OneEuro {
       this.value = points.map(([x, y]) => [x, y]);
       this.velocity = points.map(() => [0, 0]);
     } else {
-      const seconds = (timeMs - this.timeMs || STEP_MS) / 1000;
+      const seconds = secondsBetween(this.timeMs, timeMs);
       const size = diagonal(points) || 1;
       const share = takes(SPEED_CUTOFF, seconds);
       for (let index = 0; index < points.length; index++) {
@@ -57,28 +61,43 @@ export class OneEuro {
   }
 }
 
-/** Filters for all objects of a video, told apart by their ids. */
+/** Filters for all objects of a video, told apart by their ids; joints of bodies first keep the sides that they were on. */
 export class Smoother {
-  /** @param {Smoothing} smoothing */
-  constructor(smoothing = DEFAULT_SMOOTHING) {
+  /** @param {Manifest["skeleton"]} skeleton @param {Smoothing} smoothing */
+  constructor(skeleton, smoothing = DEFAULT_SMOOTHING) {
+    this.pairs = hasSides(skeleton) ? skeleton.flip_pairs : [];
     this.smoothing = smoothing;
-    /** @type {Map<number, {filter: OneEuro, timeMs: number}>} */
-    this.filters = new Map();
+    /** @type {Map<number, {filter: OneEuro, sides: SideConsistency, timeMs: number}>} */
+    this.objects = new Map();
   }
 
-  /** @param {number} id @param {Point[]} points @param {number} timeMs */
-  update(id, points, timeMs) {
-    let known = this.filters.get(id);
-    if (!known || !recent(timeMs - known.timeMs)) known = { filter: new OneEuro(this.smoothing), timeMs };
+  /**
+   * The steady points of an object, each with its score.
+   * @param {number} id
+   * @param {{points: Point[], scores: number[]}} found
+   * @param {number} timeMs
+   */
+  update(id, { points, scores }, timeMs) {
+    let known = this.objects.get(id);
+    if (!known || !recent(timeMs - known.timeMs)) {
+      known = { filter: new OneEuro(this.smoothing), sides: new SideConsistency(this.pairs), timeMs };
+    }
+    const order = known.sides.update(points, secondsBetween(known.timeMs, timeMs));
     known.timeMs = timeMs;
-    this.filters.set(id, known);
-    return known.filter.update(points, timeMs);
+    this.objects.set(id, known);
+    const steady = known.filter.update(order.map((index) => points[index]), timeMs);
+    return { points: steady, scores: order.map((index) => scores[index]) };
   }
 
   /** Forget objects that have left. @param {number} timeMs */
   prune(timeMs) {
-    for (const [id, known] of this.filters) if (!recent(timeMs - known.timeMs)) this.filters.delete(id);
+    for (const [id, known] of this.objects) if (!recent(timeMs - known.timeMs)) this.objects.delete(id);
   }
+}
+
+/** @param {number} beforeMs @param {number} nowMs */
+function secondsBetween(beforeMs, nowMs) {
+  return (nowMs - beforeMs || STEP_MS) / 1000;
 }
 
 /** @param {number} gap in ms */
@@ -89,13 +108,4 @@ function recent(gap) {
 /** @param {number} cutoff in Hz @param {number} seconds */
 function takes(cutoff, seconds) {
   return 1 / (1 + 1 / (2 * Math.PI * cutoff * seconds));
-}
-
-/** @param {Point[]} points */
-function diagonal(points) {
-  const range = (/** @type {0 | 1} */ axis) => {
-    const values = points.map((point) => point[axis]);
-    return Math.max(...values) - Math.min(...values);
-  };
-  return Math.hypot(range(0), range(1));
 }

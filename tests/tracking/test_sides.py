@@ -1,0 +1,80 @@
+"""Left and right joints keep their places, unless most of what was seen says otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.skeletons import IBUG68, LSP14
+from cunet_deploy.tracking.one_euro import Smoother, smooth_clip
+from cunet_deploy.tracking.sides import SideConsistency, has_sides
+
+LEFT, RIGHT = (LSP14.landmarks.index(f"{side}_shoulder") for side in ("left", "right"))
+STEP = 0.04
+
+
+def body(*, exchanged: bool = False, apart: float = 60) -> np.ndarray:
+    """Joints on a circle of 200 pixels, the shoulders beside each other."""
+    angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1) * 100
+    places = [RIGHT, LEFT] if exchanged else [LEFT, RIGHT]
+    points[places] = [[-apart / 2, 0], [apart / 2, 0]]
+    return points
+
+
+def shown(sides: SideConsistency, points: np.ndarray, seconds: float = STEP) -> bool:
+    """Whether the left shoulder is shown on the left; all other joints stay what they are."""
+    order = sides.update(points, seconds)
+    others = [index for index in range(14) if index not in (LEFT, RIGHT)]
+    assert order[others].tolist() == others
+    return bool(points[order[LEFT], 0] < points[order[RIGHT], 0])
+
+
+def test_a_pair_that_is_exchanged_for_a_moment_is_put_back() -> None:
+    sides = SideConsistency(LSP14)
+    seen = [False, True, False, True, True, False, True, False] * 12
+    assert all(shown(sides, body(exchanged=one)) for one in seen)
+
+
+def test_what_the_network_says_for_most_of_a_second_is_believed_and_stays() -> None:
+    sides = SideConsistency(LSP14)
+    assert shown(sides, body())
+    after = [shown(sides, body(exchanged=True)) for _ in range(40)]
+    turned = after.index(False)
+    assert 0.6 <= (turned + 1) * STEP <= 0.8
+    assert not any(after[turned:])
+    assert not any(shown(sides, body(exchanged=one)) for one in (False, True, False, True) * 5)
+
+
+def test_joints_at_one_place_are_left_alone_and_say_nothing() -> None:
+    sides = SideConsistency(LSP14)
+    assert shown(sides, body(apart=8))
+    assert not any(shown(sides, body(exchanged=True, apart=8)) for _ in range(40))
+    assert shown(sides, body(apart=60))
+
+
+def test_limbs_that_pass_each_other_are_followed() -> None:
+    sides = SideConsistency(LSP14)
+    walked = [shown(sides, body(apart=apart)) for apart in np.linspace(60, -60, 41) if apart]
+    assert walked == [True] * 20 + [False] * 20
+
+
+def test_scores_go_with_their_joints_forwards_and_both_ways() -> None:
+    frames = []
+    for index in range(20):
+        points = body(exchanged=index % 5 == 3)[None].astype(np.float32)
+        scores = np.full((1, 14), 0.5, np.float32)
+        scores[0, RIGHT if index % 5 == 3 else LEFT] = 0.9
+        frames.append(Landmarks(points, scores, np.zeros((1, 4), np.float32), LSP14, np.zeros(1, np.int64)))
+    times, smoother = [40.0 * index for index in range(20)], Smoother()
+    forwards = [smoother.update(frame, time_ms) for frame, time_ms in zip(frames, times, strict=True)]
+    for steady in (forwards, smooth_clip(frames, times)):
+        for found in steady:
+            assert found.scores[0, [LEFT, RIGHT]].tolist() == pytest.approx([0.9, 0.5])
+            np.testing.assert_allclose(found.points[0], body(), atol=1e-4)
+
+
+def test_faces_have_no_sides_to_keep() -> None:
+    assert has_sides(LSP14)
+    assert not has_sides(IBUG68)
