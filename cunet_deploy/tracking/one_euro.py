@@ -183,6 +183,8 @@ def smooth_clip(
 ) -> list[Landmarks]:
     """All objects of a clip through `smooth_track`; where one is away for long, its track starts anew.
 
+    As in `Smoother`, joints of bodies keep their sides, and scores go with their joints.
+
     Args:
         frames: landmarks of successive frames.
         times_ms: of each frame, rising.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.skeletons import IBUG68, LSP14
 from cunet_deploy.tracking.one_euro import Smoother, smooth_clip
@@ -58,6 +59,29 @@ def test_limbs_that_pass_each_other_are_followed() -> None:
     sides = SideConsistency(LSP14)
     walked = [shown(sides, body(apart=apart)) for apart in np.linspace(60, -60, 41) if apart]
     assert walked == [True] * 20 + [False] * 20
+
+
+@pytest.mark.parametrize("fps", [10, 15, 30, 60])
+@pytest.mark.parametrize(("period", "reach"), [(1.1, 88.0), (0.7, 100.0)], ids=["walking", "running"])
+def test_limbs_that_swing_past_each_other_within_a_frame_are_followed(fps: int, period: float, reach: float) -> None:
+    sides, rng = SideConsistency(LSP14), np.random.default_rng(4)
+    wrong = 0
+    for index in range(8 * fps):
+        points = body()
+        swing = reach * np.sin(2 * np.pi * index / fps / period + 0.3)
+        points[LEFT], points[RIGHT] = (swing, 10), (-swing, 10)
+        points += rng.normal(0, 2, points.shape)
+        order = sides.update(points, 1 / fps)
+        wrong += order[LEFT] != LEFT
+    assert wrong == 0
+
+
+def test_joints_of_another_shape_and_numbers_that_are_none_are_refused() -> None:
+    sides = SideConsistency(LSP14)
+    with pytest.raises(InputError, match=r"finite joints of shape \(14, 2\) expected, got shape \(13, 2\)"):
+        sides.update(body()[:13], STEP)
+    with pytest.raises(InputError, match="finite joints"):
+        sides.update(np.full((14, 2), np.nan), STEP)
 
 
 def test_scores_go_with_their_joints_forwards_and_both_ways() -> None:

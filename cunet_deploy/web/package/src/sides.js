@@ -8,12 +8,13 @@ import { diagonal } from "./geometry.js";
 /** @typedef {import("./network.js").Manifest} Manifest */
 
 const APART_RATIO = 0.06;
+const CLOSING_RATIO = 0.5;
 const MEMORY_SECONDS = 0.5;
 const EXCHANGED = -0.5;
 
 /** Whether the landmarks are joints of a body. @param {Manifest["skeleton"]} skeleton */
 export function hasSides(skeleton) {
-  return "torso" in skeleton.normalizers && skeleton.flip_pairs.length > 0;
+  return "torso" in (skeleton.normalizers ?? {}) && (skeleton.flip_pairs ?? []).length > 0;
 }
 
 export class SideConsistency {
@@ -22,6 +23,8 @@ export class SideConsistency {
     this.pairs = pairs;
     /** @type {Point[] | null} */
     this.shown = null;
+    /** @type {Point[]} */
+    this.velocity = [];
     this.agreement = pairs.map(() => 1);
   }
 
@@ -33,22 +36,53 @@ export class SideConsistency {
   update(points, seconds) {
     const order = points.map((_, index) => index);
     const { shown } = this;
-    if (shown) {
-      const least = APART_RATIO * diagonal(points);
-      const share = 1 - Math.exp(-seconds / MEMORY_SECONDS);
-      this.pairs.forEach(([left, right], place) => {
-        if (distance(points[left], points[right]) < least || distance(shown[left], shown[right]) < least) return;
-        const exchanged =
-          distance(points[left], shown[right]) < distance(points[left], shown[left]) &&
-          distance(points[right], shown[left]) < distance(points[right], shown[right]);
-        this.agreement[place] += share * ((exchanged ? -1 : 1) - this.agreement[place]);
-        if (!exchanged) return;
-        if (this.agreement[place] < EXCHANGED) this.agreement[place] = 1;
-        else [order[left], order[right]] = [right, left];
-      });
+    if (!shown) {
+      this.shown = points;
+      this.velocity = points.map(() => [0, 0]);
+      return order;
     }
+    const least = APART_RATIO * diagonal(points);
+    const share = 1 - Math.exp(-seconds / MEMORY_SECONDS);
+    /** @type {Set<number>} */
+    const changed = new Set();
+    this.pairs.forEach(([left, right], place) => {
+      const apart = Math.min(distance(points[left], points[right]), distance(shown[left], shown[right]));
+      if (apart < least || this.#closing(left, right, seconds)) {
+        this.agreement[place] = 1;
+        return;
+      }
+      const exchanged =
+        distance(points[left], shown[right]) < distance(points[left], shown[left]) &&
+        distance(points[right], shown[left]) < distance(points[right], shown[right]);
+      this.agreement[place] += share * ((exchanged ? -1 : 1) - this.agreement[place]);
+      if (exchanged && this.agreement[place] < EXCHANGED) {
+        this.agreement[place] = 1;
+        changed.add(left).add(right);
+      } else if (exchanged) [order[left], order[right]] = [right, left];
+    });
+    this.velocity = order.map((from, index) => {
+      if (changed.has(index)) return [0, 0];
+      return [(points[from][0] - shown[index][0]) / seconds, (points[from][1] - shown[index][1]) / seconds];
+    });
     this.shown = order.map((index) => points[index]);
     return order;
+  }
+
+  /**
+   * Whether two joints approach each other so fast that they may have passed each other.
+   * @param {number} left
+   * @param {number} right
+   * @param {number} seconds
+   */
+  #closing(left, right, seconds) {
+    const shown = /** @type {Point[]} */ (this.shown);
+    let [approach, square] = [0, 0];
+    for (const axis of [0, 1]) {
+      const between = shown[left][axis] - shown[right][axis];
+      approach -= between * seconds * (this.velocity[left][axis] - this.velocity[right][axis]);
+      square += between ** 2;
+    }
+    return approach >= CLOSING_RATIO * square;
   }
 }
 
