@@ -32,7 +32,7 @@ _INT8 = {
     ("avx_vnni", "avx512_vnni", "amx_int8"): "",
 }
 """Instruction sets that make 8-bit networks fast, and what they gain. Arm: instructions of face68-s, face68-m and
-pose14-s in ONNX Runtime, counted in an emulator: 0.32 to 0.34 of those in float."""
+pose14-s (crops of 128 px) in ONNX Runtime, counted in an emulator: 0.32 to 0.34 of those in float."""
 _ARM_WITHOUT = "no dot product: 8-bit networks take about three quarters of the instructions of float ones"
 """0.72 to 0.79, counted in the same way."""
 _DRIVER = (

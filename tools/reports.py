@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -70,7 +71,8 @@ def _shown(argument: str) -> str:
 
 def _quoted(argument: str) -> str:
     """An argument that a shell would change, in quotation marks; ``#`` within a word is none of those."""
-    return f"'{argument}'" if set(argument) & set(" *?[") else argument
+    plain = argument.replace("#", "_")
+    return argument if shlex.quote(plain) == plain and not argument.startswith("#") else shlex.quote(argument)
 
 
 def recorded_times(folder: Path) -> dict[str, Any]:

@@ -189,9 +189,9 @@ class SourceConfig:
         exhaustive: whether every object of its photos is labelled or listed; ``False``: what lies beside its labelled
             objects is not taken for background.
         boxes: for networks that find boxes: "bodies" makes boxes of people from their joints, as far as hair, hands and
-            shoes (see `cunet_deploy.data.bodies`), where labelled boxes end at the joints or elsewhere; "tight": these
-            boxes are tight ones around landmarks, and ``[boxes]`` says by tight_down, tight_width and tight_height how
-            those that are to be found differ; empty: the labelled boxes, else the tight ones around the landmarks.
+            shoes (see `cunet_deploy.data.bodies`), where labelled boxes end at the joints or elsewhere; "tight": the
+            boxes of this source are tight around landmarks, and are enlarged by tight_down, tight_width and
+            tight_height of ``[boxes]``; empty: the labelled boxes, else the tight ones around the landmarks.
     """
 
     path: Annotated[str, Meta(min_length=1, description="the name of a folder of the data")]

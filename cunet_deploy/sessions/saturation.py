@@ -3,7 +3,8 @@
 There the kernels for unsigned activations and signed weights (U8S8) add pairs of products in 16 bits, which saturate:
 of released networks up to half of the values of the heatmaps change. Told ``session.x64quantprecision``, ONNX Runtime
 makes the weights unsigned and adds in 32 bits, which is exact. Measured on an AMD EPYC (Zen 3), one thread, in turns:
-face68-s takes 1.36 times as long as with saturation and 0.91 of its float export, pose14-s 1.33 and 0.79.
+face68-s takes 1.36 times as long as with saturation and 0.91 of its float export, pose14-s with crops of
+128 px 1.33 and 0.79.
 
 That pass of ONNX Runtime (seen in 1.32) fails on a constant that several nodes share, so these get one each first.
 """

@@ -31,7 +31,7 @@ def table_of(all_numbers: list[dict[str, Any]]) -> str:
             "no model has a numbers.json yet; measure one: python -m tools.release.models NAME --float ..."
         )
     text = HEADER + "".join(_row(numbers) for numbers in all_numbers)
-    notes = [*{_measured(numbers): None for numbers in all_numbers}, "95 % intervals, costs are paired."]
+    notes = [*_measured_all(all_numbers), "95 % intervals, costs are paired."]
     notes += _times_of(all_numbers)
     return f"{text}\n{' '.join(notes)} Written by `tools/release/models.py`.\n"
 
@@ -84,6 +84,18 @@ def _cost(metric: str, differences: dict[str, Any]) -> str:
     else:
         lost, unit = differences[f"{metric}_lost_percent_points"], "points"
     return Estimate.of(lost).text(1, unit=unit, sign=True)
+
+
+def _measured_all(all_numbers: list[dict[str, Any]]) -> list[str]:
+    """What was measured, of bodies with the names of the models where their crops differ."""
+    measured: dict[str, list[str]] = {}
+    for numbers in all_numbers:
+        measured.setdefault(_measured(numbers), []).append(f"`{numbers['model']}`")
+    several = sum(text.startswith("Bodies") for text in measured) > 1
+    return [
+        text.replace("Bodies", f"Bodies ({', '.join(names)})", 1) if several else text
+        for text, names in measured.items()
+    ]
 
 
 def _measured(numbers: dict[str, Any]) -> str:

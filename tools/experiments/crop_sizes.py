@@ -1,6 +1,6 @@
 """Measure what larger crops bring a body model, and what they cost.
 
-    python -m tools.experiments.crop_sizes models/pose14-s/checkpoint.pt runs/pose14-s-192/quantized.pt --data DATA
+    python -m tools.experiments.crop_sizes runs/pose14-s-128/checkpoint.pt models/pose14-s/checkpoint.pt --data DATA
 
 Every checkpoint is exported, compared with the first on the same people, paired, and timed in turns with the others.
 Writes docs/crop-sizes.json; ``python -m tools.docs write`` puts it into docs/pose.md, which says how the networks were
@@ -71,7 +71,7 @@ def _evaluate(model: Path, dataset: Path, photos: PhotoCache) -> Evaluation:
 
 
 def row_of(checkpoint: Checkpoint, own: Mapping[str, Evaluation], first: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Crop and accuracy of a network, and what the first loses against it, by test part."""
+    """Crop and accuracy of a network, and what it gains over the first, by test part."""
     config = checkpoint.config
     parts = {
         part: {

@@ -79,7 +79,7 @@ def measure(paths: Iterable[Path2D], skeleton: Skeleton) -> dict[str, float | in
     jitter: list[NDArray[np.float64]] = []
     exchanges, minutes, frames = 0, 0.0, 0
     pairs = np.asarray(skeleton.flip_pairs, np.intp)
-    for path in paths:
+    for path in (one for one in paths if one.milliseconds > 0):
         torso = float(np.nanmedian(normalizer_lengths(path.points, skeleton, "torso")))
         sure = path.scores >= LEAST_SCORE
         counted = sure[2:] & sure[1:-1] & sure[:-2]
@@ -154,7 +154,8 @@ def text_of(report: dict[str, Any]) -> str:
         "Joints with a score of at least 0.5. Jitter: length of the second difference of a joint's path from frame to "
         "frame, which holds real acceleration, too. Left and right are exchanged where both joints of a pair, at least "
         "0.2 torsos apart, are nearer to where the other one was in the frame before; a swap that does not last counts "
-        f"twice. `{report['command']}`",
+        "twice. This counts changes, and not which side is right. Smoothing includes putting such pairs back. "
+        f" `{report['command']}`",
     ]
     return "\n".join(lines) + "\n"
 
