@@ -150,8 +150,8 @@ class BoxCode:
         half = sides * [self.tight_width, self.tight_height] / 2
         return np.concatenate([middles - half, middles + half], axis=1)
 
-    def loose(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(N, 4) boxes around landmarks to those that are to be found: the inverse of `tight`."""
+    def from_tight(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Enlarge (N, 4) xyxy boxes around landmarks to those that are to be found: the inverse of `tight`."""
         sides = np.asarray(boxes[:, 2:] - boxes[:, :2], np.float64) / [self.tight_width, self.tight_height]
         middles = (boxes[:, :2] + boxes[:, 2:]) / 2 - sides * [0, self.tight_down]
         return np.concatenate([middles - sides / 2, middles + sides / 2], axis=1)

@@ -21,6 +21,7 @@ __all__ = [
     "Crop",
     "CropRule",
     "box_iou",
+    "compare_pairs",
     "halvings",
     "landmark_boxes",
     "share_inside",
@@ -180,3 +181,23 @@ def _areas(a: ArrayLike, b: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArr
     overlap = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     own = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (first, second)]
     return overlap.clip(0).prod(-1), own[0], own[1]
+
+
+def compare_pairs(
+    before: NDArray[np.floating], after: NDArray[np.floating], least: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find pairs of points that exchange places from one frame to the next.
+
+    Args:
+        before: (..., P, 2, 2) the two points of P pairs, x then y.
+        after: likewise, in the next frame.
+        least: distance of two points below which they are at one place.
+
+    Returns:
+        exchanged: (..., P) whether both points are apart before and after, and each is nearer to where the other one
+            was than to where it was itself.
+        apart: (..., P) whether the points are apart before and after.
+    """
+    own, other = (np.linalg.norm(after - place, axis=-1) for place in (before, before[..., ::-1, :]))
+    apart = np.logical_and(*(np.linalg.norm(np.diff(p, axis=-2)[..., 0, :], axis=-1) >= least for p in (before, after)))
+    return np.asarray((other < own).all(axis=-1) & apart), np.asarray(apart)

@@ -73,10 +73,10 @@ def test_tight_boxes_are_moved_and_scaled() -> None:
     np.testing.assert_allclose(code.tight(np.array([[0.0, 0.0, 10.0, 20.0]])), [[-1, 7, 11, 17]])
 
 
-def test_loose_boxes_are_those_whose_tight_ones_these_are() -> None:
+def test_boxes_from_tight_ones_have_these_as_their_tight_ones() -> None:
     code = BoxCode(tight_down=0.1, tight_width=1.2, tight_height=0.5)
     boxes = np.array([[0.0, 0.0, 10.0, 20.0], [5.0, -3.0, 6.0, 8.0]])
-    np.testing.assert_allclose(code.loose(code.tight(boxes)), boxes)
+    np.testing.assert_allclose(code.from_tight(code.tight(boxes)), boxes)
 
 
 def test_a_code_survives_the_way_through_a_manifest() -> None:

@@ -86,7 +86,7 @@ def read_box_sources(config: Config, data: Path, bad: list[str] | None = None) -
             )
         photos = read_boxes(data / source.path, source.layout or None, bad, bodies=source.boxes == "bodies")
         if source.boxes == "tight":
-            photos = [replace(photo, boxes=config.boxes.code.loose(photo.boxes)) for photo in photos]
+            photos = [replace(photo, boxes=config.boxes.code.from_tight(photo.boxes)) for photo in photos]
         found += [replace(photo, times=round(source.weight)) for photo in photos]
     return found
 

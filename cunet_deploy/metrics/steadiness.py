@@ -1,4 +1,4 @@
-"""How steady landmarks are in video without labels: jitter, and left and right joints that exchange places.
+"""Steadiness of landmarks in video without labels: jitter, and left and right joints that exchange places.
 
 Both look at successive frames of one object. Jitter is the length of the second difference of a landmark's path, which
 is 0 for one that stands or moves evenly, whatever its speed; real acceleration counts as jitter.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cunet_deploy.geometry import compare_pairs
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = ["exchanged_pairs", "second_differences"]
 
 
 def second_differences(points: ArrayLike) -> NDArray[np.float64]:
-    """Lengths of the second differences of the landmarks' paths.
+    """Jitter: lengths of the second differences of the landmarks' paths.
 
     Args:
         points: (T, K, 2) landmarks of one object in successive frames.
@@ -28,7 +29,7 @@ def second_differences(points: ArrayLike) -> NDArray[np.float64]:
 
 
 def exchanged_pairs(points: ArrayLike, skeleton: Skeleton, least: float) -> NDArray[np.bool_]:
-    """Left and right joints that exchange places from one frame to the next.
+    """Find left and right joints that exchange places from one frame to the next.
 
     Each joint of such a pair is nearer to where the other one was than to where it was itself, and before and after
     they are apart. A swap that lasts a moment counts twice: there and back.
@@ -42,8 +43,5 @@ def exchanged_pairs(points: ArrayLike, skeleton: Skeleton, least: float) -> NDAr
         (max(T - 1, 0), P) whether each of the P flip pairs does.
     """
     pairs = np.asarray(skeleton.flip_pairs, np.intp).reshape(-1, 2)
-    before, after = (np.asarray(points, np.float64)[part][:, pairs] for part in (slice(None, -1), slice(1, None)))
-    own = np.linalg.norm(after - before, axis=-1)  # (T - 1, P, 2)
-    other = np.linalg.norm(after - before[:, :, ::-1], axis=-1)
-    apart = [np.linalg.norm(frame[:, :, 0] - frame[:, :, 1], axis=-1) >= least for frame in (before, after)]
-    return np.asarray((other < own).all(axis=-1) & apart[0] & apart[1])
+    places = np.asarray(points, np.float64)[:, pairs]
+    return compare_pairs(places[:-1], places[1:], least)[0]

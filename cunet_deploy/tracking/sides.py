@@ -1,4 +1,4 @@
-"""Left and right joints that keep their places in video.
+"""Temporal consistency of left and right joints in video.
 
 Of a person seen from behind, or half turned away, a network may take the left shoulder for the right one in every other
 frame, and the limbs flicker. Joints do not move like that: where both joints of a pair are found in each other's place,
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.errors import InputError
+from cunet_deploy.geometry import compare_pairs
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = ["SideConsistency", "has_sides"]
@@ -36,7 +37,7 @@ def has_sides(skeleton: Skeleton) -> bool:
 
 
 class SideConsistency:
-    """Memory of which joint is the left one and which the right one of one person. Not for several threads.
+    """Temporal consistency of the left and right joints of one person. Not for several threads.
 
     Example:
         >>> sides = SideConsistency(skeleton)
@@ -88,16 +89,11 @@ class SideConsistency:
     def _compare(
         self, found: NDArray[np.float64], shown: NDArray[np.float64], seconds: float
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """(P,) which pairs are found in each other's place, and of which it can be told."""
+        """Find (P,) pairs in each other's place, and those of which that can be told."""
         now, before = found[self._pairs], shown[self._pairs]  # (P, 2, 2)
         least = _APART_RATIO * float(np.linalg.norm(np.ptp(found, axis=0)))
+        exchanged, apart = compare_pairs(before, now, least)
         between = before[:, 0] - before[:, 1]
         change = seconds * (self._velocity[self._pairs[:, 0]] - self._velocity[self._pairs[:, 1]])
         closing = -(between * change).sum(axis=-1) >= _CLOSING_RATIO * np.square(between).sum(axis=-1)
-        told = (_apart(now) >= least) & (_apart(before) >= least) & ~closing
-        own, other = (np.linalg.norm(now - place, axis=-1) for place in (before, before[:, ::-1]))
-        return (other < own).all(axis=-1) & told, told
-
-
-def _apart(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=-1))
+        return exchanged & ~closing, apart & ~closing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def table_of(all_numbers: list[dict[str, Any]]) -> str:
             "no model has a numbers.json yet; measure one: python -m tools.release.models NAME --float ..."
         )
     text = HEADER + "".join(_row(numbers) for numbers in all_numbers)
-    notes = [*_measured_all(all_numbers), "95 % intervals, costs are paired."]
+    notes = [*_accuracies_of(all_numbers), "95 % intervals, costs are paired."]
     notes += _times_of(all_numbers)
     return f"{text}\n{' '.join(notes)} Written by `tools/release/models.py`.\n"
 
@@ -86,16 +87,20 @@ def _cost(metric: str, differences: dict[str, Any]) -> str:
     return Estimate.of(lost).text(1, unit=unit, sign=True)
 
 
-def _measured_all(all_numbers: list[dict[str, Any]]) -> list[str]:
-    """What was measured, of bodies with the names of the models where their crops differ."""
-    measured: dict[str, list[str]] = {}
+def _by_text(all_numbers: list[dict[str, Any]], text_of: Callable[[dict[str, Any]], str]) -> dict[str, str]:
+    """Group models by what is said of them: their names by the text."""
+    names: dict[str, list[str]] = {}
     for numbers in all_numbers:
-        measured.setdefault(_measured(numbers), []).append(f"`{numbers['model']}`")
-    several = sum(text.startswith("Bodies") for text in measured) > 1
-    return [
-        text.replace("Bodies", f"Bodies ({', '.join(names)})", 1) if several else text
-        for text, names in measured.items()
-    ]
+        names.setdefault(text_of(numbers), []).append(f"`{numbers['model']}`")
+    return {text: ", ".join(own) for text, own in names.items()}
+
+
+def _accuracies_of(all_numbers: list[dict[str, Any]]) -> list[str]:
+    """Describe what was measured on what, with the names of body models where not all have the same crops."""
+    measured = _by_text(all_numbers, _measured)
+    if sum(text.startswith("Bodies") for text in measured) < 2:
+        return list(measured)
+    return [text.replace("Bodies", f"Bodies ({names})", 1) for text, names in measured.items()]
 
 
 def _measured(numbers: dict[str, Any]) -> str:
@@ -114,19 +119,20 @@ def _measured(numbers: dict[str, Any]) -> str:
 
 def _times_of(all_numbers: list[dict[str, Any]]) -> list[str]:
     """Describe what was timed and on what, with names where it was not one machine for all."""
-    timed: dict[str, list[str]] = {}
-    for numbers in all_numbers:
-        machine = numbers["machine"]
-        sets = ", ".join(machine.get("instruction_sets", []))
-        text = (
-            "medians of the network alone, of one thread with batch 1 of ONNX Runtime "
-            f"{numbers['versions']['onnxruntime']} on {machine['processor']}{f', {sets}' if sets else ''}; each model, "
-            "its float parent and its 8-bit twin were timed in turns."
-        )
-        timed.setdefault(text, []).append(f"`{numbers['model']}`")
+    timed = _by_text(all_numbers, _timed)
     if len(timed) == 1:
         return [f"Times are {text}" for text in timed]
-    return [f"Times of {', '.join(names)} are {text}" for text, names in timed.items()]
+    return [f"Times of {names} are {text}" for text, names in timed.items()]
+
+
+def _timed(numbers: dict[str, Any]) -> str:
+    machine = numbers["machine"]
+    sets = ", ".join(machine.get("instruction_sets", []))
+    return (
+        "medians of the network alone, of one thread with batch 1 of ONNX Runtime "
+        f"{numbers['versions']['onnxruntime']} on {machine['processor']}{f', {sets}' if sets else ''}; each model, "
+        "its float parent and its 8-bit twin were timed in turns."
+    )
 
 
 def _parts_of(numbers: dict[str, Any]) -> str:

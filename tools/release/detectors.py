@@ -223,7 +223,7 @@ def _percent(estimate: dict[str, float] | None) -> str:
 def sentence_of(numbers: dict[str, Any]) -> str:
     """Write the sentence of README.md about a detector: the figures of the first data set, which is its test part."""
     name, objects = numbers["model"], _objects(numbers)
-    released = next(iter(numbers["accuracy"].get("parts", {}).values()), numbers["accuracy"]["released"])
+    released = next(iter(numbers["accuracy"]["parts"].values()))
     size, found, right = numbers["file"]["bytes"], released.get("recall_percent"), released.get("precision_percent")
     return (
         f"[`{name}`](models/{name}/README.md) ({size / 1e6:.2f} MB) finds the {objects}: {_percent(found)} of "

@@ -1,4 +1,4 @@
-"""Measure in real clips how steady the joints of people who are followed are, and how often left and right exchange.
+"""Measure the jitter of joints in real clips, and how often left and right joints exchange places.
 
     python -m tools.release.steadiness pose14-s walkers.mp4 'asl_*.mkv' --json models/pose14-s/steadiness.json
 
@@ -35,8 +35,8 @@ _SHORTEST = 3  # frames: a second difference needs as many
 
 
 @dataclass(frozen=True)
-class Path2D:
-    """The joints of one person in T successive frames.
+class Trajectory:
+    """Trajectory of one person's joints through T successive frames.
 
     Attributes:
         points: (T, K, 2) pixels.
@@ -49,7 +49,7 @@ class Path2D:
     milliseconds: float
 
 
-def paths_of(frames: Iterable[Frame]) -> Iterator[Path2D]:
+def paths_of(frames: Iterable[Frame]) -> Iterator[Trajectory]:
     """Follow everybody, from the first frame of a track to one in which the track is not there."""
     open_paths: dict[int, list[tuple[Frame, int]]] = {}
     for frame in frames:
@@ -62,15 +62,15 @@ def paths_of(frames: Iterable[Frame]) -> Iterator[Path2D]:
         yield from _closed(open_paths[number])
 
 
-def _closed(rows: Sequence[tuple[Frame, int]]) -> Iterator[Path2D]:
+def _closed(rows: Sequence[tuple[Frame, int]]) -> Iterator[Trajectory]:
     if len(rows) < _SHORTEST:
         return
     points = np.array([frame.landmarks.points[row] for frame, row in rows], np.float64)
     scores = np.array([frame.landmarks.scores[row] for frame, row in rows], np.float64)
-    yield Path2D(points, scores, rows[-1][0].time_ms - rows[0][0].time_ms)
+    yield Trajectory(points, scores, rows[-1][0].time_ms - rows[0][0].time_ms)
 
 
-def measure(paths: Iterable[Path2D], skeleton: Skeleton) -> dict[str, float | int]:
+def measure(paths: Iterable[Trajectory], skeleton: Skeleton) -> dict[str, float | int]:
     """Median jitter in percent of the torso, and exchanges of left and right a minute.
 
     Raises:
@@ -155,7 +155,7 @@ def text_of(report: dict[str, Any]) -> str:
         "frame, which holds real acceleration, too. Left and right are exchanged where both joints of a pair, at least "
         "0.2 torsos apart, are nearer to where the other one was in the frame before; a swap that does not last counts "
         "twice. This counts changes, and not which side is right. Smoothing includes putting such pairs back. "
-        f" `{report['command']}`",
+        f"`{report['command']}`",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,5 +1,5 @@
 /**
- * Left and right joints that keep their places in video; the counterpart of `cunet_deploy/tracking/sides.py`.
+ * Temporal consistency of left and right joints in video; the counterpart of `cunet_deploy/tracking/sides.py`.
  */
 
 import { diagonal } from "./geometry.js";
