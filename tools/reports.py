@@ -70,7 +70,7 @@ def _shown(argument: str) -> str:
 
 
 def _quoted(argument: str) -> str:
-    """An argument that a shell would change, in quotation marks; ``#`` within a word is none of those."""
+    """Quote an argument that a shell would change; ``#`` within a word it leaves alone."""
     plain = argument.replace("#", "_")
     return argument if shlex.quote(plain) == plain and not argument.startswith("#") else shlex.quote(argument)
 

@@ -89,7 +89,7 @@ class SideConsistency:
     def _compare(
         self, found: NDArray[np.float64], shown: NDArray[np.float64], seconds: float
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Find (P,) pairs in each other's place, and those of which that can be told."""
+        """Find (P,) pairs in each other's place, and the pairs whose sides can be told."""
         now, before = found[self._pairs], shown[self._pairs]  # (P, 2, 2)
         least = _APART_RATIO * float(np.linalg.norm(np.ptp(found, axis=0)))
         exchanged, apart = compare_pairs(before, now, least)

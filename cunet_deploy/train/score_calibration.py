@@ -126,7 +126,7 @@ def choose_visible_score(session: Session, examples: Sequence[Example], photos: 
 
 
 def background_draws(examples: Sequence[Example]) -> int:
-    """Crops that are tried beside each example for background."""
+    """Number of crops that are tried beside each example for background."""
     usable = max(1, sum(example.exhaustive for example in examples))
     return min(max(-(-BACKGROUND_CROPS // usable), BACKGROUND_DRAWS), MOST_BACKGROUND_DRAWS)
 

@@ -88,7 +88,7 @@ def _cost(metric: str, differences: dict[str, Any]) -> str:
 
 
 def _by_text(all_numbers: list[dict[str, Any]], text_of: Callable[[dict[str, Any]], str]) -> dict[str, str]:
-    """Group models by what is said of them: their names by the text."""
+    """Group the names of models by the text that describes them."""
     names: dict[str, list[str]] = {}
     for numbers in all_numbers:
         names.setdefault(text_of(numbers), []).append(f"`{numbers['model']}`")
