@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["MARGINS", "body_box", "joint_kind", "torso_length"]
+__all__ = ["MARGINS", "body_box", "has_joints", "joint_kind", "torso_length"]
 
 MARGINS = {
     "ankle": 0.32,
@@ -53,18 +53,23 @@ def body_box(points: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.floa
     Raises:
         InputError: the skeleton has no joints of a body.
     """
-    kinds = [joint_kind(name) for name in skeleton.landmarks]
-    if not any(kinds):
+    if not has_joints(skeleton):
         raise InputError(
             f"the landmarks {skeleton.name!r} have no joints of a body ({', '.join(MARGINS)}), and boxes of bodies are "
             'wanted; leave out boxes = "bodies"'
         )
     known = np.isfinite(points).all(axis=1)
+    kinds = [joint_kind(name) for name in skeleton.landmarks]
     margins = np.array([_OTHER if kind is None else MARGINS[kind] for kind in kinds])
     seen, reach = points[known], margins[known, None]
     longest = float(np.ptp(seen, axis=0).max())
     unit = max(torso_length(points, skeleton), _LEAST_TORSO * longest)
     return np.concatenate([(seen - unit * reach).min(axis=0), (seen + unit * reach).max(axis=0)])
+
+
+def has_joints(skeleton: Skeleton) -> bool:
+    """True if landmarks of a skeleton are joints of a body."""
+    return any(joint_kind(name) for name in skeleton.landmarks)
 
 
 def joint_kind(name: str) -> str | None:

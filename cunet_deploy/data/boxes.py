@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.data.bodies import body_box
+from cunet_deploy.data.bodies import body_box, has_joints
 from cunet_deploy.data.examples import BoxedPhoto, Example
 from cunet_deploy.data.faces import FILE_NAME, read_faces
 from cunet_deploy.data.faces import LAYOUT as FACES
@@ -72,8 +72,8 @@ def read_backgrounds(folder: Path, *, people: bool = False) -> list[BoxedPhoto]:
 
     Nothing is said about parts of them, which have a score of 0. Where faces are to be found and the folder has body
     joints in the layout of Leeds Sports Pose, that is the squares around heads. Where the folder has a ``faces.json``,
-    it is the boxes in it; and where people are to be found, the bodies that belong to them. Of other
-    labelled landmarks it is the boxes around them.
+    it is the boxes in it; and where people are to be found, the bodies that belong to them. Of joints
+    it is the boxes of whole bodies, of other labelled landmarks those around them.
 
     Args:
         folder: holds the photos; perhaps with a part of it.
@@ -88,8 +88,10 @@ def read_backgrounds(folder: Path, *, people: bool = False) -> list[BoxedPhoto]:
     if (folder / FILE_NAME).is_file():
         unknown: Callable[[NDArray[np.float64]], NDArray[np.float64]] = _bodies if people else _keep
         return [replace(p, boxes=unknown(p.boxes), scores=np.zeros(len(p.boxes))) for p in read_faces(folder)]
-    if people and find_layout(split_name(folder)[0]) is not None:
-        return [replace(photo, scores=np.zeros(len(photo.boxes))) for photo in read_boxes(folder)]
+    if people and (layout := find_layout(split_name(folder)[0])) is not None:
+        skeleton = get_layout(layout).skeleton
+        photos = read_boxes(folder, layout, bodies=skeleton is not None and has_joints(skeleton))
+        return [replace(photo, scores=np.zeros(len(photo.boxes))) for photo in photos]
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; expected photos without what is to be found")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -158,6 +158,12 @@ def test_below_a_face_there_may_be_a_body(tmp_path: Path) -> None:
     assert face.scores.tolist() == body.scores.tolist() == [0]
 
 
+def test_beside_joints_a_photo_shows_a_body_to_its_outline(tmp_path: Path) -> None:
+    write_lspet(tmp_path, 2)
+    boxes = [photo.boxes for photo in read_backgrounds(tmp_path, people=True)]
+    np.testing.assert_allclose(boxes, [[body_box(e.points, LSP14)] for e in read_examples(tmp_path, LSP14, "lsp")])
+
+
 @pytest.mark.parametrize(
     ("layouts", "finds", "people"),
     [
