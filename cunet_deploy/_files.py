@@ -26,6 +26,7 @@ except ImportError:  # Windows, which refuses to open or remove a file that anot
 
 __all__ = [
     "atomic_path",
+    "check_target",
     "exists",
     "file_sha256",
     "part_path",
@@ -85,7 +86,7 @@ def atomic_path(final: str | Path, *, overwrite: bool, wait: float = _WAIT_SECON
         CunetError: the folder or the disk cannot be written to, or another process writes this file.
     """
     target, temporary = Path(os.path.realpath(final)), part_path(final)
-    _check_target(final, target, overwrite=overwrite)
+    check_target(final, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         claim = _claim(temporary, final, wait)
@@ -96,7 +97,7 @@ def atomic_path(final: str | Path, *, overwrite: bool, wait: float = _WAIT_SECON
     try:
         yield temporary
         _sync(temporary)
-        _check_target(final, target, overwrite=overwrite)  # another program may have written it in the meantime
+        check_target(final, overwrite=overwrite)  # another program may have written it in the meantime
         if fcntl is None:
             claim.close()
         temporary.replace(target)
@@ -185,7 +186,18 @@ def shown_name(name: str | Path) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _check_target(final: str | Path, target: Path, *, overwrite: bool) -> None:
+def check_target(final: str | Path, *, overwrite: bool) -> None:
+    """Check that a file may be written, before the work that makes it.
+
+    Args:
+        final: where the file shall be.
+        overwrite: whether a file that is there already may be replaced.
+
+    Raises:
+        InputError: ``final`` exists and ``overwrite`` is false, or it is no regular file.
+        CunetError: a folder on the way cannot be entered.
+    """
+    target = Path(os.path.realpath(final))
     try:
         exists = target.exists()
     except OSError as error:  # a folder on the way cannot be entered, or a name is too long

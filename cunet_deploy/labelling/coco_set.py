@@ -35,16 +35,22 @@ class CocoSet:
         """Take the path of the JSON file.
 
         Raises:
-            InputError: the folder of its frames exists, and ``overwrite`` is false.
+            InputError: the folder of its frames exists, and ``overwrite`` is false or it holds something else than the
+                frames of the set that is replaced.
         """
         self._skeleton = skeleton
         self._root = (out.parent.parent if out.parent.name in _LABEL_FOLDERS else out.parent).resolve()
         self._folder = self._root / out.stem
         self._part = self._folder.with_name(f"{out.stem}.part")
-        if self._folder.exists() and not (overwrite and self._folder.is_dir()):
+        if self._folder.exists() and not overwrite:
             raise InputError(
                 f"{self._folder}: exists, and frames of clips would go there; move it away, or overwrite it",
                 option="overwrite",
+            )
+        if self._folder.exists() and (kept := _not_frames(self._folder, out)):
+            raise InputError(
+                f"{self._folder}: holds {kept}, which is no frame of {out}, and frames of clips would go there; give "
+                f"another name with -o, or move the folder away"
             )
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
@@ -65,9 +71,17 @@ class CocoSet:
             found: the picture; a frame is written as a photo.
             objects: in it. One with too few joints keeps its box alone, so that nobody takes it for background.
             min_joints: least share of its joints that must be agreed on.
+
+        Raises:
+            InputError: the picture is in the folder that this set replaces.
         """
         if not objects:
             return
+        if found.file is not None and found.file.is_relative_to(self._folder):
+            raise InputError(
+                f"{found.file}: is in {self._folder}, which holds the frames of the set that is being written; give the set "
+                f"another name with -o"
+            )
         height, width = found.picture.image.shape[:2]
         identity = len(self._images) + 1
         name = self._write(found) if found.file is None else self._name(found.file)
@@ -80,7 +94,7 @@ class CocoSet:
     def finish(self, temporary: Path, info: dict[str, Any]) -> None:
         """Write the file to a temporary path, and give the folder of frames its name."""
         table = {
-            "info": info,
+            "info": {**info, "frames": self._folder.name if self._part.exists() else None},
             "images": self._images,
             "annotations": self._annotations,
             "categories": [coco_category(self._skeleton)],
@@ -98,6 +112,17 @@ class CocoSet:
         data = cv2.imencode(".jpg", found.picture.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
         (self._part / f"{found.stem}.jpg").write_bytes(data.tobytes())
         return f"{self._folder.name}/{found.stem}.jpg"
+
+
+def _not_frames(folder: Path, earlier: Path) -> str:
+    """Name of a file in a folder that is no frame of an earlier set; empty where all are."""
+    try:
+        table = json.loads(earlier.read_text(encoding="utf-8"))
+        frames = {row["file_name"] for row in table["images"]} if table["info"].get("frames") == folder.name else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        frames = set()
+    names = (path.name for path in sorted(folder.iterdir())) if folder.is_dir() else iter([folder.name])
+    return next((name for name in names if f"{folder.name}/{name}" not in frames), "")
 
 
 def _annotation(consensus: Consensus, *, labelled: bool) -> dict[str, Any]:

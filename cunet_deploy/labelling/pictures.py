@@ -73,10 +73,9 @@ class Pictures:
         try:
             for picture in source:
                 if isinstance(source, ImageFiles):
-                    yield self._of_file(source, picture)
+                    yield self._of_file(source, picture, number)
                 elif picture.index % self._every == 0 and self._is_in(picture):
-                    twice = "" if len(self._items) == 1 else f"_{number}"
-                    yield Found(picture, None, f"{shown_name(source.stem)}{twice}_{picture.index:06d}")
+                    yield self._frame(picture, source.stem, number)
                 elif picture.time_ms > 1000 * self._seconds[1]:
                     break
         finally:
@@ -85,11 +84,18 @@ class Pictures:
     def _is_in(self, picture: Picture) -> bool:
         return self._seconds[0] <= picture.time_ms / 1000 < self._seconds[1]
 
-    def _of_file(self, source: ImageFiles, picture: Picture) -> Found:
+    def _of_file(self, source: ImageFiles, picture: Picture, number: int) -> Found:
         path = source.paths[picture.index]
         is_page = picture.name != shown_name(path.name)
         is_text = shown_name(str(path.resolve())) == str(path.resolve())
-        return Found(picture, None if is_page or not is_text else path.resolve(), Path(picture.name).stem)
+        if is_page or not is_text:
+            return self._frame(picture, path.stem, number)
+        return Found(picture, path.resolve(), Path(picture.name).stem)
+
+    def _frame(self, picture: Picture, stem: str, number: int) -> Found:
+        """A picture that is no file of its own, under a name that no other picture of any source has."""
+        item = "" if len(self._items) == 1 else f"_{number}"
+        return Found(picture, None, f"{shown_name(stem)}{item}_{picture.index:06d}")
 
     def _tell(self, source: Source, item: Item) -> None:
         for gap in source.left_out:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy import __version__
-from cunet_deploy._files import atomic_path, file_sha256
+from cunet_deploy._files import atomic_path, check_target, file_sha256
 from cunet_deploy.detection.open import open_detector
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou, landmark_boxes
@@ -244,7 +244,9 @@ def label_pictures(
         InputError: nothing was found in any picture, or results are in the way.
         CunetError: a picture or network fails.
     """
-    summary, doubts = Summary(crew.skeleton), DoubtSheet(crew.skeleton, sheet)
+    summary, doubts, doubts_file = Summary(crew.skeleton), DoubtSheet(crew.skeleton, sheet), out.with_suffix(".doubts.jpg")
+    if sheet:
+        check_target(doubts_file, overwrite=overwrite)
     with atomic_path(out, overwrite=overwrite) as temporary, CocoSet(out, crew.skeleton, overwrite=overwrite) as labels:
         for found in pictures:
             objects = crew.objects(found, rule)
@@ -259,7 +261,7 @@ def label_pictures(
             raise InputError(f"nothing was found in {summary.pictures} pictures; give --detector, or other pictures")
         picture = doubts.draw()
         if picture is not None:
-            with atomic_path(out.with_suffix(".doubts.jpg"), overwrite=overwrite) as drawn:
+            with atomic_path(doubts_file, overwrite=overwrite) as drawn:
                 drawn.write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
         labels.finish(temporary, _info(crew, rule))
     return summary

@@ -93,6 +93,60 @@ def test_frames_of_a_clip_become_photos_beside_the_set(teacher: Path, tmp_path: 
     assert [path.name for path in folder.iterdir()] == ["clip_000010.jpg"]
 
 
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    writer = VideoWriter(tmp_path / "clip.mp4", 10, (320, 240))
+    for index in range(10):
+        writer.write(scene((140 + index, 120))[0])
+    writer.close()
+    return tmp_path / "clip.mp4"
+
+
+def test_overwrite_replaces_no_file_that_is_not_a_frame_of_the_set(teacher: Path, clip: Path, tmp_path: Path) -> None:
+    options = ("--teacher", teacher, "--detector", "full", "--every", 5, "--within", 0.1, "-o", tmp_path / "mine.json")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "own.jpg").write_bytes(b"a photo")
+    result = label(clip, *options, "--overwrite")
+    assert result.exit_code == 2
+    assert "holds own.jpg, which is no frame of" in result.stderr
+    assert (folder / "own.jpg").read_bytes() == b"a photo"
+    (folder / "own.jpg").unlink()
+    assert label(clip, *options, "--overwrite").exit_code == 0
+    assert label(clip, *options, "--overwrite").exit_code == 0
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_the_frames_of_a_set_are_not_labelled_into_itself(teacher: Path, clip: Path, tmp_path: Path) -> None:
+    options = ("--teacher", teacher, "--detector", "full", "--every", 5, "--within", 0.1, "-o", tmp_path / "set.json")
+    assert label(clip, *options).exit_code == 0
+    result = label(tmp_path / "set", *options, "--overwrite")
+    assert result.exit_code == 2
+    assert "holds the frames of the set that is being written" in result.stderr
+    assert len(list((tmp_path / "set").iterdir())) == 2
+
+
+def test_a_contact_sheet_in_the_way_is_noticed_before_any_work(teacher: Path, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "set.doubts.jpg").write_bytes(b"of an earlier set")
+    result = label(clip, "--teacher", teacher, "--detector", "full", "-o", tmp_path / "set.json")
+    assert result.exit_code == 2
+    assert "set.doubts.jpg: exists already" in result.stderr
+    assert not (tmp_path / "set.json").exists()
+
+
+def test_pages_of_files_of_one_name_become_photos_of_their_own(teacher: Path, tmp_path: Path) -> None:
+    for name, left in (("a", 100), ("b", 200)):
+        (tmp_path / name).mkdir()
+        pages = [scene((left, 120))[0], scene((left + 10, 120))[0]]
+        assert cv2.imwritemulti(str(tmp_path / name / "scan.tif"), pages)
+    options = ("--teacher", teacher, "--detector", "full", "--within", 0.1, "-o", tmp_path / "set.json")
+    result = label(tmp_path / "a" / "scan.tif", tmp_path / "b" / "scan.tif", *options)
+    assert result.exit_code == 0, result.output
+    files = [row["file_name"] for row in json.loads((tmp_path / "set.json").read_text())["images"]]
+    assert len(files) == len(set(files)) == 4
+    assert all((tmp_path / file).is_file() for file in files)
+
+
 def test_joints_on_which_teachers_differ_stay_open(teacher: Path, photos: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other.onnx", manifest(skeleton=replace(PLAIN, name="other")))
     names = ("left_top", "right_top", "middle", "right_bottom", "left_bottom")  # the last two exchanged
