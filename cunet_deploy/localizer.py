@@ -26,7 +26,7 @@ from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions import Session, open_session
-from cunet_deploy.tracking.one_euro import Smoothing, smooth_clip
+from cunet_deploy.tracking.one_euro import ASSUMED_STEP_MS, Smoothing, smooth_clip
 from cunet_deploy.tracking.shot_boundary import make_thumbnail
 from cunet_deploy.tracking.step import ImageStep, VideoState, VideoStep, check_landmarks
 from cunet_deploy.zoo import DEFAULT_MODEL, check_licence
@@ -296,9 +296,9 @@ class Localizer:
 
 
 def _pictures(source: Iterable[Picture | NDArray[np.uint8]], *, thumbnails: bool = False) -> Iterator[Picture]:
-    """Frames of a source, as BGR; bare arrays are numbered and have no time."""
+    """Frames of a source, as BGR; bare arrays are numbered, and taken as 30 a second."""
     for index, item in enumerate(source):
-        picture = item if isinstance(item, Picture) else Picture(index, 0.0, item)
+        picture = item if isinstance(item, Picture) else Picture(index, index * ASSUMED_STEP_MS, item)
         image = as_bgr(picture.image)
         thumbnail = make_thumbnail(image) if thumbnails else None
         yield Picture(picture.index, picture.time_ms, image, picture.name, thumbnail)

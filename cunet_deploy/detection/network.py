@@ -88,7 +88,7 @@ class NetworkDetector:
         tiles = _tiles(image.shape[1], image.shape[0], size) if whole.scale < 1 else []
         followed = known if known is not None and len(known) else None
         if known is not None and tiles:
-            turn = index // (self.retry if followed is None else self.every) % len(tiles)
+            turn = _turn(index // (self.retry if followed is None else self.every), len(tiles))
             small = known[(known[:, 2:] - known[:, :2]).max(axis=1, initial=0) * whole.scale < _SMALL_SIDE_PX]
             chosen = {turn, *(_nearest(box, tiles) for box in small[:_MAX_FOLLOWED_TILES])}
             tiles = [tiles[place] for place in sorted(chosen)]
@@ -118,6 +118,18 @@ class NetworkDetector:
         order = np.argsort(-heights, kind="stable")
         kept = order[distinct(boxes[order], self._code.overlap)] if len(crops) > 1 else order
         return boxes[kept], heights[kept]
+
+
+def _turn(look: int, count: int) -> int:
+    """Return which of ``count`` tiles is searched in a look: all in every block of looks, in a shifted order.
+
+    Without the shift, a random number of the block, frames at regular distances, such as every fourth while a camera
+    drops frames, would be searched in one tile alone.
+    """
+    block = look // count
+    for factor in (0x7FEB352D, 0x846CA68B):  # an integer hash: mixes all bits of the number of the block
+        block = (block ^ block >> 16) * factor & 0xFFFFFFFF
+    return (look + (block ^ block >> 16)) % count
 
 
 def open_spec(argument: str, session: Session | None) -> NetworkDetector:

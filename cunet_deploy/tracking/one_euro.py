@@ -20,7 +20,7 @@ from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.skeletons import Skeleton
 from cunet_deploy.tracking.sides import SideConsistency, has_sides
 
-__all__ = ["OneEuro", "Smoother", "Smoothing", "smooth_clip", "smooth_track"]
+__all__ = ["ASSUMED_STEP_MS", "OneEuro", "Smoother", "Smoothing", "smooth_clip", "smooth_track"]
 
 FloatArray = NDArray[np.float64]
 FloatOrArray = TypeVar("FloatOrArray", float, FloatArray)
@@ -30,8 +30,8 @@ _VELOCITY_CUTOFF_HZ = 4.0
 with tools/release/video.py, a nod then lags by twice as much."""
 _MAX_GAP_MS = 500.0
 """After a longer time without an object its filter starts anew."""
-_ASSUMED_STEP_MS = 1000 / 30
-"""Assumed where two frames have the same time."""
+ASSUMED_STEP_MS = 1000 / 30
+"""Time between two frames that is assumed where it is not known, or both have the same time."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _sides_of(skeleton: Skeleton) -> SideConsistency | None:
 
 
 def _seconds(before_ms: float, now_ms: float) -> float:
-    return (now_ms - before_ms or _ASSUMED_STEP_MS) / 1000
+    return (now_ms - before_ms or ASSUMED_STEP_MS) / 1000
 
 
 def smooth_track(points: ArrayLike, times_ms: ArrayLike, smoothing: Smoothing | None = None) -> FloatArray:

@@ -23,7 +23,7 @@ from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.locate import locate
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions.base import Session
-from cunet_deploy.tracking.one_euro import Smoother, Smoothing
+from cunet_deploy.tracking.one_euro import ASSUMED_STEP_MS, Smoother, Smoothing
 from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector, make_thumbnail
 from cunet_deploy.tracking.tracker import Cadence, Tracker
 
@@ -181,22 +181,25 @@ class VideoStep:
         if self._shots.update(make_thumbnail(image) if thumbnail is None else thumbnail):
             self._tracker.begin_shot()
         found = self._follow(image, index, name)
-        return found if self._smoother is None else self._smoother.update(found, 0.0 if time_ms is None else time_ms)
+        if self._smoother is None:
+            return found
+        return self._smoother.update(found, index * ASSUMED_STEP_MS if time_ms is None else time_ms)
 
     def _follow(self, image: UInt8Array, index: int, name: str) -> Landmarks:
         tracker = self._tracker
-        looked = tracker.wants_detection()
+        looked, again = tracker.wants_detection(), False
         boxes = self._look(image, index, name) if looked else None
         while True:
             plan = tracker.plan(boxes)
             self._on_stage("crop")
             points, heights = locate(self._session, image, plan.boxes)
             self._on_stage("track")
-            kept, track_ids = tracker.update(plan, points, heights)
-            if looked or len(kept) or not tracker.wants_detection():
+            kept, track_ids = tracker.update(plan, points, heights, again=again)
+            just_lost = not len(kept) and any(track.missed == 0 for track in plan.tracks)
+            if looked or not just_lost or not tracker.wants_detection():
                 return _landmarks(self._session, plan.boxes[kept], points[kept], heights[kept], track_ids)
             # all that was followed is lost in this very frame: look for it at once
-            looked, boxes = True, self._look(image, index, name)
+            looked, again, boxes = True, True, self._look(image, index, name)
 
     def _look(self, image: UInt8Array, index: int, name: str) -> NDArray[np.float64]:
         self._on_stage("detect")

@@ -183,7 +183,7 @@ class Tracker:
         return [track for track in kept if track.unseen < _MAX_UNSEEN] + fresh
 
     def update(
-        self, plan: Plan, points: NDArray[np.floating], scores: NDArray[np.floating]
+        self, plan: Plan, points: NDArray[np.floating], scores: NDArray[np.floating], *, again: bool = False
     ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """Take what was localized in the boxes of a plan.
 
@@ -191,6 +191,7 @@ class Tracker:
             plan: of this frame.
             points: (N, K, 2) pixels of the frame.
             scores: (N, K).
+            again: the frame was searched after an update in which all was lost, and this is the second one of it.
 
         Returns:
             kept: (M,) indices of the results to believe, by rising track id.
@@ -207,7 +208,8 @@ class Tracker:
             key=lambda i: (plan.tracks[i].track_id < 0, plan.tracks[i].track_id, -float(confidence[i])),
         )
         following: list[Track] = []
-        gone = [replace(track, unseen=track.unseen + 1) for track in self._gone if track.unseen < _MAX_LOST_FRAMES]
+        passed = 0 if again else 1  # frames since the last update
+        gone = [replace(track, unseen=track.unseen + passed) for track in self._gone if track.unseen < _MAX_LOST_FRAMES]
         gone += [replace(t, unseen=0) for t in self._tracks if t.track_id not in {p.track_id for p in plan.tracks}]
         results: list[tuple[int, int]] = []
         for index in order:
@@ -217,7 +219,7 @@ class Tracker:
                 continue
             if not (believed or track.given):
                 if track.track_id >= 0 and track.missed < _MAX_MISSED_FRAMES:
-                    following.append(replace(track, missed=track.missed + 1, given=False))
+                    following.append(replace(track, missed=track.missed + passed, given=False))
                 elif track.track_id >= 0:
                     gone.append(replace(track, unseen=0))
                 continue
@@ -228,7 +230,7 @@ class Tracker:
                 Track(
                     track_id,
                     box,
-                    0 if believed else track.missed + 1,
+                    0 if believed else track.missed + passed,
                     unseen=track.unseen,
                     usual=_CONFIDENCE_MEMORY * track.usual + (1 - _CONFIDENCE_MEMORY) * score if track.usual else score,
                     falling=score < _FALLING_RATIO * track.usual,

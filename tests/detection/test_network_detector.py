@@ -86,6 +86,14 @@ def test_in_video_one_tile_after_the_other_is_looked_at() -> None:
     assert session.looks == 2 * len(found)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 8, 16, 60, 120, 180, 240])
+def test_every_tile_has_its_turn_whatever_frames_are_looked_at(stride: int) -> None:
+    finder, image = NetworkDetector(Squares()), picture(640, 480, (560, 420, 600, 460))
+    frames = range(0, 24 * stride * finder.retry, stride * finder.retry)
+    found = [len(finder.detect(image, index, known=np.zeros((0, 4)))[0]) for index in frames]
+    assert sum(found) >= 2
+
+
 def test_a_small_object_that_is_followed_is_looked_for_in_its_tile() -> None:
     box = np.array([[560.0, 420.0, 600.0, 460.0]])
     image = picture(640, 480, (560, 420, 600, 460))

@@ -90,6 +90,60 @@ def test_a_camera_that_drops_frames_is_searched_more_rarely(dots_model: Path, st
     assert stages.count("detect") == looks
 
 
+class Blind(Looker):
+    """Finds nothing, every second frame."""
+
+    retry = 2
+
+    def detect(
+        self, image: np.ndarray, index: int = 0, name: str = "", known: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((0, 4)), np.zeros(0)
+
+
+def test_an_empty_scene_is_searched_no_more_often_than_the_detector_says(dots_model: Path) -> None:
+    stages: list[str] = []
+    session = open_session(dots_model, threads=1)
+    step = VideoStep(session, Blind(), on_stage=stages.append)
+    for _ in range(40):
+        assert not len(step.update(np.full((240, 320, 3), 128, np.uint8)))
+    session.close()
+    assert stages.count("detect") == 20
+
+
+class Once(Looker):
+    """Finds something in the first frame alone."""
+
+    retry = 1
+
+    def detect(
+        self, image: np.ndarray, index: int = 0, name: str = "", known: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        boxes, scores = super().detect(image)
+        return (boxes, scores) if index == 0 else (boxes[:0], scores[:0])
+
+
+def test_a_frame_that_is_searched_again_counts_once(dots_model: Path) -> None:
+    session = open_session(dots_model, threads=1)
+    step = VideoStep(session, Once())
+    assert len(step.update(clip(1)[0])) == 1
+    for missed in (1, 2):
+        assert not len(step.update(np.full((240, 320, 3), 128, np.uint8)))
+        assert [track.missed for track in step.state().tracker._tracks] == ([missed] if missed < 2 else [])
+    session.close()
+
+
+def test_without_times_filters_of_what_is_gone_are_given_up(localizer: Localizer) -> None:
+    step = localizer.video()
+    for image in [clip(1)[0], *[np.full((240, 320, 3), 128, np.uint8)] * 20]:
+        step.update(image)
+    smoother = step.state().smoother
+    assert smoother is not None
+    assert not smoother._objects
+    frames = list(localizer.stream(clip(3)))
+    np.testing.assert_allclose([frame.time_ms for frame in frames], [0, 100 / 3, 200 / 3])
+
+
 @pytest.mark.parametrize("kind", [ImageStep, VideoStep])
 def test_a_network_of_boxes_is_refused(kind: type[ImageStep] | type[VideoStep]) -> None:
     session = open_session("face-detect-s", threads=1)
