@@ -42,6 +42,7 @@ _PALETTE = (
     (_YELLOW, _WHITE),
 )
 _RIM = (32, 32, 32)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
 FOUND, TRUE, DOUBTED = (0, 200, 255), (255, 160, 60), (60, 60, 230)
 """Colours of found, labelled and doubted landmarks, BGR; distinct for any kind of colour vision."""
 _FRACTION_BITS = 4
@@ -122,8 +123,7 @@ def draw_tile(
                 cv2.line(tile, places[a], places[b], colour, 1, cv2.LINE_AA)
         for index in np.flatnonzero(known):
             cv2.circle(tile, places[index], 2, colour, -1, cv2.LINE_AA)
-    for colour, width in ((_RIM, 3), ((255, 255, 255), 1)):
-        cv2.putText(tile, text, (4, len(tile) - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, width, cv2.LINE_AA)
+    _put_label(tile, text, (4, len(tile) - 6), 0.4, 1, (255, 255, 255))
     return tile
 
 
@@ -204,10 +204,20 @@ def _write(canvas: NDArray[np.uint8], text: str, landmarks: NDArray[np.floating]
     height, width = canvas.shape[:2]
     letters = max(min(height, width) / 40, 9.0)
     scale, thick = letters / _LETTERS, max(round(letters / 12), 1)
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    (wide, high), below = cv2.getTextSize(text, font, scale, thick)
+    (wide, high), below = cv2.getTextSize(text, _FONT, scale, thick)
     left, top = landmarks.min(axis=0).clip(0, _LIMIT)
     x = max(min(int(left), width - wide - thick), thick)
     y = min(max(int(top) - round(letters / 2), high + thick), height - below)
-    for tint, stroke in ((_RIM, 3 * thick), (colour, thick)):
-        cv2.putText(canvas, text, (x, y), font, scale, tint, stroke, cv2.LINE_AA)
+    _put_label(canvas, text, (x, y), scale, thick, colour)
+
+
+def _put_label(
+    canvas: NDArray[np.uint8], text: str, place: tuple[int, int], scale: float, thick: int, colour: tuple[int, int, int]
+) -> None:
+    """Write on a dark ground. ``place`` is the left end of the base line.
+
+    A dark rim of thicker letters would do on the fonts of OpenCV 4; those of OpenCV 5 are wider where they are thicker.
+    """
+    (x, y), ((wide, high), below) = place, cv2.getTextSize(text, _FONT, scale, thick)
+    cv2.rectangle(canvas, (x - thick, y - high - thick), (x + wide + thick, y + below), _RIM, -1)
+    cv2.putText(canvas, text, (x, y), _FONT, scale, colour, thick, cv2.LINE_AA)

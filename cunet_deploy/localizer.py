@@ -142,6 +142,13 @@ class Localizer:
         return self._networks().session.manifest
 
     @property
+    def manifests(self) -> tuple[Manifest, ...]:
+        """Manifests of the network and, where it is one of ours, of the detector."""
+        networks = self._networks()
+        detector: Manifest | None = getattr(networks.detector, "manifest", None)
+        return (networks.session.manifest,) if detector is None else (networks.session.manifest, detector)
+
+    @property
     def backend(self) -> str:
         """Name and version of the backend."""
         return self._networks().session.backend

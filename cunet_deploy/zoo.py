@@ -86,13 +86,24 @@ def check_licence(manifest: Manifest, wanted: str) -> None:
     )
 
 
-def research_remark(manifest: Manifest) -> str | None:
-    """Say that weights are for research only and which are not; ``None`` where that is not so."""
-    if manifest.licence != RESEARCH:
+def research_remark(manifest: Manifest, detector: Manifest | None = None) -> str | None:
+    """Say that weights are for research only and which are not; ``None`` where that is not so.
+
+    Args:
+        manifest: of a network of landmarks.
+        detector: of the detector that is used with it.
+    """
+    skeleton, free = manifest.skeleton.name, []
+    if manifest.licence == RESEARCH:
+        free += open_models(skeleton)
+    if detector is not None and detector.licence == RESEARCH:
+        free += filter(None, [default_detector(skeleton, "open")])
+    restricted = [one for one in (manifest, detector) if one is not None and one.licence == RESEARCH]
+    if not restricted:
         return None
-    names = open_models(manifest.skeleton.name)
-    instead = f"; free for any use: {', '.join(names)}" if names else ""
-    return f"the weights of {manifest.name} are for research only{instead}"
+    instead = f"; free for any use: {', '.join(free)} (--licence open)" if free else ""
+    names = " and ".join(one.name for one in restricted)
+    return f"the weights of {names} are for research only{instead}"
 
 
 def find_model(name: str) -> Path:

@@ -105,8 +105,19 @@ def test_the_summary_says_when_weights_are_for_research_only(
     for more in ((), (astronaut.with_name("demo.mp4"), "--frames", 2)):
         result = infer(astronaut, *more, "--model", name, "--detector", "full")
         assert result.exit_code == 0, result.output
-        remark = f"the weights of {name} are for research only; free for any use: face-open"
+        remark = f"the weights of {name} are for research only; free for any use: face-open (--licence open)"
         assert result.stdout.splitlines().count(remark) == said
+
+
+def test_the_summary_names_a_detector_for_research_only(
+    models: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo, "_ROOTS", (models, DETECTOR.parent))
+    result = infer(astronaut, "--model", "face-open")
+    assert result.exit_code == 0, result.output
+    remark = "the weights of face-detect-s are for research only; free for any use: face-detect-open (--licence open)"
+    assert remark in result.stdout.splitlines()
+    assert "research" not in infer(astronaut, "--model", "face-open", "--licence", "open").stdout
 
 
 def test_a_bulk_run_refuses_before_it_starts(models: Path, tmp_path: Path) -> None:

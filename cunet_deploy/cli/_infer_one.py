@@ -114,7 +114,7 @@ def run_one(localizer: Localizer, source: Source, name: str, plan: OutputPlan, a
     failure = _run(localizer, source, outputs, plan, tally, asked, steady)
     if failure is None and source.left_out and not source.moving:
         failure = CunetError(f"{len(source.left_out)} images were left out; the others are done")
-    return Run(tally.line(name, outputs, plan.files), failure, research_remark(localizer.manifest) or "")
+    return Run(tally.line(name, outputs, plan.files), failure, research_remark(*localizer.manifests) or "")
 
 
 def _total(source: Source, limit: int | None) -> int | None:
