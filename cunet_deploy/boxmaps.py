@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Annotated, NamedTuple
 
-import cv2
 import numpy as np
 from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
@@ -116,6 +115,8 @@ class BoxCode:
             boxes: (N, 4) xyxy in pixels of the network's input, best first.
             scores: (N,) in (0, 1].
         """
+        import cv2  # here, since manifests import this module and need no OpenCV
+
         center = np.ascontiguousarray(maps[0], np.float32)
         peaks = (center >= cv2.dilate(center, np.ones((3, 3), np.uint8))) & (center >= max(min_score, 1e-6))
         rows, columns = np.nonzero(peaks)

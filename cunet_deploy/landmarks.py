@@ -46,6 +46,12 @@ class Landmarks:
     def __len__(self) -> int:
         return len(self.points)
 
+    def __repr__(self) -> str:
+        """Counts, names and confidences; the arrays alone would fill pages."""
+        confidence = ", ".join(f"{value:.2f}" for value in self.confidence)
+        ids = ", ".join(map(str, self.ids.tolist()))
+        return f"Landmarks({len(self)} x {len(self.skeleton)} {self.skeleton.name}, ids [{ids}], confidence [{confidence}])"
+
     @property
     def confidence(self) -> NDArray[np.float32]:
         """(N,) mean score of each object's landmarks."""

@@ -13,6 +13,7 @@ from cunet_deploy.manifest import Manifest
 
 __all__ = [
     "DEFAULT_MODEL",
+    "bundle_folder",
     "check_licence",
     "default_detector",
     "find_model",
@@ -119,6 +120,11 @@ def find_model(name: str) -> Path:
                 return path
     known = ", ".join(released_models()) or "none in this installation"
     raise InputError(f"no released model or file is called {name!r}; released models: {known}; or give a path")
+
+
+def bundle_folder(name: Path) -> Path:
+    """The folder of a released model where a path names one and nothing is there; else the path."""
+    return find_model(str(name)).parent if not exists(name) and str(name) in released_models() else name
 
 
 def _described(name: str) -> _Described:

@@ -194,5 +194,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="cunet-escape")
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))  # read when OpenCV is loaded
+    # both are read when OpenCV is loaded; its remarks would stand among our lines, and break progress bars
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     cli(prog_name="cunet-deploy")

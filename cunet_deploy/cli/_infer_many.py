@@ -239,7 +239,6 @@ def _in_processes(
 
 def _work(jobs: Connection, asked: Request) -> None:
     """Run a worker: one job after the other until there is none, or its parent is gone."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     if hasattr(os, "setsid"):
         os.setsid()  # the terminal's Ctrl-C is for the parent, which passes it on
     parent = multiprocessing.parent_process()

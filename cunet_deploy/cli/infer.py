@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -180,7 +179,6 @@ def command(**given: Any) -> None:
       cunet-deploy infer rtsp://10.0.0.9/cam -o - | jq .landmarks
       cunet-deploy infer 0 --show --size 640x480@30
     """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV's remarks would break the progress bar
     _infer(Request(**given))
 
 

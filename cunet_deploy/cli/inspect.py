@@ -42,7 +42,7 @@ _SHOWN = 5
 def command(
     model: Path, target: str | None, flavour: str | None, layers: bool, json_path: Path | None, overwrite: bool
 ) -> None:
-    """Analyse MODEL, a bundle or any ONNX file: bytes and bits of its layers, int8 in TensorRT, and what to change.
+    """Analyse MODEL, a released model, a bundle or any ONNX file: bytes and bits of its layers, and int8 in TensorRT.
 
     A model can build without a warning and still run in float. This lists which convolutions will run in int8, and why
     the others will not. Neither TensorRT nor a GPU is needed. Exit code 4 when the model would be rejected, or when its
@@ -57,7 +57,9 @@ def command(
     from cunet_deploy.onnx_graph.storage import read_storage
     from cunet_deploy.tensorrt.build import bundled_model
     from cunet_deploy.tensorrt.lint import check_model
+    from cunet_deploy.zoo import bundle_folder
 
+    model = bundle_folder(model)
     path = bundled_model(model)
     stored = model / "model.onnx" if model.is_dir() else path
     with json_report(json_path, overwrite=overwrite) as write:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,7 +118,6 @@ def command(
       cunet-deploy label clips/ --teacher pose14-m --teacher movenet.toml -o camera/train.json --seconds 0:90
       cunet-deploy label portraits/ --teacher runs/face68-s-open -o faces/portraits.json --within 0.03
     """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV's remarks would break the progress bar
     from cunet_deploy.labelling.pictures import Pictures
     from cunet_deploy.labelling.run import Crew, label_pictures
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from cunet_deploy.sessions import Session, model_file, open_session
 from cunet_deploy.sessions.auto import MAX_MEAN_PX
 from cunet_deploy.sessions.checks import matches_manifest
 from cunet_deploy.sessions.registry import Backend, default_backend, find_backend
+from cunet_deploy.zoo import bundle_folder
 
 __all__ = ["command"]
 
@@ -82,12 +83,14 @@ def command(**given: Any) -> None:
 
 
 def _verify(asked: _Request) -> None:
+    asked = replace(asked, bundle=bundle_folder(asked.bundle))
     backend = asked.backend
     if asked.engine is not None and asked.engine.suffix != ".engine":
         raise InputError(f"{asked.engine}: is not an .engine file; build one: cunet-deploy build {asked.bundle}")
     if not asked.bundle.is_dir():
         raise InputError(
-            f"{asked.bundle}: is not a folder; verify needs a bundle, made by cunet-deploy export CKPT -o DIR"
+            f"{asked.bundle}: is not a folder; verify needs the name of a released model or a bundle, made by "
+            "cunet-deploy export CKPT -o DIR"
         )
     golden = read_golden(asked.bundle / "golden.npz")
     _check_described(asked.bundle)

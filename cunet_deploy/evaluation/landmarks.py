@@ -104,6 +104,10 @@ class Evaluation:
         Of bodies the share of correct joints, and average precision where areas are known; else NME by every
         normalizer, area and failure rate, and where labels say what is hidden, how well scores tell it.
         """
+        return list(self._measures)
+
+    @cached_property
+    def _measures(self) -> list[Measure]:
         if self.pck_threshold is not None:
             skeleton = self.manifest.skeleton
             precision = similarity_measures(skeleton, self.examples, self.points, self.scores)

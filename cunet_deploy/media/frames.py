@@ -107,6 +107,12 @@ class Frame:
     name: str = ""
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        """All but the pixels."""
+        height, width = self.image.shape[:2]
+        name = f", {self.name!r}" if self.name else ""
+        return f"Frame({self.index}, {self.time_ms:.1f} ms{name}, {width}x{height}, {self.landmarks!r})"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists: ``frame``, ``time_ms``, ``file`` of image files, and what `Landmarks.to_dict` has."""
         file = {"file": self.name} if self.name else {}

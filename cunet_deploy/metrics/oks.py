@@ -8,7 +8,8 @@ to its box, made three times as large.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,6 +80,22 @@ class PeopleInImage:
     scores: FloatArray
     similarity: FloatArray
     ignored: NDArray[np.bool_]
+    _matched: dict[float, FloatArray] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def best_first(self) -> NDArray[np.intp]:
+        """Rows of the found people that count, by falling score."""
+        return np.argsort(-self.scores, kind="mergesort")[:_MOST_FOUND]
+
+    def matched(self, threshold: float) -> FloatArray:
+        """Match found people, best first, to true ones from a similarity on; kept, since resamples ask again.
+
+        Returns:
+            (D,) 1 where one is a true one, 0 where it is none, NaN where it does not count.
+        """
+        if threshold not in self._matched:
+            self._matched[threshold] = _match(self, self.best_first, threshold)
+        return self._matched[threshold]
 
 
 def oks_average_precision(
@@ -92,12 +109,11 @@ def oks_average_precision(
     total = sum(int((~image.ignored).sum()) for image in images)
     if not total:
         return float("nan"), float("nan")
-    order = [np.argsort(-image.scores, kind="mergesort")[:_MOST_FOUND] for image in images]
-    scores = np.concatenate([image.scores[rows] for image, rows in zip(images, order, strict=True)])
+    scores = np.concatenate([image.scores[image.best_first] for image in images])
     by_score = np.argsort(-scores, kind="mergesort")
     precisions, recalls = [], []
     for threshold in thresholds:
-        matched = np.concatenate([_match(i, rows, threshold) for i, rows in zip(images, order, strict=True)])[by_score]
+        matched = np.concatenate([image.matched(threshold) for image in images])[by_score]
         precision, recall = _curve(matched, total)
         places = np.searchsorted(recall, _RECALLS, side="left")
         reached = places < len(precision)
@@ -107,7 +123,6 @@ def oks_average_precision(
 
 
 def _match(image: PeopleInImage, rows: NDArray[np.intp], threshold: float) -> FloatArray:
-    """For each found person 1 where it is a true one, 0 where it is none, NaN where it does not count."""
     taken = np.zeros(len(image.ignored), np.bool_)
     result = np.zeros(len(rows))
     for place, row in enumerate(rows):
