@@ -195,7 +195,7 @@ def _label(kind: Any, path: list[str], where: str) -> str:
 
 
 def _is_table(hint: Any) -> bool:
-    """Whether a field is written as a table of its own."""
+    """Return whether a field is written as a table of its own."""
     return dataclasses.is_dataclass(_plain(hint)) or typing.get_origin(_plain(hint)) is dict
 
 

@@ -52,7 +52,7 @@ _CANNOT_WRITE = {
 
 
 def exists(path: str | Path) -> bool:
-    """Whether something is at a path; false also for what cannot be one, such as a name that is too long."""
+    """Return whether something is at a path; false also for what cannot be one, such as a name that is too long."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):
@@ -140,7 +140,7 @@ def _claim(part: Path, final: str | Path, wait: float) -> IO[bytes]:
 
 
 def _is_same(file: IO[bytes], path: Path) -> bool:
-    """Whether an open file still has that path."""
+    """Return whether an open file still has that path."""
     if file.closed:
         return True
     try:

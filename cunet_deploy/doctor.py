@@ -74,7 +74,7 @@ class Report:
 
     @property
     def is_usable(self) -> bool:
-        """Whether all that is required is there."""
+        """Return whether all that is required is there."""
         return all(check.found or not check.required for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:

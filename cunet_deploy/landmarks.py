@@ -50,7 +50,8 @@ class Landmarks:
         """Counts, names and confidences; the arrays alone would fill pages."""
         confidence = ", ".join(f"{value:.2f}" for value in self.confidence)
         ids = ", ".join(map(str, self.ids.tolist()))
-        return f"Landmarks({len(self)} x {len(self.skeleton)} {self.skeleton.name}, ids [{ids}], confidence [{confidence}])"
+        what = f"{len(self)} x {len(self.skeleton)} {self.skeleton.name}"
+        return f"Landmarks({what}, ids [{ids}], confidence [{confidence}])"
 
     @property
     def confidence(self) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ CHOICES = ("any", "open")
 
 
 def is_open(licence: str) -> bool:
-    """Whether weights under a licence may be used for every purpose."""
+    """Return whether weights under a licence may be used for every purpose."""
     return licence in OPEN_LICENCES
 
 

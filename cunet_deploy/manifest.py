@@ -102,7 +102,7 @@ class Manifest:
 
     @property
     def may_saturate(self) -> bool:
-        """Whether sums of two products of its bytes may exceed 16 bits; see `machine.cpu.may_saturate`."""
+        """Return whether sums of two products of its bytes may exceed 16 bits; see `machine.cpu.may_saturate`."""
         return self.weight_bits < 32 and not self.reduced_range
 
     @property

@@ -128,7 +128,7 @@ def bundle_folder(name: Path) -> Path:
 
 
 def _described(name: str) -> _Described:
-    """What the manifest beside a released model says; of one without, that its licence is not known."""
+    """Read the manifest beside a released model; without one its licence is not known."""
     try:
         return decode_json(find_model(name).with_name("manifest.json").read_bytes(), _Described)
     except (OSError, InputError):

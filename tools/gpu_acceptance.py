@@ -139,7 +139,7 @@ def _went_well(steps: dict[str, Any], name: str) -> bool | None:
 
 
 def _same(steps: dict[str, Any]) -> bool | None:
-    """Whether two builds printed the same checksum."""
+    """Return whether two builds printed the same checksum."""
     sums = [
         steps.get(name, {}).get("out", "").partition("sha256 ")[2].split() for name in ("build-int8", "rebuild-int8")
     ]

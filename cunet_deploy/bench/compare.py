@@ -46,7 +46,7 @@ class Change:
     relative: bool
 
     def is_regression(self, tolerance: float) -> bool:
-        """Whether it is slower by more than ``tolerance``, a share, even at the lower end of the interval."""
+        """Return whether it is slower by more than ``tolerance``, a share, even at the lower end of the interval."""
         return self.factor.low > 1 + tolerance
 
     def line(self) -> str:

@@ -47,7 +47,7 @@ class Setup:
 
     @property
     def is_on_cpu(self) -> bool:
-        """Whether the network runs on the processor, whose peak is measured."""
+        """Return whether the network runs on the processor, whose peak is measured."""
         return find_backend(self.backend).runs_on_cpu
 
     def open(self) -> Session:

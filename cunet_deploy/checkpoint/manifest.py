@@ -41,7 +41,7 @@ def make_manifest(checkpoint: Checkpoint) -> Manifest:
 
 
 def _has_reduced_range(checkpoint: Checkpoint) -> bool:
-    """Whether no weight of a convolution needs more than 7 bits. Affine nodes have one product a channel to add."""
+    """Return whether 7 bits hold all weights of convolutions. Affine nodes have one product a channel to add."""
     formats = weight_formats(checkpoint.graph.convolutions, checkpoint.config.quant).values()
     return max(item.high for item in formats) <= format_of("7").high
 

@@ -105,7 +105,7 @@ class _LazyGroup(click.Group):
 
 
 def _is_for_click(error: BaseException) -> bool:
-    """Whether click shows this one, or ends quietly with it: wrong usage, an exit, a closed pipe."""
+    """Return whether click shows this one, or ends quietly with it: wrong usage, an exit, a closed pipe."""
     return isinstance(error, (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError))
 
 

@@ -67,6 +67,7 @@ def infer_many(items: Sequence[Item], asked: Request) -> None:
     plans = _plans(items, asked)
     jobs = [(item, plan) for item, plan in zip(items, plans, strict=True) if not (asked.resume and plan.is_finished())]
     skipped = len(items) - len(jobs)
+    incomplete = [line for plan in plans if asked.resume and plan.is_finished() and (line := plan.left_out())]
     if not asked.resume and not asked.overwrite:
         _check_ways(plans)
     failed: list[_Outcome] = []
@@ -82,15 +83,17 @@ def infer_many(items: Sequence[Item], asked: Request) -> None:
             done += not outcome.exit_code
             licence = outcome.licence or licence
             advance()
-    known = f", {skipped} were done before" if asked.resume else ""
-    click.echo(f"{len(items)} sources: {done} done, {len(failed)} failed or incomplete{known}")
+    for line in incomplete:
+        click.echo(line, err=True)
+    known = f", {skipped - len(incomplete)} were done before" if asked.resume else ""
+    click.echo(f"{len(items)} sources: {done} done, {len(failed) + len(incomplete)} failed or incomplete{known}")
     if licence:
         click.echo(licence)
     if stop.is_set():
         raise KeyboardInterrupt
-    if failed:
-        others = "" if len(failed) == len(items) else "; the others are done"
-        message = f"{len(failed)} of {len(items)} sources failed or are incomplete, see above{others}"
+    if bad := len(failed) + len(incomplete):
+        others = "" if bad == len(items) else "; the others are done"
+        message = f"{bad} of {len(items)} sources failed or are incomplete, see above{others}"
         raise (InputError if len(failed) == len(items) and failed[0].exit_code == 2 else CunetError)(message)
 
 

@@ -18,6 +18,7 @@ from cunet_deploy.cli._options import (
     resolve_backend,
 )
 from cunet_deploy.cli._watch import left_out_lines
+from cunet_deploy.errors import CunetError
 from cunet_deploy.zoo import DEFAULT_MODEL
 
 __all__ = ["command"]
@@ -215,6 +216,8 @@ def _infer_one(asked: Request) -> None:
     plan = plan_outputs(source, out, draw=not asked.no_draw, formats=asked.formats, read=asked.read)
     if asked.resume and plan.is_finished():
         click.echo(f"{shown_name(name)}: is done already: {plan.files[-1]}", err=plan.stdout)
+        if left_out := plan.left_out():
+            raise CunetError(left_out)
         return
     with asked.open() as localizer:
         run = run_one(localizer, source, shown_name(name), plan, asked)

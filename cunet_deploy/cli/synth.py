@@ -163,9 +163,8 @@ def turn(output: Path, workers: int | None, size: int, fps: float, seconds: floa
     from cunet_deploy.synthesis.turns import TurnJob, TurnOptions
 
     options = TurnOptions(_face_options({**given, "size": size}), fps, seconds)
-    count = round(fps * seconds)
-    _write(TurnJob(options), count, output, workers)
-    _encode(output, count, fps)
+    _write(TurnJob(options), options.frames, output, workers)
+    _encode(output, options.frames, fps)
 
 
 def _encode(output: Path, count: int, fps: float) -> None:

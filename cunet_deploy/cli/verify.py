@@ -155,7 +155,7 @@ class _Stage:
     first: str
 
     def passes(self, max_mean_px: float, *, exact: bool) -> bool:
-        """Whether it is close enough; a distance that is no number is not."""
+        """Return whether it is close enough; a distance that is no number is not."""
         return self.parity.mean_px <= max_mean_px and not (exact and self.differing)
 
     def to_dict(self) -> dict[str, float]:

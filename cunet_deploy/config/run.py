@@ -69,7 +69,7 @@ class Config:
 
     @property
     def finds_boxes(self) -> bool:
-        """Whether the network finds objects in whole images, and not landmarks in crops."""
+        """Return whether the network finds objects in whole images, and not landmarks in crops."""
         return self.skeleton == BOX.name
 
     def to_dict(self) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def _shrunk(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 
 def _by_chance(share: float, rng: np.random.Generator) -> bool:
-    """Whether something happens that happens so often; takes no random number for what never does."""
+    """Return whether something happens that happens so often; takes no random number for what never does."""
     return share > 0 and bool(rng.random() < share)
 
 

@@ -133,7 +133,7 @@ def find_photo(name: str, folders: Sequence[Path]) -> Path:
 
 
 def is_file(path: str | Path) -> bool:
-    """Whether there is a file; `Path.is_file` raises for names that no file can have."""
+    """Return whether there is a file; `Path.is_file` raises for names that no file can have."""
     return os.path.isfile(path)  # noqa: PTH113
 
 

@@ -91,7 +91,7 @@ def get_layout(name: str) -> Layout:
 
 
 def is_data_set(path: Path) -> bool:
-    """Whether a path names a folder, or a part of one."""
+    """Return whether a path names a folder, or a part of one."""
     return split_name(path)[0].is_dir()
 
 

@@ -92,7 +92,7 @@ def read_box_sources(config: Config, data: Path, bad: list[str] | None = None) -
 
 
 def finds_people(config: Config, data: Path) -> bool:
-    """Whether a network that finds boxes is to find people, as `read_backgrounds` wants to know."""
+    """Return whether a network that finds boxes is to find people, as `read_backgrounds` wants to know."""
     if config.boxes.finds:
         return config.boxes.finds == "people"
     layouts = (

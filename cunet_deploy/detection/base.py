@@ -26,7 +26,7 @@ class Detector(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether its boxes are given: used as they are, and never dropped for a low landmark score."""
+        """Return whether its boxes are given: used as they are, and never dropped for a low landmark score."""
         ...
 
     @property

@@ -74,7 +74,7 @@ def _square(x: float, y: float, side: float) -> tuple[float, float, float, float
 
 
 def plausible(tight: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Whether landmarks spread about as much as the box they were looked for in.
+    """Return whether landmarks spread about as much as the box they were looked for in.
 
     Args:
         tight: (N, 4) boxes around the landmarks, see `landmark_boxes`.
@@ -176,7 +176,7 @@ def open_spec(argument: str, session: Session | None) -> CoarseToFineSearch:
 
 
 def confirmed(session: Session, image: NDArray[np.uint8], boxes: FloatArray) -> NDArray[np.bool_]:
-    """Whether a network of landmarks is sure that an object is there, however it is looked at.
+    """Return whether a network of landmarks is sure that an object is there, however it is looked at.
 
     Each box is moved to the landmarks that it shows, and these are looked for again in a few slightly different crops:
     background that passes for an object in one of them seldom does in all.

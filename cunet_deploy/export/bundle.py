@@ -156,7 +156,7 @@ def _corrected(source: Checkpoint, parent: Checkpoint, folder: Path) -> Checkpoi
 
 
 def _agree(wanted: QuantConfig, trained: QuantConfig) -> bool:
-    """Whether a network was trained with the wanted weights; a plain number of bits speaks of the inner layers only."""
+    """Return whether a network was trained with the wanted weights; a plain number of bits is that of inner layers."""
     if wanted == QuantConfig(weight_bits=wanted.weight_bits):
         return wanted.weight_bits == trained.weight_bits
     return (wanted.weights, wanted.edge_bits, wanted.layers) == (trained.weights, trained.edge_bits, trained.layers)

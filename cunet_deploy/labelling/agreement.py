@@ -31,7 +31,7 @@ _FACE_LIMIT = 0.03
 
 @dataclass(frozen=True)
 class Rule:
-    """When a joint counts as agreed on.
+    """Conditions on which a joint counts as agreed on.
 
     Attributes:
         within: largest distance of two opinions, as a share of the object's size.

@@ -79,8 +79,8 @@ class CocoSet:
             return
         if found.file is not None and found.file.is_relative_to(self._folder):
             raise InputError(
-                f"{found.file}: is in {self._folder}, which holds the frames of the set that is being written; give the set "
-                f"another name with -o"
+                f"{found.file}: is in {self._folder}, which holds the frames of the set that is being written; give "
+                f"the set another name with -o"
             )
         height, width = found.picture.image.shape[:2]
         identity = len(self._images) + 1

@@ -44,7 +44,7 @@ Side = Annotated[int, Meta(ge=32, le=4096)]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network looks at: the middle of a square around the object, ``width`` by ``height``.
+    """Input of the network: the middle of a square around the object, ``width`` by ``height``.
 
     Attributes:
         width: in pixels.
@@ -74,7 +74,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """What the network says.
+    """Output of the network.
 
     Attributes:
         form: "heatmap": a map for each landmark; "simcc": a row of scores over x and one over y for each landmark;

@@ -96,7 +96,7 @@ class Crew:
             teacher.close()
 
     def objects(self, found: Found, rule: Rule) -> list[Consensus]:
-        """What the teachers agree on about each object in a picture."""
+        """Label each object in a picture with what the teachers agree on."""
         image = found.picture.image
         height, width = image.shape[:2]
         objects: list[Consensus] = []
@@ -199,7 +199,7 @@ class Summary:
             self._kept.append(own.kept)
 
     def joints(self) -> list[dict[str, Any]]:
-        """Of each joint that a teacher knows: how often it is agreed on, how far opinions are apart, and its score."""
+        """Summarize each joint that a teacher knows: share agreed on, distance of opinions, and score."""
         apart, scores, kept = np.stack(self._apart), np.stack(self._scores), np.stack(self._kept)
         rows = []
         for index in np.flatnonzero(np.isfinite(apart).any(axis=0)).tolist():
@@ -244,7 +244,11 @@ def label_pictures(
         InputError: nothing was found in any picture, or results are in the way.
         CunetError: a picture or network fails.
     """
-    summary, doubts, doubts_file = Summary(crew.skeleton), DoubtSheet(crew.skeleton, sheet), out.with_suffix(".doubts.jpg")
+    summary, doubts, doubts_file = (
+        Summary(crew.skeleton),
+        DoubtSheet(crew.skeleton, sheet),
+        out.with_suffix(".doubts.jpg"),
+    )
     if sheet:
         check_target(doubts_file, overwrite=overwrite)
     with atomic_path(out, overwrite=overwrite) as temporary, CocoSet(out, crew.skeleton, overwrite=overwrite) as labels:

@@ -124,7 +124,7 @@ class _LiteRtRunner:
 
 
 RUNNERS: dict[str, Callable[[Path, int | None], _Runner]] = {".onnx": _OnnxRunner, ".tflite": _LiteRtRunner}
-"""What runs a network of others, by the suffix of its file."""
+"""Runtimes of networks of others, by the suffix of the file."""
 
 
 class DescribedTeacher:

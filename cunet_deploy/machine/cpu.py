@@ -62,12 +62,12 @@ def cpu_name(cpuinfo: str) -> str:
 
 
 def is_x86(architecture: str | None = None) -> bool:
-    """Whether an architecture, as `platform.machine` tells that of this machine, is x86."""
+    """Return whether an architecture, as `platform.machine` tells that of this machine, is x86."""
     return (platform.machine() if architecture is None else architecture).lower() in _X86
 
 
 def may_saturate(features: Collection[str], architecture: str = platform.machine()) -> bool:
-    """Whether products of unsigned and signed bytes may be cut off on a processor.
+    """Return whether products of unsigned and signed bytes may be cut off on a processor.
 
     Without VNNI, x86 adds two such products in 16 bits, which hold 32767 at most: 255 * 127 * 2 = 64770 is cut off.
     Weights of 7 bits cannot get there: 255 * 63 * 2 = 32130. Arm widens before it adds.

@@ -45,7 +45,7 @@ class OutputPlan:
 
     @property
     def draws(self) -> bool:
-        """Whether pictures are written."""
+        """Return whether pictures are written."""
         return bool(self.video or self.images or self.numbered)
 
     @property
@@ -54,10 +54,21 @@ class OutputPlan:
         return DEPTH if self.draws or self.stdout or any(FORMATS[name].slow for name in self.records) else 0
 
     def is_finished(self) -> bool:
-        """Whether an earlier run wrote all of it: records and video get their names at the end."""
+        """Return whether an earlier run wrote all of it: records and video get their names at the end."""
         at_the_end = [path for name, path in self.records.items() if not FORMATS[name].slow]
         at_the_end += [] if self.video is None else [self.video]
         return bool(at_the_end) and all(path.exists() for path in at_the_end) and not self.unfinished()
+
+    def left_out(self) -> str:
+        """Name the images that the run which wrote these files could not read; empty where it read all."""
+        path = self.records.get("jsonl")
+        if path is None or not path.is_file():
+            return ""
+        # no other line has the key: quotes within a text are escaped
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            count = sum('"error":' in line and '"file":' in line for line in lines)
+        images = "an image" if count == 1 else f"{count} images"
+        return f"{path}: {images} could not be read; --overwrite in place of --resume tries again" if count else ""
 
     def unfinished(self) -> list[Path]:
         """List what an interrupted run has left of these files, see `part_path`."""

@@ -1,4 +1,4 @@
-"""How well the scores of landmarks tell visible ones from hidden ones.
+"""Area under the ROC curve of landmark scores for telling visible landmarks from hidden ones.
 
 Scores are counted in steps of 1/255, as fine as those of a network of 8 bits.
 """

@@ -42,7 +42,7 @@ class Operation:
 
     @property
     def weighted(self) -> bool:
-        """Whether it has weights and biases."""
+        """Return whether it has weights and biases."""
         return self.role in ("filters", "per_channel")
 
     def __call__(self, inputs: list[Tensor]) -> Tensor:

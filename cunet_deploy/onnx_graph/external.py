@@ -15,7 +15,7 @@ _ENTRY = b"\x0a\x08location\x12"
 
 
 def has_external_data(data: bytes) -> bool:
-    """Whether an ONNX file may have weights elsewhere; quick, and never wrong when it says no."""
+    """Return whether an ONNX file may have weights elsewhere; quick, and never wrong when it says no."""
     return _ENTRY in data
 
 

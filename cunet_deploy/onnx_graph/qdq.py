@@ -59,12 +59,12 @@ class Quantizer:
 
     @property
     def is_quantize(self) -> bool:
-        """Whether it makes integers; else it makes real numbers of them."""
+        """Return whether it makes integers; else it makes real numbers of them."""
         return str(self.node.op_type) == QUANTIZE
 
     @property
     def is_per_tensor(self) -> bool:
-        """Whether one scalar is the scale. An axis of length 1 is not the same: TensorRT takes it for channels."""
+        """Return whether the scale is a scalar. An axis of length 1 is not the same: TensorRT takes it for channels."""
         return self.scale is not None and self.scale.ndim == 0
 
 

@@ -39,7 +39,7 @@ class WeightFormat:
 
     @property
     def learned(self) -> bool:
-        """Whether the scale is learned; binary and ternary scales follow from the weights."""
+        """Return whether the scale is learned; binary and ternary scales follow from the weights."""
         return self.name not in ("1", "ternary")
 
 
@@ -67,7 +67,7 @@ def format_of(name: str) -> WeightFormat:
 
 
 def is_edge(name: str) -> bool:
-    """Whether a layer is one of the first or last ones."""
+    """Return whether a layer is one of the first or last ones."""
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in _EDGES)
 
 

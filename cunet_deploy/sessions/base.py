@@ -44,7 +44,7 @@ class Decoding(ABC):
     @property
     @abstractmethod
     def decodes(self) -> bool:
-        """Whether this one does."""
+        """Return whether this one does."""
 
     @abstractmethod
     def landmarks(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -42,7 +42,7 @@ class _Described:
 
 
 def matches_manifest(model: Path) -> bool | None:
-    """Whether a bundle's model is the file that ``manifest.json`` beside it describes; ``None``: nothing describes it.
+    """Return whether a model is the file that ``manifest.json`` beside it describes; ``None``: nothing describes it.
 
     Raises:
         InputError: the model cannot be read.

@@ -97,7 +97,7 @@ class OrtSession(Decoding):
 
     @property
     def decodes(self) -> bool:
-        """Whether the graph finds the landmarks itself; see `cunet_deploy.sessions.base.Decoding`."""
+        """Return whether the graph finds the landmarks itself; see `cunet_deploy.sessions.base.Decoding`."""
         return self._decodes
 
     def landmarks(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

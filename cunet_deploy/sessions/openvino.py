@@ -144,7 +144,7 @@ class OpenVINOSession:
 
 
 def _has_exact_integers(manifest: Manifest) -> bool:
-    """Whether OpenVINO's 8-bit kernels for this processor compute what the network was trained to, but for ties."""
+    """Return whether OpenVINO's 8-bit kernels compute here what the network was trained to, but for ties."""
     return is_x86() and not (manifest.may_saturate and may_saturate(cpu_features(read_cpuinfo())))
 
 

@@ -140,7 +140,7 @@ class KeptGraph:
 
 
 def _is_ours(info: os.stat_result) -> bool:
-    """Whether a file was written by this user and by nobody else; where there are no users, every file is."""
+    """Return whether a file was written by this user and by nobody else; where there are no users, every file is."""
     if not stat.S_ISREG(info.st_mode):
         return False
     return not hasattr(os, "geteuid") or (info.st_uid == os.geteuid() and not info.st_mode & _OTHERS_MAY_WRITE)

@@ -91,7 +91,7 @@ class Backend:
 
     @property
     def runs_on_cpu(self) -> bool:
-        """Whether it computes on the processor, whose peak can be measured."""
+        """Return whether it computes on the processor, whose peak can be measured."""
         return self.device == "cpu"
 
     @property

@@ -99,7 +99,7 @@ class FaceOptions:
             )
 
     def has(self, group: str) -> bool:
-        """Whether a group of `GROUPS` is wanted."""
+        """Return whether a group of `GROUPS` is wanted."""
         return group not in self.without
 
     def as_json(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Person:
 
     @property
     def grown(self) -> bool:
-        """Whether the person may have a beard or grey hair."""
+        """Return whether the person may have a beard or grey hair."""
         return self.age > 0.42
 
 

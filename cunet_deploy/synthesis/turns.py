@@ -48,6 +48,13 @@ class TurnOptions:
             raise InputError(f"fps is {self.fps:g}; expected 1 to 240")
         if not 0.5 <= self.seconds <= 120:
             raise InputError(f"seconds is {self.seconds:g}; expected 0.5 to 120")
+        if not self.frames:
+            raise InputError(f"{self.fps:g} frames a second for {self.seconds:g} seconds are none; give more of either")
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return round(self.fps * self.seconds)
 
 
 def turned(recipe: FaceRecipe, options: TurnOptions, frame: int) -> FaceRecipe:

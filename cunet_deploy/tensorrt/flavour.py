@@ -52,22 +52,22 @@ class Flavour:
 
     @property
     def is_portable(self) -> bool:
-        """Whether it builds for named compute capabilities, without a GPU."""
+        """Return whether it builds for named compute capabilities, without a GPU."""
         return hasattr(self.trt.IBuilderConfig, "set_compute_capability")
 
     @property
     def has_strong_types(self) -> bool:
-        """Whether the types in the ONNX file decide; before that (8.6), flags allow INT8 and FP16."""
+        """Return whether the types in the ONNX file decide; before that (8.6), flags allow INT8 and FP16."""
         return hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
     @property
     def has_timing_cache(self) -> bool:
-        """Whether measured kernels can be kept in a file. TensorRT for RTX has the functions but measures nothing."""
+        """Return whether a file can keep measured kernels. TensorRT for RTX has the functions but measures nothing."""
         return hasattr(self.trt.IBuilderConfig, "create_timing_cache") and not self.is_portable
 
     @property
     def has_progress(self) -> bool:
-        """Whether it reports progress."""
+        """Return whether it reports progress."""
         return hasattr(self.trt, "IProgressMonitor")
 
     def compute_capability(self, number: int) -> Any:
@@ -93,7 +93,7 @@ class Flavour:
 
 
 def is_installed(name: str) -> bool:
-    """Whether a flavour can be found, without importing it."""
+    """Return whether a flavour can be found, without importing it."""
     try:
         return importlib.util.find_spec(name) is not None
     except ValueError:  # in tests: a module without a specification

@@ -88,7 +88,7 @@ class Layer:
 
     @property
     def is_int8(self) -> bool:
-        """Whether both what comes in and the weights are 8-bit integers."""
+        """Return whether both what comes in and the weights are 8-bit integers."""
         return self.inputs[:1] == ("int8",) and self.weights == "int8"
 
 

@@ -59,7 +59,7 @@ class Finding:
 
     @property
     def is_error(self) -> bool:
-        """Whether the model is rejected or changes its numbers."""
+        """Return whether the model is rejected or changes its numbers."""
         return self.code in _TARGET_ERRORS or (self.code.startswith("Q") and self.code != "Q004")
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ class Record:
 
     @property
     def is_error(self) -> bool:
-        """Whether it reports an error."""
+        """Return whether it reports an error."""
         return self.severity in _ERRORS
 
 

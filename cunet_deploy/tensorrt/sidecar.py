@@ -114,7 +114,7 @@ class EngineManifest:
         return str(self.manifest.get("name", ""))
 
     def runs_on(self, compute_capability: int) -> bool:
-        """Whether a GPU of that compute capability (87 for 8.7) can run the engine."""
+        """Return whether a GPU of that compute capability (87 for 8.7) can run the engine."""
         if not self.compute_capabilities or compute_capability in self.compute_capabilities:
             return True
         return PORTABLE in self.flags and compute_capability >= min(self.compute_capabilities)

@@ -32,7 +32,7 @@ this: after 0.7 s if all frames say so."""
 
 
 def has_sides(skeleton: Skeleton) -> bool:
-    """Whether the landmarks are joints of a body, whose left and right networks confuse; those of faces they do not."""
+    """Return whether landmarks are joints of a body, whose left and right networks confuse; those of faces are not."""
     return "torso" in skeleton.normalizers and bool(skeleton.flip_pairs)
 
 

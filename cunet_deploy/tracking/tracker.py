@@ -111,7 +111,7 @@ class Tracker:
         self._since_look: int | None = None
 
     def wants_detection(self) -> bool:
-        """Whether this frame should be searched before `plan`."""
+        """Return whether this frame should be searched before `plan`."""
         if self._since_look is None or self._cadence.exact:
             return True
         every, retry = self._cadence.every, self._cadence.retry
@@ -253,6 +253,6 @@ class Tracker:
 
 
 def _overlaps(box: FloatArray, tracks: list[Track]) -> bool:
-    """Whether a found object lies on one of these."""
+    """Return whether a found object lies on one of these."""
     found = [track.box for track in tracks if track.missed == 0]
     return bool(found) and float(box_iou(box[None], np.array(found)).max()) >= _DUPLICATE_IOU

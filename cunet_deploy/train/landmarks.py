@@ -138,6 +138,10 @@ class LandmarkTask(Task):
                 digest.update(example.weights.tobytes())
             if example.visible is not None and self._config.heatmap.hidden_peak < 1:
                 digest.update(example.visible.tobytes())
+            if example.given is not None:  # crops are made from it
+                digest.update(example.given.tobytes())
+            if not example.exhaustive:
+                digest.update(b"others are not listed")
         return digest.hexdigest()
 
     @property

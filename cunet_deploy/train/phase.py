@@ -64,7 +64,7 @@ class Phase:
 
 
 def fused(device: torch.device) -> bool | None:
-    """Whether an optimizer takes its step in one kernel; ``None`` lets PyTorch choose."""
+    """Return whether an optimizer takes its step in one kernel; ``None`` lets PyTorch choose."""
     return True if device.type == "cuda" else None
 
 

@@ -47,7 +47,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that measures, saves and reports."""
+        """Return whether this process is the one that measures, saves and reports."""
         return self.index == 0
 
     @property
@@ -102,7 +102,7 @@ class Processes:
             start += gradient.numel()
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes are here."""
         if self.count > 1:
             dist.barrier()
 

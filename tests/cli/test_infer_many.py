@@ -126,6 +126,17 @@ def test_resume_of_one_source_that_is_done_does_nothing(run: Run) -> None:
     assert "is done already" in run("in/one.mkv", "-o", "out.mp4", "--resume").stdout
 
 
+@pytest.mark.parametrize("sources", [("photos",), ("photos", "in/one.mkv")], ids=["one", "several"])
+def test_resume_remembers_images_that_could_not_be_read(run: Run, sources: tuple[str, ...]) -> None:
+    Path("photos").mkdir()
+    Path("photos/a.png").write_bytes(Path("in/a.png").read_bytes())
+    Path("photos/b.png").write_bytes(b"no picture")
+    assert run(*sources, "-o", "out").exit_code == 1
+    result = run(*sources, "-o", "out", "--resume")
+    assert result.exit_code == 1
+    assert "an image could not be read; --overwrite in place of --resume tries again" in result.stderr
+
+
 def test_workers_write_what_one_process_writes(run: Run) -> None:
     assert run("in", "-o", "out").exit_code == 0
     result = run("in", "-o", "shared", "--workers", "2")

@@ -206,7 +206,7 @@ def measure(address: str, name: str, photo: bytes, clients: int, requests: int) 
 
 
 def is_refusal(text: str) -> bool:
-    """Whether an error says that the server has too much to do."""
+    """Return whether an error says that the server has too much to do."""
     return "maximum queue size" in text or "timeout expired" in text.lower()
 
 

@@ -50,7 +50,7 @@ class Peer(Protocol):
 
     @property
     def trained(self) -> bool:
-        """Whether it has trained weights for the 68 face landmarks."""
+        """Return whether it has trained weights for the 68 face landmarks."""
         ...
 
     @property

@@ -51,7 +51,7 @@ def read_marks(path: Path = MARKS) -> dict[int, Mark]:
 
 
 def count(frames: Iterable[Frame], marks: dict[int, Mark]) -> dict[str, Any]:
-    """In how many of the marked frames a whole person was found, and nobody where nobody is.
+    """Count the marked frames in which a whole person was found, and nobody where nobody is.
 
     Raises:
         InputError: the clip has not all of the marked frames.
@@ -77,7 +77,7 @@ def count(frames: Iterable[Frame], marks: dict[int, Mark]) -> dict[str, Any]:
 
 
 def count_mistakes(name: str, frames: Iterable[Frame]) -> dict[str, Any]:
-    """In how many frames of a clip that shows nobody somebody is found."""
+    """Count the frames of a clip that shows nobody in which somebody is found."""
     found = [len(frame.landmarks) > 0 for frame in frames]
     return {"clip": name, "frames": len(found), "somebody": sum(found)}
 

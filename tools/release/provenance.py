@@ -191,7 +191,7 @@ def _labelled_by(folder: Path) -> list[dict[str, Any]]:
 
 
 def is_open_model(folder: Path) -> bool:
-    """Whether a released model says that anyone may use it."""
+    """Return whether a released model says that anyone may use it."""
     path = folder / "manifest.json"
     return path.is_file() and is_open(Manifest.from_json(path.read_text("utf-8"), path).licence)
 

@@ -17,11 +17,11 @@ class Source(Protocol):
 
     @property
     def moving(self) -> bool:
-        """Whether successive frames show the same scene, so that objects can be followed."""
+        """Return whether successive frames show the same scene, so that objects can be followed."""
 
     @property
     def live(self) -> bool:
-        """Whether frames come at their own time, so that those that come too fast are left out."""
+        """Return whether frames come at their own time, so that those that come too fast are left out."""
 
     @property
     def count(self) -> int | None:

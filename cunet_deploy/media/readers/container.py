@@ -265,7 +265,7 @@ class VideoContainer:
         return duration / 1e6 if duration is not None and duration > 0 else None
 
     def _is_cut_off(self, time_ms: float) -> bool:
-        """Whether the end is missing, by what could be decoded and by time."""
+        """Return whether the end is missing, by what could be decoded and by time."""
         if self._errors > _SLACK_FRAMES or (self._stamped and not self._silent and len(self._waiting) > _SLACK_FRAMES):
             return True  # nothing behind the damage
         name = self._container.format.name
@@ -309,7 +309,7 @@ def picture_times(path: Path | str) -> list[tuple[int, bool]] | None:
 
 
 def _is_cover(stream: Any) -> bool:
-    """Whether it is a still picture that goes with sound or stands for the file."""
+    """Return whether it is a still picture that goes with sound or stands for the file."""
     return bool(int(stream.disposition) & 0x0C00)  # attached_pic, timed_thumbnails
 
 

@@ -43,7 +43,7 @@ class Found:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text is a pattern of file names, and not the name of a file."""
+    """Return whether a text is a pattern of file names, and not the name of a file."""
     return glob.has_magic(text) and not exists(text)
 
 
@@ -122,5 +122,5 @@ def open_file(path: Path) -> ImageFiles | VideoFile | AnimatedImage:
 
 
 def _is_animated(path: Path) -> bool:
-    """Whether several frames of an image file are an animation, and not pages."""
+    """Return whether several frames of an image file are an animation, and not pages."""
     return path.suffix.lower() not in (".tif", ".tiff")

@@ -31,7 +31,7 @@ _ALONE = (0x01, *range(0xD0, 0xD8))
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether a JPEG, PNG or WebP file has its end; other types are left to the decoder."""
+    """Return whether a JPEG, PNG or WebP file has its end; other types are left to the decoder."""
     if data[:2] == _JPEG:
         return _jpeg_ends(data)
     if data[:8] == _PNG:

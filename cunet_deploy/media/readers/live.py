@@ -35,7 +35,7 @@ class Capture(Protocol):
     """Methods of ``cv2.VideoCapture`` that are needed."""
 
     def isOpened(self) -> bool:  # noqa: N802  OpenCV's name
-        """Whether there is something to read."""
+        """Return whether there is something to read."""
 
     def read(self) -> tuple[bool, Any]:
         """Wait for a frame; false when there is none."""
