@@ -45,7 +45,11 @@ __all__ = [
     "threads_option",
 ]
 
-_UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000_000, "gb": 1000_000_000}
+_UNITS = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9} | {
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -127,14 +131,15 @@ def resolve_backend(model: str | Path, backend: str | None, threads: int | None)
 
 
 def parse_bytes(option: str, text: str) -> int:
-    """A size such as ``400000``, ``400kB``, ``0.40MB`` or ``2GB``, in bytes.
+    """Parse a size such as ``400000``, ``400kB``, ``0.40MB`` or ``2GiB``, in bytes: kB of 1000, KiB of 1024.
 
     Raises:
         InputError: it is written otherwise.
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)", text.strip())
     if match is None or match[2].lower() not in _UNITS:
-        raise InputError(f"{option} {text}: expected bytes, or a number with kB, MB or GB, such as 0.40MB")
+        units = "kB, MB, GB, KiB, MiB or GiB"
+        raise InputError(f"{option} {text}: expected bytes, or a number with {units}, such as 0.40MB or 2GiB")
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 

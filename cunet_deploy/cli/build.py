@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from rich.progress import Progress
 
-from cunet_deploy.cli._options import console, output_option, overwrite_option, progress
+from cunet_deploy.cli._options import console, output_option, overwrite_option, parse_bytes, progress
 from cunet_deploy.tensorrt.flavour import FLAVOURS
 
 if TYPE_CHECKING:
     from cunet_deploy.tensorrt.build import BuildPlan, BuildSpec, Built
 
 __all__ = ["build_and_print", "command"]
-
-_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
 @click.command("build")
@@ -75,7 +72,7 @@ def command(
         flavour=flavour,
         sm=() if sm is None else _capabilities(sm),
         batch=None if batch is None else parse_batch(batch),
-        workspace=None if workspace is None else _bytes(workspace),
+        workspace=None if workspace is None else parse_bytes("--workspace", workspace),
         timing_cache=timing_cache,
         dla=dla,
         gpu_fallback=gpu_fallback,
@@ -122,14 +119,6 @@ def _capabilities(text: str) -> tuple[int, ...]:
     if not all(number.isdecimal() for number in numbers):
         raise click.BadParameter(f"compute capabilities such as 86,120 are expected; got {text!r}", param_hint="--sm")
     return tuple(sorted({int(number) for number in numbers}))
-
-
-def _bytes(text: str) -> int:
-    """``"2GiB"``, ``"512M"`` or bytes."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", text.strip().lower())
-    if match is None or not float(match[1]):
-        raise click.BadParameter(f"a size such as 2GiB or 512MiB is expected; got {text!r}", param_hint="--workspace")
-    return int(float(match[1]) * _UNITS[match[2]])
 
 
 def _print_plan(plan: BuildPlan, folder: Path) -> None:

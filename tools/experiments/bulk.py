@@ -26,7 +26,7 @@ import click
 
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES
 from tools.clips import make_clip
-from tools.reports import signed, write_report
+from tools.reports import errors_in_a_line, signed, write_report
 
 __all__ = ["main"]
 
@@ -135,6 +135,7 @@ def main() -> None:
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Runs of each, in turns.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@errors_in_a_line
 def speed(clips: Path, count: int, workers: int, rounds: int, json_path: Path | None) -> None:
     """Compare bulk with one process of infer, free and on one processor, on links to the videos in CLIPS."""
     files = sorted(path for path in clips.iterdir() if path.suffix in VIDEO_SUFFIXES)
@@ -162,6 +163,7 @@ def speed(clips: Path, count: int, workers: int, rounds: int, json_path: Path | 
 @click.option("--many", default=10_000, show_default=True, type=click.IntRange(2))
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1))
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@errors_in_a_line
 def items(few: int, many: int, workers: int, json_path: Path | None) -> None:
     """Memory of the driver, and what a clip costs of which there is next to nothing to localize."""
     with tempfile.TemporaryDirectory() as work:

@@ -36,7 +36,7 @@ from cunet_deploy.skeletons import get_skeleton
 from cunet_deploy.train.failures import activation_bytes
 from cunet_deploy.train.feeder import Feeder
 from cunet_deploy.train.tasks import load_task
-from tools.reports import signed, write_report
+from tools.reports import errors_in_a_line, signed, write_report
 
 __all__ = ["main"]
 
@@ -54,6 +54,7 @@ def main() -> None:
 @click.option("--workers", "counts", multiple=True, default=(0, 1, 2), show_default=True, type=click.IntRange(0))
 @click.option("--turns", default=5, show_default=True, type=click.IntRange(1), help="Epochs of each, in turns.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@errors_in_a_line
 def speed(photos: int, counts: tuple[int, ...], turns: int, json_path: Path | None) -> None:
     """Crops a second that reach a network which takes no time, of face-detect-s (whole images of 320 px).
 
@@ -99,6 +100,7 @@ def speed(photos: int, counts: tuple[int, ...], turns: int, json_path: Path | No
     "--batches", default=200, show_default=True, type=click.IntRange(1), help="To draw, when all are decoded."
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@errors_in_a_line
 def memory(photos: int, cache: str, workers: int, batches: int, json_path: Path | None) -> None:
     """Memory of training over many photos, beside the cache; of all processes, shared pages counted once.
 
@@ -119,6 +121,7 @@ def memory(photos: int, cache: str, workers: int, batches: int, json_path: Path 
 @main.command()
 @click.option("--people", default=150_000, show_default=True, type=click.IntRange(1), help="People to write and read.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@errors_in_a_line
 def coco(people: int, json_path: Path | None) -> None:
     """Time and memory of reading a COCO keypoint file with so many people."""
     with tempfile.TemporaryDirectory() as folder:
@@ -143,6 +146,7 @@ def coco(people: int, json_path: Path | None) -> None:
 
 @main.command()
 @click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@errors_in_a_line
 def activations(configs: tuple[Path, ...]) -> None:
     """Count what a step keeps for the backward pass in each memory mode, by configuration; nothing is computed."""
     click.echo("| configuration | as it is | `memory_efficient` | `saved_bits = 8` | both |\n|---|---|---|---|---|")

@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy import Localizer
-from tools.reports import signed, write_report
+from tools.reports import errors_in_a_line, signed, write_report
 
 __all__ = ["main"]
 
@@ -245,6 +245,7 @@ def overload(address: str, name: str, photo: bytes) -> dict[str, int]:
 )
 @click.option("--note", default="", help="What else the machine did meanwhile.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here.")
+@errors_in_a_line
 def main(bundle: Path, image: Path, counts: tuple[int, ...], requests: int, note: str, json_path: Path | None) -> None:
     """Serve the model repository of BUNDLE and ask it."""
     import tritonclient.grpc

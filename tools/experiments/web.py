@@ -51,7 +51,7 @@ from cunet_deploy.media import open_source, read_image
 from cunet_deploy.web.runtime import PACKAGE, VERSION, npm_install
 from cunet_deploy.web.site import build_site
 from cunet_deploy.zoo import default_detector, find_model
-from tools.reports import signed, write_report
+from tools.reports import errors_in_a_line, signed, write_report
 
 __all__ = ["main", "write_camera"]
 
@@ -158,6 +158,7 @@ def main() -> None:
 @click.option("--turns", default=15, show_default=True, type=click.IntRange(1), help="Rounds over all forms.")
 @click.option("--calls", default=4, show_default=True, type=click.IntRange(1), help="Calls in a row.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@errors_in_a_line
 def networks(bundles: tuple[Path, ...], turns: int, calls: int, json_path: Path | None) -> None:
     """Measure each of BUNDLES, which hold model.onnx, manifest.json and golden.npz."""
     with tempfile.TemporaryDirectory() as work:
@@ -201,6 +202,7 @@ def networks(bundles: tuple[Path, ...], turns: int, calls: int, json_path: Path 
 @click.option("--chromium", "path", help="The browser.  [default: chromium or google-chrome]")
 @click.option("--gpu", is_flag=True, help="WebGPU on a GPU, not in software.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@errors_in_a_line
 def providers(
     bundles: tuple[Path, ...],
     turns: int,
@@ -247,6 +249,7 @@ def providers(
 @click.argument("model")
 @click.option("--turns", default=5, show_default=True, type=click.IntRange(1), help="Times that the page is opened.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@errors_in_a_line
 def page(model: str, turns: int, json_path: Path | None) -> None:
     """Measure the page of MODEL; Chromium, Node.js and npm are needed."""
     chromium = _chromium()
@@ -307,8 +310,10 @@ def _serving(folder: Path) -> Iterator[str]:
     handler = functools.partial(_QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://localhost:{server.server_port}/"
-        server.shutdown()
+        try:
+            yield f"http://localhost:{server.server_port}/"
+        finally:
+            server.shutdown()
 
 
 def _run(script: Path, folder: Path, task: dict[str, Any]) -> dict[str, Any]:

@@ -9,20 +9,23 @@ box, with the mean overlap before and after applying them.
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.data.ibug import read_300w
+from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou
+from tools.reports import errors_in_a_line
 
 MIN_OVERLAP = 0.4
 """Below this the detector's box belongs to another face."""
 
 
-def paired_boxes(folders: list[Path]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def paired_boxes(folders: Sequence[Path]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Detected and landmark boxes, (N, 4) each, of the faces that the detector found."""
     detected, tight = [], []
     for folder in folders:
@@ -33,14 +36,17 @@ def paired_boxes(folders: list[Path]) -> tuple[NDArray[np.float64], NDArray[np.f
             if overlap.max() >= MIN_OVERLAP:
                 detected.append(example.others[overlap.argmax()])
                 tight.append(example.box)
+    if not detected:
+        raise InputError("no labelled face overlaps a box of faces.json; name folders of the 300-W layout with both")
     return np.array(detected), np.array(tight)
 
 
-def main() -> None:
-    """Read the folders, fit, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path)
-    detected, tight = paired_boxes(parser.parse_args().folders)
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@errors_in_a_line
+def main(folders: tuple[Path, ...]) -> None:
+    """Fit boxes to the labelled faces of FOLDERS, and print what makes tight ones of them."""
+    detected, tight = paired_boxes(folders)
 
     size, tight_size = detected[:, 2:] - detected[:, :2], tight[:, 2:] - tight[:, :2]
     center, tight_center = (detected[:, 2:] + detected[:, :2]) / 2, (tight[:, 2:] + tight[:, :2]) / 2

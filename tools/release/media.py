@@ -23,10 +23,11 @@ import click
 import cv2
 import numpy as np
 
+from cunet_deploy._files import write_text_atomic
 from cunet_deploy.errors import CunetError
 from cunet_deploy.media import open_source
 from tools.clips import make_clip, spoil
-from tools.reports import replace_file
+from tools.reports import errors_in_a_line, replace_file
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT, DOCUMENT = ROOT / "docs" / "media.json", ROOT / "docs" / "media.md"
@@ -237,6 +238,7 @@ def document(report: dict[str, Any]) -> str:
 
 @click.command()
 @click.argument("clips", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@errors_in_a_line
 def main(clips: tuple[Path, ...]) -> None:
     """Try all kinds, and write docs/media.json and docs/media.md."""
     rows: dict[str, list[tuple[str, str, str]]] = {}
@@ -247,7 +249,7 @@ def main(clips: tuple[Path, ...]) -> None:
     report: dict[str, Any] = {"versions": versions, "rows": rows}
     if clips:
         report["timed"] = timed(list(clips))
-    REPORT.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text_atomic(REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n", overwrite=True)
     update(write=True)
 
 
