@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.locate import MAX_COORDINATE
-from cunet_deploy.onnx_graph.external import missing_weights
 from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
+from cunet_deploy.sessions.foreign import open_foreign
 from cunet_deploy.sessions.providers import ORT_ERRORS, first_line
 
 __all__ = ["OnnxDetector", "letterbox", "open_spec"]
@@ -43,13 +42,8 @@ class OnnxDetector:
             ArtifactError: ONNX Runtime cannot load it, or its input is of another form.
         """
         self._path = path
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        try:
-            self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except ORT_ERRORS as error:
-            reason = missing_weights(path) or "ONNX Runtime cannot load it as a detector; export or copy it again"
-            raise ArtifactError(f"{path}: {reason}") from error
+        # one thread: two pools that spin would take each other's processors
+        self._session: Any = open_foreign(path, threads=1)
         node = self._session.get_inputs()[0]
         shape, self._input = list(node.shape), node.name
         self._planar = len(shape) == 4 and shape[1] == 3

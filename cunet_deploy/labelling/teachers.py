@@ -22,6 +22,7 @@ from cunet_deploy.labelling.outputs import read_outputs
 from cunet_deploy.locate import read_crops
 from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.sessions.base import Session
+from cunet_deploy.sessions.foreign import open_foreign
 from cunet_deploy.sessions.providers import ORT_ERRORS, first_line
 from cunet_deploy.skeletons import Skeleton
 from cunet_deploy.tracking.step import check_landmarks
@@ -72,14 +73,7 @@ class _Runner(Protocol):
 
 class _OnnxRunner:
     def __init__(self, path: Path, threads: int | None) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except ORT_ERRORS as error:
-            raise ArtifactError(f"{path}: ONNX Runtime cannot load it ({first_line(error)}); copy it again") from error
+        self._session = open_foreign(path, threads=threads)
         self._path, self.library = path, f"onnxruntime {ort.__version__}"
 
     def run(self, tensor: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
