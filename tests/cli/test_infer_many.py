@@ -203,6 +203,15 @@ def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None
         time.sleep(0.01)
 
 
+def wait_for_workers(folder: Path) -> None:
+    """Wait until nobody writes any more: workers end with their parent, and their locks with them."""
+    import fcntl
+
+    for path in folder.glob("*.part"):
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
 def lines(path: Path) -> list[int]:
     text = path.read_text()
     assert not text or text.endswith("\n")
@@ -219,7 +228,7 @@ def test_a_run_that_is_killed_can_be_resumed(dots_model: Path, tmp_path: Path, w
     with start(dots_model, tmp_path, "--workers", str(workers)) as process:
         wait_for(out, "*.jsonl.part", process)
         process.kill()
-    time.sleep(0.5 * (workers - 1))  # workers end with their parent
+    wait_for_workers(out)
     left = sorted(path.name for path in out.iterdir())
     assert not [name for name in left if name.startswith(".")]
     assert [name for name in left if name.endswith(".part")]
