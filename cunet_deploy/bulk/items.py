@@ -28,7 +28,6 @@ class Part:
 
     Attributes:
         number: counts from 0.
-        count: of parts of the video.
         first: index of its first frame in the video.
         seek: time stamp of the key frame to begin reading at, in units of the stream; ``None``: the start.
         seek_index: index of that frame.
@@ -37,7 +36,6 @@ class Part:
     """
 
     number: int
-    count: int
     first: int
     seek: int | None
     seek_index: int

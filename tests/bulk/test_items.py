@@ -68,7 +68,7 @@ def test_a_manifest_without_the_column_is_refused(folder: Path) -> None:
 
 def test_items_go_through_text_and_parts_share_the_name_of_their_video() -> None:
     whole = Item("video", ("clip.mp4",))
-    part = Item("video", ("clip.mp4",), Part(1, 3, 100, 5000, 90, 10, 200))
+    part = Item("video", ("clip.mp4",), Part(1, 100, 5000, 90, 10, 200))
     assert [Item.from_json(item.to_json()) for item in (whole, part)] == [whole, part]
     assert whole.key == part.key != Item("video", ("other.mp4",)).key
     output = Output("out")
