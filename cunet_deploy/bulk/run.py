@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from cunet_deploy._optional import require
 from cunet_deploy.bulk.items import Item, list_items
+from cunet_deploy.bulk.join import join_parts
 from cunet_deploy.bulk.results import Output
 from cunet_deploy.bulk.worker import (
     DETECTOR_FILE,
@@ -24,7 +25,6 @@ from cunet_deploy.bulk.worker import (
     Settings,
     Status,
     Worker,
-    join_parts,
 )
 from cunet_deploy.detection.open import default_spec, open_detector
 from cunet_deploy.detection.table import FULL

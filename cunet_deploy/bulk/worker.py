@@ -6,25 +6,21 @@ import contextlib
 import json
 import posixpath
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import cv2
 
 from cunet_deploy.bulk.items import Item, file_system, is_local
-from cunet_deploy.bulk.results import Output, landmarks_of, row_left_out, rows_of, schema_of
+from cunet_deploy.bulk.results import Output, row_left_out, rows_of, schema_of
 from cunet_deploy.bulk.split import parts_of, read_part
 from cunet_deploy.errors import CunetError
-from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.machine.allocator import keep_freed_memory
-from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import Frame, LeftOut, Picture, VideoFile, read_image
 from cunet_deploy.media.writers.jsonl import json_lines, left_out_line
-from cunet_deploy.tracking.join import PartJoiner
 
 __all__ = [
     "DETECTOR_FILE",
@@ -33,7 +29,6 @@ __all__ = [
     "Settings",
     "Status",
     "Worker",
-    "join_parts",
     "local_copy",
 ]
 
@@ -261,37 +256,3 @@ def local_copy(source: str) -> Iterator[Path]:
         except CunetError as problem:  # it is about the source, whose copy is gone when somebody reads this
             problem.args = (str(problem).replace(str(target), source),)
             raise
-
-
-def join_parts(item: Item, parts: Sequence[Item], model: Model, output: Output) -> None:
-    """Write the results of a video from those of its parts, and remove these: tracks go on across the joints."""
-    manifest = Manifest.from_json(model.manifest, item.sources[0])
-    schema = schema_of(manifest, model.sha256)
-    joiner = PartJoiner(max(part.part.warm_up for part in parts if part.part))
-
-    def rows() -> Iterator[list[dict[str, Any]]]:
-        for piece in parts:
-            assert piece.part is not None
-            by_frame = {
-                index: list(some) for index, some in groupby(output.read_rows(output.landmarks_path(piece)), _frame)
-            }
-            start = piece.part.first - piece.part.warm_up
-            indices = range(start, max([start, *(index + 1 for index in by_frame)]))
-            joined = joiner.add([landmarks_of(by_frame.get(index, []), manifest) for index in indices])
-            for index, found in zip(indices[piece.part.warm_up :], joined, strict=True):
-                if index in by_frame:
-                    yield _renumbered(by_frame[index], found)
-
-    output.write_rows(output.landmarks_path(item), schema, rows())
-    output.remove(f"parts/{item.key}")
-
-
-def _frame(row: dict[str, Any]) -> int:
-    return int(row["frame"])
-
-
-def _renumbered(rows: list[dict[str, Any]], found: Landmarks) -> list[dict[str, Any]]:
-    """The rows of a frame with the track ids that its objects have in the whole video."""
-    if rows[0]["id"] is None:
-        return rows
-    return rows_of(found, **{key: rows[0][key] for key in ("source", "frame", "time_ms")})

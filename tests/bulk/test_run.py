@@ -26,10 +26,11 @@ if importlib.util.find_spec("ray") is None:
 pq = pytest.importorskip("pyarrow.parquet")
 
 from cunet_deploy.bulk.items import Item, list_items  # noqa: E402
+from cunet_deploy.bulk.join import join_parts  # noqa: E402
 from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
 from cunet_deploy.bulk.run import load_model  # noqa: E402
 from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
-from cunet_deploy.bulk.worker import Settings, Status, Worker, join_parts  # noqa: E402
+from cunet_deploy.bulk.worker import Settings, Status, Worker  # noqa: E402
 from cunet_deploy.cli.bulk import _Display, command  # noqa: E402
 from cunet_deploy.errors import InputError  # noqa: E402
 from cunet_deploy.media import VideoFile  # noqa: E402
