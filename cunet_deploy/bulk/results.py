@@ -22,10 +22,11 @@ import pyarrow.parquet as pq
 from cunet_deploy.bulk.items import Item, file_system, is_local
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import LeftOut
+from cunet_deploy.media import Frame, LeftOut
 from cunet_deploy.media.writers.angles import pose_names
+from cunet_deploy.media.writers.jsonl import json_lines, left_out_line
 
-__all__ = ["METADATA_KEY", "Output", "landmarks_of", "row_left_out", "rows_of", "schema_of"]
+__all__ = ["METADATA_KEY", "Output", "landmarks_of", "schema_of", "write_results"]
 
 METADATA_KEY = b"cunet_deploy"
 _ROWS_PER_GROUP = 20_000
@@ -106,7 +107,7 @@ class Output:
 
     def write_bytes(self, path: str, content: bytes) -> None:
         """Write a file completely or not at all."""
-        with self._replacing(path) as file:
+        with self.replacing(path) as file:
             file.write(content)
 
     def read_bytes(self, path: str) -> bytes:
@@ -128,7 +129,7 @@ class Output:
             How many rows.
         """
         total = 0
-        with self._replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        with self.replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             waiting: list[dict[str, Any]] = []
             for some in rows:
                 waiting += some
@@ -148,8 +149,8 @@ class Output:
                 yield from batch.to_pylist()
 
     @contextlib.contextmanager
-    def _replacing(self, path: str) -> Iterator[IO[bytes]]:
-        """A file to write, which takes its place when the block ends well."""
+    def replacing(self, path: str) -> Iterator[IO[bytes]]:
+        """Open a file to write, which takes its place when the block ends well."""
         system, root = self._open()
         final = posixpath.join(root, path)
         system.makedirs(posixpath.dirname(final), exist_ok=True)
@@ -169,8 +170,44 @@ class Output:
                 system.rm(part)
 
 
-def rows_of(found: Landmarks, **head: Any) -> list[dict[str, Any]]:
-    """The rows of one frame, each with the columns ``source``, ``frame`` and ``time_ms``."""
+def write_results(
+    output: Output, item: Item, schema: pa.Schema, frames: Iterable[tuple[str, Frame | LeftOut]], *, jsonl: bool = False
+) -> tuple[int, int]:
+    """Write the results of an item.
+
+    Args:
+        output: where to.
+        item: whose results they are.
+        schema: of `schema_of`.
+        frames: in order, each with its source.
+        jsonl: also write JSON Lines.
+
+    Returns:
+        How many frames were localized, and how many frames or photos could not be read.
+    """
+    counts = [0, 0]
+
+    def rows() -> Iterator[list[dict[str, Any]]]:
+        # JSON Lines are complete before the rows end: the Parquet file then marks the item as done
+        with output.replacing(f"jsonl/{item.key}.jsonl") if jsonl else contextlib.nullcontext() as lines:
+            for source, frame in frames:
+                if isinstance(frame, LeftOut):
+                    counts[1] += frame.count
+                    some = [_row_left_out(frame, source)]
+                else:
+                    counts[0] += 1
+                    some = _rows_of(frame, source)
+                if lines is not None:
+                    lines.write((left_out_line(frame) if isinstance(frame, LeftOut) else json_lines(frame)).encode())
+                yield some
+
+    output.write_rows(output.landmarks_path(item), schema, rows())
+    return counts[0], counts[1]
+
+
+def _rows_of(frame: Frame, source: str) -> list[dict[str, Any]]:
+    """The rows of one frame, one for each object."""
+    found, head = frame.landmarks, {"source": source, "frame": frame.index, "time_ms": frame.time_ms}
     if not len(found):
         return [{**head, **_NOTHING}]
     flat = found.points.reshape(len(found), 2 * len(found.skeleton))
@@ -185,7 +222,7 @@ def rows_of(found: Landmarks, **head: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def row_left_out(item: LeftOut, source: str) -> dict[str, Any]:
+def _row_left_out(item: LeftOut, source: str) -> dict[str, Any]:
     """The row of what gave no picture."""
     return {"source": source, "frame": item.index, "time_ms": item.time_ms, "error": item.reason, **_NOTHING}
 

@@ -220,7 +220,7 @@ def _statuses(
     ray: Any, todo: list[Item], work: tuple[Model, Settings, Output], count: int, gpus: float
 ) -> Iterator[Status]:
     """Yield the outcome of items, then those of the parts of long videos, and of their joints."""
-    model, _, output = work
+    model, settings, output = work
     parts: dict[str, tuple[Item, ...]] = {}
     for status in _mapped(ray, todo, work, count, gpus):
         if status.parts:
@@ -236,7 +236,7 @@ def _statuses(
         if not status.error:
             missing[status.key] -= 1
             if not missing[status.key]:
-                joins.append(join.remote(parts[status.key], model, output))
+                joins.append(join.remote(parts[status.key], model, output, settings.jsonl))
         yield status
     for reference in joins:
         yield Status.from_json(ray.get(reference))
@@ -264,12 +264,12 @@ def _mapped(
         yield from (Status.from_json(str(text)) for text in batch["status"])
 
 
-def _join(parts: Sequence[Item], model: Model, output: Output) -> str:
+def _join(parts: Sequence[Item], model: Model, output: Output, jsonl: bool) -> str:
     """Join the parts of a video; as text, what became of it."""
     whole = Item(parts[0].kind, parts[0].sources)
     error = ""
     try:
-        join_parts(whole, parts, model, output)
+        join_parts(whole, parts, model, output, jsonl=jsonl)
     except Exception as problem:  # noqa: BLE001  as in a worker: the other items go on
         error = f"{whole.sources[0]}: {type(problem).__name__}: {problem}"
     return Status(whole.key, whole.sources[0], error=error).to_json()

@@ -14,13 +14,12 @@ from typing import Any
 import cv2
 
 from cunet_deploy.bulk.items import Item, file_system, is_local
-from cunet_deploy.bulk.results import Output, row_left_out, rows_of, schema_of
+from cunet_deploy.bulk.results import Output, schema_of, write_results
 from cunet_deploy.bulk.split import parts_of, read_part
 from cunet_deploy.errors import CunetError
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.machine.allocator import keep_freed_memory
 from cunet_deploy.media import Frame, LeftOut, Picture, VideoFile, read_image
-from cunet_deploy.media.writers.jsonl import json_lines, left_out_line
 
 __all__ = [
     "DETECTOR_FILE",
@@ -66,7 +65,7 @@ class Settings:
         smooth: whether landmarks in videos are steadied.
         part_seconds: videos of twice that or more are cut into parts about this long; 0: never.
         warm_up: frames by which parts overlap.
-        jsonl: also write JSON Lines for each item.
+        jsonl: also write JSON Lines for each video or block of photos.
         trust: load an engine whose checksum differs.
     """
 
@@ -192,25 +191,8 @@ class Worker:
             self._output.remove(path)
 
     def _localize(self, item: Item, path: Path | None) -> tuple[int, int]:
-        counts = [0, 0]
-        lines: list[str] = []
-
-        def rows() -> Iterator[list[dict[str, Any]]]:
-            for source, frame in self._frames(item, path):
-                if isinstance(frame, LeftOut):
-                    counts[1] += frame.count
-                    some = [row_left_out(frame, source)]
-                else:
-                    counts[0] += 1
-                    some = rows_of(frame.landmarks, source=source, frame=frame.index, time_ms=frame.time_ms)
-                if self._settings.jsonl and item.part is None:
-                    lines.append(left_out_line(frame) if isinstance(frame, LeftOut) else json_lines(frame))
-                yield some
-
-        self._output.write_rows(self._output.landmarks_path(item), self._schema, rows())
-        if self._settings.jsonl and item.part is None:
-            self._output.write_bytes(f"jsonl/{item.key}.jsonl", "".join(lines).encode())
-        return counts[0], counts[1]
+        jsonl = self._settings.jsonl and item.part is None  # those of a video in parts are written when it is joined
+        return write_results(self._output, item, self._schema, self._frames(item, path), jsonl=jsonl)
 
     def _frames(self, item: Item, path: Path | None) -> Iterator[tuple[str, Frame | LeftOut]]:
         """Frames with the source that each came from, and what could not be read."""
@@ -226,9 +208,13 @@ class Worker:
             left_out = pictures.left_out
         else:
             pictures = read_part(path, item.part, left_out, threads)
+        told = 0
         for frame in self._localizer.stream(pictures, follow=True, smooth=self._settings.smooth):
+            while told < len(left_out) and left_out[told].index <= frame.index:
+                yield source, left_out[told]
+                told += 1
             yield source, frame
-        for gap in left_out:
+        for gap in left_out[told:]:
             yield source, gap
 
     def _photo(self, index: int, source: str) -> Frame | LeftOut:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,23 @@ pytest.importorskip("pyarrow", reason="the extra [ray] is not installed: pyarrow
 
 from cunet_deploy.bulk.items import Item, Part
 from cunet_deploy.bulk.join import join_parts
-from cunet_deploy.bulk.results import Output, row_left_out, rows_of, schema_of
+from cunet_deploy.bulk.results import Output, schema_of, write_results
 from cunet_deploy.bulk.worker import Model
+from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import LeftOut
+from cunet_deploy.media import Frame, LeftOut
 
 DESCRIPTION = Path(__file__).resolve().parents[2] / "models" / "face68-xs" / "manifest.json"
 MANIFEST = Manifest.from_json(DESCRIPTION.read_text(), DESCRIPTION)
 MODEL = Model("face68-xs", None, "0" * 64, MANIFEST.to_json())
+SCHEMA = schema_of(MANIFEST, MODEL.sha256)
 WHOLE = Item("video", ("clip.mp4",))
 PARTS = [
     Item("video", ("clip.mp4",), Part(0, 0, None, 0, 0, 100)),
     Item("video", ("clip.mp4",), Part(1, 100, 85, 85, 15, None)),
 ]
+GAP = LeftOut(90, "10 frames cannot be decoded", 10, 3600.0)
 
 
 def walking(index: int, track_id: int) -> Landmarks:
@@ -39,23 +43,62 @@ def walking(index: int, track_id: int) -> Landmarks:
     return Landmarks(points, np.ones((1, count), np.float32), box, MANIFEST.skeleton, np.array([track_id]))
 
 
-def write_part(output: Output, part: Item, frames: Iterable[int], track_id: int, gap: LeftOut | None = None) -> None:
-    def rows() -> Iterator[list[dict[str, Any]]]:
-        for index in frames:
-            yield rows_of(walking(index, track_id), source="clip.mp4", frame=index, time_ms=40.0 * index)
-        if gap is not None:
-            yield [row_left_out(gap, "clip.mp4")]
-
-    output.write_rows(output.landmarks_path(part), schema_of(MANIFEST, "0" * 64), rows())
+def frames(indices: Iterable[int], track_id: int, *gaps: LeftOut) -> list[tuple[str, Frame | LeftOut]]:
+    image = np.zeros((1, 1, 3), np.uint8)
+    found = [Frame(index, 40.0 * index, image, walking(index, track_id)) for index in indices]
+    return [("clip.mp4", frame) for frame in sorted([*found, *gaps], key=lambda frame: frame.index)]
 
 
-def test_a_face_keeps_its_track_id_across_a_joint_behind_frames_that_are_missing(tmp_path: Path) -> None:
-    output = Output(str(tmp_path))
-    write_part(output, PARTS[0], range(90), 0, LeftOut(90, "10 frames cannot be decoded", 10, 3600.0))
-    write_part(output, PARTS[1], [*range(85, 90), *range(100, 120)], 3)
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    """Results of parts, the first of which ends with frames that are missing."""
+    output = Output(str(tmp_path / "parts"))
+    write_results(output, PARTS[0], SCHEMA, frames(range(90), 0, GAP))
+    write_results(output, PARTS[1], SCHEMA, frames([*range(85, 90), *range(100, 120)], 3))
+    return output
+
+
+def test_a_face_keeps_its_track_id_across_a_joint_behind_frames_that_are_missing(output: Output) -> None:
     join_parts(WHOLE, PARTS, MODEL, output)
     rows = list(output.read_rows(output.landmarks_path(WHOLE)))
     assert [row["frame"] for row in rows] == [*range(91), *range(100, 120)]
     assert {row["id"] for row in rows} == {0, None}
-    assert rows[90]["error"] == "10 frames cannot be decoded"
+    assert rows[90]["error"] == GAP.reason
     assert not output.exists(f"parts/{WHOLE.key}")
+    assert not output.exists("jsonl")
+
+
+def test_json_lines_of_parts_are_those_of_the_whole_video(output: Output, tmp_path: Path) -> None:
+    join_parts(WHOLE, PARTS, MODEL, output, jsonl=True)
+    whole = Output(str(tmp_path / "whole"))
+    write_results(whole, WHOLE, SCHEMA, frames([*range(90), *range(100, 120)], 0, GAP), jsonl=True)
+    lines = whole.read_bytes(f"jsonl/{WHOLE.key}.jsonl")
+    assert b'"frames":10,"error"' in lines
+    assert output.read_bytes(f"jsonl/{WHOLE.key}.jsonl") == lines
+
+
+def test_json_lines_are_complete_before_the_file_that_marks_an_item_as_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, finished = Output(str(tmp_path)), []
+    replacing = output.replacing
+
+    @contextlib.contextmanager
+    def noted(path: str) -> Iterator[Any]:
+        with replacing(path) as file:
+            yield file
+        finished.append(path)
+
+    monkeypatch.setattr(output, "replacing", noted)
+    write_results(output, WHOLE, SCHEMA, frames(range(3), 0), jsonl=True)
+    assert finished == [f"jsonl/{WHOLE.key}.jsonl", output.landmarks_path(WHOLE)]
+
+
+def test_json_lines_of_an_item_that_fails_are_not_there(tmp_path: Path) -> None:
+    def broken() -> Iterator[tuple[str, Frame | LeftOut]]:
+        yield from frames(range(3), 0)
+        raise InputError("breaks off")
+
+    with pytest.raises(InputError):
+        write_results(Output(str(tmp_path)), WHOLE, SCHEMA, broken(), jsonl=True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

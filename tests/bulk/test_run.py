@@ -250,19 +250,32 @@ def test_a_long_video_is_answered_with_its_parts(tmp_path: Path) -> None:
 
 def test_damage_is_told_in_parts_as_in_the_whole(tmp_path: Path) -> None:
     clip = spoil(make_clip(tmp_path / "clip.mp4", [40 * index for index in range(100)]), 40, 3)
-    damage = []
-    for name, settings in (("whole", Settings()), ("parts", Settings(part_seconds=1.0, warm_up=10))):
+    damage, written = [], []
+
+    def told(lines: str) -> list[str]:
+        return [line for line in lines.splitlines() if '"error"' in line]
+
+    for name, settings in (
+        ("whole", Settings(jsonl=True)),
+        ("parts", Settings(part_seconds=1.0, warm_up=10, jsonl=True)),
+    ):
         output, item = Output(str(tmp_path / name)), Item("video", (str(clip),))
         model = load_model("face68-s", output)
         worker = Worker(model, settings, output)
         status = worker.run(item)
         if status.parts:
             assert [worker.run(part).error for part in status.parts] == [""] * len(status.parts)
-            join_parts(item, status.parts, model, output)
+            join_parts(item, status.parts, model, output, jsonl=settings.jsonl)
         rows = table(tmp_path / name, "clip.mp4")
         assert len(rows) > 90
         damage.append([(row["frame"], row["error"]) for row in rows if row["error"]])
+        (path,) = (tmp_path / name / "jsonl").iterdir()
+        written.append(path.read_text())
     assert damage[0] == damage[1] != []
+    command_line = [sys.executable, "-m", "cunet_deploy", "infer", str(clip), "-o", str(tmp_path / "infer.jsonl")]
+    subprocess.run(command_line, check=True, capture_output=True, cwd=ROOT)
+    assert written[0] == (tmp_path / "infer.jsonl").read_text()
+    assert told(written[0]) == told(written[1]) != []
 
 
 def test_an_item_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
