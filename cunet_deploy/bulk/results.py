@@ -13,6 +13,7 @@ import posixpath
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cunet_deploy.bulk.items import Item, file_system, is_local
+from cunet_deploy.errors import CunetError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import Frame, LeftOut
@@ -31,6 +33,7 @@ __all__ = ["METADATA_KEY", "Output", "landmarks_of", "schema_of", "write_results
 METADATA_KEY = b"cunet_deploy"
 _ROWS_PER_GROUP = 20_000
 _UNFINISHED = ".part"
+_CONCURRENT_READS = 16
 _NOTHING = dict.fromkeys(("id", "box", "landmarks", "scores"))
 
 
@@ -80,10 +83,6 @@ class Output:
             return f"parts/{item.key}/{item.part.number:05d}.parquet"
         return f"landmarks/shard={item.key[:2]}/{item.key}.parquet"
 
-    def failure_path(self, item: Item) -> str:
-        """Return the path of the record of a failed item."""
-        return f"failed/{item.key}.json"
-
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
         system, root = self._open()
@@ -96,6 +95,33 @@ class Output:
         if not system.exists(folder):
             return set()
         return {posixpath.basename(path).partition(".")[0] for path in system.find(folder) if path.endswith(".parquet")}
+
+    def record_failure(self, item: Item, problem: Exception) -> str:
+        """Record why an item failed; return the reason, which names it."""
+        # a library of a store has errors of its own, which name nothing
+        known = isinstance(problem, CunetError)
+        error = str(problem) if known else f"{item.sources[0]}: {type(problem).__name__}: {problem}"
+        record = {"sources": list(item.sources), "error": error}
+        self.write_bytes(f"failed/{item.key}.json", json.dumps(record).encode())
+        return error
+
+    def forget_failures(self, items: Iterable[Item]) -> None:
+        """Remove the records of failures of items that are tried again; their photos may be in other blocks now."""
+        records = self._read_folder("failed")
+        if records:
+            sources = {source for item in items for source in item.sources}
+            for name, content in records.items():
+                if not sources.isdisjoint(json.loads(content)["sources"]):
+                    self.remove(f"failed/{name}")
+
+    def _read_folder(self, folder: str) -> dict[str, bytes]:
+        """Files of a folder by name, with their contents."""
+        system, root = self._open()
+        full = posixpath.join(root, folder)
+        paths = system.find(full) if system.exists(full) else []
+        paths = [path for path in paths if path.endswith(".json")]
+        with ThreadPoolExecutor(_CONCURRENT_READS) as pool:  # each is a request where the output is in a store
+            return dict(zip(map(posixpath.basename, paths), pool.map(system.cat_file, paths), strict=True))
 
     def sweep(self) -> None:
         """Remove what a run that was killed had begun to write."""

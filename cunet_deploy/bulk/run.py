@@ -150,6 +150,7 @@ def run_bulk(
     on_items(summary.items, summary.already_done)
     if not todo:
         return summary
+    output.forget_failures(todo)
     _connect(ray, address, workers, settings.threads)
     failed: set[str] = set()
     try:
@@ -271,5 +272,5 @@ def _join(parts: Sequence[Item], model: Model, output: Output, jsonl: bool) -> s
     try:
         join_parts(whole, parts, model, output, jsonl=jsonl)
     except Exception as problem:  # noqa: BLE001  as in a worker: the other items go on
-        error = f"{whole.sources[0]}: {type(problem).__name__}: {problem}"
+        error = output.record_failure(whole, problem)
     return Status(whole.key, whole.sources[0], error=error).to_json()

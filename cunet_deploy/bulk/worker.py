@@ -158,13 +158,8 @@ class Worker:
                     return Status(item.key, item.sources[0], parts=parts)
                 frames, left_out = self._localize(item, path)
             return Status(item.key, item.sources[0], part, frames, left_out)
-        except CunetError as problem:
-            error = str(problem)
-        except Exception as problem:  # noqa: BLE001  a library of a store has errors of its own; the others go on
-            error = f"{item.sources[0]}: {type(problem).__name__}: {problem}"
-        record = {"sources": list(item.sources), "error": error}
-        self._output.write_bytes(self._output.failure_path(item), json.dumps(record).encode())
-        return Status(item.key, item.sources[0], part, error=error)
+        except Exception as problem:  # noqa: BLE001  the other items go on
+            return Status(item.key, item.sources[0], part, error=self._output.record_failure(item, problem))
 
     def _parts_of(self, item: Item, path: Path) -> tuple[Item, ...]:
         """The parts of a long video; none where it is short, or is one."""

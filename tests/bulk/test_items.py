@@ -76,6 +76,20 @@ def test_items_go_through_text_and_parts_share_the_name_of_their_video() -> None
 
 
 @pytest.mark.parametrize("store", ["disk", "memory"])
+def test_failures_are_recorded_until_an_item_is_tried_again(tmp_path: Path, store: str) -> None:
+    output = Output(str(tmp_path / "out") if store == "disk" else "memory://failures")
+    output.forget_failures([])
+    clip, photos, other = Item("video", ("a.mp4",)), Item("images", ("b.jpg", "c.jpg")), Item("video", ("d.mp4",))
+    assert output.record_failure(clip, InputError("a.mp4: is cut off")) == "a.mp4: is cut off"
+    assert output.record_failure(photos, OSError("no connection")) == "b.jpg: OSError: no connection"
+    output.record_failure(other, InputError("d.mp4: is cut off"))
+    assert json.loads(output.read_bytes(f"failed/{photos.key}.json"))["sources"] == ["b.jpg", "c.jpg"]
+    output.forget_failures([clip, Item("images", ("a.jpg", "b.jpg"))])
+    assert [output.exists(f"failed/{item.key}.json") for item in (clip, photos, other)] == [False, False, True]
+    output.remove("")
+
+
+@pytest.mark.parametrize("store", ["disk", "memory"])
 def test_what_is_written_is_complete_or_not_there(tmp_path: Path, store: str) -> None:
     url = str(tmp_path / "out") if store == "disk" else "memory://complete"
     output = pickle.loads(pickle.dumps(Output(url)))

@@ -25,10 +25,10 @@ if importlib.util.find_spec("ray") is None:
     pytest.skip("the extra [ray] is not installed", allow_module_level=True)
 pq = pytest.importorskip("pyarrow.parquet")
 
-from cunet_deploy.bulk.items import Item, list_items  # noqa: E402
+from cunet_deploy.bulk.items import Item, Part, list_items  # noqa: E402
 from cunet_deploy.bulk.join import join_parts  # noqa: E402
 from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
-from cunet_deploy.bulk.run import load_model  # noqa: E402
+from cunet_deploy.bulk.run import _join, load_model  # noqa: E402
 from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
 from cunet_deploy.bulk.worker import Settings, Status, Worker  # noqa: E402
 from cunet_deploy.cli.bulk import _Display, command  # noqa: E402
@@ -131,10 +131,13 @@ def test_results_are_those_of_infer_and_a_second_run_has_nothing_to_do(clips: Pa
     assert about["manifest"]["name"] == "face68-s"
 
     times = {path: path.stat().st_mtime_ns for path in out.glob("landmarks/*/*.parquet")}
-    (clips / "broken.mp4").unlink()
+    shutil.copyfile(CLIP, clips / "broken.mp4")
     code, output = bulk(clips, "-o", out, "--workers", 2)
-    assert (code, "0 items, 4 done before, 0 failed; 0 frames" in output) == (0, True)
-    assert {path: path.stat().st_mtime_ns for path in out.glob("landmarks/*/*.parquet")} == times
+    assert (code, "1 items, 4 done before, 0 failed; 100 frames" in output) == (0, True), output
+    assert list((out / "failed").iterdir()) == []
+    code, output = bulk(clips, "-o", out, "--workers", 2)
+    assert (code, "0 items, 5 done before, 0 failed; 0 frames" in output) == (0, True), output
+    assert all(path.stat().st_mtime_ns == when for path, when in times.items())
     assert "another model" in bulk(clips, "-o", out, "--model", "face68-xs")[1]
 
 
@@ -286,6 +289,14 @@ def test_an_item_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
     assert "its worker died 3 times" in status.error
     assert (tmp_path / "failed" / f"{item.key}.json").is_file()
     assert worker.run(item).error == ""  # the next run tries again
+
+
+def test_a_video_whose_parts_cannot_be_joined_is_recorded(tmp_path: Path) -> None:
+    output, part = Output(str(tmp_path)), Item("video", ("clip.mp4",), Part(0, 0, None, 0, 0, None))
+    status = Status.from_json(_join([part], load_model("face68-s", output), output, False))
+    assert "clip.mp4: FileNotFoundError: " in status.error
+    (path,) = (tmp_path / "failed").iterdir()
+    assert json.loads(path.read_text()) == {"sources": ["clip.mp4"], "error": status.error}
 
 
 def test_an_error_of_a_library_ends_its_item_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
