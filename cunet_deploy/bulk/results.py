@@ -80,7 +80,8 @@ class Output:
     def landmarks_path(self, item: Item) -> str:
         """Return the path of an item's results, relative to the folder."""
         if item.part is not None:
-            return f"parts/{item.key}/{item.part.number:05d}.parquet"
+            last = "end" if item.part.last is None else f"{item.part.last:08d}"
+            return f"parts/{item.key}/{item.part.first:08d}-{last}.parquet"  # parts of another length are other files
         return f"landmarks/shard={item.key[:2]}/{item.key}.parquet"
 
     def exists(self, path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import socket
@@ -21,6 +22,7 @@ from cunet_deploy.bulk.results import Output
 from cunet_deploy.bulk.worker import (
     DETECTOR_FILE,
     NETWORK_FILE,
+    SETTINGS_FILE,
     Model,
     Settings,
     Status,
@@ -32,6 +34,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.licences import wanted_licence
 from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.sessions import model_file, open_session
+from cunet_deploy.sessions.registry import default_backend
 from cunet_deploy.zoo import check_licence
 
 __all__ = ["Summary", "load_model", "run_bulk"]
@@ -96,11 +99,13 @@ def load_model(
         _share(path, output, NETWORK_FILE)
     found = detector or default_spec(manifest, wanted)
     # "full", "boxes:FILE" and their like are opened by name where the workers are
-    if ":" not in found and found != FULL:
+    by_name = ":" in found or found == FULL
+    if not by_name:
         open_detector(found, licence=wanted).close()
         _share(model_file(found), output, DETECTOR_FILE)
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(str(path.resolve()) if is_engine else name, detector, checksum, manifest.to_json())
+    place = str(path.resolve()) if is_engine else name
+    return Model(place, found if by_name else None, checksum, manifest.to_json())
 
 
 def _share(path: Path, output: Output, name: str) -> None:
@@ -109,6 +114,29 @@ def _share(path: Path, output: Output, name: str) -> None:
         output.write_bytes(name, content)
     elif output.read_bytes(name) != content:
         raise InputError(f"{output.url}: holds results of another model than {path}; choose another output")
+
+
+def _keep_settings(output: Output, model: Model, settings: Settings) -> None:
+    """Note the settings on which results depend, or refuse those that differ from the ones noted."""
+    suffix = ".engine" if model.name.endswith(".engine") else ".onnx"
+    given = {
+        "sha256 of the network": model.sha256,  # an engine is not copied to the output
+        "detector": model.detector or DETECTOR_FILE,
+        "backend": settings.backend or default_backend(suffix).name,
+        "smooth": settings.smooth,
+        "part_seconds": settings.part_seconds,
+        "warm_up": settings.warm_up,
+    }
+    if not output.exists(SETTINGS_FILE):
+        output.write_bytes(SETTINGS_FILE, json.dumps(given, indent=2).encode())
+        return
+    noted = json.loads(output.read_bytes(SETTINGS_FILE))
+    differing = [name for name in given if noted.get(name) != given[name]]
+    if differing:
+        before, now = (
+            ", ".join(f"{name} {json.dumps(table.get(name))}" for name in differing) for table in (noted, given)
+        )
+        raise InputError(f"{output.url}: holds results with {before}, not {now}; give the same, or another output")
 
 
 def run_bulk(
@@ -137,12 +165,14 @@ def run_bulk(
         on_status: called for each item or part that ends.
 
     Raises:
-        InputError: a source is not there, or the address is that of a Ray client.
+        InputError: a source is not there, the output holds results of other settings, or the address is that of a Ray
+            client.
         MissingDependencyError: Ray is not installed.
         CunetError: the cluster cannot be reached.
     """
     ray = require("ray", extra="ray")
     items = list(list_items(sources))
+    _keep_settings(output, model, settings)
     output.sweep()
     finished = output.done_keys()
     todo = [item for item in items if item.key not in finished]

@@ -24,6 +24,7 @@ from cunet_deploy.media import Frame, LeftOut, Picture, VideoFile, read_image
 __all__ = [
     "DETECTOR_FILE",
     "NETWORK_FILE",
+    "SETTINGS_FILE",
     "Model",
     "Settings",
     "Status",
@@ -33,6 +34,9 @@ __all__ = [
 
 NETWORK_FILE, DETECTOR_FILE = "model/network.onnx", "model/detector.onnx"
 """Copies of the model's files in the output."""
+
+SETTINGS_FILE = "model/settings.json"
+"""Settings on which the results in the output depend."""
 
 _MOST_ATTEMPTS = 3
 """An item during which the worker died this often is given up."""
@@ -44,7 +48,7 @@ class Model:
 
     Attributes:
         name: what was asked for, which is opened where the output has no file of it, as of an engine.
-        detector: what was asked for; ``None``: the usual one.
+        detector: as `Localizer` takes it, opened by name where the workers are; ``None``: its file is in the output.
         sha256: of the network's file.
         manifest: of the network, as JSON.
     """
@@ -123,7 +127,7 @@ class Worker:
         with tempfile.TemporaryDirectory(prefix="cunet-bulk-") as folder:
             self._localizer = Localizer(
                 self._copy(NETWORK_FILE, folder) or model.name,
-                detector=self._copy(DETECTOR_FILE, folder) or model.detector,
+                detector=model.detector or self._copy(DETECTOR_FILE, folder),
                 threads=settings.threads,
                 backend=settings.backend,
                 trust=settings.trust,

@@ -72,7 +72,8 @@ def test_items_go_through_text_and_parts_share_the_name_of_their_video() -> None
     assert [Item.from_json(item.to_json()) for item in (whole, part)] == [whole, part]
     assert whole.key == part.key != Item("video", ("other.mp4",)).key
     output = Output("out")
-    assert output.landmarks_path(whole) != output.landmarks_path(part)
+    longer, last = (Item("video", ("clip.mp4",), Part(1, 100, 5000, 90, 10, end)) for end in (300, None))
+    assert len({output.landmarks_path(item) for item in (whole, part, longer, last)}) == 4
 
 
 @pytest.mark.parametrize("store", ["disk", "memory"])
