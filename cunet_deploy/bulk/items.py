@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -97,29 +97,39 @@ def is_local(system: Any) -> bool:
     return "file" in (system.protocol if isinstance(system.protocol, (tuple, list)) else (system.protocol,))
 
 
-def list_items(sources: Sequence[str], *, photos_per_item: int = 256) -> Iterator[Item]:
-    """The work of some sources.
+def list_items(
+    sources: Sequence[str], *, photos_per_item: int = 256, blocks: Mapping[str, Item] | None = None
+) -> Iterator[Item]:
+    """List the work of some sources. What is named twice comes once.
 
     Args:
         sources: videos, photos, folders (searched deeper), patterns, or lists of sources, see
             `cunet_deploy.media.source_lists.parse_source_list`.
         photos_per_item: photos whose results are one file.
+        blocks: of an earlier run, by photo: they come as they were, and other photos form blocks of their own.
 
     Raises:
         InputError: a source is not there, is of no type that is read, or nothing is listed.
     """
     photos: list[str] = []
+    known, met = blocks or {}, set[str]()
     any_item = False
     for source in _files(sources):
+        if source in met:
+            continue
+        any_item = True
+        met.add(source)
+        if source in known:
+            met.update(known[source].sources)
+            yield known[source]
+            continue
         suffix = PurePosixPath(source).suffix.lower()
         if suffix in IMAGE_SUFFIXES:
             photos.append(source)
             if len(photos) == photos_per_item:
-                any_item = True
                 yield Item("images", tuple(photos))
                 photos = []
         elif suffix in VIDEO_SUFFIXES:
-            any_item = True
             yield Item("video", (source,))
         else:
             kinds = f"a photo or video of a type that is read, or a list of sources ({' '.join(LIST_SUFFIXES)})"

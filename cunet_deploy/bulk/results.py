@@ -124,6 +124,19 @@ class Output:
         with ThreadPoolExecutor(_CONCURRENT_READS) as pool:  # each is a request where the output is in a store
             return dict(zip(map(posixpath.basename, paths), pool.map(system.cat_file, paths), strict=True))
 
+    def record_block(self, item: Item) -> None:
+        """Record the photos of a block, for `done_blocks`."""
+        self.write_bytes(f"photos/{item.key}.json", json.dumps(item.sources).encode())
+
+    def done_blocks(self, finished: set[str]) -> dict[str, Item]:
+        """Blocks of photos, by photo, of those whose keys are given."""
+        blocks: dict[str, Item] = {}
+        for name, content in self._read_folder("photos").items():
+            if name.partition(".")[0] in finished:
+                item = Item("images", tuple(json.loads(content)))
+                blocks |= dict.fromkeys(item.sources, item)
+        return blocks
+
     def sweep(self) -> None:
         """Remove what a run that was killed had begun to write."""
         system, root = self._open()

@@ -171,10 +171,10 @@ def run_bulk(
         CunetError: the cluster cannot be reached.
     """
     ray = require("ray", extra="ray")
-    items = list(list_items(sources))
+    finished = output.done_keys()
+    items = list(list_items(sources, blocks=output.done_blocks(finished)))
     _keep_settings(output, model, settings)
     output.sweep()
-    finished = output.done_keys()
     todo = [item for item in items if item.key not in finished]
     summary = Summary(len(items), len(items) - len(todo))
     on_items(summary.items, summary.already_done)

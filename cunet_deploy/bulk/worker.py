@@ -190,6 +190,8 @@ class Worker:
             self._output.remove(path)
 
     def _localize(self, item: Item, path: Path | None) -> tuple[int, int]:
+        if item.kind == "images":  # before its results: those that are complete have a record
+            self._output.record_block(item)
         jsonl = self._settings.jsonl and item.part is None  # those of a video in parts are written when it is joined
         return write_results(self._output, item, self._schema, self._frames(item, path), jsonl=jsonl)
 

@@ -46,6 +46,28 @@ def test_manifests_list_sources(folder: Path, suffix: str) -> None:
     assert names(list(list_items([str(manifest)])), folder) == [("a.mp4",), ("b/d.jpg",)]
 
 
+def test_what_is_named_twice_comes_once(folder: Path) -> None:
+    items = list(list_items([str(folder), f"{folder}/b/*.jpg", str(folder / "a.mp4")]))
+    assert names(items, folder) == [("a.mp4",), ("b/c.MKV",), ("b/d.jpg", "b/e.png")]
+
+
+@pytest.mark.parametrize("store", ["disk", "memory"])
+def test_photos_that_are_new_form_blocks_of_their_own(folder: Path, tmp_path: Path, store: str) -> None:
+    output = Output(str(tmp_path / "out") if store == "disk" else "memory://blocks")
+    assert output.done_blocks({"x"}) == {}
+    (block,) = list(list_items([f"{folder}/b/*"]))[1:]
+    output.record_block(block)
+    for name in ("b/a.jpg", "b/dd.jpg", "b/f.jpg"):
+        (folder / name).write_bytes(b"-")
+    (folder / "b" / "e.png").unlink()
+    assert output.done_blocks(set()) == {}  # it was begun, not finished
+    items = list(list_items([f"{folder}/b/*.jpg"], photos_per_item=2, blocks=output.done_blocks({block.key})))
+    assert names(items, folder) == [("b/d.jpg", "b/e.png"), ("b/a.jpg", "b/dd.jpg"), ("b/f.jpg",)]
+    assert items[0].key == block.key
+    assert list(list_items([str(folder / "b" / "d.jpg")], blocks=output.done_blocks({block.key}))) == [block]
+    output.remove("")
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

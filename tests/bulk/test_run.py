@@ -132,12 +132,14 @@ def test_results_are_those_of_infer_and_a_second_run_has_nothing_to_do(clips: Pa
 
     times = {path: path.stat().st_mtime_ns for path in out.glob("landmarks/*/*.parquet")}
     shutil.copyfile(CLIP, clips / "broken.mp4")
+    shutil.copyfile(PHOTO, clips / "another.jpg")
     code, output = bulk(clips, "-o", out, "--workers", 2)
-    assert (code, "1 items, 4 done before, 0 failed; 100 frames" in output) == (0, True), output
+    assert (code, "2 items, 4 done before, 0 failed; 101 frames" in output) == (0, True), output
     assert list((out / "failed").iterdir()) == []
     code, output = bulk(clips, "-o", out, "--workers", 2)
-    assert (code, "0 items, 5 done before, 0 failed; 0 frames" in output) == (0, True), output
+    assert (code, "0 items, 6 done before, 0 failed; 0 frames" in output) == (0, True), output
     assert all(path.stat().st_mtime_ns == when for path, when in times.items())
+    assert [len(table(out, name)) for name in ("photo.jpg", "another.jpg", "one.mp4")] == [1, 1, 100]
     assert "another model" in bulk(clips, "-o", out, "--model", "face68-xs")[1]
 
 
@@ -412,7 +414,13 @@ def test_a_run_from_s3_to_s3(bucket: Any, clips: Path, tmp_path: Path) -> None:
     for name in ("one.mp4", "two.mp4", "three.mp4"):
         found = [row["landmarks"] for row in table(tmp_path / "out", name)]
         np.testing.assert_array_equal(np.array(found, np.float32), expected)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["failed", "jsonl", "landmarks", "model"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "failed",
+        "jsonl",
+        "landmarks",
+        "model",
+        "photos",
+    ]
 
 
 def test_sources_and_results_may_lie_in_an_object_store() -> None:
