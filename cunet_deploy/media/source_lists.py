@@ -73,7 +73,7 @@ def _parquet(name: str, content: bytes) -> Iterable[str | None]:
         raise InputError(f"{name}: has no column {_COLUMN!r}; it has {', '.join(columns)}")
     if not all(value is None or isinstance(value, str) for value in values):
         raise InputError(f"{name}: its column {_COLUMN!r} does not hold text; write paths or URLs")
-    return values
+    return list(values)
 
 
 def _decoded(content: bytes) -> str:

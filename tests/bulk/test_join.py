@@ -45,7 +45,7 @@ def walking(index: int, track_id: int) -> Landmarks:
 
 def frames(indices: Iterable[int], track_id: int, *gaps: LeftOut) -> list[tuple[str, Frame | LeftOut]]:
     image = np.zeros((1, 1, 3), np.uint8)
-    found = [Frame(index, 40.0 * index, image, walking(index, track_id)) for index in indices]
+    found: list[Frame | LeftOut] = [Frame(i, 40.0 * i, image, walking(i, track_id)) for i in indices]
     return [("clip.mp4", frame) for frame in sorted([*found, *gaps], key=lambda frame: frame.index)]
 
 

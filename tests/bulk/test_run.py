@@ -47,7 +47,7 @@ from cunet_deploy.bulk.run import load_model, run_bulk
 from cunet_deploy.bulk.worker import Settings
 
 output = Output(sys.argv[2])
-settings = Settings(part_seconds=1.0, warm_up=15)
+settings = Settings(part_seconds=1.0, warm_up=15, jsonl=True)
 print(run_bulk([sys.argv[1]], output, load_model("face68-s", output), settings, workers=2))
 """
 TWO_NODES = """
@@ -169,6 +169,8 @@ def test_a_long_video_in_parts_keeps_its_tracks(clips: Path, tmp_path: Path) -> 
         np.abs(np.array(row["landmarks"]).reshape(-1, 2) - frame.points[0]).max()
         for row, frame in zip(rows, frames, strict=True)
     ]
+    (lines,) = (tmp_path / "out" / "jsonl").iterdir()
+    assert [json.loads(line)["frame"] for line in lines.read_text().splitlines()] == list(range(len(frames)))
     assert moved[0] == 0
     assert np.mean(moved) < 0.3
     assert not (tmp_path / "out" / "parts").exists() or not list((tmp_path / "out" / "parts").iterdir())
