@@ -107,7 +107,7 @@ class Output:
         return error
 
     def forget_failures(self, items: Iterable[Item]) -> None:
-        """Remove the records of failures of items that are tried again; their photos may be in other blocks now."""
+        """Remove records of failures, since the items are done or tried again; photos may be in other blocks now."""
         records = self._read_folder("failed")
         if records:
             sources = {source for item in items for source in item.sources}

@@ -175,12 +175,12 @@ def run_bulk(
     items = list(list_items(sources, blocks=output.done_blocks(finished)))
     _keep_settings(output, model, settings)
     output.sweep()
+    output.forget_failures(items)
     todo = [item for item in items if item.key not in finished]
     summary = Summary(len(items), len(items) - len(todo))
     on_items(summary.items, summary.already_done)
     if not todo:
         return summary
-    output.forget_failures(todo)
     _connect(ray, address, workers, settings.threads)
     failed: set[str] = set()
     try:

@@ -303,6 +303,16 @@ def test_a_video_whose_parts_cannot_be_joined_is_recorded(tmp_path: Path) -> Non
     assert json.loads(path.read_text()) == {"sources": ["clip.mp4"], "error": status.error}
 
 
+def test_a_record_of_a_failure_goes_when_its_item_is_done(tmp_path: Path) -> None:
+    output, item = Output(str(tmp_path)), Item("images", (str(PHOTO),))
+    worker = Worker(load_model("face68-s", output), Settings(), output)
+    output.record_failure(item, OSError("no connection"))
+    assert worker.run(item).error == ""
+    result = CliRunner().invoke(command, [str(PHOTO), "-o", str(tmp_path)])
+    assert "0 items, 1 done before" in result.output
+    assert list((tmp_path / "failed").iterdir()) == []
+
+
 def test_an_error_of_a_library_ends_its_item_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = Output(str(tmp_path))
     worker = Worker(load_model("face68-s", output), Settings(), output)
