@@ -1,16 +1,14 @@
 """The work of a bulk run: videos, parts of long ones, and blocks of photos.
 
-They come from folders, patterns and manifests, on local disks or wherever fsspec reaches: ``s3://bucket/clips/``,
+They come from folders, patterns and lists of sources, on local disks or wherever fsspec reaches: ``s3://bucket/clips/``,
 ``gs://bucket/*.mp4``.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -19,11 +17,9 @@ from cunet_deploy._optional import require
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES
+from cunet_deploy.media.source_lists import LIST_SUFFIXES, parse_source_list
 
 __all__ = ["Item", "Part", "file_system", "is_local", "list_items"]
-
-_MANIFEST_SUFFIXES = (".txt", ".csv", ".parquet")
-_COLUMN = "source"
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,6 @@ class Part:
 
     Attributes:
         number: counts from 0.
-        count: of parts of the video.
         first: index of its first frame in the video.
         seek: time stamp of the key frame to begin reading at, in units of the stream; ``None``: the start.
         seek_index: index of that frame.
@@ -41,7 +36,6 @@ class Part:
     """
 
     number: int
-    count: int
     first: int
     seek: int | None
     seek_index: int
@@ -103,32 +97,42 @@ def is_local(system: Any) -> bool:
     return "file" in (system.protocol if isinstance(system.protocol, (tuple, list)) else (system.protocol,))
 
 
-def list_items(sources: Sequence[str], *, photos_per_item: int = 256) -> Iterator[Item]:
-    """The work of some sources.
+def list_items(
+    sources: Sequence[str], *, photos_per_item: int = 256, blocks: Mapping[str, Item] | None = None
+) -> Iterator[Item]:
+    """List the work of some sources. What is named twice comes once.
 
     Args:
-        sources: videos, photos, folders (searched deeper), patterns, or manifests: text files with a source a line, CSV
-            or Parquet files with a column ``source``.
+        sources: videos, photos, folders (searched deeper), patterns, or lists of sources, see
+            `cunet_deploy.media.source_lists.parse_source_list`.
         photos_per_item: photos whose results are one file.
+        blocks: of an earlier run, by photo: they come as they were, and other photos form blocks of their own.
 
     Raises:
         InputError: a source is not there, is of no type that is read, or nothing is listed.
     """
     photos: list[str] = []
+    known, met = blocks or {}, set[str]()
     any_item = False
     for source in _files(sources):
+        if source in met:
+            continue
+        any_item = True
+        met.add(source)
+        if source in known:
+            met.update(known[source].sources)
+            yield known[source]
+            continue
         suffix = PurePosixPath(source).suffix.lower()
         if suffix in IMAGE_SUFFIXES:
             photos.append(source)
             if len(photos) == photos_per_item:
-                any_item = True
                 yield Item("images", tuple(photos))
                 photos = []
         elif suffix in VIDEO_SUFFIXES:
-            any_item = True
             yield Item("video", (source,))
         else:
-            kinds = "a photo or video of a type that is read, or a manifest (.txt .csv .parquet)"
+            kinds = f"a photo or video of a type that is read, or a list of sources ({' '.join(LIST_SUFFIXES)})"
             raise InputError(f"{source}: is not {kinds}")
     if photos:
         yield Item("images", tuple(photos))
@@ -146,8 +150,8 @@ def _files(sources: Iterable[str]) -> Iterator[str]:
             yield from (_named(system, source, found) for found in sorted(system.find(path)) if _is_read(found))
         elif not system.exists(path):
             raise InputError(f"{source}: does not exist")
-        elif PurePosixPath(path).suffix.lower() in _MANIFEST_SUFFIXES:
-            yield from _files(_manifest(system, path, source))
+        elif PurePosixPath(path).suffix.lower() in LIST_SUFFIXES:
+            yield from _files(_listed(system, path, source))
         else:
             yield source
 
@@ -162,24 +166,10 @@ def _is_read(path: str) -> bool:
     return name.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) and not name.name.startswith(".")
 
 
-def _manifest(system: Any, path: str, source: str) -> Iterator[str]:
-    """The sources that a manifest lists."""
-    suffix = PurePosixPath(path).suffix.lower()
-    with system.open(path, "rb") as file:
-        if suffix == ".parquet":
-            require("pyarrow", extra="ray")
-            import pyarrow.parquet
-
-            table = pyarrow.parquet.read_table(file, columns=None)
-            if _COLUMN not in table.column_names:
-                raise InputError(f"{source}: has no column {_COLUMN!r}; it has {', '.join(table.column_names)}")
-            yield from table.column(_COLUMN).to_pylist()
-            return
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        if suffix == ".csv":
-            rows = csv.DictReader(text)
-            if _COLUMN not in (rows.fieldnames or ()):
-                raise InputError(f"{source}: has no column {_COLUMN!r}; its first line is the header")
-            yield from (row[_COLUMN] for row in rows if row[_COLUMN])
-        else:
-            yield from (line.strip() for line in text if line.strip() and not line.startswith("#"))
+def _listed(system: Any, path: str, source: str) -> list[str]:
+    """The sources that a list names; none of them is a list."""
+    try:
+        content = system.cat_file(path)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror or error}); check the path") from error
+    return parse_source_list(source, content)

@@ -13,6 +13,7 @@ import posixpath
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
 import numpy as np
@@ -20,16 +21,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cunet_deploy.bulk.items import Item, file_system, is_local
+from cunet_deploy.errors import CunetError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import LeftOut
+from cunet_deploy.media import Frame, LeftOut
 from cunet_deploy.media.writers.angles import pose_names
+from cunet_deploy.media.writers.jsonl import json_lines, left_out_line
 
-__all__ = ["METADATA_KEY", "Output", "landmarks_of", "row_left_out", "rows_of", "schema_of"]
+__all__ = ["METADATA_KEY", "Output", "landmarks_of", "schema_of", "write_results"]
 
 METADATA_KEY = b"cunet_deploy"
 _ROWS_PER_GROUP = 20_000
 _UNFINISHED = ".part"
+_CONCURRENT_READS = 16
 _NOTHING = dict.fromkeys(("id", "box", "landmarks", "scores"))
 
 
@@ -76,12 +80,9 @@ class Output:
     def landmarks_path(self, item: Item) -> str:
         """Return the path of an item's results, relative to the folder."""
         if item.part is not None:
-            return f"parts/{item.key}/{item.part.number:05d}.parquet"
+            last = "end" if item.part.last is None else f"{item.part.last:08d}"
+            return f"parts/{item.key}/{item.part.first:08d}-{last}.parquet"  # parts of another length are other files
         return f"landmarks/shard={item.key[:2]}/{item.key}.parquet"
-
-    def failure_path(self, item: Item) -> str:
-        """Return the path of the record of a failed item."""
-        return f"failed/{item.key}.json"
 
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
@@ -96,6 +97,46 @@ class Output:
             return set()
         return {posixpath.basename(path).partition(".")[0] for path in system.find(folder) if path.endswith(".parquet")}
 
+    def record_failure(self, item: Item, problem: Exception) -> str:
+        """Record why an item failed; return the reason, which names it."""
+        # a library of a store has errors of its own, which name nothing
+        known = isinstance(problem, CunetError)
+        error = str(problem) if known else f"{item.sources[0]}: {type(problem).__name__}: {problem}"
+        record = {"sources": list(item.sources), "error": error}
+        self.write_bytes(f"failed/{item.key}.json", json.dumps(record).encode())
+        return error
+
+    def forget_failures(self, items: Iterable[Item]) -> None:
+        """Remove records of failures, since the items are done or tried again; photos may be in other blocks now."""
+        records = self._read_folder("failed")
+        if records:
+            sources = {source for item in items for source in item.sources}
+            for name, content in records.items():
+                if not sources.isdisjoint(json.loads(content)["sources"]):
+                    self.remove(f"failed/{name}")
+
+    def _read_folder(self, folder: str) -> dict[str, bytes]:
+        """Files of a folder by name, with their contents."""
+        system, root = self._open()
+        full = posixpath.join(root, folder)
+        paths = system.find(full) if system.exists(full) else []
+        paths = [path for path in paths if path.endswith(".json")]
+        with ThreadPoolExecutor(_CONCURRENT_READS) as pool:  # each is a request where the output is in a store
+            return dict(zip(map(posixpath.basename, paths), pool.map(system.cat_file, paths), strict=True))
+
+    def record_block(self, item: Item) -> None:
+        """Record the photos of a block, for `done_blocks`."""
+        self.write_bytes(f"photos/{item.key}.json", json.dumps(item.sources).encode())
+
+    def done_blocks(self, finished: set[str]) -> dict[str, Item]:
+        """Blocks of photos, by photo, of those whose keys are given."""
+        blocks: dict[str, Item] = {}
+        for name, content in self._read_folder("photos").items():
+            if name.partition(".")[0] in finished:
+                item = Item("images", tuple(json.loads(content)))
+                blocks |= dict.fromkeys(item.sources, item)
+        return blocks
+
     def sweep(self) -> None:
         """Remove what a run that was killed had begun to write."""
         system, root = self._open()
@@ -106,7 +147,7 @@ class Output:
 
     def write_bytes(self, path: str, content: bytes) -> None:
         """Write a file completely or not at all."""
-        with self._replacing(path) as file:
+        with self.replacing(path) as file:
             file.write(content)
 
     def read_bytes(self, path: str) -> bytes:
@@ -128,7 +169,7 @@ class Output:
             How many rows.
         """
         total = 0
-        with self._replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        with self.replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             waiting: list[dict[str, Any]] = []
             for some in rows:
                 waiting += some
@@ -148,8 +189,8 @@ class Output:
                 yield from batch.to_pylist()
 
     @contextlib.contextmanager
-    def _replacing(self, path: str) -> Iterator[IO[bytes]]:
-        """A file to write, which takes its place when the block ends well."""
+    def replacing(self, path: str) -> Iterator[IO[bytes]]:
+        """Open a file to write, which takes its place when the block ends well."""
         system, root = self._open()
         final = posixpath.join(root, path)
         system.makedirs(posixpath.dirname(final), exist_ok=True)
@@ -169,8 +210,44 @@ class Output:
                 system.rm(part)
 
 
-def rows_of(found: Landmarks, **head: Any) -> list[dict[str, Any]]:
-    """The rows of one frame, each with the columns ``source``, ``frame`` and ``time_ms``."""
+def write_results(
+    output: Output, item: Item, schema: pa.Schema, frames: Iterable[tuple[str, Frame | LeftOut]], *, jsonl: bool = False
+) -> tuple[int, int]:
+    """Write the results of an item.
+
+    Args:
+        output: where to.
+        item: whose results they are.
+        schema: of `schema_of`.
+        frames: in order, each with its source.
+        jsonl: also write JSON Lines.
+
+    Returns:
+        How many frames were localized, and how many frames or photos could not be read.
+    """
+    counts = [0, 0]
+
+    def rows() -> Iterator[list[dict[str, Any]]]:
+        # JSON Lines are complete before the rows end: the Parquet file then marks the item as done
+        with output.replacing(f"jsonl/{item.key}.jsonl") if jsonl else contextlib.nullcontext() as lines:
+            for source, frame in frames:
+                if isinstance(frame, LeftOut):
+                    counts[1] += frame.count
+                    some = [_row_left_out(frame, source)]
+                else:
+                    counts[0] += 1
+                    some = _rows_of(frame, source)
+                if lines is not None:
+                    lines.write((left_out_line(frame) if isinstance(frame, LeftOut) else json_lines(frame)).encode())
+                yield some
+
+    output.write_rows(output.landmarks_path(item), schema, rows())
+    return counts[0], counts[1]
+
+
+def _rows_of(frame: Frame, source: str) -> list[dict[str, Any]]:
+    """The rows of one frame, one for each object."""
+    found, head = frame.landmarks, {"source": source, "frame": frame.index, "time_ms": frame.time_ms}
     if not len(found):
         return [{**head, **_NOTHING}]
     flat = found.points.reshape(len(found), 2 * len(found.skeleton))
@@ -185,7 +262,7 @@ def rows_of(found: Landmarks, **head: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def row_left_out(item: LeftOut, source: str) -> dict[str, Any]:
+def _row_left_out(item: LeftOut, source: str) -> dict[str, Any]:
     """The row of what gave no picture."""
     return {"source": source, "frame": item.index, "time_ms": item.time_ms, "error": item.reason, **_NOTHING}
 

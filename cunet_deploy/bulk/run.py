@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import socket
@@ -16,15 +17,16 @@ from urllib.parse import urlsplit
 
 from cunet_deploy._optional import require
 from cunet_deploy.bulk.items import Item, list_items
+from cunet_deploy.bulk.join import join_parts
 from cunet_deploy.bulk.results import Output
 from cunet_deploy.bulk.worker import (
     DETECTOR_FILE,
     NETWORK_FILE,
+    SETTINGS_FILE,
     Model,
     Settings,
     Status,
     Worker,
-    join_parts,
 )
 from cunet_deploy.detection.open import default_spec, open_detector
 from cunet_deploy.detection.table import FULL
@@ -32,6 +34,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.licences import wanted_licence
 from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.sessions import model_file, open_session
+from cunet_deploy.sessions.registry import default_backend
 from cunet_deploy.zoo import check_licence
 
 __all__ = ["Summary", "load_model", "run_bulk"]
@@ -96,11 +99,13 @@ def load_model(
         _share(path, output, NETWORK_FILE)
     found = detector or default_spec(manifest, wanted)
     # "full", "boxes:FILE" and their like are opened by name where the workers are
-    if ":" not in found and found != FULL:
+    by_name = ":" in found or found == FULL
+    if not by_name:
         open_detector(found, licence=wanted).close()
         _share(model_file(found), output, DETECTOR_FILE)
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(str(path.resolve()) if is_engine else name, detector, checksum, manifest.to_json())
+    place = str(path.resolve()) if is_engine else name
+    return Model(place, found if by_name else None, checksum, manifest.to_json())
 
 
 def _share(path: Path, output: Output, name: str) -> None:
@@ -109,6 +114,29 @@ def _share(path: Path, output: Output, name: str) -> None:
         output.write_bytes(name, content)
     elif output.read_bytes(name) != content:
         raise InputError(f"{output.url}: holds results of another model than {path}; choose another output")
+
+
+def _keep_settings(output: Output, model: Model, settings: Settings) -> None:
+    """Note the settings on which results depend, or refuse those that differ from the ones noted."""
+    suffix = ".engine" if model.name.endswith(".engine") else ".onnx"
+    given = {
+        "sha256 of the network": model.sha256,  # an engine is not copied to the output
+        "detector": model.detector or DETECTOR_FILE,
+        "backend": settings.backend or default_backend(suffix).name,
+        "smooth": settings.smooth,
+        "part_seconds": settings.part_seconds,
+        "warm_up": settings.warm_up,
+    }
+    if not output.exists(SETTINGS_FILE):
+        output.write_bytes(SETTINGS_FILE, json.dumps(given, indent=2).encode())
+        return
+    noted = json.loads(output.read_bytes(SETTINGS_FILE))
+    differing = [name for name in given if noted.get(name) != given[name]]
+    if differing:
+        before, now = (
+            ", ".join(f"{name} {json.dumps(table.get(name))}" for name in differing) for table in (noted, given)
+        )
+        raise InputError(f"{output.url}: holds results with {before}, not {now}; give the same, or another output")
 
 
 def run_bulk(
@@ -137,14 +165,17 @@ def run_bulk(
         on_status: called for each item or part that ends.
 
     Raises:
-        InputError: a source is not there, or the address is that of a Ray client.
+        InputError: a source is not there, the output holds results of other settings, or the address is that of a Ray
+            client.
         MissingDependencyError: Ray is not installed.
         CunetError: the cluster cannot be reached.
     """
     ray = require("ray", extra="ray")
-    items = list(list_items(sources))
-    output.sweep()
     finished = output.done_keys()
+    items = list(list_items(sources, blocks=output.done_blocks(finished)))
+    _keep_settings(output, model, settings)
+    output.sweep()
+    output.forget_failures(items)
     todo = [item for item in items if item.key not in finished]
     summary = Summary(len(items), len(items) - len(todo))
     on_items(summary.items, summary.already_done)
@@ -220,7 +251,7 @@ def _statuses(
     ray: Any, todo: list[Item], work: tuple[Model, Settings, Output], count: int, gpus: float
 ) -> Iterator[Status]:
     """Yield the outcome of items, then those of the parts of long videos, and of their joints."""
-    model, _, output = work
+    model, settings, output = work
     parts: dict[str, tuple[Item, ...]] = {}
     for status in _mapped(ray, todo, work, count, gpus):
         if status.parts:
@@ -236,7 +267,7 @@ def _statuses(
         if not status.error:
             missing[status.key] -= 1
             if not missing[status.key]:
-                joins.append(join.remote(parts[status.key], model, output))
+                joins.append(join.remote(parts[status.key], model, output, settings.jsonl))
         yield status
     for reference in joins:
         yield Status.from_json(ray.get(reference))
@@ -264,12 +295,12 @@ def _mapped(
         yield from (Status.from_json(str(text)) for text in batch["status"])
 
 
-def _join(parts: Sequence[Item], model: Model, output: Output) -> str:
+def _join(parts: Sequence[Item], model: Model, output: Output, jsonl: bool) -> str:
     """Join the parts of a video; as text, what became of it."""
     whole = Item(parts[0].kind, parts[0].sources)
     error = ""
     try:
-        join_parts(whole, parts, model, output)
+        join_parts(whole, parts, model, output, jsonl=jsonl)
     except Exception as problem:  # noqa: BLE001  as in a worker: the other items go on
-        error = f"{whole.sources[0]}: {type(problem).__name__}: {problem}"
+        error = output.record_failure(whole, problem)
     return Status(whole.key, whole.sources[0], error=error).to_json()

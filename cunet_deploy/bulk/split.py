@@ -40,10 +40,10 @@ def parts_of(path: Path, part_seconds: float, warm_up: int) -> list[Part]:
         first = number * frames
         last = None if number == count - 1 else first + frames
         if number == 0:
-            parts.append(Part(0, count, 0, None, 0, 0, last))
+            parts.append(Part(0, 0, None, 0, 0, last))
             continue
         key = keys[max(bisect.bisect_right(keys, first - warm_up) - 1, 0)]
-        parts.append(Part(number, count, first, times[key], key, warm_up, last))
+        parts.append(Part(number, first, times[key], key, warm_up, last))
     return parts
 
 

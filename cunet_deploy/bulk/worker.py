@@ -6,39 +6,37 @@ import contextlib
 import json
 import posixpath
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import cv2
 
 from cunet_deploy.bulk.items import Item, file_system, is_local
-from cunet_deploy.bulk.results import Output, landmarks_of, row_left_out, rows_of, schema_of
+from cunet_deploy.bulk.results import Output, schema_of, write_results
 from cunet_deploy.bulk.split import parts_of, read_part
 from cunet_deploy.errors import CunetError
-from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.machine.allocator import keep_freed_memory
-from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import Frame, LeftOut, Picture, VideoFile, read_image
-from cunet_deploy.media.writers.jsonl import json_lines, left_out_line
-from cunet_deploy.tracking.join import PartJoiner
 
 __all__ = [
     "DETECTOR_FILE",
     "NETWORK_FILE",
+    "SETTINGS_FILE",
     "Model",
     "Settings",
     "Status",
     "Worker",
-    "join_parts",
     "local_copy",
 ]
 
 NETWORK_FILE, DETECTOR_FILE = "model/network.onnx", "model/detector.onnx"
 """Copies of the model's files in the output."""
+
+SETTINGS_FILE = "model/settings.json"
+"""Settings on which the results in the output depend."""
 
 _MOST_ATTEMPTS = 3
 """An item during which the worker died this often is given up."""
@@ -50,7 +48,7 @@ class Model:
 
     Attributes:
         name: what was asked for, which is opened where the output has no file of it, as of an engine.
-        detector: what was asked for; ``None``: the usual one.
+        detector: as `Localizer` takes it, opened by name where the workers are; ``None``: its file is in the output.
         sha256: of the network's file.
         manifest: of the network, as JSON.
     """
@@ -71,7 +69,7 @@ class Settings:
         smooth: whether landmarks in videos are steadied.
         part_seconds: videos of twice that or more are cut into parts about this long; 0: never.
         warm_up: frames by which parts overlap.
-        jsonl: also write JSON Lines for each item.
+        jsonl: also write JSON Lines for each video or block of photos.
         trust: load an engine whose checksum differs.
     """
 
@@ -129,7 +127,7 @@ class Worker:
         with tempfile.TemporaryDirectory(prefix="cunet-bulk-") as folder:
             self._localizer = Localizer(
                 self._copy(NETWORK_FILE, folder) or model.name,
-                detector=self._copy(DETECTOR_FILE, folder) or model.detector,
+                detector=model.detector or self._copy(DETECTOR_FILE, folder),
                 threads=settings.threads,
                 backend=settings.backend,
                 trust=settings.trust,
@@ -164,13 +162,8 @@ class Worker:
                     return Status(item.key, item.sources[0], parts=parts)
                 frames, left_out = self._localize(item, path)
             return Status(item.key, item.sources[0], part, frames, left_out)
-        except CunetError as problem:
-            error = str(problem)
-        except Exception as problem:  # noqa: BLE001  a library of a store has errors of its own; the others go on
-            error = f"{item.sources[0]}: {type(problem).__name__}: {problem}"
-        record = {"sources": list(item.sources), "error": error}
-        self._output.write_bytes(self._output.failure_path(item), json.dumps(record).encode())
-        return Status(item.key, item.sources[0], part, error=error)
+        except Exception as problem:  # noqa: BLE001  the other items go on
+            return Status(item.key, item.sources[0], part, error=self._output.record_failure(item, problem))
 
     def _parts_of(self, item: Item, path: Path) -> tuple[Item, ...]:
         """The parts of a long video; none where it is short, or is one."""
@@ -197,25 +190,10 @@ class Worker:
             self._output.remove(path)
 
     def _localize(self, item: Item, path: Path | None) -> tuple[int, int]:
-        counts = [0, 0]
-        lines: list[str] = []
-
-        def rows() -> Iterator[list[dict[str, Any]]]:
-            for source, frame in self._frames(item, path):
-                if isinstance(frame, LeftOut):
-                    counts[1] += frame.count
-                    some = [row_left_out(frame, source)]
-                else:
-                    counts[0] += 1
-                    some = rows_of(frame.landmarks, source=source, frame=frame.index, time_ms=frame.time_ms)
-                if self._settings.jsonl and item.part is None:
-                    lines.append(left_out_line(frame) if isinstance(frame, LeftOut) else json_lines(frame))
-                yield some
-
-        self._output.write_rows(self._output.landmarks_path(item), self._schema, rows())
-        if self._settings.jsonl and item.part is None:
-            self._output.write_bytes(f"jsonl/{item.key}.jsonl", "".join(lines).encode())
-        return counts[0], counts[1]
+        if item.kind == "images":  # before its results: those that are complete have a record
+            self._output.record_block(item)
+        jsonl = self._settings.jsonl and item.part is None  # those of a video in parts are written when it is joined
+        return write_results(self._output, item, self._schema, self._frames(item, path), jsonl=jsonl)
 
     def _frames(self, item: Item, path: Path | None) -> Iterator[tuple[str, Frame | LeftOut]]:
         """Frames with the source that each came from, and what could not be read."""
@@ -231,9 +209,13 @@ class Worker:
             left_out = pictures.left_out
         else:
             pictures = read_part(path, item.part, left_out, threads)
+        told = 0
         for frame in self._localizer.stream(pictures, follow=True, smooth=self._settings.smooth):
+            while told < len(left_out) and left_out[told].index <= frame.index:
+                yield source, left_out[told]
+                told += 1
             yield source, frame
-        for gap in left_out:
+        for gap in left_out[told:]:
             yield source, gap
 
     def _photo(self, index: int, source: str) -> Frame | LeftOut:
@@ -261,37 +243,3 @@ def local_copy(source: str) -> Iterator[Path]:
         except CunetError as problem:  # it is about the source, whose copy is gone when somebody reads this
             problem.args = (str(problem).replace(str(target), source),)
             raise
-
-
-def join_parts(item: Item, parts: Sequence[Item], model: Model, output: Output) -> None:
-    """Write the results of a video from those of its parts, and remove these: tracks go on across the joints."""
-    manifest = Manifest.from_json(model.manifest, item.sources[0])
-    schema = schema_of(manifest, model.sha256)
-    joiner = PartJoiner(max(part.part.warm_up for part in parts if part.part))
-
-    def rows() -> Iterator[list[dict[str, Any]]]:
-        for piece in parts:
-            assert piece.part is not None
-            by_frame = {
-                index: list(some) for index, some in groupby(output.read_rows(output.landmarks_path(piece)), _frame)
-            }
-            start = piece.part.first - piece.part.warm_up
-            indices = range(start, max([start, *(index + 1 for index in by_frame)]))
-            joined = joiner.add([landmarks_of(by_frame.get(index, []), manifest) for index in indices])
-            for index, found in zip(indices[piece.part.warm_up :], joined, strict=True):
-                if index in by_frame:
-                    yield _renumbered(by_frame[index], found)
-
-    output.write_rows(output.landmarks_path(item), schema, rows())
-    output.remove(f"parts/{item.key}")
-
-
-def _frame(row: dict[str, Any]) -> int:
-    return int(row["frame"])
-
-
-def _renumbered(rows: list[dict[str, Any]], found: Landmarks) -> list[dict[str, Any]]:
-    """The rows of a frame with the track ids that its objects have in the whole video."""
-    if rows[0]["id"] is None:
-        return rows
-    return rows_of(found, **{key: rows[0][key] for key in ("source", "frame", "time_ms")})

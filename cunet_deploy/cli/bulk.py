@@ -65,15 +65,16 @@ def command(
 ) -> None:
     """Find landmarks in thousands of videos or millions of photos, on this machine or a Ray cluster.
 
-    SOURCES are videos, photos, folders (searched recursively), patterns, or manifests: text files with one source per
-    line, CSV or Parquet files with a column "source". Sources and results may lie in object stores (s3://, gs://) whose
-    fsspec library is installed. Results are Parquet files under DIR/landmarks. The same command continues a run that
-    was stopped; what fails is reported, recorded in DIR/failed, and tried again by the next run.
+    SOURCES are videos, photos, folders (searched recursively), patterns, or lists of sources: text files with one per
+    line, CSV or Parquet files with a column "source"; paths in them are relative to the list. Sources and results may
+    lie in object stores (s3://, gs://) whose fsspec library is installed. Results are Parquet files under
+    DIR/landmarks. The same command continues a run that was stopped; what fails is reported, recorded in DIR/failed,
+    and tried again by the next run.
 
     \b
     Example:
       cunet-deploy bulk clips/ -o results
-      cunet-deploy bulk s3://bucket/clips manifest.csv -o s3://bucket/results --address auto --workers 64
+      cunet-deploy bulk s3://bucket/clips list.csv -o s3://bucket/results --address auto --workers 64
     """
     from cunet_deploy._optional import require
 

@@ -146,7 +146,8 @@ def command(**given: Any) -> None:
     \b
     SOURCE is
     {sources}
-    You may give several sources, or a text file with one per line.
+    You may give several sources, or a list of them: a text file with one per line, or a CSV or Parquet file with a
+    column "source"; paths in it are relative to the list.
 
     \b
     OUT, for a single source, is

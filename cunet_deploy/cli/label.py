@@ -103,10 +103,10 @@ def command(
 ) -> None:
     """Label photos and clips with trained networks, to train a smaller one or adapt it to a camera.
 
-    SOURCE is a photo, folder, pattern, clip, or a text file with one of these per line. Each teacher looks at each
-    object five times: as it is, mirrored, shifted, enlarged and turned a little. A joint is labelled where all opinions
-    of all teachers that know it lie close together; the others are left unlabelled. With one teacher only its own
-    opinions are compared.
+    SOURCE is a photo, folder, pattern, clip, or a list of these, as `infer` reads it. Each teacher looks at each object
+    five times: as it is, mirrored, shifted, enlarged and turned a little. A joint is labelled where all opinions of all
+    teachers that know it lie close together; the others are left unlabelled. With one teacher only its own opinions are
+    compared.
 
     SET.json is a COCO keypoints file with scores, and with the teachers' checksums under "info". Its folder is a data
     set for `train`: {path = "FOLDER", layout = "coco"}. What cannot be read is named and left out, with exit code 1 at

@@ -41,7 +41,7 @@ class Pictures:
         """Expand sources, as `cunet_deploy.media.find_items` does.
 
         Args:
-            sources: photos, folders, patterns, clips, or text files with one of these a line.
+            sources: photos, folders, patterns, clips, or lists of these.
             every: of a clip, frames between two that are labelled.
             seconds: of a clip, the part from and to.
 

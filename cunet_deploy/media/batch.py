@@ -15,10 +15,9 @@ from cunet_deploy.media.readers.base import Source
 from cunet_deploy.media.readers.files import is_pattern, look_for
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, ImageFiles, frames_in_image
 from cunet_deploy.media.readers.sources import open_source
+from cunet_deploy.media.source_lists import LIST_SUFFIXES, parse_source_list
 
 __all__ = ["Item", "find_items", "plan_items"]
-
-LIST_SUFFIXES = (".txt", ".lst")
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,12 @@ class _Named:
 def find_items(sources: Sequence[str]) -> list[Item] | None:
     """Expand several sources, in their order; ``None`` if it is a single one with results of its own.
 
-    A folder or pattern gives its images as one set, and each of its videos; single images make one set together. A text
-    file has a source a line, relative to the file; lines that begin with ``#`` are skipped. What is named twice comes
-    once.
+    A folder or pattern gives its images as one set, and each of its videos; single images make one set together. Lists
+    are read by `cunet_deploy.media.source_lists.parse_source_list`. What is named twice comes once.
 
     Raises:
         InputError: a list cannot be read, or there is nothing in it, or in a folder or pattern.
+        MissingDependencyError: a list is a Parquet file, and pyarrow is not installed.
     """
     texts = [text for source in sources for text in _listed(source)]
     if len(sources) == 1 and texts == [sources[0]]:
@@ -162,13 +161,10 @@ def _listed(source: str) -> list[str]:
     if path.suffix.lower() not in LIST_SUFFIXES or not exists(source) or not path.is_file():
         return [source]
     try:
-        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{source}: cannot be read ({error.strerror}); check the path") from error
-    texts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not texts:
-        raise InputError(f"{source}: lists no source; write one a line")
-    return [text if "://" in text or text.isdecimal() else str(path.parent / text) for text in texts]
+    return parse_source_list(source, content)
 
 
 def _is_group(text: str) -> bool:

@@ -14,11 +14,15 @@ from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import read_image
 from cunet_deploy.pixels import as_bgr
 
-__all__ = ["MAX_PIXELS", "Handler"]
+__all__ = ["INTERNAL_ERROR", "MAX_PIXELS", "Handler"]
 
 MAX_PIXELS = 50_000_000
 """Largest number of pixels of a picture; a larger one is refused. A file of a few bytes can unpack to any size, so a
 server also sets ``OPENCV_IO_MAX_IMAGE_PIXELS`` before OpenCV is loaded."""
+
+
+INTERNAL_ERROR = "internal error; the log of the server has the details"
+"""Answer to a client whose request failed for another reason than what was sent."""
 
 
 class Handler:

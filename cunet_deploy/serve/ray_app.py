@@ -1,20 +1,23 @@
 """A Ray Serve application: POST a picture, get boxes, landmarks, scores and ids as JSON.
 
 ``serve run cunet_deploy.serve:app model=face68-s replicas=4`` starts it. Each replica answers one request at a time;
-where too many wait, Ray answers with status 503, and what is no picture is answered with 400.
+where too many wait, Ray answers with status 503, what is no picture is answered with 400, and any other error with 500.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from cunet_deploy._optional import require
 from cunet_deploy.errors import InputError
-from cunet_deploy.serve.handler import MAX_PIXELS, Handler
+from cunet_deploy.serve.handler import INTERNAL_ERROR, MAX_PIXELS, Handler
 from cunet_deploy.zoo import DEFAULT_MODEL
 
 __all__ = ["RayService", "app"]
+
+_LOG = logging.getLogger(__name__)
 
 QUEUE_SIZE = 64
 """Number of requests that may wait for the replicas."""
@@ -34,10 +37,14 @@ class RayService:
     async def __call__(self, request: Any) -> Any:
         """Answer one request, whose body is an encoded picture."""
         responses = require("starlette.responses", extra="serve")
+        body = await request.body()
         try:
-            found = self._handler.answer(image=await request.body())
+            found = self._handler.answer(image=body)
         except InputError as error:
             return responses.JSONResponse({"error": str(error)}, status_code=400)
+        except Exception:  # noqa: BLE001  Ray would answer in a form of its own
+            _LOG.exception("a request failed")
+            return responses.JSONResponse({"error": INTERNAL_ERROR}, status_code=500)
         return {name: values.tolist() for name, values in found.items()}
 
 

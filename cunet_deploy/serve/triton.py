@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from cunet_deploy.errors import InputError
-from cunet_deploy.serve.handler import Handler
+from cunet_deploy.serve.handler import INTERNAL_ERROR, Handler
 
 __all__ = ["TritonPythonModel"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class TritonPythonModel:
@@ -42,12 +45,15 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         triton = self._triton
-        image, frame, boxes = (self._input(request, name) for name in ("image", "frame", "boxes"))
         try:
+            image, frame, boxes = (self._input(request, name) for name in ("image", "frame", "boxes"))
             found = self._handler.answer(image=None if image is None else bytes(image[0]), frame=frame, boxes=boxes)
+            return triton.InferenceResponse([triton.Tensor(name, values) for name, values in found.items()])
         except InputError as error:
             return triton.InferenceResponse(error=triton.TritonError(str(error), triton.TritonError.INVALID_ARG))
-        return triton.InferenceResponse([triton.Tensor(name, values) for name, values in found.items()])
+        except Exception:  # noqa: BLE001  what leaves `execute` fails all requests of the call
+            _LOG.exception("a request failed")
+            return triton.InferenceResponse(error=triton.TritonError(INTERNAL_ERROR, triton.TritonError.INTERNAL))
 
     def _input(self, request: Any, name: str) -> Any:
         """An input as an array; ``None`` where it was left out."""

@@ -46,6 +46,28 @@ def test_manifests_list_sources(folder: Path, suffix: str) -> None:
     assert names(list(list_items([str(manifest)])), folder) == [("a.mp4",), ("b/d.jpg",)]
 
 
+def test_what_is_named_twice_comes_once(folder: Path) -> None:
+    items = list(list_items([str(folder), f"{folder}/b/*.jpg", str(folder / "a.mp4")]))
+    assert names(items, folder) == [("a.mp4",), ("b/c.MKV",), ("b/d.jpg", "b/e.png")]
+
+
+@pytest.mark.parametrize("store", ["disk", "memory"])
+def test_photos_that_are_new_form_blocks_of_their_own(folder: Path, tmp_path: Path, store: str) -> None:
+    output = Output(str(tmp_path / "out") if store == "disk" else "memory://blocks")
+    assert output.done_blocks({"x"}) == {}
+    (block,) = list(list_items([f"{folder}/b/*"]))[1:]
+    output.record_block(block)
+    for name in ("b/a.jpg", "b/dd.jpg", "b/f.jpg"):
+        (folder / name).write_bytes(b"-")
+    (folder / "b" / "e.png").unlink()
+    assert output.done_blocks(set()) == {}  # it was begun, not finished
+    items = list(list_items([f"{folder}/b/*.jpg"], photos_per_item=2, blocks=output.done_blocks({block.key})))
+    assert names(items, folder) == [("b/d.jpg", "b/e.png"), ("b/a.jpg", "b/dd.jpg"), ("b/f.jpg",)]
+    assert items[0].key == block.key
+    assert list(list_items([str(folder / "b" / "d.jpg")], blocks=output.done_blocks({block.key}))) == [block]
+    output.remove("")
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -68,11 +90,26 @@ def test_a_manifest_without_the_column_is_refused(folder: Path) -> None:
 
 def test_items_go_through_text_and_parts_share_the_name_of_their_video() -> None:
     whole = Item("video", ("clip.mp4",))
-    part = Item("video", ("clip.mp4",), Part(1, 3, 100, 5000, 90, 10, 200))
+    part = Item("video", ("clip.mp4",), Part(1, 100, 5000, 90, 10, 200))
     assert [Item.from_json(item.to_json()) for item in (whole, part)] == [whole, part]
     assert whole.key == part.key != Item("video", ("other.mp4",)).key
     output = Output("out")
-    assert output.landmarks_path(whole) != output.landmarks_path(part)
+    longer, last = (Item("video", ("clip.mp4",), Part(1, 100, 5000, 90, 10, end)) for end in (300, None))
+    assert len({output.landmarks_path(item) for item in (whole, part, longer, last)}) == 4
+
+
+@pytest.mark.parametrize("store", ["disk", "memory"])
+def test_failures_are_recorded_until_an_item_is_tried_again(tmp_path: Path, store: str) -> None:
+    output = Output(str(tmp_path / "out") if store == "disk" else "memory://failures")
+    output.forget_failures([])
+    clip, photos, other = Item("video", ("a.mp4",)), Item("images", ("b.jpg", "c.jpg")), Item("video", ("d.mp4",))
+    assert output.record_failure(clip, InputError("a.mp4: is cut off")) == "a.mp4: is cut off"
+    assert output.record_failure(photos, OSError("no connection")) == "b.jpg: OSError: no connection"
+    output.record_failure(other, InputError("d.mp4: is cut off"))
+    assert json.loads(output.read_bytes(f"failed/{photos.key}.json"))["sources"] == ["b.jpg", "c.jpg"]
+    output.forget_failures([clip, Item("images", ("a.jpg", "b.jpg"))])
+    assert [output.exists(f"failed/{item.key}.json") for item in (clip, photos, other)] == [False, False, True]
+    output.remove("")
 
 
 @pytest.mark.parametrize("store", ["disk", "memory"])

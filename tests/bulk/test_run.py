@@ -25,11 +25,12 @@ if importlib.util.find_spec("ray") is None:
     pytest.skip("the extra [ray] is not installed", allow_module_level=True)
 pq = pytest.importorskip("pyarrow.parquet")
 
-from cunet_deploy.bulk.items import Item, list_items  # noqa: E402
+from cunet_deploy.bulk.items import Item, Part, list_items  # noqa: E402
+from cunet_deploy.bulk.join import join_parts  # noqa: E402
 from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
-from cunet_deploy.bulk.run import load_model  # noqa: E402
+from cunet_deploy.bulk.run import _join, _keep_settings, load_model  # noqa: E402
 from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
-from cunet_deploy.bulk.worker import Settings, Status, Worker, join_parts  # noqa: E402
+from cunet_deploy.bulk.worker import Settings, Status, Worker  # noqa: E402
 from cunet_deploy.cli.bulk import _Display, command  # noqa: E402
 from cunet_deploy.errors import InputError  # noqa: E402
 from cunet_deploy.media import VideoFile  # noqa: E402
@@ -46,7 +47,7 @@ from cunet_deploy.bulk.run import load_model, run_bulk
 from cunet_deploy.bulk.worker import Settings
 
 output = Output(sys.argv[2])
-settings = Settings(part_seconds=1.0, warm_up=15)
+settings = Settings(part_seconds=1.0, warm_up=15, jsonl=True)
 print(run_bulk([sys.argv[1]], output, load_model("face68-s", output), settings, workers=2))
 """
 TWO_NODES = """
@@ -130,10 +131,15 @@ def test_results_are_those_of_infer_and_a_second_run_has_nothing_to_do(clips: Pa
     assert about["manifest"]["name"] == "face68-s"
 
     times = {path: path.stat().st_mtime_ns for path in out.glob("landmarks/*/*.parquet")}
-    (clips / "broken.mp4").unlink()
+    shutil.copyfile(CLIP, clips / "broken.mp4")
+    shutil.copyfile(PHOTO, clips / "another.jpg")
     code, output = bulk(clips, "-o", out, "--workers", 2)
-    assert (code, "0 items, 4 done before, 0 failed; 0 frames" in output) == (0, True)
-    assert {path: path.stat().st_mtime_ns for path in out.glob("landmarks/*/*.parquet")} == times
+    assert (code, "2 items, 4 done before, 0 failed; 101 frames" in output) == (0, True), output
+    assert list((out / "failed").iterdir()) == []
+    code, output = bulk(clips, "-o", out, "--workers", 2)
+    assert (code, "0 items, 6 done before, 0 failed; 0 frames" in output) == (0, True), output
+    assert all(path.stat().st_mtime_ns == when for path, when in times.items())
+    assert [len(table(out, name)) for name in ("photo.jpg", "another.jpg", "one.mp4")] == [1, 1, 100]
     assert "another model" in bulk(clips, "-o", out, "--model", "face68-xs")[1]
 
 
@@ -163,6 +169,8 @@ def test_a_long_video_in_parts_keeps_its_tracks(clips: Path, tmp_path: Path) -> 
         np.abs(np.array(row["landmarks"]).reshape(-1, 2) - frame.points[0]).max()
         for row, frame in zip(rows, frames, strict=True)
     ]
+    (lines,) = (tmp_path / "out" / "jsonl").iterdir()
+    assert [json.loads(line)["frame"] for line in lines.read_text().splitlines()] == list(range(len(frames)))
     assert moved[0] == 0
     assert np.mean(moved) < 0.3
     assert not (tmp_path / "out" / "parts").exists() or not list((tmp_path / "out" / "parts").iterdir())
@@ -249,19 +257,32 @@ def test_a_long_video_is_answered_with_its_parts(tmp_path: Path) -> None:
 
 def test_damage_is_told_in_parts_as_in_the_whole(tmp_path: Path) -> None:
     clip = spoil(make_clip(tmp_path / "clip.mp4", [40 * index for index in range(100)]), 40, 3)
-    damage = []
-    for name, settings in (("whole", Settings()), ("parts", Settings(part_seconds=1.0, warm_up=10))):
+    damage, written = [], []
+
+    def told(lines: str) -> list[str]:
+        return [line for line in lines.splitlines() if '"error"' in line]
+
+    for name, settings in (
+        ("whole", Settings(jsonl=True)),
+        ("parts", Settings(part_seconds=1.0, warm_up=10, jsonl=True)),
+    ):
         output, item = Output(str(tmp_path / name)), Item("video", (str(clip),))
         model = load_model("face68-s", output)
         worker = Worker(model, settings, output)
         status = worker.run(item)
         if status.parts:
             assert [worker.run(part).error for part in status.parts] == [""] * len(status.parts)
-            join_parts(item, status.parts, model, output)
+            join_parts(item, status.parts, model, output, jsonl=settings.jsonl)
         rows = table(tmp_path / name, "clip.mp4")
         assert len(rows) > 90
         damage.append([(row["frame"], row["error"]) for row in rows if row["error"]])
+        (path,) = (tmp_path / name / "jsonl").iterdir()
+        written.append(path.read_text())
     assert damage[0] == damage[1] != []
+    command_line = [sys.executable, "-m", "cunet_deploy", "infer", str(clip), "-o", str(tmp_path / "infer.jsonl")]
+    subprocess.run(command_line, check=True, capture_output=True, cwd=ROOT)
+    assert written[0] == (tmp_path / "infer.jsonl").read_text()
+    assert told(written[0]) == told(written[1]) != []
 
 
 def test_an_item_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
@@ -272,6 +293,24 @@ def test_an_item_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
     assert "its worker died 3 times" in status.error
     assert (tmp_path / "failed" / f"{item.key}.json").is_file()
     assert worker.run(item).error == ""  # the next run tries again
+
+
+def test_a_video_whose_parts_cannot_be_joined_is_recorded(tmp_path: Path) -> None:
+    output, part = Output(str(tmp_path)), Item("video", ("clip.mp4",), Part(0, 0, None, 0, 0, None))
+    status = Status.from_json(_join([part], load_model("face68-s", output), output, False))
+    assert "clip.mp4: FileNotFoundError: " in status.error
+    (path,) = (tmp_path / "failed").iterdir()
+    assert json.loads(path.read_text()) == {"sources": ["clip.mp4"], "error": status.error}
+
+
+def test_a_record_of_a_failure_goes_when_its_item_is_done(tmp_path: Path) -> None:
+    output, item = Output(str(tmp_path)), Item("images", (str(PHOTO),))
+    worker = Worker(load_model("face68-s", output), Settings(), output)
+    output.record_failure(item, OSError("no connection"))
+    assert worker.run(item).error == ""
+    result = CliRunner().invoke(command, [str(PHOTO), "-o", str(tmp_path)])
+    assert "0 items, 1 done before" in result.output
+    assert list((tmp_path / "failed").iterdir()) == []
 
 
 def test_an_error_of_a_library_ends_its_item_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,6 +341,38 @@ def test_two_machines_share_the_work(clips: Path, tmp_path: Path) -> None:
 def test_a_cluster_that_is_not_there_is_said(clips: Path, tmp_path: Path) -> None:
     code, output = bulk(clips, "-o", tmp_path / "out", "--address", "127.0.0.1:9")
     assert (code, "cannot be reached" in output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--no-smooth",), "out: holds results with smooth true, not smooth false; give the same, or another output"),
+        (("--part-seconds", "60"), "part_seconds 120.0, not part_seconds 60.0"),
+        (("--detector", "full", "--no-smooth"), 'onnx", smooth true, not detector "full", smooth false'),
+    ],
+)
+def test_a_run_with_other_settings_is_refused(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    output = Output(str(tmp_path / "out"))
+    _keep_settings(output, load_model("face68-s", output), Settings())
+    result = CliRunner().invoke(command, [str(PHOTO), "-o", output.url, *options])
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
+
+
+def test_only_settings_on_which_results_depend_are_compared(tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "out"))
+    model = load_model("face68-s", output)
+    _keep_settings(output, model, Settings())
+    _keep_settings(output, model, Settings(backend="ort:cpu", threads=2, jsonl=True, trust=True))
+    with pytest.raises(InputError, match='backend "ort:cpu", not backend "auto"'):
+        _keep_settings(output, model, Settings(backend="auto"))
+
+
+def test_a_detector_by_name_is_not_replaced_by_a_file_in_the_output(tmp_path: Path) -> None:
+    output = Output(str(tmp_path))
+    load_model("face68-s", output)
+    worker = Worker(load_model("face68-s", output, detector="full"), Settings(), output)
+    assert type(worker._localizer._networks().detector).__name__ == "CoarseToFineSearch"
 
 
 def test_a_ray_client_is_refused(clips: Path, tmp_path: Path) -> None:
@@ -355,7 +426,13 @@ def test_a_run_from_s3_to_s3(bucket: Any, clips: Path, tmp_path: Path) -> None:
     for name in ("one.mp4", "two.mp4", "three.mp4"):
         found = [row["landmarks"] for row in table(tmp_path / "out", name)]
         np.testing.assert_array_equal(np.array(found, np.float32), expected)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["failed", "jsonl", "landmarks", "model"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "failed",
+        "jsonl",
+        "landmarks",
+        "model",
+        "photos",
+    ]
 
 
 def test_sources_and_results_may_lie_in_an_object_store() -> None:

@@ -87,7 +87,7 @@ class FakeTensor:
 
 
 class FakeError:
-    INVALID_ARG = 3
+    INTERNAL, INVALID_ARG = 1, 3
 
     def __init__(self, message: str, code: int) -> None:
         self.message, self.code = message, code
@@ -107,13 +107,18 @@ def triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-@pytest.mark.usefixtures("triton")
-def test_triton_gets_a_response_for_each_request_and_errors_touch_no_other(tmp_path: Path, astronaut: Path) -> None:
+def open_triton(tmp_path: Path) -> TritonPythonModel:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "model.onnx").write_bytes((MODELS / "face68-xs" / "model.onnx").read_bytes())
     model = TritonPythonModel()
     config = '{"parameters": {"threads": {"string_value": "1"}}}'
     model.initialize({"model_repository": str(tmp_path), "model_version": "1", "model_config": config})
+    return model
+
+
+@pytest.mark.usefixtures("triton")
+def test_triton_gets_a_response_for_each_request_and_errors_touch_no_other(tmp_path: Path, astronaut: Path) -> None:
+    model = open_triton(tmp_path)
     picture = FakeTensor("image", np.array([astronaut.read_bytes()], object))
     good, bad, empty = model.execute([{"image": picture}, {"image": FakeTensor("image", np.array([b"?"], object))}, {}])
     assert good.error is None
@@ -126,4 +131,29 @@ def test_triton_gets_a_response_for_each_request_and_errors_touch_no_other(tmp_p
     assert good.tensors["landmarks"].shape == (1, 68, 2)
     assert (bad.error.code, empty.error.code) == (3, 3)
     assert "not an image" in bad.error.message
+    model.finalize()
+
+
+@pytest.mark.usefixtures("triton")
+def test_triton_gets_an_internal_error_for_the_request_that_failed(
+    tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = open_triton(tmp_path)
+    answer = model._handler.answer
+
+    def fail(**sent: Any) -> Any:
+        if sent["frame"] is not None:
+            raise RuntimeError("the device is gone")
+        return answer(**sent)
+
+    monkeypatch.setattr(model._handler, "answer", fail)
+    frame = FakeTensor("frame", np.zeros((8, 8, 3), np.uint8))
+    picture = FakeTensor("image", np.array([astronaut.read_bytes()], object))
+    empty = FakeTensor("image", np.array([], object))
+    bad, good, short = model.execute([{"frame": frame}, {"image": picture}, {"image": empty}])
+    assert good.error is None
+    assert [response.error.code for response in (bad, short)] == [FakeError.INTERNAL] * 2
+    assert "internal error" in bad.error.message
+    assert "the device is gone" not in bad.error.message
+    assert "RuntimeError: the device is gone" in caplog.text
     model.finalize()

@@ -72,3 +72,19 @@ def test_a_picture_is_answered_with_lists_and_anything_else_with_400(astronaut: 
     refused = asyncio.run(service(Request(b"garbage")))
     assert refused.status_code == 400
     assert "not an image" in refused.content["error"]
+
+
+@pytest.mark.usefixtures("libraries")
+def test_a_request_that_fails_is_answered_with_500_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = RayService("face68-xs", "", "", 1)
+
+    def fail(**sent: Any) -> Any:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(service._handler, "answer", fail)
+    refused = asyncio.run(service(Request(b"picture")))
+    assert refused.status_code == 500
+    assert refused.content == {"error": "internal error; the log of the server has the details"}
+    assert "RuntimeError: the device is gone" in caplog.text
