@@ -69,7 +69,7 @@ def table_of(report: dict[str, Any]) -> str:
             for part in ("learned", "others")
         ]
         lines.append(f"| {source} | {' | '.join(cells)} |")
-    return "\n".join(lines) + f"\n\nPCK@0.2 by torso, boxes given, one look. `{report['command']}`\n"
+    return "\n".join(lines) + f"\n\nPCK@0.2 by torso, boxes given, a single crop each. `{report['command']}`\n"
 
 
 update = partial(update_reported_document, REPORT, DOCUMENT, MARK, table_of)
