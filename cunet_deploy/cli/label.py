@@ -117,7 +117,7 @@ def command(
     Example:
       cunet-deploy label clip.mp4 --teacher pose14-m -o camera/train.json
       cunet-deploy label clips/ --teacher pose14-m --teacher movenet.toml -o camera/train.json --seconds 0:90
-      cunet-deploy label portraits/ --teacher runs/face68-s-open -o faces/portraits.json --within 0.03
+      cunet-deploy label portraits/ --teacher face68-s-open -o faces/portraits.json --within 0.03
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV's remarks would break the progress bar
     from cunet_deploy.labelling.pictures import Pictures
