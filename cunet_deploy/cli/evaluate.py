@@ -131,9 +131,9 @@ def command(**given: Any) -> None:
     \b
     Example:
       cunet-deploy evaluate face68-s 300w/helen/testset --against runs/s/float.pt --json report.json
-      cunet-deploy evaluate pose lspet#test:clean --flip-test --worst 24 -o sheet.png
-      cunet-deploy evaluate pose lspet#test --flip-test --scale 0.9 --scale 1.1
-      cunet-deploy evaluate pose lspet#val --blur 1 --against pose
+      cunet-deploy evaluate pose14-s lspet#test:clean --flip-test --worst 24 -o sheet.png
+      cunet-deploy evaluate pose14-s lspet#test --flip-test --scale 0.9 --scale 1.1
+      cunet-deploy evaluate pose14-s lspet#val --blur 1 --against pose14-s
     """
     _evaluate_all(_Request(**given))
 

@@ -116,7 +116,7 @@ def command(
     Example:
       cunet-deploy label clip.mp4 --teacher pose14-m -o camera/train.json
       cunet-deploy label clips/ --teacher pose14-m --teacher movenet.toml -o camera/train.json --seconds 0:90
-      cunet-deploy label portraits/ --teacher runs/face68-s-open -o faces/portraits.json --within 0.03
+      cunet-deploy label portraits/ --teacher face68-s-open -o faces/portraits.json --within 0.03
     """
     from cunet_deploy.labelling.pictures import Pictures
     from cunet_deploy.labelling.run import Crew, label_pictures

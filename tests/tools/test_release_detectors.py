@@ -53,13 +53,13 @@ def numbers(**more: Any) -> dict[str, Any]:
 
 
 def test_people_are_said_to_be_people(script: ModuleType) -> None:
-    assert "finds the faces: 90.0 %" in script.sentence_of(numbers())
+    assert "detects faces: recall 90.0 %" in script.sentence_of(numbers())
     text = script.sentence_of(numbers(objects="people"))
-    assert "finds the people: 90.0 % (89.0 to 91.0) of 9 people" in text
-    assert "against boxes of\nlabels, and of two other detectors that agree." in text
+    assert "detects people: recall 90.0 % (89.0 to 91.0)\nand precision 90.0 % (89.0 to 91.0) on 9 people in" in text
+    assert "against\nlabelled boxes and boxes on which two other detectors agree." in text
     table = script.table_of(numbers(objects="people"))
     assert table.startswith("| | photos | people | recall |")
-    assert "a look at 320x240, p50" in table
+    assert "latency per 320x240 frame, p50" in table
 
 
 def test_a_data_set_has_the_same_name_everywhere(script: ModuleType, tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ def test_a_detector_of_people_is_measured_on_frames_of_any_size(script: ModuleTy
     card = (root / "models" / "tiny-detect" / "README.md").read_text()
     assert "| 8 bit, lspet#test | 3 | 3 | 0.0 % (0.0 to 0.0) | - |" in card  # nothing is found, so nothing is right
     assert "| 8 bit, whole bodies of lspet#test | 3 | 3 | " in card
-    assert "a look at 120x90, p50" in card
+    assert "latency per 120x90 frame, p50" in card
     readme = (root / "README.md").read_text()
     assert readme.endswith("<!-- detector: end -->\n\nmore\n")
-    assert "finds the faces:" in readme
-    assert "finds the people:" in readme
+    assert "detects faces:" in readme
+    assert "detects people:" in readme
 
 
 def test_yunet_takes_frames_of_one_size(script: ModuleType, root: Path) -> None:

@@ -131,7 +131,7 @@ def test_each_thing_that_is_not_free_is_named(data: Path, tmp_path: Path) -> Non
     assert "a detector that is not noted" in changed("sources", 1, "labelled_by", to=[{**by, "detector": None}])
 
 
-def test_networks_that_it_learnt_from_are_known_by_their_own_provenance(data: Path, tmp_path: Path) -> None:
+def test_networks_that_it_learned_from_are_known_by_their_own_provenance(data: Path, tmp_path: Path) -> None:
     first = good(data, tmp_path)
     teacher, weights = first["files"]["float.pt"], first["weights"]["float.pt"]
     write_run(tmp_path / "second", data, "town/photos", other=weights)

@@ -19,8 +19,8 @@ WEIGHTS = {"1": "binary", "ternary": "ternary"}
 FINDS = {"face": "face points", "body": "body joints"}
 
 HEADER = """\
-| model | finds | weights | file | accuracy float | accuracy quantized | cost | float | quantized \
-| quantized / float | / 8 bit |
+| model | finds | weights | file | accuracy, float | accuracy, quantized | change | latency, float \
+| latency, quantized | latency ratio, quantized to float | latency ratio to the 8-bit twin |
 |---|---|---|---|---|---|---|---|---|---|---|
 """
 
@@ -32,7 +32,7 @@ def table_of(all_numbers: list[dict[str, Any]]) -> str:
             "no model has a numbers.json yet; measure one: python -m tools.release.models NAME --float ..."
         )
     text = HEADER + "".join(_row(numbers) for numbers in all_numbers)
-    notes = [*_accuracies_of(all_numbers), "95 % intervals, costs are paired."]
+    notes = [*_accuracies_of(all_numbers), "95 % intervals, those of changes paired."]
     notes += _times_of(all_numbers)
     return f"{text}\n{' '.join(notes)} Written by `tools/release/models.py`.\n"
 
@@ -42,7 +42,7 @@ def _row(numbers: dict[str, Any]) -> str:
     cells = [
         *_described(numbers),
         *(f"{_title(numbers)} {_percent(accuracy[kind][_key(numbers)])}" for kind in ("float", "released")),
-        _cost(accuracy["metric"], accuracy["released_minus_float"]),
+        _change(accuracy["metric"], accuracy["released_minus_float"]),
         f"{latency['float']['network_p50_ms']:.2f} ms",
         f"{latency['released']['network_p50_ms']:.2f} ms",
         f"{latency['network_ratio_released_to_float']['value']:.2f}",
@@ -78,13 +78,13 @@ def _percent(estimate: dict[str, float]) -> str:
     return Estimate.of(estimate).text(2 if estimate["value"] < 10 else 1, unit="%")
 
 
-def _cost(metric: str, differences: dict[str, Any]) -> str:
-    """Cost of quantization: relative of errors, in points of shares; a gain is negative."""
+def _change(metric: str, differences: dict[str, Any]) -> str:
+    """Change by quantization: relative of errors, in points of shares."""
     if metric.startswith("nme"):
-        lost, unit = differences[f"{metric}_relative_difference_percent"], "%"
+        change, unit = Estimate.of(differences[f"{metric}_relative_difference_percent"]), "%"
     else:
-        lost, unit = differences[f"{metric}_lost_percent_points"], "points"
-    return Estimate.of(lost).text(1, unit=unit, sign=True)
+        change, unit = Estimate.of(differences[f"{metric}_lost_percent_points"]).scaled(-1), "points"
+    return change.text(1, unit=unit, sign=True)
 
 
 def _by_text(all_numbers: list[dict[str, Any]], text_of: Callable[[dict[str, Any]], str]) -> dict[str, str]:
@@ -109,11 +109,11 @@ def _measured(numbers: dict[str, Any]) -> str:
     if _of_face(numbers):
         return (
             f"Faces: NME by {normalizer} on {accuracy['objects']} faces of the {accuracy['dataset']}, {crops}; "
-            "the cost is relative to float."
+            "the change is relative to float, and positive where the error is larger."
         )
     return (
-        f"Bodies: {_title(numbers)} by {normalizer}, the share of joints that are right, on {accuracy['objects']} "
-        f"people of the {accuracy['dataset']}, {crops}, without the flip test; the cost is in points."
+        f"Bodies: {_title(numbers)} by {normalizer} on {accuracy['objects']} people of the {accuracy['dataset']}, "
+        f"{crops}, without test-time augmentation; the change is in points, and negative where fewer joints are right."
     )
 
 
@@ -139,14 +139,14 @@ def _parts_of(numbers: dict[str, Any]) -> str:
     """Rows of a body model: all people and parts of them, with and without augmentation."""
     accuracy, key = numbers["accuracy"], _key(numbers)
     scales = " and ".join(f"{scale:g}" for scale in accuracy["released_flip_test_scales"]["scales"][1:])
-    looks = f"with the flip test | flip test, also of crops {scales} times as large"
-    text = f"| part | people | {_title(numbers)} | {looks} | lost against float |\n" + "|---" * 6 + "|\n"
+    augmented = f"with the flip test | flip test, also of crops {scales} times as large"
+    text = f"| part | people | {_title(numbers)} | {augmented} | change from float |\n" + "|---" * 6 + "|\n"
     for name, part in {"all": accuracy, **accuracy.get("parts", {})}.items():
         cells = [
             name.rpartition(":")[2],
             str(part["objects"]),
             *(_percent(part[kind][key]) for kind in ("released", "released_flip_test", "released_flip_test_scales")),
-            _cost(accuracy["metric"], part["released_minus_float"]),
+            _change(accuracy["metric"], part["released_minus_float"]),
         ]
         text += f"| {' | '.join(cells)} |\n"
     return text
@@ -165,8 +165,9 @@ def short_table_of(all_numbers: list[dict[str, Any]]) -> str:
         text += f"| {' | '.join(cells)} |\n"
     processors = {numbers["machine"]["processor"] for numbers in all_numbers}
     return (
-        f"{text}\nNME is the mean error in shares of the distance of the outer eye corners: lower is better. PCK is "
-        "the share of\njoints that are right: higher is better. Times are of the network, on one thread"
+        f"{text}\nNME: mean landmark error divided by the distance between the outer eye corners (lower is better). "
+        "PCK@0.2: share of\njoints within 0.2 torso lengths of the label (higher is better). Times are of the network "
+        "alone, without the detector,\non one thread"
         f"{' of ' + processors.pop() if len(processors) == 1 else ', not all on one machine'}.\n"
     )
 

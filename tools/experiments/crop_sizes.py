@@ -102,8 +102,8 @@ def table_of(report: Mapping[str, Any]) -> str:
     people = ", ".join(f"{name} {rows[0]['parts'][part]['people']}" for part, name in PARTS.items())
     lines += [
         "",
-        f"PCK@0.2 by torso, boxes given, one look ({people} people), and the gain over the first row with 95 % "
-        f"intervals; times of one thread of {report['machine']['processor']}. `{report['command']}`",
+        f"PCK@0.2 by torso, boxes given, a single crop each ({people} people), and the gain over the first row with "
+        f"95 % intervals; times of one thread of {report['machine']['processor']}. `{report['command']}`",
     ]
     return "\n".join(lines) + "\n"
 

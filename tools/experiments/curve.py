@@ -10,6 +10,7 @@ The models take turns on one thread, so their times can be compared; the errors 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -90,6 +91,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> bytes:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120)
     for row in rows:
@@ -98,11 +100,15 @@ def draw(rows: Sequence[dict[str, Any]]) -> bytes:
         axes.errorbar(x, nme["value"], yerr=[[low], [high]], color="#666666", capsize=3, linewidth=1, zorder=1)
         axes.scatter(x, nme["value"], s=row["file_bytes"] / 2000, color="#0072b2", alpha=0.7, zorder=2)
         label = f"{row['name']}\n{row['file_bytes'] / 1e6:.2f} MB"
-        axes.annotate(label, (x, nme["value"]), xytext=(8, 8), textcoords="offset points", fontsize=8)
+        beside = 4 + 0.7 * math.sqrt(row["file_bytes"] / 2000) / 2  # of the disc, towards the upper right
+        axes.annotate(label, (x, nme["value"]), xytext=(beside, beside), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
-    axes.set_xlabel("network, ms a crop, one thread")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 4, 6, 8)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("latency of the network, ms per crop, one thread")
     axes.set_ylabel("NME by outer eye, % (95 % interval)")
-    axes.margins(0.15)
+    axes.margins(0.2, 0.15)
     axes.grid(visible=True, which="both", linewidth=0.3)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})

@@ -80,14 +80,14 @@ def _recall(session: Session, dataset: Path) -> dict[str, Any]:
 
 def table_of(report: dict[str, Any]) -> str:
     """The Markdown table of models of landmarks: one row for each source, two columns for each model."""
-    return f"{_table(report, 'pck_20_percent')}\n\nPCK@0.2 by torso, boxes given, one look. `{report['command']}`\n"
+    return f"{_table(report, 'pck_20_percent')}\n\nPCK@0.2 by torso, boxes given, a single crop each. `{report['command']}`\n"
 
 
 def boxes_table_of(report: dict[str, Any]) -> str:
     """The same of detectors."""
     sentence = (
         "Recall at the score of each model, at an intersection over union of 0.5 with the boxes of whole bodies around "
-        "labelled joints, of people of at least 24 px of the input; whole photos, one look."
+        "labelled joints, of people of at least 24 px of the input; each photo whole."
     )
     return f"{_table(report, 'recall_percent')}\n\n{sentence} `{report['command']}`\n"
 

@@ -6,9 +6,9 @@ r"""Compare our body models with MediaPipe's, on the same crop, threads and cloc
 All take turns in one process, as in faces.py. MediaPipe Pose (full) learned people who stand upright in its crop,
 and in use its detector turns the picture so. So it is measured in three crops: one like ours, which is not turned; one
 that is turned and placed by what it found in the first; and one turned and placed by the labels, as a detector without
-errors would. Its time is that of one look in the first crop; the others count as accuracy only. It has no neck and no
-head top: what is compared are the twelve joints that both have. How many people it sees is by its own score, from 0.5
-on, in the crop whose landmarks count.
+errors would. Its time is that of one evaluation of the first crop; the others count as accuracy only. It has no neck
+and no head top: what is compared are the twelve joints that both have. How many people it sees is by its own score,
+from 0.5 on, in the crop whose landmarks count.
 
 Where the people are from the data set whose other photos ours were trained on, ours have an advantage: they know how it
 labels. MediaPipe's learned photos that its authors annotated (Bazarevsky et al., BlazePose, 2020).

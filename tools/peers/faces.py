@@ -41,7 +41,7 @@ PACKAGES = ("torch", "openvino", "nncf", "ai-edge-litert", "dlib-bin", "dlib", "
 )
 @click.option("--dlib", "dlib_file", type=click.Path(path_type=Path), help="shape_predictor_68_face_landmarks.dat.")
 @click.option("--network", type=click.Path(path_type=Path), help="Float checkpoint to run in other frameworks.")
-@click.option("--calibration", type=click.Path(path_type=Path), help="Photos that the quantizers of others look at.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="Calibration photos of the quantizers of others.")
 @click.option("--large/--no-large", default=False, help="Also time stacked hourglass and FAN, with random weights.")
 @click.option("--compile/--no-compile", "compiled", default=False, help="Also time torch.compile; takes a minute.")
 @click.option("--data", type=click.Path(path_type=Path), help="Test faces in the 300-W layout.")

@@ -57,7 +57,7 @@ def network_peers(
 
     Args:
         checkpoint: float.pt of a model.
-        calibration: photos in the 300-W layout that quantizers look at; without them those are left out.
+        calibration: calibration photos of the quantizers, in the 300-W layout; without them those are left out.
         threads: of each.
         compiled: also torch.compile.
         missing: collects what is left out and why.

@@ -6,7 +6,7 @@ r"""Measure a released detector, and write the figures where they are quoted.
         --frames clips/asl_eat.mkv
 
 It writes ``models/NAME/numbers.json``: recall, precision and average precision of the float parent and of
-the released ``model.onnx`` on photos that training did not see, and the time that a look at a frame takes, in turns
+the released ``model.onnx`` on photos that training did not see, and the latency per frame, in turns
 with OpenCV's YuNet at two input sizes where its file is given, which takes frames of 640x480. ``--keep-times`` measures
 the photos alone. ``python -m tools.docs write`` puts the figures into README.md and the cards.
 """
@@ -45,7 +45,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = "detector"
 YUNET_SIZE = (640, 480)
 YUNET_SIDES = (320, 640)
-LABELS = {"faces": "the boxes of\nOpenCV's YuNet", "people": "boxes of\nlabels, and of two other detectors that agree"}
+LABELS = {
+    "faces": "boxes that OpenCV's YuNet finds",
+    "people": "labelled boxes and boxes on which two other detectors agree",
+}
 """Names of what is found, and of what it is compared with."""
 
 
@@ -143,7 +146,7 @@ def measure(
 
 
 def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dict[str, Any]:
-    """A look at a frame, from pixels to boxes, of ours and of YuNet, in turns on one thread."""
+    """Latency of a frame, from pixels to boxes, of ours and of YuNet, in turns on one thread."""
     cv2.setNumThreads(1)
     # of a long clip not more than these
     images = [np.ascontiguousarray(picture.image) for picture in islice(open_source(frames), 0, 32, 4)]
@@ -152,16 +155,16 @@ def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dic
         raise InputError(f"{frames}: frames of {width}x{height}; YuNet is timed on {YUNET_SIZE[0]}x{YUNET_SIZE[1]}")
     session = open_session(folder / "model.onnx", threads=1)
     finder = NetworkDetector(session)
-    looks: dict[str, Callable[[NDArray[np.uint8]], Any]] = {folder.name: finder.find}
+    detectors: dict[str, Callable[[NDArray[np.uint8]], Any]] = {folder.name: finder.find}
     if yunet is not None:
-        looks |= {f"YuNet at {side} px": partial(YuNet(yunet).look, side=side) for side in YUNET_SIDES}
-    times: dict[str, list[list[float]]] = {name: [] for name in looks}
+        detectors |= {f"YuNet at {side} px": partial(YuNet(yunet).look, side=side) for side in YUNET_SIDES}
+    times: dict[str, list[list[float]]] = {name: [] for name in detectors}
     for turn in range(rounds + 1):
-        for name, look in looks.items():
+        for name, detect in detectors.items():
             taken = []
             for image in images:
                 start = time.perf_counter()
-                look(image)
+                detect(image)
                 taken.append((time.perf_counter() - start) * 1000)
             if turn:  # the first warms up
                 times[name].append(taken)
@@ -197,7 +200,7 @@ def table_of(numbers: dict[str, Any]) -> str:
         cells += [_percent(row.get(f"{key}_percent")) for key in ("recall", "precision", "ap")]
         text += f"| {' | '.join(cells)} |\n"
     width, height = latency["frame"]
-    text += f"\n| detector | a look at {width}x{height}, p50 | p95 | ours / it |\n" + "|---" * 4 + "|\n"
+    text += f"\n| detector | latency per {width}x{height} frame, p50 | p95 | ours / it |\n" + "|---" * 4 + "|\n"
     for name, row in latency.items():
         if isinstance(row, dict):
             ratio = Estimate.of(row["ratio_of_ours_to_it"]).text()
@@ -209,7 +212,7 @@ def table_of(numbers: dict[str, Any]) -> str:
         f"and a side of at least {released['least_side_px']:g} px of the network's input; found at a score of",
         f"{released['min_score']:g}, right at an intersection over union of {released['overlap']:g}.",
         "Intervals are 95 % bootstrap intervals over photos. One thread of",
-        f"{machine['processor']}, ONNX Runtime {numbers['versions']['onnxruntime']}, all looks in turns.",
+        f"{machine['processor']}, ONNX Runtime {numbers['versions']['onnxruntime']}, all timed in turns.",
         "Written by `tools/release/detectors.py`.",
     )
     return f"{text}\n{' '.join(notes)}\n"
@@ -226,9 +229,9 @@ def sentence_of(numbers: dict[str, Any]) -> str:
     released = next(iter(numbers["accuracy"]["parts"].values()))
     size, found, right = numbers["file"]["bytes"], released.get("recall_percent"), released.get("precision_percent")
     return (
-        f"[`{name}`](models/{name}/README.md) ({size / 1e6:.2f} MB) finds the {objects}: {_percent(found)} of "
-        f"{released['boxes']} {objects} in\nphotos it was not trained on, and {_percent(right)} of what it finds is "
-        f"one, against {LABELS[objects]}.\n"
+        f"[`{name}`](models/{name}/README.md) ({size / 1e6:.2f} MB) detects {objects}: recall {_percent(found)}\n"
+        f"and precision {_percent(right)} on {released['boxes']} {objects} in photos it was not trained on, against\n"
+        f"{LABELS[objects]}.\n"
     )
 
 

@@ -5,11 +5,11 @@
 
 It writes ``models/NAME/numbers.json``: accuracy of the float parent, of the released quantized checkpoint
 and of the released ``model.onnx`` on the same objects, what quantizing cost (paired), latency of ``model.onnx`` against
-the float export in one interleaved run, file sizes, parity, machine and versions; of bodies also with several looks at
-each, and further parts of the data set. A model of fewer bits is a twin of the 8-bit one that its float parent lies
-with (``--float models/face68-s/float.pt``), and is timed against that, too. ``--keep-times`` measures accuracy alone,
-which a busy machine does as well as an idle one. ``python -m tools.docs write`` puts the
-figures into README.md and the models' cards.
+the float export in one interleaved run, file sizes, parity, machine and versions; of bodies also with test-time
+augmentation, and further parts of the data set. A model of fewer bits is a twin of the 8-bit one that its float parent
+lies with (``--float models/face68-s/float.pt``), and is timed against that, too. ``--keep-times`` measures accuracy
+alone, which a busy machine does as well as an idle one. ``python -m tools.docs write`` puts the figures into README.md
+and the models' cards.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tools.reports import errors_in_a_line, recorded_times, write_report
 ROOT = Path(__file__).resolve().parents[2]
 TITLE = "HELEN subset"
 CALLS = 10
-LOOKS = {"flip_test": TTA(flip=True), "flip_test_scales": TTA(flip=True, scales=(0.9, 1.1))}
+AUGMENTED = {"flip_test": TTA(flip=True), "flip_test_scales": TTA(flip=True, scales=(0.9, 1.1))}
 """Test-time augmentation with which bodies are also measured, by the name in ``numbers.json``."""
 
 
@@ -175,7 +175,7 @@ def _of_part(
         "released_minus_float": _differences(released, evaluations["float"]),
     }
     if released.pck_threshold is not None:
-        for name, tta in LOOKS.items():
+        for name, tta in AUGMENTED.items():
             table[f"released_{name}"] = _accuracy(_evaluate(paths["released"], data, photos, tta))
         table["landmarks_percent"] = {
             name: round(value, 2) for name, value in released.landmarks_percent().items() if isfinite(value)

@@ -4,10 +4,10 @@
     python -m tools.release.provenance check                            # every model in models/ with an open licence
     python -m tools.release.provenance check models/face68-s-open --data renders
 
-``write`` reads a finished run, and the ``model.onnx`` beside the file that it writes. It makes sure that the run learnt
-from just the data that it is given, and records for each source what it is, under which licence, and a checksum of its
-files: of renders all that ``synth.json`` states, of other photos the first line of their ``LICENSE``, and which
-networks found and labelled what is in them. A run that began with other weights, or learnt from labels or heatmaps of
+``write`` reads a finished run, and the ``model.onnx`` beside the file that it writes. It makes sure that the run
+learned from just the data that it is given, and records for each source what it is, under which licence, and a checksum
+of its files: of renders all that ``synth.json`` states, of other photos the first line of their ``LICENSE``, and which
+networks found and labelled what is in them. A run that began with other weights, or learned from labels or heatmaps of
 other networks, needs their provenance, too: ``--before``, which is kept in the file.
 
 ``check`` fails where a file is missing or does not belong to the weights, where a source or an asset has no licence
@@ -55,7 +55,10 @@ def main() -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder that it was trained on.")
 @click.option(
-    "--before", type=click.Path(path_type=Path), multiple=True, help="Provenance of other networks that it learnt from."
+    "--before",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Provenance of other networks that it learned from.",
 )
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="File to write.  [default: in the run]")
 @errors_in_a_line
@@ -90,7 +93,7 @@ def provenance_of(run: Path, data: Path, before: Sequence[dict[str, Any]]) -> di
     """The provenance of a run.
 
     Raises:
-        InputError: it is no finished run, or learnt from other data.
+        InputError: it is no finished run, or learned from other data.
     """
     config = load_config(run / "config.toml")
     state = read_tensors(run / "state.pt", "training state")
@@ -228,7 +231,7 @@ def problems_of(table: dict[str, Any]) -> list[str]:
     weights = {value for one in _all_before(table) for value in one["weights"].values()}
     files = {value for one in _all_before(table) for value in one["files"].values()}
     problems += [
-        f"it learnt from weights of unknown origin, {w[:12]}" for w in table["other_weights"] if w not in weights
+        f"it learned from weights of unknown origin, {w[:12]}" for w in table["other_weights"] if w not in weights
     ]
     for source in table["sources"]:
         wrong = _of_renders(source["synth"]) if source["kind"] == "renders" else _of_photos(source, files, weights)

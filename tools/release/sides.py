@@ -133,8 +133,8 @@ def text_of(report: Mapping[str, Any]) -> str:
     """Write the text of a card."""
     (row,) = report["models"]
     lines = [
-        f"On {report['faces']} real faces from the side, one look: NME by the box in crops of the labelled boxes, and "
-        f"what is found in the whole photo with {row['detector']} (`{report['command']}`):",
+        f"On {report['faces']} real faces from the side, a single crop each: NME by the box in crops of the labelled "
+        f"boxes, and what is found in the whole photo with {row['detector']} (`{report['command']}`):",
         "",
         f"| yaw | faces | NME by box | found | found with NME below {report['close_percent']:g} % |",
         "|---|---|---|---|---|",
