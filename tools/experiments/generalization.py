@@ -80,7 +80,8 @@ def _recall(session: Session, dataset: Path) -> dict[str, Any]:
 
 def table_of(report: dict[str, Any]) -> str:
     """The Markdown table of models of landmarks: one row for each source, two columns for each model."""
-    return f"{_table(report, 'pck_20_percent')}\n\nPCK@0.2 by torso, boxes given, a single crop each. `{report['command']}`\n"
+    sentence = "PCK@0.2 by torso, boxes given, a single crop each."
+    return f"{_table(report, 'pck_20_percent')}\n\n{sentence} `{report['command']}`\n"
 
 
 def boxes_table_of(report: dict[str, Any]) -> str:
