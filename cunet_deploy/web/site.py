@@ -74,15 +74,15 @@ def build_site(
     name = detector or manifest.detector or default_detector(manifest.skeleton.name)
     if not name:
         raise InputError(f"{model}: no detector is known for {manifest.skeleton.name}; give one")
-    found, finder = _opened(name)
-    if finder.boxes is None:
+    detector_file, detector_manifest = _opened(name)
+    if detector_manifest.boxes is None:
         raise InputError(f"{name}: finds landmarks; a detector finds boxes, such as face-detect-s")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
         site = Path(work) / "site"
         shutil.copytree(_PAGE, site)
         shutil.copytree(PACKAGE / "src", site / "cunet-deploy-web")
-        for path, contents in ((file, manifest), (found, finder)):
+        for path, contents in ((file, manifest), (detector_file, detector_manifest)):
             folder = site / "models" / contents.name
             folder.mkdir(parents=True)
             shutil.copyfile(path, folder / "model.onnx")
@@ -95,7 +95,7 @@ def build_site(
         sums = dict.fromkeys(INTEGRITY, "") if copied else INTEGRITY
         table = {
             "model": f"models/{manifest.name}/",
-            "detector": f"models/{finder.name}/",
+            "detector": f"models/{detector_manifest.name}/",
             "runtime": {"base": "ort/" if copied else CDN, "files": sums},
         }
         (site / "site.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

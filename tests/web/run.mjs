@@ -54,8 +54,8 @@ const tasks = {
 
   /** What is found in an image, or in frames that follow each other. */
   async localize({ model, detector, frames, video }) {
-    const finder = new Detector(await Network.open(ort, await bundle(detector)));
-    const localizer = new Localizer(await Network.open(ort, await bundle(model)), finder);
+    const boxDetector = new Detector(await Network.open(ort, await bundle(detector)));
+    const localizer = new Localizer(await Network.open(ort, await bundle(model)), boxDetector);
     const step = video ? localizer.video() : null;
     const results = [];
     for (const [index, frame] of frames.entries()) {

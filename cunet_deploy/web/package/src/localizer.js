@@ -60,17 +60,17 @@ export class Localizer {
    */
   async predict(image, boxes) {
     if (boxes) return (await this.network.locate(image, boxes)).map(landmarks);
-    const found = await this.network.locate(image, await detectConfirmed(this.#finder(), this.network, image));
+    const found = await this.network.locate(image, await detectConfirmed(this.#requireDetector(), this.network, image));
     const good = found.filter((one) => confidence(one) >= this.manifest.min_score && plausible(one.points, one.box));
     return good.map(landmarks);
   }
 
   /** One video, given one frame at a time. @param {{smooth?: boolean | Smoothing}} [options] */
   video({ smooth = true } = {}) {
-    return new VideoStep(this.network, this.#finder(), smooth);
+    return new VideoStep(this.network, this.#requireDetector(), smooth);
   }
 
-  #finder() {
+  #requireDetector() {
     if (!this.detector) throw new Error("there is no detector: open the Localizer with one, or give boxes");
     return this.detector;
   }
@@ -99,7 +99,7 @@ export class VideoStep {
     const late = index > this.last + 1;
     this.tracker.cadence.every = (late ? LATE_CADENCE_RATIO : 1) * this.detector.every;
     this.last = index;
-    if (this.shots.update(image)) this.tracker.cut();
+    if (this.shots.update(image)) this.tracker.beginShot();
     const found = await this.#follow(image, index);
     if (this.smoother) {
       for (const one of found) Object.assign(one, this.smoother.update(one.id, one, timeMs));

@@ -57,7 +57,7 @@ export class Tracker {
   }
 
   /** Another shot begins: nothing that was followed is there any more. */
-  cut() {
+  beginShot() {
     this.tracks = [];
     this.gone = [];
     this.sinceLook = null;
