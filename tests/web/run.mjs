@@ -52,6 +52,12 @@ const tasks = {
     return { results: frames.map(({ points, scores, time_ms }) => smoother.update(0, { points, scores }, time_ms)) };
   },
 
+  /** From which score a followed object is kept, by that from which one is found. */
+  async thresholds({ model, min_scores }) {
+    const network = await Network.open(ort, await bundle(model));
+    return { keep_scores: min_scores.map((least) => Object.assign(network, { minScore: least }).keepScore) };
+  },
+
   /** What is found in an image, or in frames that follow each other. */
   async localize({ model, detector, frames, video }) {
     const boxDetector = new Detector(await Network.open(ort, await bundle(detector)));
@@ -60,6 +66,7 @@ const tasks = {
     const results = [];
     for (const [index, frame] of frames.entries()) {
       const image = await pixels(frame);
+      localizer.minScore = frame.min_score ?? localizer.minScore;
       results.push(await (step ? step.update(image, frame.time_ms, index) : localizer.predict(image)));
     }
     return { results };

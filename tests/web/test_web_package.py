@@ -144,6 +144,29 @@ def test_landmarks_are_those_of_python(run: Run, video: bool) -> None:
             np.testing.assert_allclose(one["scores"], scores, atol=1e-6)
 
 
+def test_a_score_threshold_that_changes_applies_to_the_running_video(run: Run) -> None:
+    model, detector = (find_model(name).parent for name in ("face68-s", "face-detect-s"))
+    images = [picture.image for picture in islice(open_source(ROOT / "tests" / "data" / "demo.mp4"), 12)]
+    least = {0: 0.42, 4: 1.0, 8: 0.42}
+    frames = [
+        write_rgba(
+            run, f"{index}.rgba", image, time_ms=40.0 * index, **({"min_score": least[index]} if index in least else {})
+        )
+        for index, image in enumerate(images)
+    ]
+    found = run("localize", model=str(model), detector=str(detector), frames=frames, video=True)["results"]
+    counts = [len(objects) for objects in found]
+    assert counts[:8] == [1] * 4 + [0] * 4
+    assert counts[-1] == 1
+
+
+def test_a_followed_object_keeps_its_share_of_the_threshold(run: Run) -> None:
+    manifest = json.loads((ROOT / "models" / "pose14-s" / "manifest.json").read_text())
+    least, keep = manifest["min_score"], manifest["keep_score"]
+    found = run("thresholds", model=str(ROOT / "models" / "pose14-s"), min_scores=[least, least / 2, 0.0])
+    np.testing.assert_allclose(found["keep_scores"], [keep, keep / 2, 0.0], atol=1e-12)
+
+
 def test_joints_keep_their_sides_as_in_python(run: Run) -> None:
     rng = np.random.default_rng(8)
     smoother, frames, expected = Smoother(), [], []

@@ -57,8 +57,8 @@ async function start() {
 }
 
 function setScore() {
-  localizer.manifest.min_score = Number(element("score").value);
-  element("score-value").value = localizer.manifest.min_score.toFixed(2);
+  localizer.minScore = Number(element("score").value);
+  element("score-value").value = localizer.minScore.toFixed(2);
 }
 
 async function useCamera() {

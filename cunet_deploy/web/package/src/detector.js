@@ -140,7 +140,7 @@ async function confirmed(network, image, box) {
   const [first] = await network.locate(image, [box]);
   if (!plausible(first.points, box)) return false;
   const views = await network.locate(image, viewsOf(landmarkBox(first.points)));
-  return Math.min(...views.map(confidence)) >= network.manifest.min_score;
+  return Math.min(...views.map(confidence)) >= network.minScore;
 }
 
 /** Boxes around and beside a box, to look at what is in it again. @param {Box} box @returns {Box[]} */

@@ -52,6 +52,15 @@ export class Localizer {
     return this.network.manifest;
   }
 
+  /** Mean height of the landmarks' peaks from which an object counts as found, in images and in videos that run. */
+  get minScore() {
+    return this.network.minScore;
+  }
+
+  set minScore(value) {
+    this.network.minScore = value;
+  }
+
   /**
    * The landmarks of every object in an image.
    * @param {Pixels} image RGBA, as a canvas gives it
@@ -61,7 +70,7 @@ export class Localizer {
   async predict(image, boxes) {
     if (boxes) return (await this.network.locate(image, boxes)).map(landmarks);
     const found = await this.network.locate(image, await detectConfirmed(this.#requireDetector(), this.network, image));
-    const good = found.filter((one) => confidence(one) >= this.manifest.min_score && plausible(one.points, one.box));
+    const good = found.filter((one) => confidence(one) >= this.minScore && plausible(one.points, one.box));
     return good.map(landmarks);
   }
 
@@ -82,7 +91,7 @@ export class VideoStep {
     this.network = network;
     this.detector = detector;
     const cadence = { every: detector.every, retry: detector.retry };
-    this.tracker = new Tracker(network.manifest.min_score, cadence, network.manifest.keep_score);
+    this.tracker = new Tracker(network.minScore, cadence, network.keepScore);
     this.shots = new ShotBoundaryDetector();
     this.smoother = smooth === false ? null : new Smoother(network.manifest.skeleton, smooth === true ? DEFAULT_SMOOTHING : smooth);
     this.last = -1;
@@ -98,6 +107,8 @@ export class VideoStep {
   async update(image, timeMs = 0, index = this.last + 1) {
     const late = index > this.last + 1;
     this.tracker.cadence.every = (late ? LATE_CADENCE_RATIO : 1) * this.detector.every;
+    this.tracker.minScore = this.network.minScore;
+    this.tracker.keepScore = this.network.keepScore;
     this.last = index;
     if (this.shots.update(image)) this.tracker.beginShot();
     const found = await this.#follow(image, index);

@@ -52,6 +52,8 @@ export class Network {
     this.session = session;
     this.manifest = manifest;
     this.single = single;
+    /** Mean height of the landmarks' peaks from which an object counts as found; it can be changed at any time. */
+    this.minScore = manifest.min_score;
     /** Milliseconds that the network took when it last ran. */
     this.lastMs = 0;
   }
@@ -69,6 +71,12 @@ export class Network {
     const all = { executionProviders: ["wasm"], ...options };
     const session = await ort.InferenceSession.create(new Uint8Array(model), all);
     return new Network(ort, session, manifest, options.freeDimensionOverrides?.batch === 1);
+  }
+
+  /** The same for an object that was found in the frame before: as large a share of it as in the manifest. */
+  get keepScore() {
+    const { min_score: least, keep_score: keep = least } = this.manifest;
+    return least > 0 ? this.minScore * (keep / least) : this.minScore;
   }
 
   /** Side of the heatmaps in cells. */
