@@ -28,6 +28,7 @@ from tools.experiments.web import write_camera
 
 ROOT = Path(__file__).resolve().parents[2]
 ASTRONAUT = ROOT / "tests" / "data" / "astronaut.jpg"
+CLIP = ROOT / "tests" / "data" / "demo.mp4"
 Browse = Callable[..., dict[str, Any]]
 
 pytestmark = pytest.mark.slow
@@ -140,6 +141,23 @@ def test_a_file_that_is_no_picture_is_said_to_be_none(browse: Browse, tmp_path: 
     (tmp_path / "notes.png").write_text("no picture")
     result = browse(files=[str(tmp_path / "notes.png")])
     assert result["error"] == "notes.png is neither a photo nor a clip that this browser can read."
+
+
+def test_a_source_that_another_one_replaces_does_not_stop_it(browse: Browse, png: Path) -> None:
+    result = browse(drops=[str(CLIP), str(png)])
+    assert (result["error"], result["status"]) == ("", "Done. The results can be saved.")
+    assert distances(result["records"], png) < 0.01
+
+
+def test_a_camera_that_is_refused_does_not_stop_the_photo_opened_meanwhile(browse: Browse, png: Path) -> None:
+    result = browse(drops=["camera", str(png)], flags=("--deny-permission-prompts",))
+    assert (result["error"], result["status"]) == ("", "Done. The results can be saved.")
+    assert distances(result["records"], png) < 0.01
+
+
+def test_a_clip_can_be_stopped_while_it_starts(browse: Browse) -> None:
+    result = browse(drops=[str(CLIP)], stop=True)
+    assert (result["error"], result["status"]) == ("", "Stopped.")
 
 
 def test_a_refused_camera_is_explained(browse: Browse) -> None:

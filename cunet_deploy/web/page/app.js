@@ -41,14 +41,14 @@ async function start() {
   element("score").value = min_score;
   element("score-value").value = min_score.toFixed(2);
   element("score").addEventListener("input", setScore);
-  element("camera").addEventListener("click", () => useCamera().catch(fail));
-  element("file").addEventListener("change", () => useFile(element("file").files[0]).catch(fail));
+  element("camera").addEventListener("click", useCamera);
+  element("file").addEventListener("change", () => useFile(element("file").files[0]));
   element("stop").addEventListener("click", stop);
   element("save").addEventListener("click", save);
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    useFile(event.dataTransfer?.files[0]).catch(fail);
+    useFile(event.dataTransfer?.files[0]);
   });
   for (const id of ["camera", "file"]) element(id).disabled = false;
   say("Ready: start the camera, or open or drop a photo or clip.");
@@ -61,8 +61,25 @@ function setScore() {
   element("score-value").value = localizer.minScore.toFixed(2);
 }
 
-async function useCamera() {
-  const own = begin("camera");
+/**
+ * Run a source until it ends, fails or another one takes its place; what fails of a superseded one is not told.
+ * @param {string} name @param {(own: number) => Promise<void>} work
+ */
+async function run(name, work) {
+  const own = begin(name);
+  try {
+    await work(own);
+  } catch (error) {
+    if (own === turn) fail(error);
+  }
+}
+
+function useCamera() {
+  return run("camera", runCamera);
+}
+
+/** @param {number} own */
+async function runCamera(own) {
   if (!navigator.mediaDevices) throw new Error("This page needs https:// or localhost to use the camera.");
   say("Waiting for the camera…");
   let stream;
@@ -84,16 +101,21 @@ const CAMERA_ERRORS = {
 };
 
 /** @param {File | undefined} file */
-async function useFile(file) {
+function useFile(file) {
   if (!file) return;
-  const own = begin(file.name.replace(/\.[^.]*$/, ""));
   element("file").value = ""; // so that the same file can be opened again
+  return run(file.name.replace(/\.[^.]*$/, ""), (own) => runFile(own, file));
+}
+
+/** @param {number} own @param {File} file */
+async function runFile(own, file) {
   if (file.type.startsWith("video/")) {
     video.src = URL.createObjectURL(file);
     await play(own, file.name);
     return;
   }
   const picture = await createImageBitmap(file).catch(() => null);
+  if (own !== turn) return;
   if (!picture) throw new Error(`${file.name} is neither a photo nor a clip that this browser can read.`);
   const pixels = show(picture, picture.width, picture.height);
   const found = await localizer.predict(pixels);
@@ -108,6 +130,7 @@ async function play(own, name) {
   await video.play().catch(() => {
     throw new Error(name ? `${name} is not a clip that this browser can play.` : "The camera gives no picture.");
   });
+  if (own !== turn) return;
   const step = localizer.video({ smooth: element("smooth").checked });
   const times = /** @type {number[]} */ ([]);
   say("Running.");
