@@ -67,7 +67,7 @@ const tasks = {
     for (const [index, frame] of frames.entries()) {
       const image = await pixels(frame);
       localizer.minScore = frame.min_score ?? localizer.minScore;
-      results.push(await (step ? step.update(image, frame.time_ms, index) : localizer.predict(image)));
+      results.push(await (step ? step.update(image, frame.time_ms, index) : localizer.predict(image, frame.boxes)));
     }
     return { results };
   },

@@ -144,6 +144,20 @@ def test_landmarks_are_those_of_python(run: Run, video: bool) -> None:
             np.testing.assert_allclose(one["scores"], scores, atol=1e-6)
 
 
+def test_scores_of_a_body_model_are_those_of_python(run: Run) -> None:
+    model, detector = (find_model(name).parent for name in ("pose14-s", "person-detect-s"))
+    image = read_image(ROOT / "tests" / "data" / "astronaut.jpg")
+    boxes = [[60.0, 20.0, 400.0, 500.0], [150.0, 0.0, 300.0, 250.0], [0.0, 0.0, 60.0, 60.0]]
+    with Localizer(model) as localizer:
+        assert localizer.manifest.score_curve is not None
+        expected = localizer.predict(image, boxes)
+    frames = [write_rgba(run, "body.rgba", image, boxes=boxes)]
+    (found,) = run("localize", model=str(model), detector=str(detector), frames=frames)["results"]
+    np.testing.assert_allclose([one["scores"] for one in found], expected.scores, atol=1e-6)
+    np.testing.assert_allclose([one["confidence"] for one in found], expected.confidence, atol=1e-6)
+    np.testing.assert_allclose([one["points"] for one in found], expected.points, atol=2e-3)
+
+
 def test_a_score_threshold_that_changes_applies_to_the_running_video(run: Run) -> None:
     model, detector = (find_model(name).parent for name in ("face68-s", "face-detect-s"))
     images = [picture.image for picture in islice(open_source(ROOT / "tests" / "data" / "demo.mp4"), 12)]

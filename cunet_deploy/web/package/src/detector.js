@@ -5,7 +5,7 @@
 
 import { decodeBoxes, distinct, tight } from "./boxmaps.js";
 import { boxIou, landmarkBox, shareInside, toImage, wholeImage, wholePixels } from "./geometry.js";
-import { confidence } from "./network.js";
+import { meanHeight } from "./network.js";
 
 /** @typedef {import("./boxmaps.js").Detection} Detection */
 /** @typedef {import("./geometry.js").Box} Box */
@@ -140,7 +140,7 @@ async function confirmed(network, image, box) {
   const [first] = await network.locate(image, [box]);
   if (!plausible(first.points, box)) return false;
   const views = await network.locate(image, viewsOf(landmarkBox(first.points)));
-  return Math.min(...views.map(confidence)) >= network.minScore;
+  return Math.min(...views.map(meanHeight)) >= network.minScore;
 }
 
 /** Boxes around and beside a box, to look at what is in it again. @param {Box} box @returns {Box[]} */

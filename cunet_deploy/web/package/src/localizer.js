@@ -3,7 +3,7 @@
  */
 
 import { Detector, detectConfirmed, plausible } from "./detector.js";
-import { Network, confidence, loadBundle } from "./network.js";
+import { Network, loadBundle, mean, meanHeight, scoresOf } from "./network.js";
 import { ShotBoundaryDetector } from "./shots.js";
 import { DEFAULT_SMOOTHING, Smoother } from "./smoothing.js";
 import { Tracker } from "./tracker.js";
@@ -19,7 +19,7 @@ import { Tracker } from "./tracker.js";
  * @typedef {object} Landmarks
  * @property {number} id the track id in video; the place in the result of a single image
  * @property {Point[]} points in pixels of the image
- * @property {number[]} scores of each landmark, in [0, 1]
+ * @property {number[]} scores of each landmark, in [0, 1]; by the curve of the model where it has one
  * @property {number} confidence their mean
  * @property {Box} box where it was looked for
  */
@@ -68,10 +68,10 @@ export class Localizer {
    * @returns {Promise<Landmarks[]>}
    */
   async predict(image, boxes) {
-    if (boxes) return (await this.network.locate(image, boxes)).map(landmarks);
+    if (boxes) return (await this.network.locate(image, boxes)).map((one, place) => landmarks(this.network, one, place));
     const found = await this.network.locate(image, await detectConfirmed(this.#requireDetector(), this.network, image));
-    const good = found.filter((one) => confidence(one) >= this.minScore && plausible(one.points, one.box));
-    return good.map(landmarks);
+    const good = found.filter((one) => meanHeight(one) >= this.minScore && plausible(one.points, one.box));
+    return good.map((one, place) => landmarks(this.network, one, place));
   }
 
   /** One video, given one frame at a time. @param {{smooth?: boolean | Smoothing}} [options] */
@@ -128,7 +128,7 @@ export class VideoStep {
       const located = await this.network.locate(image, plan.map((track) => track.box));
       const kept = this.tracker.update(plan, located);
       if (looked || kept.length || !this.tracker.wantsDetection()) {
-        return kept.map(({ id, index: place }) => landmarks(located[place], id));
+        return kept.map(({ id, index: place }) => landmarks(this.network, located[place], id));
       }
       looked = true; // all that was followed is lost in this very frame
       boxes = await this.#look(image, index);
@@ -141,7 +141,8 @@ export class VideoStep {
   }
 }
 
-/** @param {Located} located @param {number} id @returns {Landmarks} */
-function landmarks(located, id) {
-  return { id, ...located, confidence: confidence(located) };
+/** @param {Network} network @param {Located} located @param {number} id @returns {Landmarks} */
+function landmarks(network, { points, heights, box }, id) {
+  const scores = scoresOf(heights, network.manifest.score_curve);
+  return { id, points, scores, confidence: mean(scores), box };
 }

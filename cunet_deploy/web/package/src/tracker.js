@@ -4,7 +4,7 @@
 
 import { SAME_OBJECT_IOU, plausible } from "./detector.js";
 import { boxIou, landmarkBox, shareInside } from "./geometry.js";
-import { confidence } from "./network.js";
+import { meanHeight } from "./network.js";
 
 /** @typedef {import("./geometry.js").Box} Box */
 /** @typedef {import("./network.js").Located} Located */
@@ -113,7 +113,7 @@ export class Tracker {
    * @returns {{id: number, index: number}[]} by rising id
    */
   update(plan, located) {
-    const scores = located.map(confidence);
+    const scores = located.map(meanHeight);
     const boxes = located.map(({ points }) => landmarkBox(points));
     const good = plan.map((track, place) => {
       const followed = track.id >= 0 && !track.missed;
