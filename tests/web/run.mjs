@@ -13,7 +13,7 @@ import { pathToFileURL } from "node:url";
 const folder = process.argv[2];
 const require = createRequire(join(folder, "package.json"));
 const ort = await import(pathToFileURL(require.resolve("onnxruntime-web")));
-const { Detector, Localizer, Network, Smoother, sample } = await import(pathToFileURL(require.resolve("cunet-deploy-web")));
+const { Detector, Localizer, Network, Smoother, jsonLines, sample } = await import(pathToFileURL(require.resolve("cunet-deploy-web")));
 ort.env.wasm.numThreads = 1;
 
 const bytes = async (name) => new Uint8Array(await readFile(join(folder, name)));
@@ -50,6 +50,11 @@ const tasks = {
   async smooth({ skeleton, frames }) {
     const smoother = new Smoother(skeleton);
     return { results: frames.map(({ points, scores, time_ms }) => smoother.update(0, { points, scores }, time_ms)) };
+  },
+
+  /** The lines of frames. */
+  async lines({ frames }) {
+    return { lines: frames.flatMap(({ found, skeleton, of }) => jsonLines(found, skeleton, of)) };
   },
 
   /** From which score a followed object is kept, by that from which one is found. */
