@@ -33,6 +33,8 @@ from tools.reports import errors_in_a_line, signed, update_reported_document, wr
 
 _ROOT = Path(__file__).resolve().parents[1]
 FILE = _ROOT / "cunet_deploy" / "head68.json"
+MODULE = _ROOT / "cunet_deploy" / "web" / "package" / "src" / "head68.js"
+"""The same views for browsers, written together with `FILE`."""
 REPORT, DOCUMENT, MARK = _ROOT / "docs" / "head-pose.json", _ROOT / "docs" / "infer.md", "head pose"
 YAWS = tuple(range(0, 91, 15))
 REACH = 12.0
@@ -64,7 +66,16 @@ def fit(renders: tuple[Path, ...], out: Path) -> None:
     about = f"mean head of {len(examples)} renders of cunet-deploy synth faces (CC0), by tools/head_pose.py"
     rows = ",\n".join(json.dumps(view.round(4).tolist(), separators=(",", ":")) for view in views)
     write_text_atomic(out, f'{{"about": "{about}",\n"yaws": {list(YAWS)},\n"views": [\n{rows}\n]}}\n', overwrite=True)
+    if out == FILE:
+        write_text_atomic(MODULE, browser_module(rows), overwrite=True)
     click.echo(f"{out}: {len(views)} views of {len(examples)} renders")
+
+
+def browser_module(rows: str) -> str:
+    """JavaScript module of views that are written as rows of JSON."""
+    about = "The generic head of `cunet_deploy/head68.json`, written with it by `python -m tools.head_pose fit`."
+    kind = "/** Points from yaw 0 to 90 in equal steps. @type {number[][][]} */"
+    return f"/**\n * {about}\n */\n\n{kind}\nexport const VIEWS = [\n{rows}\n];\n"
 
 
 @main.command()

@@ -25,6 +25,8 @@ _DECODER = "log_parabola"
 """Method of the page's own decoder, of `cunet_deploy.heatmaps.DECODERS`."""
 
 _PAGE = Path(__file__).resolve().parent / "page"
+_SETTINGS, _MODULES = "site.json", "cunet-deploy-web"
+"""File and folder that every page has; a folder without them is not replaced."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ def build_site(
         overwrite: replace a page that is there.
 
     Raises:
-        InputError: there is no such model, it finds boxes, there is no detector for it, or the folder exists.
+        InputError: there is no such model, it finds boxes, there is no detector for it, or the folder exists and may
+            not be replaced or holds something else than a page.
         CunetError: npm was asked for and does not work here.
     """
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not overwrite)):
-        raise InputError(f"{out}: exists already; choose another folder, or overwrite it", option="overwrite")
+    _check_target(out, overwrite=overwrite)
     file, manifest = _opened(model)
     if manifest.boxes is not None:
         raise InputError(f"{model}: finds boxes, and a page shows landmarks; give it as detector, beside a model")
@@ -74,15 +76,15 @@ def build_site(
     name = detector or manifest.detector or default_detector(manifest.skeleton.name)
     if not name:
         raise InputError(f"{model}: no detector is known for {manifest.skeleton.name}; give one")
-    found, finder = _opened(name)
-    if finder.boxes is None:
+    detector_file, detector_manifest = _opened(name)
+    if detector_manifest.boxes is None:
         raise InputError(f"{name}: finds landmarks; a detector finds boxes, such as face-detect-s")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
         site = Path(work) / "site"
         shutil.copytree(_PAGE, site)
-        shutil.copytree(PACKAGE / "src", site / "cunet-deploy-web")
-        for path, contents in ((file, manifest), (found, finder)):
+        shutil.copytree(PACKAGE / "src", site / _MODULES)
+        for path, contents in ((file, manifest), (detector_file, detector_manifest)):
             folder = site / "models" / contents.name
             folder.mkdir(parents=True)
             shutil.copyfile(path, folder / "model.onnx")
@@ -95,17 +97,34 @@ def build_site(
         sums = dict.fromkeys(INTEGRITY, "") if copied else INTEGRITY
         table = {
             "model": f"models/{manifest.name}/",
-            "detector": f"models/{finder.name}/",
+            "detector": f"models/{detector_manifest.name}/",
             "runtime": {"base": "ort/" if copied else CDN, "files": sums},
         }
-        (site / "site.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        (site / _SETTINGS).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
         _list_files(site)
+        _check_target(out, overwrite=overwrite)  # another program may have written there in the meantime
         if out.exists():
             out.rename(Path(work) / "replaced")
         site.rename(out)
     paths = [path for path in out.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in paths)
     return Site(out, len(paths), total, "npm" if copied else "cdn", problem)
+
+
+def _check_target(out: Path, *, overwrite: bool) -> None:
+    """Refuse a target that may not be replaced: all that is in it would be deleted.
+
+    Raises:
+        InputError: it is a file, a folder of something else, or a page, and ``overwrite`` is false.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file; choose a folder for the page")
+    if not (out / _SETTINGS).is_file() or not (out / _MODULES).is_dir():
+        raise InputError(f"{out}: holds other files than a page; choose another folder, or remove it first")
+    if not overwrite:
+        raise InputError(f"{out}: exists already; choose another folder, or overwrite it", option="overwrite")
 
 
 def _opened(model: str) -> tuple[Path, Manifest]:

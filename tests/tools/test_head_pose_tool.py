@@ -63,6 +63,12 @@ def test_folders_without_poses_are_refused(tmp_path: Path) -> None:
     assert "the poses are not known" in done.output
 
 
+def test_browsers_have_the_same_head() -> None:
+    text = head_pose.FILE.read_text("utf-8")
+    rows = text.split('"views": [\n')[1].removesuffix("\n]}\n")
+    assert head_pose.MODULE.read_text("utf-8") == head_pose.browser_module(rows)
+
+
 def test_the_shipped_head_is_the_mean_of_a_face() -> None:
     _, face = draw_face(np.random.default_rng(0))
     flat = normalized(face)

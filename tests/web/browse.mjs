@@ -5,12 +5,40 @@
 
 import { readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 const folder = process.argv[2];
 const require = createRequire(join(folder, "package.json"));
 const { chromium } = require("playwright-core");
 const task = JSON.parse(await readFile(join(folder, "task.json"), "utf8"));
+
+/** Start sources one after the other before any of them runs: files, or "camera"; then stop, or wait for the last. */
+async function drop(page, names, stop) {
+  const files = [];
+  for (const path of names.filter((name) => name !== "camera")) {
+    const type = path.endsWith(".mp4") ? "video/mp4" : "image/png";
+    files.push({ name: basename(path), type, content: (await readFile(path)).toString("base64") });
+  }
+  const sources = names.map((name) => (name === "camera" ? null : files.shift()));
+  await page.evaluate(([sources, stop]) => {
+    for (const source of sources) {
+      if (!source) {
+        document.querySelector("#camera").click();
+        continue;
+      }
+      const dataTransfer = new DataTransfer();
+      const bytes = Uint8Array.from(atob(source.content), (letter) => letter.charCodeAt(0));
+      dataTransfer.items.add(new File([bytes], source.name, { type: source.type }));
+      document.dispatchEvent(new DragEvent("drop", { dataTransfer }));
+    }
+    if (stop) document.querySelector("#stop").click();
+  }, [sources, stop]);
+  // a failure of a superseded source comes within this time
+  await page.waitForTimeout(1000);
+  await page.waitForFunction(
+    () => /^(Done|Stopped)/.test(document.querySelector("#status").textContent) || !document.querySelector("#error").hidden,
+  );
+}
 
 const browser = await chromium.launch({
   executablePath: task.chromium,
@@ -36,6 +64,7 @@ try {
     await page.reload();
     await page.waitForFunction(() => document.querySelector("#status").textContent.startsWith("Ready"));
   }
+  if (task.drops) await drop(page, task.drops, task.stop ?? false);
   for (const file of task.files ?? []) {
     await page.setInputFiles("#file", file);
     await page.waitForFunction(

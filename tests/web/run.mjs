@@ -13,7 +13,7 @@ import { pathToFileURL } from "node:url";
 const folder = process.argv[2];
 const require = createRequire(join(folder, "package.json"));
 const ort = await import(pathToFileURL(require.resolve("onnxruntime-web")));
-const { Detector, Localizer, Network, Smoother, sample } = await import(pathToFileURL(require.resolve("cunet-deploy-web")));
+const { Detector, Localizer, Network, Smoother, jsonLines, sample } = await import(pathToFileURL(require.resolve("cunet-deploy-web")));
 ort.env.wasm.numThreads = 1;
 
 const bytes = async (name) => new Uint8Array(await readFile(join(folder, name)));
@@ -52,15 +52,27 @@ const tasks = {
     return { results: frames.map(({ points, scores, time_ms }) => smoother.update(0, { points, scores }, time_ms)) };
   },
 
+  /** The lines of frames. */
+  async lines({ frames }) {
+    return { lines: frames.flatMap(({ found, skeleton, of }) => jsonLines(found, skeleton, of)) };
+  },
+
+  /** From which score a followed object is kept, by that from which one is found. */
+  async thresholds({ model, min_scores }) {
+    const network = await Network.open(ort, await bundle(model));
+    return { keep_scores: min_scores.map((least) => Object.assign(network, { minScore: least }).keepScore) };
+  },
+
   /** What is found in an image, or in frames that follow each other. */
   async localize({ model, detector, frames, video }) {
-    const finder = new Detector(await Network.open(ort, await bundle(detector)));
-    const localizer = new Localizer(await Network.open(ort, await bundle(model)), finder);
+    const boxDetector = new Detector(await Network.open(ort, await bundle(detector)));
+    const localizer = new Localizer(await Network.open(ort, await bundle(model)), boxDetector);
     const step = video ? localizer.video() : null;
     const results = [];
     for (const [index, frame] of frames.entries()) {
       const image = await pixels(frame);
-      results.push(await (step ? step.update(image, frame.time_ms, index) : localizer.predict(image)));
+      localizer.minScore = frame.min_score ?? localizer.minScore;
+      results.push(await (step ? step.update(image, frame.time_ms, index) : localizer.predict(image, frame.boxes)));
     }
     return { results };
   },

@@ -49,6 +49,29 @@ def test_a_page_that_is_there_is_kept_unless_it_may_be_replaced(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["site"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_something_else_is_never_replaced(overwrite: bool, tmp_path: Path) -> None:
+    out = tmp_path / "photos"
+    (out / "cunet-deploy-web").mkdir(parents=True)
+    (out / "mine.jpg").write_text("mine")
+    with pytest.raises(InputError, match=r"photos: holds other files than a page; choose another folder, or remove it"):
+        build_site("face68-xs", out, runtime="cdn", overwrite=overwrite)
+    assert sorted(path.name for path in out.iterdir()) == ["cunet-deploy-web", "mine.jpg"]
+
+
+def test_a_file_is_not_replaced_by_a_page(tmp_path: Path) -> None:
+    out = tmp_path / "notes.txt"
+    out.write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt: is a file; choose a folder"):
+        build_site("face68-xs", out, runtime="cdn", overwrite=True)
+    assert out.read_text() == "mine"
+
+
+def test_an_empty_folder_takes_the_page(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    assert build_site("face68-xs", tmp_path / "site", runtime="cdn").files > 0
+
+
 @pytest.mark.parametrize(
     ("model", "detector", "message"),
     [

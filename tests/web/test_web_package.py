@@ -15,15 +15,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cunet_deploy import Localizer
+from cunet_deploy import Frame, Localizer
 from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.export.targets.web import write_web_model
 from cunet_deploy.geometry import CropRule, whole_image
 from cunet_deploy.golden import read_golden
+from cunet_deploy.head_pose import head_at
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.media import open_source, read_image
+from cunet_deploy.media.writers.jsonl import json_lines
 from cunet_deploy.preprocess import sample
-from cunet_deploy.skeletons import LSP14
+from cunet_deploy.skeletons import IBUG68, LSP14
 from cunet_deploy.tracking.one_euro import Smoother
 from cunet_deploy.web.runtime import PACKAGE, npm_install
 from cunet_deploy.zoo import find_model
@@ -142,6 +144,96 @@ def test_landmarks_are_those_of_python(run: Run, video: bool) -> None:
         for one, points, scores in zip(objects, landmarks.points, landmarks.scores, strict=True):
             np.testing.assert_allclose(one["points"], points, atol=2e-3)
             np.testing.assert_allclose(one["scores"], scores, atol=1e-6)
+
+
+def test_scores_of_a_body_model_are_those_of_python(run: Run) -> None:
+    model, detector = (find_model(name).parent for name in ("pose14-s", "person-detect-s"))
+    image = read_image(ROOT / "tests" / "data" / "astronaut.jpg")
+    boxes = [[60.0, 20.0, 400.0, 500.0], [150.0, 0.0, 300.0, 250.0], [0.0, 0.0, 60.0, 60.0]]
+    with Localizer(model) as localizer:
+        assert localizer.manifest.score_curve is not None
+        expected = localizer.predict(image, boxes)
+    frames = [write_rgba(run, "body.rgba", image, boxes=boxes)]
+    (found,) = run("localize", model=str(model), detector=str(detector), frames=frames)["results"]
+    np.testing.assert_allclose([one["scores"] for one in found], expected.scores, atol=1e-6)
+    np.testing.assert_allclose([one["confidence"] for one in found], expected.confidence, atol=1e-6)
+    np.testing.assert_allclose([one["points"] for one in found], expected.points, atol=2e-3)
+
+
+def heads() -> Landmarks:
+    """Faces that look in many directions, some of them no faces."""
+    rng, points = np.random.default_rng(3), []
+    for yaw in range(-90, 91, 10):
+        for pitch, roll in ((0, 0), (20, 10), (-25, -30), (5, 170)):
+            head = head_at(yaw)
+            for axis, angle in (((0, 1, 0), yaw), ((1, 0, 0), pitch), ((0, 0, 1), roll)):
+                head = head @ cv2.Rodrigues(np.radians(angle) * np.array(axis, np.float64))[0].T
+            seen = head[:, :2] / (6 - head[:, 2:]) * [1, -1] * 700 + [320, 240]
+            points.append(seen + rng.normal(0, rng.choice([0, 1, 3, 100]), seen.shape))
+    points.append(np.full((68, 2), 7.0))
+    stacked, count = np.array(points, np.float32), len(points)
+    boxes = np.sort(rng.uniform(0, 900, (count, 2, 2)), axis=1).reshape(count, 4).astype(np.float32)
+    return Landmarks(stacked, rng.random((count, 68), np.float32), boxes, IBUG68, np.arange(count))
+
+
+def test_saved_lines_are_those_of_infer(run: Run) -> None:
+    rng, image = np.random.default_rng(4), np.zeros((1, 1, 3), np.uint8)
+    none = Landmarks.empty(LSP14)
+    body = Landmarks(
+        rng.uniform(-5, 2000, (2, 14, 2)).astype(np.float32),
+        rng.random((2, 14), np.float32),
+        rng.uniform(0, 2000, (2, 4)).astype(np.float32),
+        LSP14,
+        np.array([3, 8]),
+    )
+    body.points[0, :2] = [[0.125, 0.375], [-0.125, -0.375]]  # ties of rounding
+    frames = [
+        Frame(0, 0.0, image, heads(), 'a "face".png'),
+        Frame(3, 100.1, image, body),
+        Frame(4, 133.33333, image, none),
+    ]
+    task = [
+        {
+            "found": [
+                {"id": id_, "box": box, "points": points, "scores": scores}
+                for id_, box, points, scores in zip(
+                    frame.landmarks.ids.tolist(),
+                    frame.landmarks.boxes.tolist(),
+                    frame.landmarks.points.tolist(),
+                    frame.landmarks.scores.tolist(),
+                    strict=True,
+                )
+            ],
+            "skeleton": frame.landmarks.skeleton.to_dict(),
+            "of": {"frame": frame.index, "timeMs": frame.time_ms, "file": frame.name},
+        }
+        for frame in frames
+    ]
+    lines = run("lines", frames=task)["lines"]
+    assert "".join(f"{line}\n" for line in lines) == "".join(map(json_lines, frames))
+
+
+def test_a_score_threshold_that_changes_applies_to_the_running_video(run: Run) -> None:
+    model, detector = (find_model(name).parent for name in ("face68-s", "face-detect-s"))
+    images = [picture.image for picture in islice(open_source(ROOT / "tests" / "data" / "demo.mp4"), 12)]
+    least = {0: 0.42, 4: 1.0, 8: 0.42}
+    frames = [
+        write_rgba(
+            run, f"{index}.rgba", image, time_ms=40.0 * index, **({"min_score": least[index]} if index in least else {})
+        )
+        for index, image in enumerate(images)
+    ]
+    found = run("localize", model=str(model), detector=str(detector), frames=frames, video=True)["results"]
+    counts = [len(objects) for objects in found]
+    assert counts[:8] == [1] * 4 + [0] * 4
+    assert counts[-1] == 1
+
+
+def test_a_followed_object_keeps_its_share_of_the_threshold(run: Run) -> None:
+    manifest = json.loads((ROOT / "models" / "pose14-s" / "manifest.json").read_text())
+    least, keep = manifest["min_score"], manifest["keep_score"]
+    found = run("thresholds", model=str(ROOT / "models" / "pose14-s"), min_scores=[least, least / 2, 0.0])
+    np.testing.assert_allclose(found["keep_scores"], [keep, keep / 2, 0.0], atol=1e-12)
 
 
 def test_joints_keep_their_sides_as_in_python(run: Run) -> None:

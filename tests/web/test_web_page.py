@@ -15,19 +15,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
-from cunet_deploy import Localizer
+from cunet_deploy import Frame, Localizer
 from cunet_deploy.cli.web import command
 from cunet_deploy.media import read_image
+from cunet_deploy.media.writers.jsonl import json_lines
 from cunet_deploy.web.runtime import INTEGRITY, npm_install
 from tools.experiments.web import write_camera
 
 ROOT = Path(__file__).resolve().parents[2]
 ASTRONAUT = ROOT / "tests" / "data" / "astronaut.jpg"
+CLIP = ROOT / "tests" / "data" / "demo.mp4"
 Browse = Callable[..., dict[str, Any]]
 
 pytestmark = pytest.mark.slow
@@ -112,6 +116,17 @@ def distances(found: list[dict[str, Any]], image: Path) -> float:
     return float(np.linalg.norm(np.array(found[0]["landmarks"]) - expected.points[0], axis=1).max())
 
 
+def write_clip(path: Path, image: NDArray[np.uint8], count: int) -> None:
+    """Frames of one picture, as H.264."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width = image.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for _ in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode())
+
+
 def test_the_page_is_small(site: Path) -> None:
     assert sum(len(gzip.compress(path.read_bytes())) for path in site.rglob("*") if path.is_file()) < 6_000_000
 
@@ -120,6 +135,56 @@ def test_a_photo_gives_the_landmarks_of_python(browse: Browse, png: Path) -> Non
     result = browse(files=[str(png)])
     assert (result["title"], result["threads"], result["error"]) == ("face68-s", "1", "")
     assert distances(result["records"], png) < 0.01  # the file rounds to 0.001
+
+
+def enlarged(side: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(read_image(ASTRONAUT), (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def test_a_photo_of_2000_pixels_gives_the_lines_of_infer(browse: Browse, tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    cv2.imwrite(str(path), enlarged(2000))
+    result = browse(files=[str(path)])
+    with Localizer("face68-s") as localizer:
+        image = read_image(path)
+        (expected,) = map(
+            json.loads, json_lines(Frame(0, 0.0, image, localizer.predict(image), path.name)).splitlines()
+        )
+    (found,) = result["records"]
+    assert list(found) == list(expected)
+    for key in ("frame", "file", "time_ms", "id"):
+        assert found[key] == expected[key]
+    for key, tolerance in {
+        "box": 0.02,
+        "landmarks": 0.03,
+        "scores": 0.002,
+        "yaw": 0.11,
+        "pitch": 0.11,
+        "roll": 0.11,
+    }.items():
+        np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=tolerance, err_msg=key)
+
+
+def test_pictures_that_are_shrunk_give_landmarks_of_the_original(browse: Browse, tmp_path: Path) -> None:
+    photo, clip = tmp_path / "photo.png", tmp_path / "clip.mp4"
+    cv2.imwrite(str(photo), enlarged(5000))
+    write_clip(clip, enlarged(2000), 12)
+    for path, side in ((photo, 5000), (clip, 2000)):
+        result = browse(files=[str(path)])
+        assert result["error"] == ""
+        with Localizer("face68-s") as localizer:
+            expected = localizer.predict(enlarged(side)).points[0]
+        assert len(result["records"]) > 0
+        for record in result["records"]:
+            distances_of = np.linalg.norm(np.array(record["landmarks"]) - expected, axis=1)
+            assert distances_of.max() < 0.004 * side  # without the scale: several hundred pixels
+
+
+def test_a_picture_without_a_face_has_the_line_of_infer(browse: Browse, tmp_path: Path) -> None:
+    path = tmp_path / "grey.png"
+    cv2.imwrite(str(path), np.full((90, 120, 3), 128, np.uint8))
+    empty = {"frame": 0, "file": "grey.png", "time_ms": 0.0, "id": None, "box": None, "landmarks": [], "scores": []}
+    assert browse(files=[str(path)])["records"] == [empty]
 
 
 def test_a_jpeg_differs_by_how_browsers_decode_it(browse: Browse) -> None:
@@ -140,6 +205,23 @@ def test_a_file_that_is_no_picture_is_said_to_be_none(browse: Browse, tmp_path: 
     (tmp_path / "notes.png").write_text("no picture")
     result = browse(files=[str(tmp_path / "notes.png")])
     assert result["error"] == "notes.png is neither a photo nor a clip that this browser can read."
+
+
+def test_a_source_that_another_one_replaces_does_not_stop_it(browse: Browse, png: Path) -> None:
+    result = browse(drops=[str(CLIP), str(png)])
+    assert (result["error"], result["status"]) == ("", "Done. The results can be saved.")
+    assert distances(result["records"], png) < 0.01
+
+
+def test_a_camera_that_is_refused_does_not_stop_the_photo_opened_meanwhile(browse: Browse, png: Path) -> None:
+    result = browse(drops=["camera", str(png)], flags=("--deny-permission-prompts",))
+    assert (result["error"], result["status"]) == ("", "Done. The results can be saved.")
+    assert distances(result["records"], png) < 0.01
+
+
+def test_a_clip_can_be_stopped_while_it_starts(browse: Browse) -> None:
+    result = browse(drops=[str(CLIP)], stop=True)
+    assert (result["error"], result["status"]) == ("", "Stopped.")
 
 
 def test_a_refused_camera_is_explained(browse: Browse) -> None:

@@ -2,12 +2,15 @@
  * The page: camera, photo or clip in, landmarks on a canvas. All of it runs here; there is no server.
  */
 
-import { Localizer, drawLandmarks } from "./cunet-deploy-web/index.js";
+import { Localizer, drawLandmarks, jsonLines } from "./cunet-deploy-web/index.js";
 import { loadRuntime } from "./runtime.js";
 
 /** @typedef {import("./cunet-deploy-web/localizer.js").Landmarks} Landmarks */
+/** @typedef {import("./cunet-deploy-web/geometry.js").Point} Point */
 
-const MAX_SIDE = 1280; // of what is searched and shown; larger pictures are shrunk
+// of what is searched and shown; larger pictures are shrunk
+const MAX_PHOTO_SIDE = 4096; // every browser has a canvas of this size
+const MAX_FRAME_SIDE = 1280; // reading the pixels of larger ones takes longer than the network
 const KEPT_RECORDS = 100_000;
 
 /** @param {string} id @returns {any} */
@@ -19,7 +22,7 @@ const video = element("video");
 
 /** @type {Localizer} */
 let localizer;
-/** @type {object[]} */
+/** Lines of JSON. @type {string[]} */
 let records = [];
 /** What runs now; a new source ends it. */
 let turn = 0;
@@ -41,14 +44,14 @@ async function start() {
   element("score").value = min_score;
   element("score-value").value = min_score.toFixed(2);
   element("score").addEventListener("input", setScore);
-  element("camera").addEventListener("click", () => useCamera().catch(fail));
-  element("file").addEventListener("change", () => useFile(element("file").files[0]).catch(fail));
+  element("camera").addEventListener("click", useCamera);
+  element("file").addEventListener("change", () => useFile(element("file").files[0]));
   element("stop").addEventListener("click", stop);
   element("save").addEventListener("click", save);
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    useFile(event.dataTransfer?.files[0]).catch(fail);
+    useFile(event.dataTransfer?.files[0]);
   });
   for (const id of ["camera", "file"]) element(id).disabled = false;
   say("Ready: start the camera, or open or drop a photo or clip.");
@@ -57,12 +60,29 @@ async function start() {
 }
 
 function setScore() {
-  localizer.manifest.min_score = Number(element("score").value);
-  element("score-value").value = localizer.manifest.min_score.toFixed(2);
+  localizer.minScore = Number(element("score").value);
+  element("score-value").value = localizer.minScore.toFixed(2);
 }
 
-async function useCamera() {
-  const own = begin("camera");
+/**
+ * Run a source until it ends, fails or another one takes its place; what fails of a superseded one is not told.
+ * @param {string} name @param {(own: number) => Promise<void>} work
+ */
+async function run(name, work) {
+  const own = begin(name);
+  try {
+    await work(own);
+  } catch (error) {
+    if (own === turn) fail(error);
+  }
+}
+
+function useCamera() {
+  return run("camera", runCamera);
+}
+
+/** @param {number} own */
+async function runCamera(own) {
   if (!navigator.mediaDevices) throw new Error("This page needs https:// or localhost to use the camera.");
   say("Waiting for the camera…");
   let stream;
@@ -84,22 +104,27 @@ const CAMERA_ERRORS = {
 };
 
 /** @param {File | undefined} file */
-async function useFile(file) {
+function useFile(file) {
   if (!file) return;
-  const own = begin(file.name.replace(/\.[^.]*$/, ""));
   element("file").value = ""; // so that the same file can be opened again
+  return run(file.name.replace(/\.[^.]*$/, ""), (own) => runFile(own, file));
+}
+
+/** @param {number} own @param {File} file */
+async function runFile(own, file) {
   if (file.type.startsWith("video/")) {
     video.src = URL.createObjectURL(file);
     await play(own, file.name);
     return;
   }
   const picture = await createImageBitmap(file).catch(() => null);
+  if (own !== turn) return;
   if (!picture) throw new Error(`${file.name} is neither a photo nor a clip that this browser can read.`);
-  const pixels = show(picture, picture.width, picture.height);
+  const { pixels, scale } = show(picture, picture.width, picture.height, MAX_PHOTO_SIDE);
   const found = await localizer.predict(pixels);
   if (own !== turn) return;
   present(found);
-  record(found, 0, 0);
+  record(found, scale, { file: file.name });
   end();
 }
 
@@ -108,6 +133,7 @@ async function play(own, name) {
   await video.play().catch(() => {
     throw new Error(name ? `${name} is not a clip that this browser can play.` : "The camera gives no picture.");
   });
+  if (own !== turn) return;
   const step = localizer.video({ smooth: element("smooth").checked });
   const times = /** @type {number[]} */ ([]);
   say("Running.");
@@ -116,11 +142,11 @@ async function play(own, name) {
     const { time, frame } = await nextFrame(index);
     if (own !== turn || video.ended) break;
     index = frame;
-    const pixels = show(video, video.videoWidth, video.videoHeight);
+    const { pixels, scale } = show(video, video.videoWidth, video.videoHeight, MAX_FRAME_SIDE);
     const found = await step.update(pixels, time, index);
     if (own !== turn) break;
     present(found);
-    record(found, time, index);
+    record(found, scale, { frame: index, timeMs: time });
     times.push(performance.now());
     while (times.length > 30) times.shift();
     if (times.length > 1) {
@@ -155,15 +181,15 @@ function nextFrame(last) {
 
 /**
  * Draw a picture, shrunk where it is large, and read its pixels.
- * @param {CanvasImageSource} picture @param {number} width @param {number} height
- * @returns {ImageData}
+ * @param {CanvasImageSource} picture @param {number} width @param {number} height @param {number} maxSide
+ * @returns {{pixels: ImageData, scale: Point}} scale: pixels of the picture per pixel that is shown, across and down
  */
-function show(picture, width, height) {
-  const scale = Math.min(1, MAX_SIDE / Math.max(width, height));
-  const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+function show(picture, width, height, maxSide) {
+  const shrink = Math.min(1, maxSide / Math.max(width, height));
+  const [w, h] = [Math.max(1, Math.round(width * shrink)), Math.max(1, Math.round(height * shrink))];
   if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
   context.drawImage(picture, 0, 0, w, h);
-  return context.getImageData(0, 0, w, h);
+  return { pixels: context.getImageData(0, 0, w, h), scale: [width / w, height / h] };
 }
 
 /** @param {Landmarks[]} found */
@@ -174,26 +200,26 @@ function present(found) {
 }
 
 /**
- * Keep a result as `cunet-deploy infer` writes it: a line for each object, and one for a frame without any.
- * @param {Landmarks[]} found @param {number} time in ms @param {number} frame
+ * Keep a result as `cunet-deploy infer` writes it, in pixels of the picture that was given.
+ * @param {Landmarks[]} found in the picture as it is shown
+ * @param {Point} scale of `show`
+ * @param {Parameters<typeof jsonLines>[2]} of
  */
-function record(found, time, frame) {
-  const round = (/** @type {number} */ value) => Math.round(value * 1000) / 1000;
-  const lines = found.map(({ id, box, points, scores }) => ({
-    frame,
-    time_ms: round(time),
-    id,
-    box: box.map(round),
-    landmarks: points.map((point) => point.map(round)),
-    scores: scores.map(round),
+function record(found, scale, of) {
+  const toPicture = (/** @type {number} */ value, /** @type {number} */ axis) =>
+    (value + 0.5) * scale[axis] - 0.5; // (0, 0) is the centre of a pixel, not its corner
+  const whole = found.map((one) => ({
+    ...one,
+    box: /** @type {Landmarks["box"]} */ (one.box.map((value, index) => toPicture(value, index % 2))),
+    points: one.points.map(([x, y]) => /** @type {Point} */ ([toPicture(x, 0), toPicture(y, 1)])),
   }));
-  records.push(...(lines.length ? lines : [{ frame, time_ms: round(time), landmarks: [] }]));
+  records.push(...jsonLines(whole, localizer.manifest.skeleton, of));
   if (records.length > KEPT_RECORDS) records.splice(0, records.length - KEPT_RECORDS);
   element("save").disabled = false;
 }
 
 function save() {
-  const text = records.map((line) => JSON.stringify(line)).join("\n") + "\n";
+  const text = records.map((line) => `${line}\n`).join("");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "application/jsonl" }));
   link.download = `${sourceName}.jsonl`;

@@ -5,7 +5,7 @@
 
 import { decodeBoxes, distinct, tight } from "./boxmaps.js";
 import { boxIou, landmarkBox, shareInside, toImage, wholeImage, wholePixels } from "./geometry.js";
-import { confidence } from "./network.js";
+import { meanHeight } from "./network.js";
 
 /** @typedef {import("./boxmaps.js").Detection} Detection */
 /** @typedef {import("./geometry.js").Box} Box */
@@ -14,15 +14,15 @@ import { confidence } from "./network.js";
 /** @typedef {import("./network.js").Network} Network */
 /** @typedef {import("./pixels.js").Pixels} Pixels */
 
-const TILE = 0.6;
-const LARGE = 0.5;
-const SMALL = 32;
-const MOST_TILES = 2;
+const TILE_SIDE = 0.6;
+const MAX_SIDE_IN_TILE = 0.5;
+const SMALL_SIDE_PX = 32;
+const MAX_FOLLOWED_TILES = 2;
 const CONFIDENT_SHARE = 0.5;
 const HYSTERESIS_RATIO = 0.5;
 const MIN_OVERLAP = 0.3;
 const PART_MIN_OVERLAP = 0.7;
-const LOOKS = [
+const VIEW_OFFSETS = [
   [0, 0, 1],
   [0.06, -0.06, 0.88],
   [-0.06, 0.06, 1.15],
@@ -64,9 +64,9 @@ export class Detector {
     const followed = known?.length ? known : null;
     if (known && tiles.length) {
       const scale = size / whole.side;
-      const turn = Math.floor(index / (followed ? this.every : this.retry)) % tiles.length;
-      const small = known.filter((box) => Math.max(box[2] - box[0], box[3] - box[1]) * scale < SMALL);
-      const chosen = new Set([turn, ...small.slice(0, MOST_TILES).map((box) => nearest(box, tiles))]);
+      const turn = turnOf(Math.floor(index / (followed ? this.every : this.retry)), tiles.length);
+      const small = known.filter((box) => Math.max(box[2] - box[0], box[3] - box[1]) * scale < SMALL_SIDE_PX);
+      const chosen = new Set([turn, ...small.slice(0, MAX_FOLLOWED_TILES).map((box) => nearest(box, tiles))]);
       tiles = tiles.filter((_, place) => chosen.has(place));
     }
     const least = this.network.manifest.min_score;
@@ -88,7 +88,7 @@ export class Detector {
       if (place > 0) {
         found = found.filter(
           ({ box }) =>
-            Math.max(box[2] - box[0], box[3] - box[1]) < LARGE * crop.size &&
+            Math.max(box[2] - box[0], box[3] - box[1]) < MAX_SIDE_IN_TILE * crop.size &&
             box.every((value) => value > 1 && value < crop.size - 2),
         );
       }
@@ -99,6 +99,19 @@ export class Detector {
     all.sort((a, b) => b.score - a.score);
     return crops.length > 1 ? distinct(all, this.code.overlap) : all;
   }
+}
+
+/**
+ * Which of some tiles is searched in a look: all in every block of looks, in a shifted order.
+ *
+ * Without the shift, a random number of the block, frames at regular distances, such as every fourth while a camera
+ * drops frames, would be searched in one tile alone.
+ * @param {number} look @param {number} count
+ */
+export function turnOf(look, count) {
+  let block = Math.floor(look / count);
+  for (const factor of [0x7feb352d, 0x846ca68b]) block = Math.imul(block ^ (block >>> 16), factor) >>> 0;
+  return (look + ((block ^ (block >>> 16)) >>> 0)) % count;
 }
 
 /**
@@ -139,14 +152,14 @@ export function plausible(points, box) {
 async function confirmed(network, image, box) {
   const [first] = await network.locate(image, [box]);
   if (!plausible(first.points, box)) return false;
-  const looks = await network.locate(image, looksAt(landmarkBox(first.points)));
-  return Math.min(...looks.map(confidence)) >= network.manifest.min_score;
+  const views = await network.locate(image, viewsOf(landmarkBox(first.points)));
+  return Math.min(...views.map(meanHeight)) >= network.minScore;
 }
 
-/** @param {Box} box @returns {Box[]} */
-function looksAt([x0, y0, x1, y1]) {
+/** Boxes around and beside a box, to look at what is in it again. @param {Box} box @returns {Box[]} */
+function viewsOf([x0, y0, x1, y1]) {
   const longer = Math.max(x1 - x0, y1 - y0);
-  return LOOKS.map(([right, down, scale]) => {
+  return VIEW_OFFSETS.map(([right, down, scale]) => {
     const [x, y] = [(x0 + x1) / 2 + right * longer, (y0 + y1) / 2 + down * longer];
     const [w, h] = [(scale * (x1 - x0)) / 2, (scale * (y1 - y0)) / 2];
     return [x - w, y - h, x + w, y + h];
@@ -155,7 +168,7 @@ function looksAt([x0, y0, x1, y1]) {
 
 /** @param {number} width @param {number} height @param {number} size */
 function tilesOf(width, height, size) {
-  const side = TILE * Math.max(width, height);
+  const side = TILE_SIDE * Math.max(width, height);
   const places = (/** @type {number} */ length) => [
     ...new Set([Math.min(side, length) / 2, length - Math.min(side, length) / 2].sort((a, b) => a - b)),
   ];

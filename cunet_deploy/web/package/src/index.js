@@ -4,6 +4,7 @@
 
 export { Detector } from "./detector.js";
 export { drawLandmarks } from "./drawing.js";
+export { jsonLines } from "./jsonlines.js";
 export { Localizer, VideoStep } from "./localizer.js";
 export { Network } from "./network.js";
 export { sample } from "./pixels.js";

@@ -3,7 +3,7 @@
  */
 
 import { Detector, detectConfirmed, plausible } from "./detector.js";
-import { Network, confidence, loadBundle } from "./network.js";
+import { Network, loadBundle, mean, meanHeight, scoresOf } from "./network.js";
 import { ShotBoundaryDetector } from "./shots.js";
 import { DEFAULT_SMOOTHING, Smoother } from "./smoothing.js";
 import { Tracker } from "./tracker.js";
@@ -19,7 +19,7 @@ import { Tracker } from "./tracker.js";
  * @typedef {object} Landmarks
  * @property {number} id the track id in video; the place in the result of a single image
  * @property {Point[]} points in pixels of the image
- * @property {number[]} scores of each landmark, in [0, 1]
+ * @property {number[]} scores of each landmark, in [0, 1]; by the curve of the model where it has one
  * @property {number} confidence their mean
  * @property {Box} box where it was looked for
  */
@@ -52,6 +52,15 @@ export class Localizer {
     return this.network.manifest;
   }
 
+  /** Mean height of the landmarks' peaks from which an object counts as found, in images and in videos that run. */
+  get minScore() {
+    return this.network.minScore;
+  }
+
+  set minScore(value) {
+    this.network.minScore = value;
+  }
+
   /**
    * The landmarks of every object in an image.
    * @param {Pixels} image RGBA, as a canvas gives it
@@ -59,18 +68,18 @@ export class Localizer {
    * @returns {Promise<Landmarks[]>}
    */
   async predict(image, boxes) {
-    if (boxes) return (await this.network.locate(image, boxes)).map(landmarks);
-    const found = await this.network.locate(image, await detectConfirmed(this.#finder(), this.network, image));
-    const good = found.filter((one) => confidence(one) >= this.manifest.min_score && plausible(one.points, one.box));
-    return good.map(landmarks);
+    if (boxes) return (await this.network.locate(image, boxes)).map((one, place) => landmarks(this.network, one, place));
+    const found = await this.network.locate(image, await detectConfirmed(this.#requireDetector(), this.network, image));
+    const good = found.filter((one) => meanHeight(one) >= this.minScore && plausible(one.points, one.box));
+    return good.map((one, place) => landmarks(this.network, one, place));
   }
 
   /** One video, given one frame at a time. @param {{smooth?: boolean | Smoothing}} [options] */
   video({ smooth = true } = {}) {
-    return new VideoStep(this.network, this.#finder(), smooth);
+    return new VideoStep(this.network, this.#requireDetector(), smooth);
   }
 
-  #finder() {
+  #requireDetector() {
     if (!this.detector) throw new Error("there is no detector: open the Localizer with one, or give boxes");
     return this.detector;
   }
@@ -82,7 +91,7 @@ export class VideoStep {
     this.network = network;
     this.detector = detector;
     const cadence = { every: detector.every, retry: detector.retry };
-    this.tracker = new Tracker(network.manifest.min_score, cadence, network.manifest.keep_score);
+    this.tracker = new Tracker(network.minScore, cadence, network.keepScore);
     this.shots = new ShotBoundaryDetector();
     this.smoother = smooth === false ? null : new Smoother(network.manifest.skeleton, smooth === true ? DEFAULT_SMOOTHING : smooth);
     this.last = -1;
@@ -98,8 +107,10 @@ export class VideoStep {
   async update(image, timeMs = 0, index = this.last + 1) {
     const late = index > this.last + 1;
     this.tracker.cadence.every = (late ? LATE_CADENCE_RATIO : 1) * this.detector.every;
+    this.tracker.minScore = this.network.minScore;
+    this.tracker.keepScore = this.network.keepScore;
     this.last = index;
-    if (this.shots.update(image)) this.tracker.cut();
+    if (this.shots.update(image)) this.tracker.beginShot();
     const found = await this.#follow(image, index);
     if (this.smoother) {
       for (const one of found) Object.assign(one, this.smoother.update(one.id, one, timeMs));
@@ -111,15 +122,17 @@ export class VideoStep {
   /** @param {Pixels} image @param {number} index */
   async #follow(image, index) {
     let looked = this.tracker.wantsDetection();
+    let again = false;
     let boxes = looked ? await this.#look(image, index) : null;
     for (;;) {
       const plan = this.tracker.plan(boxes);
       const located = await this.network.locate(image, plan.map((track) => track.box));
-      const kept = this.tracker.update(plan, located);
-      if (looked || kept.length || !this.tracker.wantsDetection()) {
-        return kept.map(({ id, index: place }) => landmarks(located[place], id));
+      const kept = this.tracker.update(plan, located, again);
+      const justLost = !kept.length && plan.some((track) => track.missed === 0);
+      if (looked || !justLost || !this.tracker.wantsDetection()) {
+        return kept.map(({ id, index: place }) => landmarks(this.network, located[place], id));
       }
-      looked = true; // all that was followed is lost in this very frame
+      looked = again = true; // all that was followed is lost in this very frame
       boxes = await this.#look(image, index);
     }
   }
@@ -130,7 +143,8 @@ export class VideoStep {
   }
 }
 
-/** @param {Located} located @param {number} id @returns {Landmarks} */
-function landmarks(located, id) {
-  return { id, ...located, confidence: confidence(located) };
+/** @param {Network} network @param {Located} located @param {number} id @returns {Landmarks} */
+function landmarks(network, { points, heights, box }, id) {
+  const scores = scoresOf(heights, network.manifest.score_curve);
+  return { id, points, scores, confidence: mean(scores), box };
 }

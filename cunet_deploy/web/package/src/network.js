@@ -21,6 +21,7 @@ import { sample } from "./pixels.js";
  * @property {import("./heatmaps.js").Decoder} decoder
  * @property {number} min_score
  * @property {number} [keep_score]
+ * @property {ScoreCurve} [score_curve]
  * @property {string} licence
  * @property {Skeleton} skeleton
  * @property {import("./boxmaps.js").BoxCode} [boxes]
@@ -35,7 +36,8 @@ import { sample } from "./pixels.js";
  * @property {Record<string, unknown>} normalizers
  */
 
-/** @typedef {{points: Point[], scores: number[], box: Box}} Located */
+/** @typedef {{heights: number[], shares: number[]}} ScoreCurve */
+/** @typedef {{points: Point[], heights: number[], box: Box}} Located landmarks with the heights of their peaks */
 /** @typedef {Record<string, any> & {freeDimensionOverrides?: {batch?: number}}} SessionOptions */
 
 const FORMAT = 1;
@@ -52,6 +54,8 @@ export class Network {
     this.session = session;
     this.manifest = manifest;
     this.single = single;
+    /** Mean height of the landmarks' peaks from which an object counts as found; it can be changed at any time. */
+    this.minScore = manifest.min_score;
     /** Milliseconds that the network took when it last ran. */
     this.lastMs = 0;
   }
@@ -69,6 +73,12 @@ export class Network {
     const all = { executionProviders: ["wasm"], ...options };
     const session = await ort.InferenceSession.create(new Uint8Array(model), all);
     return new Network(ort, session, manifest, options.freeDimensionOverrides?.batch === 1);
+  }
+
+  /** The same for an object that was found in the frame before: as large a share of it as in the manifest. */
+  get keepScore() {
+    const { min_score: least, keep_score: keep = least } = this.manifest;
+    return least > 0 ? this.minScore * (keep / least) : this.minScore;
   }
 
   /** Side of the heatmaps in cells. */
@@ -117,11 +127,11 @@ export class Network {
     const count = skeleton.landmarks.length;
     return crops.map((crop, index) => {
       /** @type {Located} */
-      const located = { points: [], scores: [], box: boxes[index] };
+      const located = { points: [], heights: [], box: boxes[index] };
       for (let landmark = 0; landmark < count; landmark++) {
         const { x, y, score } = decode(maps, (index * count + landmark) * size * size, size, decoder);
         located.points.push(toImage(crop, mapToInput(x, stride), mapToInput(y, stride)));
-        located.scores.push(score);
+        located.heights.push(score);
       }
       return located;
     });
@@ -153,7 +163,30 @@ function joined(parts) {
   return whole;
 }
 
-/** Mean score of the landmarks. @param {{scores: number[]}} located */
-export function confidence({ scores }) {
-  return scores.reduce((sum, score) => sum + score, 0) / scores.length;
+/** Mean height of the landmarks' peaks, which thresholds apply to. @param {{heights: number[]}} located */
+export function meanHeight({ heights }) {
+  return mean(heights);
+}
+
+/** @param {number[]} values */
+export function mean(values) {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/**
+ * Heights of peaks as the scores that people see: by the manifest's curve, linear between its knots, or as they are.
+ * @param {number[]} heights
+ * @param {ScoreCurve} [curve]
+ */
+export function scoresOf(heights, curve) {
+  if (!curve) return heights;
+  const { heights: knots, shares } = curve;
+  const last = knots.length - 1;
+  return heights.map((height) => {
+    if (height <= knots[0]) return shares[0];
+    if (height >= knots[last]) return shares[last];
+    const above = knots.findIndex((knot) => knot > height);
+    const slope = (shares[above] - shares[above - 1]) / (knots[above] - knots[above - 1]);
+    return shares[above - 1] + slope * (height - knots[above - 1]);
+  });
 }

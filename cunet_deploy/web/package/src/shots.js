@@ -4,12 +4,12 @@
 
 /** @typedef {import("./pixels.js").Pixels} Pixels */
 
-const GRID = 24;
-const CHANGED = 0.07;
-const JUMP = 3;
-const RECOLOURED = 0.12;
+const GRID_SIDE = 24;
+const MIN_CHANGE = 0.07;
+const MIN_CHANGE_RATIO = 3;
+const MIN_RECOLOURED_SHARE = 0.12;
 const LEVELS = 24;
-const MEMORY = 0.8;
+const CHANGE_MEMORY = 0.8;
 
 export class ShotBoundaryDetector {
   constructor() {
@@ -33,14 +33,15 @@ export class ShotBoundaryDetector {
     for (let index = 0; index < small.values.length; index++) change += Math.abs(small.values[index] - last.values[index]);
     change /= small.values.length;
     const usual = this.usual ?? change;
-    this.usual = MEMORY * usual + (1 - MEMORY) * change;
-    return change > Math.max(CHANGED, JUMP * usual) && recoloured(last.values, small.values) > RECOLOURED;
+    this.usual = CHANGE_MEMORY * usual + (1 - CHANGE_MEMORY) * change;
+    const least = Math.max(MIN_CHANGE, MIN_CHANGE_RATIO * usual);
+    return change > least && recoloured(last.values, small.values) > MIN_RECOLOURED_SHARE;
   }
 }
 
 /** Grey levels of pixels on a grid, in [0, 1]. @param {Pixels} image */
 function thumbnail({ data, width, height }) {
-  const step = Math.max(1, Math.floor(Math.min(width, height) / GRID));
+  const step = Math.max(1, Math.floor(Math.min(width, height) / GRID_SIDE));
   const values = [];
   let columns = 0;
   for (let y = Math.floor(step / 2); y < height; y += step) {

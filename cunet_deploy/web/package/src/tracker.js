@@ -4,7 +4,7 @@
 
 import { SAME_OBJECT_IOU, plausible } from "./detector.js";
 import { boxIou, landmarkBox, shareInside } from "./geometry.js";
-import { confidence } from "./network.js";
+import { meanHeight } from "./network.js";
 
 /** @typedef {import("./geometry.js").Box} Box */
 /** @typedef {import("./network.js").Located} Located */
@@ -57,7 +57,7 @@ export class Tracker {
   }
 
   /** Another shot begins: nothing that was followed is there any more. */
-  cut() {
+  beginShot() {
     this.tracks = [];
     this.gone = [];
     this.sinceLook = null;
@@ -110,10 +110,12 @@ export class Tracker {
    * Which results to believe, and under which id.
    * @param {Track[]} plan of this frame
    * @param {Located[]} located in its boxes
+   * @param {boolean} [again] the frame was searched after an update in which all was lost, and this is its second one
    * @returns {{id: number, index: number}[]} by rising id
    */
-  update(plan, located) {
-    const scores = located.map(confidence);
+  update(plan, located, again = false) {
+    const passed = again ? 0 : 1; // frames since the last update
+    const scores = located.map(meanHeight);
     const boxes = located.map(({ points }) => landmarkBox(points));
     const good = plan.map((track, place) => {
       const followed = track.id >= 0 && !track.missed;
@@ -126,14 +128,14 @@ export class Tracker {
     /** @type {Track[]} */
     const following = [];
     const planned = new Set(plan.map((track) => track.id));
-    const gone = this.gone.filter((track) => track.unseen < MAX_LOST_FRAMES).map((t) => ({ ...t, unseen: t.unseen + 1 }));
+    const gone = this.gone.filter((track) => track.unseen < MAX_LOST_FRAMES).map((t) => ({ ...t, unseen: t.unseen + passed }));
     gone.push(...this.tracks.filter((track) => !planned.has(track.id)).map((track) => ({ ...track, unseen: 0 })));
     /** @type {{id: number, index: number}[]} */
     const results = [];
     for (const index of order) {
       const track = plan[index];
       if (!good[index]) {
-        if (track.id >= 0 && track.missed < MAX_MISSED_FRAMES) following.push({ ...track, missed: track.missed + 1 });
+        if (track.id >= 0 && track.missed < MAX_MISSED_FRAMES) following.push({ ...track, missed: track.missed + passed });
         else if (track.id >= 0) gone.push({ ...track, unseen: 0 });
         continue;
       }
