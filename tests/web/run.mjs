@@ -52,6 +52,12 @@ const tasks = {
     return { results: frames.map(({ points, scores, time_ms }) => smoother.update(0, { points, scores }, time_ms)) };
   },
 
+  /** Tiles that are searched, look by look. */
+  async turns({ looks, count }) {
+    const { turnOf } = await import(new URL("./detector.js", pathToFileURL(require.resolve("cunet-deploy-web"))));
+    return { turns: looks.map((look) => turnOf(look, count)) };
+  },
+
   /** The lines of frames. */
   async lines({ frames }) {
     return { lines: frames.flatMap(({ found, skeleton, of }) => jsonLines(found, skeleton, of)) };

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy import Frame, Localizer
 from cunet_deploy.checkpoint.storage import load_checkpoint
+from cunet_deploy.detection.network import _turn
 from cunet_deploy.export.targets.web import write_web_model
 from cunet_deploy.geometry import CropRule, whole_image
 from cunet_deploy.golden import read_golden
@@ -234,6 +235,11 @@ def test_a_followed_object_keeps_its_share_of_the_threshold(run: Run) -> None:
     least, keep = manifest["min_score"], manifest["keep_score"]
     found = run("thresholds", model=str(ROOT / "models" / "pose14-s"), min_scores=[least, least / 2, 0.0])
     np.testing.assert_allclose(found["keep_scores"], [keep, keep / 2, 0.0], atol=1e-12)
+
+
+def test_tiles_take_turns_as_in_python(run: Run) -> None:
+    looks = [*range(60), 10**6 + 3, 2**32 + 7, 4 * 10**9 + 11]
+    assert run("turns", looks=looks, count=4)["turns"] == [_turn(look, 4) for look in looks]
 
 
 def test_joints_keep_their_sides_as_in_python(run: Run) -> None:
