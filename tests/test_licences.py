@@ -128,4 +128,6 @@ def test_a_bulk_run_refuses_before_it_starts(models: Path, tmp_path: Path) -> No
 
     with pytest.raises(InputError, match="face: refused"):
         load_model("face", Output(str(tmp_path / "out")), licence="open")
-    assert load_model("face-open", Output(str(tmp_path / "out")), licence="open").name == "face-open"
+    loaded = load_model("face-open", Output(str(tmp_path / "out")), licence="open")
+    assert (loaded.name, loaded.remark) == ("face-open", "")
+    assert "face are for research only" in load_model("face", Output(str(tmp_path / "other")), detector="full").remark

@@ -35,7 +35,7 @@ from cunet_deploy.licences import wanted_licence
 from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.sessions.registry import default_backend
-from cunet_deploy.zoo import check_licence
+from cunet_deploy.zoo import check_licence, research_remark
 
 __all__ = ["Summary", "load_model", "run_bulk"]
 
@@ -99,13 +99,16 @@ def load_model(
         _share(path, output, NETWORK_FILE)
     found = detector or default_spec(manifest, wanted)
     # "full", "boxes:FILE" and their like are opened by name where the workers are
-    by_name = ":" in found or found == FULL
+    by_name, boxes = ":" in found or found == FULL, None
     if not by_name:
-        open_detector(found, licence=wanted).close()
+        finder = open_detector(found, licence=wanted)
+        boxes = getattr(finder, "manifest", None)
+        finder.close()
         _share(model_file(found), output, DETECTOR_FILE)
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     place = str(path.resolve()) if is_engine else name
-    return Model(place, found if by_name else None, checksum, manifest.to_json())
+    remark = research_remark(manifest, boxes) or ""
+    return Model(place, found if by_name else None, checksum, manifest.to_json(), remark)
 
 
 def _share(path: Path, output: Output, name: str) -> None:

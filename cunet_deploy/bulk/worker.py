@@ -51,12 +51,14 @@ class Model:
         detector: as `Localizer` takes it, opened by name where the workers are; ``None``: its file is in the output.
         sha256: of the network's file.
         manifest: of the network, as JSON.
+        remark: on the licence of the weights, or empty.
     """
 
     name: str
     detector: str | None
     sha256: str
     manifest: str
+    remark: str = ""
 
 
 @dataclass(frozen=True)

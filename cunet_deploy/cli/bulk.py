@@ -101,6 +101,8 @@ def command(
         )
         write({**vars(summary), "seconds": time.perf_counter() - begun, "output": out})
     click.echo(_line(summary, out, time.perf_counter() - begun))
+    if loaded.remark:
+        click.echo(loaded.remark)
     if summary.failed:
         raise CunetError(f"{summary.failed} of {summary.items} items failed: see {out}/failed, then run the same again")
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.licences import wanted_licence
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.web.runtime import CDN, INTEGRITY, PACKAGE, installed_files, npm_install
-from cunet_deploy.zoo import default_detector
+from cunet_deploy.zoo import check_licence, default_detector, research_remark
 
 __all__ = ["Runtime", "Site", "build_site"]
 
@@ -39,6 +40,7 @@ class Site:
         bytes: of all of them.
         runtime: "npm" or "cdn".
         not_from_npm: why onnxruntime-web was not copied; empty where it was, or was not asked for.
+        remark: on the licence of the weights, or empty.
     """
 
     path: Path
@@ -46,10 +48,17 @@ class Site:
     bytes: int
     runtime: str
     not_from_npm: str = ""
+    remark: str = ""
 
 
 def build_site(
-    model: str, out: Path, *, detector: str | None = None, runtime: Runtime = "auto", overwrite: bool = False
+    model: str,
+    out: Path,
+    *,
+    detector: str | None = None,
+    runtime: Runtime = "auto",
+    overwrite: bool = False,
+    licence: str | None = None,
 ) -> Site:
     """Write the page that runs a model in the browser.
 
@@ -59,10 +68,11 @@ def build_site(
         detector: the same of boxes; ``None``: the one that the model's manifest names, or that is usual.
         runtime: where onnxruntime-web comes from.
         overwrite: replace a page that is there.
+        licence: as `cunet_deploy.Localizer` takes it.
 
     Raises:
-        InputError: there is no such model, it finds boxes, there is no detector for it, or the folder exists and may
-            not be replaced or holds something else than a page.
+        InputError: there is no such model, it finds boxes, there is no detector for it, a licence is refused, or the
+            folder exists and may not be replaced or holds something else than a page.
         CunetError: npm was asked for and does not work here.
     """
     _check_target(out, overwrite=overwrite)
@@ -73,12 +83,15 @@ def build_site(
         raise InputError(
             f"{model}: the page reads heatmaps by {_DECODER} only, this model by {manifest.decoder.method}"
         )
-    name = detector or manifest.detector or default_detector(manifest.skeleton.name)
+    wanted = wanted_licence(licence)
+    check_licence(manifest, wanted)
+    name = detector or manifest.detector or default_detector(manifest.skeleton.name, wanted)
     if not name:
         raise InputError(f"{model}: no detector is known for {manifest.skeleton.name}; give one")
     detector_file, detector_manifest = _opened(name)
     if detector_manifest.boxes is None:
         raise InputError(f"{name}: finds landmarks; a detector finds boxes, such as face-detect-s")
+    check_licence(detector_manifest, wanted)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
         site = Path(work) / "site"
@@ -108,7 +121,8 @@ def build_site(
         site.rename(out)
     paths = [path for path in out.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in paths)
-    return Site(out, len(paths), total, "npm" if copied else "cdn", problem)
+    remark = research_remark(manifest, detector_manifest) or ""
+    return Site(out, len(paths), total, "npm" if copied else "cdn", problem, remark)
 
 
 def _check_target(out: Path, *, overwrite: bool) -> None:

@@ -84,3 +84,13 @@ def test_models_that_do_not_fit_are_refused(model: str, detector: str | None, me
     with pytest.raises(InputError, match=message):
         build_site(model, tmp_path / "site", detector=detector, runtime="cdn")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_says_when_weights_are_for_research_only_and_open_ones_are_asked_for(tmp_path: Path) -> None:
+    site = build_site("face68-s-open", tmp_path / "site", runtime="cdn")
+    assert "the weights of face-detect-s are for research only" in site.remark
+    site = build_site("face68-s-open", tmp_path / "open", runtime="cdn", licence="open")
+    assert site.remark == ""
+    assert (tmp_path / "open" / "models" / "face-detect-open").is_dir()
+    with pytest.raises(InputError, match="face68-xs: refused: an open licence was asked for"):
+        build_site("face68-xs", tmp_path / "other", runtime="cdn", licence="open")
