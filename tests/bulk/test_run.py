@@ -28,7 +28,7 @@ pq = pytest.importorskip("pyarrow.parquet")
 from cunet_deploy.bulk.items import Item, Part, list_items  # noqa: E402
 from cunet_deploy.bulk.join import join_parts  # noqa: E402
 from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
-from cunet_deploy.bulk.run import _join, _keep_settings, load_model  # noqa: E402
+from cunet_deploy.bulk.run import _join, load_model  # noqa: E402
 from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
 from cunet_deploy.bulk.worker import Settings, Status, Worker  # noqa: E402
 from cunet_deploy.cli.bulk import _Display, command  # noqa: E402
@@ -341,38 +341,6 @@ def test_two_machines_share_the_work(clips: Path, tmp_path: Path) -> None:
 def test_a_cluster_that_is_not_there_is_said(clips: Path, tmp_path: Path) -> None:
     code, output = bulk(clips, "-o", tmp_path / "out", "--address", "127.0.0.1:9")
     assert (code, "cannot be reached" in output) == (1, True)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--no-smooth",), "out: holds results with smooth true, not smooth false; give the same, or another output"),
-        (("--part-seconds", "60"), "part_seconds 120.0, not part_seconds 60.0"),
-        (("--detector", "full", "--no-smooth"), 'onnx", smooth true, not detector "full", smooth false'),
-    ],
-)
-def test_a_run_with_other_settings_is_refused(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
-    output = Output(str(tmp_path / "out"))
-    _keep_settings(output, load_model("face68-s", output), Settings())
-    result = CliRunner().invoke(command, [str(PHOTO), "-o", output.url, *options])
-    assert isinstance(result.exception, InputError)
-    assert message in str(result.exception)
-
-
-def test_only_settings_on_which_results_depend_are_compared(tmp_path: Path) -> None:
-    output = Output(str(tmp_path / "out"))
-    model = load_model("face68-s", output)
-    _keep_settings(output, model, Settings())
-    _keep_settings(output, model, Settings(backend="ort:cpu", threads=2, jsonl=True, trust=True))
-    with pytest.raises(InputError, match='backend "ort:cpu", not backend "auto"'):
-        _keep_settings(output, model, Settings(backend="auto"))
-
-
-def test_a_detector_by_name_is_not_replaced_by_a_file_in_the_output(tmp_path: Path) -> None:
-    output = Output(str(tmp_path))
-    load_model("face68-s", output)
-    worker = Worker(load_model("face68-s", output, detector="full"), Settings(), output)
-    assert type(worker._localizer._networks().detector).__name__ == "CoarseToFineSearch"
 
 
 def test_a_ray_client_is_refused(clips: Path, tmp_path: Path) -> None:
