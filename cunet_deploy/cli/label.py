@@ -119,22 +119,22 @@ def command(
       cunet-deploy label portraits/ --teacher face68-s-open -o faces/portraits.json --within 0.03
     """
     from cunet_deploy.labelling.pictures import Pictures
-    from cunet_deploy.labelling.run import Crew, label_pictures
+    from cunet_deploy.labelling.run import TeacherEnsemble, label_pictures
 
     if out.suffix.lower() != ".json":
         raise InputError(f"-o {out}: the labels are a .json file; give -o SET.json")
     pictures = Pictures(sources, every=every, seconds=_seconds(seconds))
     with (
         json_report(json_path, overwrite=overwrite) as write,
-        Crew(teachers, _skeleton(skeleton), detector=detector, threads=threads) as crew,
+        TeacherEnsemble(teachers, _skeleton(skeleton), detector=detector, threads=threads) as ensemble,
         progress() as bar,
     ):
         task = bar.add_task("label", total=None)
-        rule = _rule(crew.skeleton, within, min_score, min_joints)
+        rule = _rule(ensemble.skeleton, within, min_score, min_joints)
         summary = label_pictures(
-            pictures, crew, rule, out, sheet=sheet, overwrite=overwrite, advance=lambda: bar.advance(task)
+            pictures, ensemble, rule, out, sheet=sheet, overwrite=overwrite, advance=lambda: bar.advance(task)
         )
-        write(_report(summary, rule, crew.provenance(), out))
+        write(_report(summary, rule, ensemble.provenance(), out))
     _print(summary, rule, out)
     if pictures.failed:
         raise CunetError(f"{out}: is complete but for what could not be read, see above")

@@ -16,7 +16,7 @@ from cunet_deploy.data.scatter import Scatterer, beside
 from cunet_deploy.geometry import Crop, whole_image
 from cunet_deploy.preprocess import BORDER, sample
 
-__all__ = ["FrameDrawer", "LabelledFrame", "whole_frame"]
+__all__ = ["FrameSampler", "LabelledFrame", "whole_frame"]
 
 _LEAST_SEEN = 0.5
 """An object of which less is in the image is neither learnt nor background."""
@@ -47,7 +47,7 @@ def whole_frame(photo: BoxedPhoto, pixels: NDArray[np.uint8], size: int, config:
 
 
 @dataclass(frozen=True)
-class FrameDrawer:
+class FrameSampler:
     """Draws training images.
 
     Attributes:

@@ -29,7 +29,7 @@ from cunet_deploy.skeletons import SKELETONS, Skeleton, map_landmarks
 from cunet_deploy.tracking.step import ImageStep
 from cunet_deploy.zoo import default_detector
 
-__all__ = ["Crew", "Summary", "label_pictures"]
+__all__ = ["Summary", "TeacherEnsemble", "label_pictures"]
 
 _SAME_IOU = 0.6
 """Boxes that overlap by this much after localization are of one object."""
@@ -37,7 +37,7 @@ _WIDER = (View(scale=2.5), View(scale=1.6), View(scale=1.2))
 """Views by which a teacher goes from the box of a detector, which may end at the hips, to one around all joints."""
 
 
-class Crew:
+class TeacherEnsemble:
     """Teachers and what finds the objects for them. A context manager.
 
     Attributes:
@@ -82,7 +82,7 @@ class Crew:
             self._close_teachers()
             raise
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> TeacherEnsemble:
         return self
 
     def __exit__(
@@ -218,7 +218,7 @@ class Summary:
 
 def label_pictures(
     pictures: Pictures,
-    crew: Crew,
+    ensemble: TeacherEnsemble,
     rule: Rule,
     out: Path,
     *,
@@ -230,7 +230,7 @@ def label_pictures(
 
     Args:
         pictures: what to label.
-        crew: who labels.
+        ensemble: who labels.
         rule: when a joint is agreed on.
         out: the COCO file.
         sheet: how many of the least certain objects the contact sheet ``NAME.doubts.jpg`` shows; 0: there is none.
@@ -245,15 +245,18 @@ def label_pictures(
         CunetError: a picture or network fails.
     """
     summary, doubts, doubts_file = (
-        Summary(crew.skeleton),
-        DoubtSheet(crew.skeleton, sheet),
+        Summary(ensemble.skeleton),
+        DoubtSheet(ensemble.skeleton, sheet),
         out.with_suffix(".doubts.jpg"),
     )
     if sheet:
         check_target(doubts_file, overwrite=overwrite)
-    with atomic_path(out, overwrite=overwrite) as temporary, CocoSet(out, crew.skeleton, overwrite=overwrite) as labels:
+    with (
+        atomic_path(out, overwrite=overwrite) as temporary,
+        CocoSet(out, ensemble.skeleton, overwrite=overwrite) as labels,
+    ):
         for found in pictures:
-            objects = crew.objects(found, rule)
+            objects = ensemble.objects(found, rule)
             labels.add(found, objects, rule.min_joints)
             summary.add(objects, rule)
             for own in objects:
@@ -267,16 +270,16 @@ def label_pictures(
         if picture is not None:
             with atomic_path(doubts_file, overwrite=overwrite) as drawn:
                 drawn.write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
-        labels.finish(temporary, _info(crew, rule))
+        labels.finish(temporary, _info(ensemble, rule))
     return summary
 
 
-def _info(crew: Crew, rule: Rule) -> dict[str, Any]:
+def _info(ensemble: TeacherEnsemble, rule: Rule) -> dict[str, Any]:
     return {
         "description": "labels on which networks agree; nobody has looked at them",
         "producer": f"cunet-deploy {__version__}",
-        "teachers": crew.provenance(),
-        "detector": crew.found_by(),
+        "teachers": ensemble.provenance(),
+        "detector": ensemble.found_by(),
         "views": len(VIEWS),
         "within": rule.within,
         "size": rule.size,

@@ -21,18 +21,18 @@ from cunet_deploy.data.boxes import read_backgrounds
 from cunet_deploy.data.checks import usable_examples
 from cunet_deploy.data.examples import PhotoCache, split_by_photo
 from cunet_deploy.data.faces import BoxedPhoto
-from cunet_deploy.data.frames import FrameDrawer, LabelledFrame, whole_frame
+from cunet_deploy.data.frames import FrameSampler, LabelledFrame, whole_frame
 from cunet_deploy.data.shrunk import box_ratio, shrunk_photos
 from cunet_deploy.data.sources import finds_people, read_box_sources
 from cunet_deploy.drawing import FOUND, TRUE
 from cunet_deploy.metrics.boxes import Matches, average_precision, best_threshold, match_boxes, precision, recall
 from cunet_deploy.sessions.base import Session
-from cunet_deploy.train.feeder import Drawer, stacked
+from cunet_deploy.train.batch_loader import ExampleSampler, stacked
 from cunet_deploy.train.loss import Mean, alone
 from cunet_deploy.train.plots import save_sheet
 from cunet_deploy.train.task import Predict, Task
 
-__all__ = ["BoxTask", "BoxTensors", "WholeImageDrawer"]
+__all__ = ["BoxTask", "BoxTensors", "WholeImageSampler"]
 
 Boxes = tuple[NDArray[np.float64], NDArray[np.float64]]
 """(N, 4) boxes and (N,) scores."""
@@ -52,7 +52,7 @@ class BoxTensors(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WholeImageDrawer(Drawer[LabelledFrame]):
+class WholeImageSampler(ExampleSampler[LabelledFrame]):
     """Draws whole images with their boxes.
 
     Attributes:
@@ -60,24 +60,24 @@ class WholeImageDrawer(Drawer[LabelledFrame]):
         stride: pixels per cell of the targets.
     """
 
-    frames: FrameDrawer
+    frames: FrameSampler
     stride: int
 
     def __len__(self) -> int:
         return len(self.frames.photos)
 
     def draw(self, index: int, rng: np.random.Generator) -> LabelledFrame:
-        """See `Drawer`."""
+        """See `ExampleSampler`."""
         return self.frames.draw(index, rng)
 
     def batch(self, drawn: Sequence[LabelledFrame]) -> tuple[Sequence[NDArray[np.uint8]], BoxTensors]:
-        """See `Drawer`."""
+        """See `ExampleSampler`."""
         code, size = self.frames.boxes.code, self.frames.size // self.stride
         targets = [code.encode(frame.boxes, frame.ignored, size, self.stride) for frame in drawn]
         return [frame.image for frame in drawn], BoxTensors(*(stacked(part) for part in zip(*targets, strict=True)))
 
     def name(self, index: int) -> str:
-        """See `Drawer`."""
+        """See `ExampleSampler`."""
         return str(self.frames.photos[index].image)
 
 
@@ -92,7 +92,7 @@ class BoxTask(Task):
         train, self._validation = split_by_photo(photos, config.data.validation_fraction)
         self._train = [photo for photo in train for _ in range(photo.times)]
         self._backgrounds = backgrounds
-        self._drawer = FrameDrawer(self._train, backgrounds, cache, config.crop.size, config.boxes, config.augment)
+        self._sampler = FrameSampler(self._train, backgrounds, cache, config.crop.size, config.boxes, config.augment)
 
     @classmethod
     def load(
@@ -134,9 +134,9 @@ class BoxTask(Task):
         return digest.hexdigest()
 
     @property
-    def drawer(self) -> WholeImageDrawer:
+    def sampler(self) -> WholeImageSampler:
         """See `Task`."""
-        return WholeImageDrawer(self._drawer, self._config.model.stride)
+        return WholeImageSampler(self._sampler, self._config.model.stride)
 
     def calibration(self, count: int) -> Iterator[NDArray[np.uint8]]:
         """See `Task`; whole photos, and drawn images of small faces among them."""
@@ -145,7 +145,7 @@ class BoxTask(Task):
         images = [
             whole_frame(self._train[index], self._cache[self._train[index].image], size, boxes).image
             if turn % 2
-            else self._drawer.draw(index, np.random.default_rng([self._config.train.seed, index])).image
+            else self._sampler.draw(index, np.random.default_rng([self._config.train.seed, index])).image
             for turn, index in enumerate(chosen)
         ]
         for start in range(0, len(images), _BATCH):

@@ -23,19 +23,19 @@ from cunet_deploy.data.sources import read_sources
 from cunet_deploy.heatmaps import decode, map_to_input
 from cunet_deploy.metrics import correct_joints, normalized_errors, pck_threshold, visibility_auc
 from cunet_deploy.sessions.base import Session
-from cunet_deploy.train.feeder import Drawer
+from cunet_deploy.train.batch_loader import ExampleSampler
 from cunet_deploy.train.loss import Mean, Targets, alone, make_targets, total_loss
 from cunet_deploy.train.plots import save_crops
 from cunet_deploy.train.score_calibration import calibrate_scores
 from cunet_deploy.train.task import Predict, Task
 
-__all__ = ["CropDrawer", "LandmarkTask"]
+__all__ = ["CropSampler", "LandmarkTask"]
 
 SHEET = 24
 
 
 @dataclass(frozen=True)
-class CropDrawer(Drawer[Drawn]):
+class CropSampler(ExampleSampler[Drawn]):
     """Draws crops around objects.
 
     Attributes:
@@ -54,7 +54,7 @@ class CropDrawer(Drawer[Drawn]):
         return len(self.examples)
 
     def draw(self, index: int, rng: np.random.Generator) -> Drawn:
-        """A crop and its labels; see `Drawer`."""
+        """A crop and its labels; see `ExampleSampler`."""
         example = self.examples[index]
         return self.augmenter.draw(example, self.photos[example.image], rng, self._another)
 
@@ -63,13 +63,13 @@ class CropDrawer(Drawer[Drawn]):
         return example, self.photos[example.image]
 
     def batch(self, drawn: Sequence[Drawn]) -> tuple[Sequence[NDArray[np.uint8]], Targets]:
-        """See `Drawer`."""
+        """See `ExampleSampler`."""
         images, points, weights, visible = zip(*drawn, strict=True)
         targets = make_targets(np.stack(points), self.config, np.stack(weights), np.stack(visible))
         return images, targets
 
     def name(self, index: int) -> str:
-        """See `Drawer`."""
+        """See `ExampleSampler`."""
         return str(self.examples[index].image)
 
 
@@ -145,9 +145,9 @@ class LandmarkTask(Task):
         return digest.hexdigest()
 
     @property
-    def drawer(self) -> CropDrawer:
+    def sampler(self) -> CropSampler:
         """See `Task`."""
-        return CropDrawer(self.train, self._augmenter, self.photos, self._config)
+        return CropSampler(self.train, self._augmenter, self.photos, self._config)
 
     def calibration(self, count: int) -> Iterator[NDArray[np.uint8]]:
         """See `Task`."""

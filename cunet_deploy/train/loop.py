@@ -30,9 +30,9 @@ from cunet_deploy.model.networks import build_graph, build_network
 from cunet_deploy.quantize.bias import correct_biases
 from cunet_deploy.quantize.floats import calibrate
 from cunet_deploy.quantize.network import QuantizedNetwork
+from cunet_deploy.train.batch_loader import BatchLoader
 from cunet_deploy.train.ema import EMA
 from cunet_deploy.train.failures import explained_failures
-from cunet_deploy.train.feeder import Feeder
 from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.memory import return_freed_memory
 from cunet_deploy.train.phase import Phase, format_of_epoch, fused
@@ -70,7 +70,7 @@ class Trainer:
         processes: those that train together.
         device: where network, average, teacher and targets are; see `cunet_deploy.model.device`. The quantized phase
             computes on `exact_device` of it.
-        workers: processes that prepare crops; see `Feeder`.
+        workers: processes that prepare crops; see `BatchLoader`.
         accumulate: parts of a batch that are computed one after the other: less memory for statistics of smaller parts.
 
     Raises:
@@ -119,8 +119,8 @@ class Trainer:
         self._parent_teacher = None if parent is None else self.teacher
         self._start = None if start is None else starting_weights(start, config)
         self.origin = self._fingerprint([item.checksum for item in (parent, teacher, start) if item is not None])
-        self.feeder = Feeder(
-            task.drawer,
+        self.loader = BatchLoader(
+            task.sampler,
             batch_size=config.train.batch_size,
             seed=config.train.seed,
             part=processes.part,
@@ -135,7 +135,7 @@ class Trainer:
             CunetError: the loss is not finite any more, the memory is not enough, or the device or a worker failed.
             KeyboardInterrupt: after writing a usable checkpoint of the averaged weights so far.
         """
-        with closing(self.feeder), self.feeder.naming_the_dead(), explained_failures(self.config, self.device):
+        with closing(self.loader), self.loader.naming_the_dead(), explained_failures(self.config, self.device):
             return self._run(resume=resume)
 
     def _run(self, *, resume: bool) -> Path:
@@ -248,13 +248,13 @@ class Trainer:
                     row.update(self._validate(phase.average.network))
                 row["seconds"] = round(time.monotonic() - start, 2)
                 row["crops_per_second"] = round(self._crops / trained, 1)
-                row["data_wait_fraction"] = round(self.feeder.waited / trained, 3)
+                row["data_wait_fraction"] = round(self.loader.waited / trained, 3)
                 if self.device.type == "cuda":
                     row["peak_device_bytes"] = torch.cuda.max_memory_allocated(self.device)
                 rows.append(row)
                 self._save(phase, rows)
                 self.progress({**row, "epochs": phase.epochs, "event": "epoch"})
-                if (advice := self.feeder.advice(trained)) is not None:
+                if (advice := self.loader.advice(trained)) is not None:
                     self.progress({"event": "notice", "text": advice})
         except KeyboardInterrupt:
             if (
@@ -281,9 +281,9 @@ class Trainer:
             teacher=teacher,
             distill=distill,
         )
-        steps, self._crops = len(self.feeder), 0
+        steps, self._crops = len(self.loader), 0
         # closed at once when a step fails, so that no thread still draws while the program ends
-        with float32_multiplications("tf32"), closing(self.feeder.epoch(drawn, device_of(phase.network))) as batches:
+        with float32_multiplications("tf32"), closing(self.loader.epoch(drawn, device_of(phase.network))) as batches:
             for step, (crops, targets) in enumerate(batches):
                 stepper.step(crops, targets, phase.schedule((phase.epoch * steps + step) / (phase.epochs * steps)))
                 self._crops += len(crops)

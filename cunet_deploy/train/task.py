@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.sessions.base import Session
-from cunet_deploy.train.feeder import Drawer
+from cunet_deploy.train.batch_loader import ExampleSampler
 from cunet_deploy.train.loss import Mean, alone
 
 __all__ = ["Predict", "Task"]
@@ -42,7 +42,7 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def drawer(self) -> Drawer[Any]:
+    def sampler(self) -> ExampleSampler[Any]:
         """Draws the examples to learn from."""
 
     @abstractmethod

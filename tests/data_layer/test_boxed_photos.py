@@ -14,7 +14,7 @@ from cunet_deploy.config import parse_config
 from cunet_deploy.data.bodies import MARGINS, body_box, torso_length
 from cunet_deploy.data.boxes import read_backgrounds, read_boxes
 from cunet_deploy.data.examples import PhotoCache
-from cunet_deploy.data.frames import FrameDrawer
+from cunet_deploy.data.frames import FrameSampler
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.data.sources import finds_people
 from cunet_deploy.errors import ConfigError, InputError
@@ -199,9 +199,11 @@ def test_of_a_background_only_what_is_beside_its_object_is_shown(tmp_path: Path)
         "augment": {"negative": 1.0, "gain": 0.0, "brightness": 0.0, "blur": 0.0, "erase": 0.0},
     }
     config = parse_config(table)
-    drawer = FrameDrawer(read_boxes(objects), read_backgrounds(folder), PhotoCache(), 64, config.boxes, config.augment)
+    sampler = FrameSampler(
+        read_boxes(objects), read_backgrounds(folder), PhotoCache(), 64, config.boxes, config.augment
+    )
     for seed in range(20):
-        frame = drawer.draw(0, np.random.default_rng(seed))
+        frame = sampler.draw(0, np.random.default_rng(seed))
         assert len(frame.boxes) == len(frame.ignored) == 0
         assert not (frame.image[:, :, 2].astype(int) - frame.image[:, :, 0] > 100).any()
 

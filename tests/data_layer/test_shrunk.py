@@ -104,7 +104,7 @@ def test_a_task_trains_on_the_smaller_photos(tmp_path: Path) -> None:
         cv2.imwrite(str(path), image.repeat(6, axis=0).repeat(6, axis=1))
         write_pts(path.with_suffix(".pts"), (points + 0.5) * 6 - 0.5)
     task = load_task(tiny_config(), tmp_path, shrunk=tmp_path / "cache")
-    images, _ = task.drawer.batch([task.drawer.draw(0, np.random.default_rng(0))])
+    images, _ = task.sampler.batch([task.sampler.draw(0, np.random.default_rng(0))])
     assert [image.shape for image in images] == [(32, 32, 3)]
-    assert str(tmp_path / "cache") in task.drawer.name(0)
+    assert str(tmp_path / "cache") in task.sampler.name(0)
     assert len(list((tmp_path / "cache").rglob("*.jpg"))) == 6

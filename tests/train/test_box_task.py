@@ -18,7 +18,7 @@ from cunet_deploy.config import parse_config
 from cunet_deploy.data.boxes import read_backgrounds
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.faces import read_faces
-from cunet_deploy.data.frames import FrameDrawer, whole_frame
+from cunet_deploy.data.frames import FrameSampler, whole_frame
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou
 from cunet_deploy.localizer import Localizer
@@ -133,10 +133,10 @@ def test_checkpoints_of_boxes_load(run: Path) -> None:
 def test_drawn_images_are_the_same_for_the_same_seed_and_hold_their_boxes(data: Path) -> None:
     config = parse_config(TABLE)
     photos, cache = read_faces(data / "photos"), PhotoCache()
-    drawer = FrameDrawer(photos, read_backgrounds(data / "empty"), cache, 96, config.boxes, config.augment)
+    sampler = FrameSampler(photos, read_backgrounds(data / "empty"), cache, 96, config.boxes, config.augment)
     seen = 0
     for index in range(30):
-        frame, again = (drawer.draw(index, np.random.default_rng([0, index])) for _ in range(2))
+        frame, again = (sampler.draw(index, np.random.default_rng([0, index])) for _ in range(2))
         assert np.array_equal(frame.image, again.image)
         assert np.array_equal(frame.boxes, again.boxes)
         for box in frame.boxes:
@@ -182,11 +182,11 @@ def test_a_missing_photo_is_named_or_noted(tmp_path: Path) -> None:
 
 
 def test_a_worker_process_is_given_all_it_needs_to_draw_the_same_images(data: Path) -> None:
-    drawer = load_task(parse_config(TABLE), data).drawer
+    sampler = load_task(parse_config(TABLE), data).sampler
     drawn = [
         some.batch([some.draw(index, np.random.default_rng(index)) for index in range(4)])
-        for some in (drawer, pickle.loads(pickle.dumps(drawer)))
+        for some in (sampler, pickle.loads(pickle.dumps(sampler)))
     ]
     for one, other in zip(*((*images, *targets) for images, targets in drawn), strict=True):
         assert np.array_equal(one, other)
-    assert drawer.name(0).endswith(".png")
+    assert sampler.name(0).endswith(".png")

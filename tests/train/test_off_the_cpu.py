@@ -87,7 +87,7 @@ def one_step(owner: Trainer, *, quantized: bool, **options: Any) -> None:
     if isinstance(phase.network, QuantizedNetwork):
         phase.network.seed_gradients(0)
     phase.network.train()
-    crops, targets = next(owner.feeder.epoch(0, META))
+    crops, targets = next(owner.loader.epoch(0, META))
     steps = Stepper(phase, owner.task, owner.config, processes=Processes(), **options)
     unwatch_optimizer(phase)
     with OffTheCpu():
@@ -163,7 +163,7 @@ def test_a_tensor_that_is_left_behind_is_noticed(data: Path, tmp_path: Path) -> 
     """The watch itself works: targets that stay on the CPU are refused."""
     owner = trainer(tiny_config(), data, tmp_path)
     phase = owner._float_phase()
-    crops, targets = next(owner.feeder.epoch(0, torch.device("cpu")))
+    crops, targets = next(owner.loader.epoch(0, torch.device("cpu")))
     steps = Stepper(phase, owner.task, owner.config, processes=Processes())
     with OffTheCpu(), pytest.raises(AssertionError, match="is on the CPU"):
         steps.step(crops, targets, 1e-3)

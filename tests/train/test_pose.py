@@ -37,8 +37,8 @@ def test_training_on_partly_labelled_joints_reports_pck(tmp_path: Path) -> None:
 def test_unlabelled_joints_have_no_part_in_the_targets(tmp_path: Path) -> None:
     write_lspet(tmp_path / "lspet", 12, unlabelled=4)
     task = load_task(pose_config(augment={"negative": 0.0}), tmp_path)
-    drawer = task.drawer
-    _, targets = drawer.batch([drawer.draw(index, np.random.default_rng(index)) for index in range(4)])
+    sampler = task.sampler
+    _, targets = sampler.batch([sampler.draw(index, np.random.default_rng(index)) for index in range(4)])
     assert targets.known.sum(dim=1).tolist() == [10.0] * len(targets.known)
     assert not targets.maps[targets.known == 0].any()
 
@@ -79,7 +79,7 @@ def test_two_data_sets_train_together_and_each_is_measured(tmp_path: Path) -> No
     data = {**vars(config.data), "train": (), "sources": sources}
     config = Config(**{**vars(config), "data": type(config.data)(**data)})
     task, folder = load_task(config, tmp_path), RunFolder(tmp_path / "run")
-    drawn = [task.drawer.name(index) for index in range(task.num_train)]
+    drawn = [task.sampler.name(index) for index in range(task.num_train)]
     people = [name for name in drawn if "people" in name]
     assert len(people) == 2 * len(set(people))  # a weight of 1.5 is drawn twice
     folder.prepare("", resume=False)
@@ -100,7 +100,7 @@ def test_what_a_source_lacks_is_not_taught_to_be_absent(tmp_path: Path) -> None:
         "validation_fraction": 0.0,
     }
     task = load_task(Config(**{**vars(config), "data": type(config.data)(**data)}), tmp_path)
-    _, targets = task.drawer.batch([task.drawer.draw(index, np.random.default_rng(index)) for index in range(4)])
+    _, targets = task.sampler.batch([task.sampler.draw(index, np.random.default_rng(index)) for index in range(4)])
     lacking = [LSP14.landmarks.index("neck"), LSP14.landmarks.index("head_top")]
     assert targets.known[:, lacking].max() == 0
     assert np.delete(targets.known.numpy(), lacking, axis=1).tolist() == [[0.5] * 12] * 4

@@ -41,7 +41,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole_but_for_batch_statistic
         owner = trainer(config, data, tmp_path / str(accumulate), accumulate=accumulate)
         phase = owner._float_phase()
         phase.network.eval()  # so that a crop does not hang on those beside it
-        crops, targets = next(owner.feeder.epoch(0, CPU))
+        crops, targets = next(owner.loader.epoch(0, CPU))
         steps = Stepper(phase, owner.task, config, processes=Processes(), accumulate=accumulate)
         loss = steps._gradients((crops.permute(0, 3, 1, 2).float() - 128) / 128, targets)
         losses.append(float(loss))
@@ -95,7 +95,7 @@ def test_float16_skips_a_step_that_overflows_and_lowers_the_scale(data: Path, tm
     phase.network.train()
     before = [value.detach().clone() for value in phase.network.parameters()]
     steps = Stepper(phase, owner.task, owner.config, processes=Processes())
-    crops, targets = next(owner.feeder.epoch(0, CPU))
+    crops, targets = next(owner.loader.epoch(0, CPU))
     phase.scaler.scale(torch.ones(()))  # sets the scale up
     phase.scaler.update(2.0**120)
     steps.step(crops, targets, 1e-3)
@@ -126,7 +126,7 @@ def test_losses_are_read_back_in_groups_and_a_bad_gradient_is_still_noticed(
     phase.network.train()
     steps = Stepper(phase, owner.task, owner.config, processes=Processes())
     steps._read_every = 3
-    batches = list(owner.feeder.epoch(0, CPU))[:4]
+    batches = list(owner.loader.epoch(0, CPU))[:4]
     read = []
     for crops, targets in batches:
         steps.step(crops, targets, 1e-4)

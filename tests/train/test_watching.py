@@ -15,8 +15,8 @@ from drawn import CONFIG_TOML, tiny_config, write_faces
 from cunet_deploy.cli.train import command
 from cunet_deploy.errors import MissingDependencyError
 from cunet_deploy.model.device import CPU
-from cunet_deploy.train import feeder as feeder_module
-from cunet_deploy.train.feeder import Feeder
+from cunet_deploy.train import batch_loader as loader_module
+from cunet_deploy.train.batch_loader import BatchLoader
 from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.loop import Trainer
 from cunet_deploy.train.plots import main_metric
@@ -50,9 +50,9 @@ def test_a_run_says_once_where_it_trains_and_each_epoch_how_fast(data: Path, tmp
 
 
 def test_a_slow_data_pipeline_is_said_once_with_what_to_do(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeder_module, "available_cpus", lambda: 8)
-    drawer = load_task(tiny_config(), data).drawer
-    source = Feeder(drawer, batch_size=4, seed=0)
+    monkeypatch.setattr(loader_module, "available_cpus", lambda: 8)
+    sampler = load_task(tiny_config(), data).sampler
+    source = BatchLoader(sampler, batch_size=4, seed=0)
     source.waited = 2.0
     assert source.advice(10.0) is None
     source.waited = 0.9
@@ -63,7 +63,7 @@ def test_a_slow_data_pipeline_is_said_once_with_what_to_do(data: Path, monkeypat
     assert "60% of the epoch" in text
     assert "try 2 workers" in text
     assert source.advice(10.0) is None
-    busy = Feeder(drawer, batch_size=4, seed=0)
+    busy = BatchLoader(sampler, batch_size=4, seed=0)
     busy.waited, busy.workers = 6.0, 8
     assert "all processors work" in (busy.advice(10.0) or "")
 
@@ -71,13 +71,13 @@ def test_a_slow_data_pipeline_is_said_once_with_what_to_do(data: Path, monkeypat
 def test_waiting_for_crops_is_measured(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(100))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(times)))
-    source = Feeder(load_task(tiny_config(), data).drawer, batch_size=4, seed=0)
+    source = BatchLoader(load_task(tiny_config(), data).sampler, batch_size=4, seed=0)
     count = sum(1 for _ in source.epoch(0, CPU))
     assert source.waited == count + 1  # and once for the end
 
 
 def test_the_notice_reaches_the_terminal(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Feeder, "advice", lambda self, seconds: "the data pipeline is the bottleneck")
+    monkeypatch.setattr(BatchLoader, "advice", lambda self, seconds: "the data pipeline is the bottleneck")
     assert "the data pipeline is the bottleneck" in run(data, tmp_path / "run")
 
 

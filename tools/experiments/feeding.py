@@ -33,8 +33,8 @@ from cunet_deploy.data.readers import read_examples
 from cunet_deploy.machine.allocator import keep_freed_memory
 from cunet_deploy.model.device import CPU
 from cunet_deploy.skeletons import get_skeleton
+from cunet_deploy.train.batch_loader import BatchLoader
 from cunet_deploy.train.failures import activation_bytes
-from cunet_deploy.train.feeder import Feeder
 from cunet_deploy.train.tasks import load_task
 from tools.reports import errors_in_a_line, signed, write_report
 
@@ -64,21 +64,23 @@ def speed(photos: int, counts: tuple[int, ...], turns: int, json_path: Path | No
         root = Path(folder)
         draw_photos(root / "faces", photos)
         config = detector_config()
-        feeders = {
-            count: Feeder(load_task(config, root).drawer, batch_size=config.train.batch_size, seed=0, workers=count)
+        loaders = {
+            count: BatchLoader(
+                load_task(config, root).sampler, batch_size=config.train.batch_size, seed=0, workers=count
+            )
             for count in dict.fromkeys(counts)
         }
-        rates: dict[int, list[float]] = {count: [] for count in feeders}
+        rates: dict[int, list[float]] = {count: [] for count in loaders}
         try:
             for turn in range(turns + 1):
-                for count, feeder in feeders.items():
+                for count, loader in loaders.items():
                     begun = time.perf_counter()
-                    crops = sum(len(images) for images, _ in feeder.epoch(turn, CPU))
+                    crops = sum(len(images) for images, _ in loader.epoch(turn, CPU))
                     if turn:  # in the first one workers start and photos are decoded
                         rates[count].append(crops / (time.perf_counter() - begun))
         finally:
-            for feeder in feeders.values():
-                feeder.close()
+            for loader in loaders.values():
+                loader.close()
     medians = {count: statistics.median(values) for count, values in rates.items()}
     first = medians[next(iter(medians))]
     rows = [
@@ -235,18 +237,18 @@ def _memory_of_an_epoch(root: Path, limit: int, workers: int, batches: int) -> i
     keep_freed_memory()  # as train does
     config = detector_config()
     photos = PhotoCache(limit // (workers + 1))
-    feeder = Feeder(
-        load_task(config, root, None, photos).drawer, batch_size=config.train.batch_size, seed=0, workers=workers
+    loader = BatchLoader(
+        load_task(config, root, None, photos).sampler, batch_size=config.train.batch_size, seed=0, workers=workers
     )
     peak = 0
     try:
-        with closing(feeder.epoch(0, CPU)) as drawn:
+        with closing(loader.epoch(0, CPU)) as drawn:
             for index, _ in enumerate(itertools.islice(drawn, batches)):
                 if index % 20 == 0:
                     processes = [process.pid or 0 for process in multiprocessing.active_children()]
                     peak = max(peak, sum(_proportional(pid) for pid in [*processes, os.getpid()]))
     finally:
-        feeder.close()
+        loader.close()
     return max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 

@@ -22,7 +22,7 @@ from cunet_deploy.data.batches import Part
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.model.device import CPU
 from cunet_deploy.train import shared_ring
-from cunet_deploy.train.feeder import Feeder
+from cunet_deploy.train.batch_loader import BatchLoader
 from cunet_deploy.train.landmarks import LandmarkTask
 from cunet_deploy.train.shared_ring import SLOTS, RingWriter
 from cunet_deploy.train.task import Task
@@ -47,8 +47,8 @@ def config() -> Config:
     return tiny_config(data={"validation_fraction": 0.5}, train={"batch_size": SIZE, "seed": SEED})
 
 
-def feeder(task: Task, **options: object) -> Feeder:
-    return Feeder(task.drawer, batch_size=SIZE, seed=SEED, **options)  # type: ignore[arg-type]
+def loader(task: Task, **options: object) -> BatchLoader:
+    return BatchLoader(task.sampler, batch_size=SIZE, seed=SEED, **options)  # type: ignore[arg-type]
 
 
 def tensors(batches: Iterator[tuple[Tensor, tuple[Tensor, ...]]]) -> list[list[Tensor]]:
@@ -62,7 +62,7 @@ def same(one: list[list[Tensor]], other: list[list[Tensor]]) -> bool:
 
 
 def test_an_epoch_draws_the_same_crops_again_and_the_next_one_others(data: Path) -> None:
-    source = feeder(load_task(config(), data))
+    source = loader(load_task(config(), data))
     first = tensors(source.epoch(1, CPU))
     assert [len(batch[0]) for batch in first] == [3, 3, 2]
     assert same(first, tensors(source.epoch(1, CPU)))
@@ -74,7 +74,7 @@ def test_any_number_of_workers_gives_the_same_batches(data: Path) -> None:
     task = load_task(config(), data)
     drawn = []
     for workers in (0, 1, 3):
-        source = feeder(task, workers=workers)
+        source = loader(task, workers=workers)
         try:
             drawn.append([tensors(source.epoch(epoch, CPU)) for epoch in (0, 3)])
         finally:
@@ -86,9 +86,9 @@ def test_any_number_of_workers_gives_the_same_batches(data: Path) -> None:
 @pytest.mark.slow
 def test_a_batch_stays_whole_while_workers_run_ahead_also_after_an_epoch_that_was_left(data: Path) -> None:
     task = load_task(config(), data)
-    wanted = tensors(Feeder(task.drawer, batch_size=1, seed=SEED).epoch(2, CPU))
+    wanted = tensors(BatchLoader(task.sampler, batch_size=1, seed=SEED).epoch(2, CPU))
     assert len(wanted) >= 2 * SLOTS
-    source = Feeder(task.drawer, batch_size=1, seed=SEED, workers=1)
+    source = BatchLoader(task.sampler, batch_size=1, seed=SEED, workers=1)
     try:
         with closing(source.epoch(1, CPU)) as left:
             next(left)
@@ -113,7 +113,7 @@ def test_a_batch_in_a_ring_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_parts_of_processes_make_up_the_batch(data: Path) -> None:
     task = load_task(tiny_config(data={"validation_fraction": 0.5}), data)
     whole, *parts = (
-        tensors(Feeder(task.drawer, batch_size=4, seed=SEED, part=part).epoch(0, CPU))
+        tensors(BatchLoader(task.sampler, batch_size=4, seed=SEED, part=part).epoch(0, CPU))
         for part in (Part(0, 1), Part(0, 2), Part(1, 2))
     )
     for batch, first, second in zip(whole, *parts, strict=True):
@@ -121,7 +121,7 @@ def test_the_parts_of_processes_make_up_the_batch(data: Path) -> None:
 
 
 def test_the_global_random_numbers_are_left_alone(data: Path) -> None:
-    source = feeder(load_task(config(), data))
+    source = loader(load_task(config(), data))
     torch.manual_seed(0)
     wanted = torch.rand(3)
     torch.manual_seed(0)
@@ -138,7 +138,7 @@ def test_a_photo_that_goes_missing_while_training_is_an_error_of_one_line(worker
     gone = task.train[2].image
     task.photos._photos.clear()
     gone.unlink()
-    source = feeder(task, workers=workers)
+    source = loader(task, workers=workers)
     try:
         with pytest.raises(InputError, match=f"{gone.name}: cannot be read") as caught:
             tensors(source.epoch(0, CPU))
@@ -155,7 +155,7 @@ def test_a_worker_that_is_killed_names_the_photo_it_was_at(tmp_path: Path) -> No
     pipe = task.train[1].image
     pipe.unlink()
     os.mkfifo(pipe)  # a worker that opens it waits for ever
-    source = feeder(task, workers=1)
+    source = loader(task, workers=1)
     killer = threading.Thread(target=kill_at, args=(source, 1))
     killer.start()
     try:
@@ -166,7 +166,7 @@ def test_a_worker_that_is_killed_names_the_photo_it_was_at(tmp_path: Path) -> No
         source.close()
 
 
-def kill_at(source: Feeder, index: int) -> None:
+def kill_at(source: BatchLoader, index: int) -> None:
     """Kill the worker as soon as it is at an example."""
     at = source._batches.at
     while int(at[0, 1]) != index:

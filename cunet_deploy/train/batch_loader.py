@@ -31,7 +31,7 @@ from cunet_deploy.machine.cpu import available_cpus
 from cunet_deploy.media import read_ahead
 from cunet_deploy.train.shared_ring import RingWriter, SharedBatch, unmap
 
-__all__ = ["Drawer", "Feeder", "stacked", "to_device"]
+__all__ = ["BatchLoader", "ExampleSampler", "stacked", "to_device"]
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ _Key = tuple[int, NDArray[np.intp]]
 """An epoch, and the examples of a batch."""
 
 
-class Drawer(ABC, Generic[T]):
+class ExampleSampler(ABC, Generic[T]):
     """Draws training examples. It is pickled once for each worker process."""
 
     @abstractmethod
@@ -72,8 +72,8 @@ class _Batches(Dataset[Any]):
         at: (workers, 2) process and example that each worker is at, in shared memory.
     """
 
-    def __init__(self, drawer: Drawer[Any], seed: int, workers: int) -> None:
-        self.drawer = drawer
+    def __init__(self, sampler: ExampleSampler[Any], seed: int, workers: int) -> None:
+        self.sampler = sampler
         self.seed = seed
         self.at = torch.full((max(workers, 1), 2), -1, dtype=torch.int64).share_memory_()
         self._ring: RingWriter | None = None  # of a worker process
@@ -86,8 +86,8 @@ class _Batches(Dataset[Any]):
             for index in chunk.tolist():
                 if info is not None:
                     self.at[info.id, 1] = index
-                drawn.append(self.drawer.draw(index, example_random(self.seed, epoch, index)))
-            images, targets = self.drawer.batch(drawn)
+                drawn.append(self.sampler.draw(index, example_random(self.seed, epoch, index)))
+            images, targets = self.sampler.batch(drawn)
             if info is None:
                 return stacked(images), targets
             self._ring = self._ring or RingWriter()
@@ -111,11 +111,11 @@ class _Order(Sampler[_Key]):
         return count_batches(self._examples, self._size)
 
 
-class Feeder:
+class BatchLoader:
     """Gives the batches of an epoch, on the device that trains.
 
     Args:
-        drawer: draws examples.
+        sampler: draws examples.
         batch_size: of all processes together.
         seed: of order and augmentation.
         part: what this process has of each batch.
@@ -128,7 +128,7 @@ class Feeder:
 
     def __init__(
         self,
-        drawer: Drawer[Any],
+        sampler: ExampleSampler[Any],
         *,
         batch_size: int,
         seed: int,
@@ -139,9 +139,9 @@ class Feeder:
         self.waited = 0.0
         self.workers = workers
         self._advised = False
-        self._drawer = drawer
-        self._order = _Order(len(drawer), batch_size, seed, part)
-        self._batches = _Batches(drawer, seed, workers)
+        self._sampler = sampler
+        self._order = _Order(len(sampler), batch_size, seed, part)
+        self._batches = _Batches(sampler, seed, workers)
         with _as_many_as_asked():
             self._loader: DataLoader[Any] | None = DataLoader(
                 self._batches,
@@ -169,7 +169,7 @@ class Feeder:
         Raises:
             CunetError: a photo cannot be read any more, or a worker died; the message names the photo.
         """
-        assert self._loader is not None, "the feeder is closed"
+        assert self._loader is not None, "the loader is closed"
         self._order.epoch, self.waited = epoch, 0.0
         with self.naming_the_dead():
             with _as_many_as_asked():
@@ -215,7 +215,7 @@ class Feeder:
                 raise
             pids = {int(pid) for pid in match[1].split(",")}
             names = [
-                self._drawer.name(int(index)) for pid, index in self._batches.at.tolist() if pid in pids and index >= 0
+                self._sampler.name(int(index)) for pid, index in self._batches.at.tolist() if pid in pids and index >= 0
             ]
             how = match[2].split(".")[0].strip().replace("is killed", "was killed")
             raise CunetError(
