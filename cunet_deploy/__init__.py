@@ -9,6 +9,7 @@ Importing this package loads no numpy and nothing larger; what a name needs is l
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from cunet_deploy.errors import (
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from cunet_deploy.tracking.tracker import Cadence, Plan, Track, Tracker
 
 __version__ = "0.1.0"
+
+# ONNX Runtime reads it when it is imported. Else it keeps an identifier of the machine and events for its maker, which
+# nobody was asked about.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "ArtifactError",

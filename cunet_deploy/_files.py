@@ -12,6 +12,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,8 @@ _LONGEST_NAME = 255
 """Bytes, in the usual file systems."""
 _WAIT_SECONDS = 10.0
 _POLL_SECONDS = 0.02
+
+_CREDENTIALS = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
 
 _CANNOT_WRITE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -181,9 +184,9 @@ def shown_name(name: str | Path) -> str:
     r"""A file name as text that every output can carry: bytes that are no UTF-8 are written as ``\xe9``.
 
     File names are bytes on most systems, and Python keeps those that are no text as lone surrogates, which neither JSON
-    nor a terminal takes.
+    nor a terminal takes. Of a URL the user name and password are left out.
     """
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return _CREDENTIALS.sub(r"\1", os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def check_target(final: str | Path, *, overwrite: bool) -> None:

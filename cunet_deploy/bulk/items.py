@@ -17,7 +17,7 @@ from cunet_deploy._optional import require
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES
-from cunet_deploy.media.source_lists import LIST_SUFFIXES, parse_source_list
+from cunet_deploy.media.source_lists import LIST_SUFFIXES, check_sources, parse_source_list
 
 __all__ = ["Item", "Part", "file_system", "is_local", "list_items"]
 
@@ -112,6 +112,7 @@ def list_items(
         InputError: a source is not there, is of no type that is read, or nothing is listed.
     """
     photos: list[str] = []
+    check_sources(sources)
     known, met = blocks or {}, set[str]()
     any_item = False
     for source in _files(sources):

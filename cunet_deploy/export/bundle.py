@@ -8,6 +8,7 @@ model.tensorrt.onnx   on request: the same network for TensorRT, which builds an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cunet_deploy._files import write_bytes_atomic
+from cunet_deploy._files import atomic_path
 from cunet_deploy.checkpoint.manifest import make_manifest
 from cunet_deploy.checkpoint.session import TorchSession, normalize
 from cunet_deploy.checkpoint.storage import Checkpoint
@@ -213,15 +214,16 @@ def export_checkpoint(
     if addition.record:
         table[target] = addition.record
     description = json.dumps(table, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    golden = _golden(exact, drawn_crops(manifest, GOLDEN_CROPS))
+    files = {"golden.npz": golden, "manifest.json": description.encode(), **addition.files, "model.onnx": model}
+    with contextlib.ExitStack() as written:  # all are written before the first gets its name
+        for name, content in files.items():
+            written.enter_context(atomic_path(out / name, overwrite=True)).write_bytes(content)
     # What another target added to an earlier bundle is of another network.
     for path in set(existing) - {out / name for name in (*_FILES, *addition.files)}:
         path.unlink()
         for folder in itertools.takewhile(lambda folder: folder != out and not any(folder.iterdir()), path.parents):
             folder.rmdir()
-    golden = _golden(exact, drawn_crops(manifest, GOLDEN_CROPS))
-    files = {"golden.npz": golden, "manifest.json": description.encode(), **addition.files, "model.onnx": model}
-    for name, content in files.items():
-        write_bytes_atomic(out / name, content, overwrite=True)
     return Bundle(out, len(model), sha256, parity, differing, kind, addition, loss)
 
 

@@ -15,7 +15,7 @@ from cunet_deploy.media.readers.base import Source
 from cunet_deploy.media.readers.files import is_pattern, look_for
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, ImageFiles, frames_in_image
 from cunet_deploy.media.readers.sources import open_source
-from cunet_deploy.media.source_lists import LIST_SUFFIXES, parse_source_list
+from cunet_deploy.media.source_lists import LIST_SUFFIXES, check_sources, parse_source_list
 
 __all__ = ["Item", "find_items", "plan_items"]
 
@@ -65,9 +65,11 @@ def find_items(sources: Sequence[str]) -> list[Item] | None:
     are read by `cunet_deploy.media.source_lists.parse_source_list`. What is named twice comes once.
 
     Raises:
-        InputError: a list cannot be read, or there is nothing in it, or in a folder or pattern.
+        InputError: a source is an empty text, a list cannot be read, or there is nothing in it or in a folder or
+            pattern.
         MissingDependencyError: a list is a Parquet file, and pyarrow is not installed.
     """
+    check_sources(sources)
     texts = [text for source in sources for text in _listed(source)]
     if len(sources) == 1 and texts == [sources[0]]:
         found = look_for(texts[0]) if _is_group(texts[0]) else None

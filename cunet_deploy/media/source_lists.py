@@ -10,9 +10,19 @@ from pathlib import Path, PurePosixPath
 from cunet_deploy._optional import require
 from cunet_deploy.errors import InputError
 
-__all__ = ["LIST_SUFFIXES", "parse_source_list"]
+__all__ = ["LIST_SUFFIXES", "check_sources", "parse_source_list"]
 
 _COLUMN = "source"
+
+
+def check_sources(sources: Iterable[str]) -> None:
+    """Refuse an empty text, as an unset variable of a shell gives: as a path it would be the current folder.
+
+    Raises:
+        InputError: there is one.
+    """
+    if "" in sources:
+        raise InputError('a source is an empty text; give a file, or "." for the current folder')
 
 
 def parse_source_list(name: str, content: bytes) -> list[str]:

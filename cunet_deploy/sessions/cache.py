@@ -19,7 +19,7 @@ def cache_folder() -> Path | None:
     """
     given = os.environ.get("CUNET_CACHE")
     if given:
-        return None if given == "off" else Path(given)
+        return None if given.lower() == "off" else Path(given)
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"]) / "cunet-deploy"
     try:

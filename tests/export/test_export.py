@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import errno
 import hashlib
 import itertools
 import json
@@ -219,6 +220,26 @@ def test_ranges_of_other_weights_are_refused(float_file: Path, tmp_path: Path) -
     assert "other weights" in export(float_file, "--calibration", ranges, "-o", tmp_path / "b")[1]
     ranges.write_text("{}")
     assert "not a ranges file" in export(float_file, "--calibration", ranges, "-o", tmp_path / "b")[1]
+
+
+def test_a_disk_that_fills_up_leaves_the_bundle_that_was_there(
+    quantized_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "bundle"
+    assert CliRunner().invoke(export_command, [str(quantized_file), "-o", str(out)]).exit_code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.parent == out and path.name.startswith("model.onnx"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, content[::-1])
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    result = CliRunner().invoke(export_command, [str(quantized_file), "-o", str(out), "--overwrite"])
+    assert isinstance(result.exception, CunetError)
+    assert "the disk is full" in str(result.exception)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_a_bundle_is_replaced_only_with_overwrite(quantized_file: Path, tmp_path: Path) -> None:
