@@ -112,6 +112,8 @@ def run_one(localizer: Localizer, source: Source, name: str, plan: OutputPlan, a
     tally = Tally(_total(source, asked.frames), source.live)
     outputs = _outputs(localizer, source, plan, asked)
     failure = _run(localizer, source, outputs, plan, tally, asked, steady)
+    if isinstance(failure, KeyboardInterrupt) and not source.live:
+        plan.mark_unfinished()
     if failure is None and source.left_out and not source.moving:
         failure = CunetError(f"{len(source.left_out)} images were left out; the others are done")
     return Run(tally.line(name, outputs, plan.files), failure, research_remark(*localizer.manifests) or "")

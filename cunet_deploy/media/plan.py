@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -74,6 +75,13 @@ class OutputPlan:
         """List what an interrupted run has left of these files, see `part_path`."""
         single = [*self.records.values(), *([] if self.video is None else [self.video])]
         return [part for path in single if (part := part_path(path)).exists()]
+
+    def mark_unfinished(self) -> None:
+        """Mark files that are complete in themselves but end where the run was interrupted; see `unfinished`."""
+        for path in [*self.records.values(), *([] if self.video is None else [self.video])]:
+            if path.is_file():
+                with contextlib.suppress(OSError):
+                    part_path(path).touch()
 
     def in_the_way(self) -> Path | None:
         """One of the files that exists already."""

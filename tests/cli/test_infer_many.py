@@ -260,9 +260,15 @@ def test_ctrl_c_keeps_what_is_finished(dots_model: Path, tmp_path: Path, workers
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert stderr == "cunet-deploy: interrupted\n"
-    assert not list(out.glob("*.part"))
     assert 0 < len(lines(out / "one.jsonl")) <= 700
     assert not (out / "two.jsonl").exists() or workers == 2
+    # files that do not reach the end are marked, so that --resume does them again
+    assert {path.stat().st_size for path in out.glob("*.part")} == {0}
+    with start(dots_model, tmp_path, "--workers", str(workers), "--resume") as process:
+        assert process.wait(timeout=120) == 0
+    assert not list(out.glob("*.part"))
+    for stem in ("one", "two", "three"):
+        assert lines(out / f"{stem}.jsonl") == list(range(700))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
