@@ -122,8 +122,8 @@ class Landmarks:
         """Annotations as in a COCO keypoints file, one for each object.
 
         A landmark is given as visible (``v`` = 2), or as hidden (1) below ``visible_score``; its score is in
-        ``"keypoint_scores"``. Coordinates are those of `points`; ``"bbox"`` is x, y, width, height, and ``"track_id"``
-        the object's id.
+        ``"keypoint_scores"``. Coordinates of landmarks are those of `points`; ``"bbox"`` is x, y, width, height, counted
+        from the corner of the image as in COCO, half a pixel more than in `boxes`; ``"track_id"`` is the object's id.
 
         Args:
             image_id: of the image.
@@ -137,7 +137,7 @@ class Landmarks:
         rows = zip(
             self.ids.tolist(),
             flat.reshape(len(self), 3 * len(self.skeleton)).astype(np.float64).round(2).tolist(),
-            np.concatenate([self.boxes[:, :2], sizes], axis=1).astype(np.float64).round(2).tolist(),
+            np.concatenate([self.boxes[:, :2] + 0.5, sizes], axis=1).astype(np.float64).round(2).tolist(),
             sizes.prod(axis=1).astype(np.float64).round(2).tolist(),
             self.confidence.astype(np.float64).round(3).tolist(),
             self.scores.astype(np.float64).round(3).tolist(),

@@ -49,7 +49,7 @@ def test_dict_is_plain() -> None:
 def test_coco_has_an_annotation_for_each_object() -> None:
     first, second = json.loads(json.dumps(landmarks().to_coco(image_id=12, first_id=30)))
     assert (first["id"], second["id"], second["image_id"], second["category_id"]) == (30, 31, 12, 1)
-    assert second["bbox"] == [100, 40, 40, 50]
+    assert second["bbox"] == [100.5, 40.5, 40, 50]
     assert second["area"] == 2000
     assert second["track_id"] == 8
     assert second["num_keypoints"] == 5

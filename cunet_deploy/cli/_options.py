@@ -27,6 +27,7 @@ from cunet_deploy.licences import CHOICES
 from cunet_deploy.sessions.registry import AUTO, BACKENDS, backend_choices, default_backend
 
 __all__ = [
+    "MAX_THREADS",
     "BackendNames",
     "backend_options",
     "console",
@@ -52,6 +53,9 @@ _UNITS = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 
 }
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+MAX_THREADS = 1024
+"""Largest value of ``--threads``: tens of thousands take minutes to start, or never do."""
 
 
 class BackendNames(click.ParamType[Any]):
@@ -212,7 +216,7 @@ def threads_option(function: F) -> F:
     return click.option(
         "--threads",
         metavar="N",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MAX_THREADS),
         help="CPU threads of the network.  [default: what the library chooses]",
     )(function)
 

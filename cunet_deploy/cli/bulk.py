@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cunet_deploy.cli._options import backend_options, console, json_option, licence_option, overwrite_option
+from cunet_deploy.cli._options import (
+    MAX_THREADS,
+    backend_options,
+    console,
+    json_option,
+    licence_option,
+    overwrite_option,
+)
 from cunet_deploy.cli._report import json_report
 from cunet_deploy.errors import CunetError
 from cunet_deploy.zoo import DEFAULT_MODEL
@@ -28,7 +35,9 @@ __all__ = ["command"]
 @click.option("--detector", metavar="MODEL", help="Detector of the objects.  [default: that of the model]")
 @click.option("--address", metavar="auto|HOST:PORT", help="A Ray cluster.  [default: this machine alone]")
 @click.option("--workers", type=click.IntRange(1), help="Processes with a network.  [default: one for each processor]")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each worker.")
+@click.option(
+    "--threads", type=click.IntRange(1, MAX_THREADS), default=1, show_default=True, help="CPU threads of each worker."
+)
 @click.option(
     "--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs of each worker; may be a fraction."
 )

@@ -11,6 +11,7 @@ import click
 from cunet_deploy._files import shown_name
 from cunet_deploy.cli._infer_one import Request, run_one
 from cunet_deploy.cli._options import (
+    MAX_THREADS,
     backend_options,
     detector_option,
     licence_option,
@@ -127,7 +128,7 @@ class _Command(click.Command):
 @click.option(
     "--threads",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_THREADS),
     help="CPU threads of the network; decoding, drawing and encoding run beside it.  [default: half, at most 4]",
 )
 @click.option(
