@@ -122,8 +122,8 @@ class Landmarks:
         """Annotations as in a COCO keypoints file, one for each object.
 
         A landmark is given as visible (``v`` = 2), or as hidden (1) below ``visible_score``; its score is in
-        ``"keypoint_scores"``. Coordinates of landmarks are those of `points`; ``"bbox"`` is x, y, width, height, counted
-        from the corner of the image as in COCO, half a pixel more than in `boxes`; ``"track_id"`` is the object's id.
+        ``"keypoint_scores"``. Coordinates of landmarks are those of `points`; ``"bbox"`` is x, y, width, height, from
+        the corner of the image as in COCO, half a pixel more than in `boxes`; ``"track_id"`` is the object's id.
 
         Args:
             image_id: of the image.

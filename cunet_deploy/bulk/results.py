@@ -103,7 +103,8 @@ class Output:
         known = isinstance(problem, CunetError)
         error = str(problem) if known else f"{item.sources[0]}: {type(problem).__name__}: {problem}"
         record = {"sources": list(item.sources), "error": error}
-        self.write_bytes(f"failed/{item.key}.json", json.dumps(record).encode())
+        with contextlib.suppress(Exception):  # where the output itself fails, the reason is still returned
+            self.write_bytes(f"failed/{item.key}.json", json.dumps(record).encode())
         return error
 
     def forget_failures(self, items: Iterable[Item]) -> None:

@@ -119,8 +119,8 @@ def _share(path: Path, output: Output, name: str) -> None:
         raise InputError(f"{output.url}: holds results of another model than {path}; choose another output")
 
 
-def _keep_settings(output: Output, model: Model, settings: Settings) -> None:
-    """Note the settings on which results depend, or refuse those that differ from the ones noted."""
+def _keep_settings(output: Output, model: Model, settings: Settings, *, note: bool = True) -> None:
+    """Note the settings on which results depend, if wanted, or refuse those that differ from the ones noted."""
     suffix = ".engine" if model.name.endswith(".engine") else ".onnx"
     given = {
         "sha256 of the network": model.sha256,  # an engine is not copied to the output
@@ -131,9 +131,13 @@ def _keep_settings(output: Output, model: Model, settings: Settings) -> None:
         "warm_up": settings.warm_up,
     }
     if not output.exists(SETTINGS_FILE):
-        output.write_bytes(SETTINGS_FILE, json.dumps(given, indent=2).encode())
+        if note:
+            output.write_bytes(SETTINGS_FILE, json.dumps(given, indent=2).encode())
         return
-    noted = json.loads(output.read_bytes(SETTINGS_FILE))
+    try:
+        noted = dict(json.loads(output.read_bytes(SETTINGS_FILE)))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{output.url}/{SETTINGS_FILE}: is damaged; choose another output") from error
     differing = [name for name in given if noted.get(name) != given[name]]
     if differing:
         before, now = (
@@ -176,7 +180,7 @@ def run_bulk(
     ray = require("ray", extra="ray")
     finished = output.done_keys()
     items = list(list_items(sources, blocks=output.done_blocks(finished)))
-    _keep_settings(output, model, settings)
+    _keep_settings(output, model, settings, note=False)
     output.sweep()
     output.forget_failures(items)
     todo = [item for item in items if item.key not in finished]
@@ -185,6 +189,7 @@ def run_bulk(
     if not todo:
         return summary
     _connect(ray, address, workers, settings.threads)
+    _keep_settings(output, model, settings)
     failed: set[str] = set()
     try:
         count = workers or max(int(ray.cluster_resources().get("CPU", 1)) // settings.threads, 1)

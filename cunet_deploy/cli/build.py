@@ -9,6 +9,7 @@ import click
 from rich.progress import Progress
 
 from cunet_deploy.cli._options import console, output_option, overwrite_option, parse_bytes, progress
+from cunet_deploy.errors import InputError
 from cunet_deploy.tensorrt.flavour import FLAVOURS
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ __all__ = ["build_and_print", "command"]
 )
 @click.option("--sm", metavar="N,N", help="Compute capabilities to build for, 86,120; TensorRT for RTX only.")
 @click.option("--batch", metavar="MIN:OPT:MAX", help="Batch sizes, 1:4:8, or one.  [default: the model's, or 1:1:16]")
-@click.option("--workspace", metavar="SIZE", help="Limit of temporary GPU memory, 2GiB.  [default: no limit]")
+@click.option("--workspace", metavar="SIZE", help="Limit of temporary GPU memory: 2GiB, 2GB.  [default: no limit]")
 @click.option(
     "--timing-cache", type=click.Path(path_type=Path), help="File of measured kernels; makes the next build faster."
 )
@@ -72,7 +73,7 @@ def command(
         flavour=flavour,
         sm=() if sm is None else _capabilities(sm),
         batch=None if batch is None else parse_batch(batch),
-        workspace=None if workspace is None else parse_bytes("--workspace", workspace),
+        workspace=None if workspace is None else _workspace(workspace),
         timing_cache=timing_cache,
         dla=dla,
         gpu_fallback=gpu_fallback,
@@ -119,6 +120,13 @@ def _capabilities(text: str) -> tuple[int, ...]:
     if not all(number.isdecimal() for number in numbers):
         raise click.BadParameter(f"compute capabilities such as 86,120 are expected; got {text!r}", param_hint="--sm")
     return tuple(sorted({int(number) for number in numbers}))
+
+
+def _workspace(text: str) -> int:
+    size = parse_bytes("--workspace", text)
+    if not size:
+        raise InputError("--workspace is 0; give a size such as 2GiB, or leave it out for no limit")
+    return size
 
 
 def _print_plan(plan: BuildPlan, folder: Path) -> None:

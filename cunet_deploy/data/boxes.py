@@ -72,8 +72,9 @@ def read_backgrounds(folder: Path, *, people: bool = False) -> list[BoxedPhoto]:
 
     Nothing is said about parts of them, which have a score of 0. Where faces are to be found and the folder has body
     joints in the layout of Leeds Sports Pose, that is the squares around heads. Where the folder has a ``faces.json``,
-    it is the boxes in it; and where people are to be found, the bodies that belong to them. Of joints
-    it is the boxes of whole bodies, of other labelled landmarks those around them.
+    it is the boxes in it; and where people are to be found, the bodies that belong to them. Of the
+    joints of Leeds Sports Pose and MPII it is the boxes of whole bodies, of COCO those of its file, and of other
+    labelled landmarks those around them.
 
     Args:
         folder: holds the photos; perhaps with a part of it.

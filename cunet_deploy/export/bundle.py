@@ -216,8 +216,8 @@ def export_checkpoint(
     description = json.dumps(table, indent=1, sort_keys=True, allow_nan=False) + "\n"
     golden = _golden(exact, drawn_crops(manifest, GOLDEN_CROPS))
     files = {"golden.npz": golden, "manifest.json": description.encode(), **addition.files, "model.onnx": model}
-    with contextlib.ExitStack() as written:  # all are written before the first gets its name
-        for name, content in files.items():
+    with contextlib.ExitStack() as written:  # all are written before the first gets its name; the model gets it last
+        for name, content in reversed(files.items()):
             written.enter_context(atomic_path(out / name, overwrite=True)).write_bytes(content)
     # What another target added to an earlier bundle is of another network.
     for path in set(existing) - {out / name for name in (*_FILES, *addition.files)}:

@@ -100,8 +100,8 @@ class CocoSet:
             "categories": [coco_category(self._skeleton)],
         }
         temporary.write_text(json.dumps(table, allow_nan=False) + "\n", encoding="utf-8")
+        shutil.rmtree(self._folder, ignore_errors=True)  # it holds frames of the earlier set, see `__init__`
         if self._part.exists():
-            shutil.rmtree(self._folder, ignore_errors=True)
             self._part.rename(self._folder)
 
     def _name(self, file: Path) -> str:

@@ -82,11 +82,13 @@ class Outputs:
             raise InputError(f"{there}: exists already; choose another name, or overwrite it", option="overwrite")
         left = plan.unfinished()
         if left and not overwrite:
-            raise InputError(
-                f"{left[0]}: was left by a run that did not end, and holds what it had done; rename it to keep it, or "
-                "overwrite it",
-                option="overwrite",
+            empty = left[0].stat().st_size == 0  # the mark of a run that was interrupted, see `mark_unfinished`
+            what = (
+                "an interrupted run"
+                if empty
+                else "a run that did not end, and holds what it had done; rename it to keep it"
             )
+            raise InputError(f"{left[0]}: was left by {what}, or overwrite it", option="overwrite")
         for path in left:
             _LOG.warning("%s: was left by a run that did not end, and is replaced", path)
         options = WriteOptions(skeleton, named, overwrite, None if style is None else style.visible_score)

@@ -61,7 +61,7 @@ class OutputPlan:
         return bool(at_the_end) and all(path.exists() for path in at_the_end) and not self.unfinished()
 
     def left_out(self) -> str:
-        """Name the images that the run which wrote these files could not read; empty where it read all."""
+        """Count images that could not be read, by the JSON Lines of the run; empty where it read all, or wrote none."""
         path = self.records.get("jsonl")
         if path is None or not path.is_file():
             return ""

@@ -38,7 +38,8 @@ def parse_source_list(name: str, content: bytes) -> list[str]:
         InputError: the file is damaged, has no such column, names another list, or names nothing.
         MissingDependencyError: it is a Parquet file, and pyarrow is not installed.
     """
-    texts = [text for text in _PARSERS[PurePosixPath(name).suffix.lower()](name, content) if text]
+    listed = _PARSERS[PurePosixPath(name).suffix.lower()](name, content)
+    texts = [text.strip() for text in listed if text and text.strip()]
     if not texts:
         raise InputError(f"{name}: lists no source; write one a line")
     for text in texts:

@@ -230,15 +230,15 @@ class Graphics:
         surface.arrays[material].render()
 
     def front_only(self, on: bool) -> None:
-        """Return whether triangles that face away are left out."""
+        """Set whether triangles that face away are left out."""
         (self.context.enable if on else self.context.disable)(self._gl.CULL_FACE)
 
     def coverage(self, on: bool) -> None:
-        """Return whether alpha decides how many samples of a pixel are covered."""
+        """Set whether alpha decides how many samples of a pixel are covered."""
         (self.context.enable_direct if on else self.context.disable_direct)(_ALPHA_TO_COVERAGE)
 
     def blend(self, on: bool) -> None:
-        """Return whether alpha lets through what is behind."""
+        """Set whether alpha lets through what is behind."""
         (self.context.enable if on else self.context.disable)(self._gl.BLEND)
         one = self._gl.ONE
         self.context.blend_func = (self._gl.SRC_ALPHA, self._gl.ONE_MINUS_SRC_ALPHA, one, one)

@@ -209,7 +209,11 @@ class Tracker:
         )
         following: list[Track] = []
         passed = 0 if again else 1  # frames since the last update
-        gone = [replace(track, unseen=track.unseen + passed) for track in self._gone if track.unseen < _MAX_LOST_FRAMES]
+        gone = [
+            replace(track, unseen=track.unseen + passed)
+            for track in self._gone
+            if again or track.unseen < _MAX_LOST_FRAMES
+        ]
         gone += [replace(t, unseen=0) for t in self._tracks if t.track_id not in {p.track_id for p in plan.tracks}]
         results: list[tuple[int, int]] = []
         for index in order:

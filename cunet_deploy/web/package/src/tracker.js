@@ -128,7 +128,7 @@ export class Tracker {
     /** @type {Track[]} */
     const following = [];
     const planned = new Set(plan.map((track) => track.id));
-    const gone = this.gone.filter((track) => track.unseen < MAX_LOST_FRAMES).map((t) => ({ ...t, unseen: t.unseen + passed }));
+    const gone = this.gone.filter((track) => again || track.unseen < MAX_LOST_FRAMES).map((t) => ({ ...t, unseen: t.unseen + passed }));
     gone.push(...this.tracks.filter((track) => !planned.has(track.id)).map((track) => ({ ...track, unseen: 0 })));
     /** @type {{id: number, index: number}[]} */
     const results = [];
