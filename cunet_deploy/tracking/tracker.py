@@ -209,12 +209,7 @@ class Tracker:
         )
         following: list[Track] = []
         passed = 0 if again else 1  # frames since the last update
-        gone = [
-            replace(track, unseen=track.unseen + passed)
-            for track in self._gone
-            if again or track.unseen < _MAX_LOST_FRAMES
-        ]
-        gone += [replace(t, unseen=0) for t in self._tracks if t.track_id not in {p.track_id for p in plan.tracks}]
+        gone = self._given_up(plan, passed)
         results: list[tuple[int, int]] = []
         for index in order:
             track = plan.tracks[index]
@@ -244,6 +239,13 @@ class Tracker:
         results.sort()
         kept = np.array([index for _, index in results], np.intp)
         return kept, np.array([track_id for track_id, _ in results], np.int64)
+
+    def _given_up(self, plan: Plan, passed: int) -> list[Track]:
+        """Tracks that were given up a moment ago, and those that the plan of a frame leaves out."""
+        known = (track for track in self._gone if not passed or track.unseen < _MAX_LOST_FRAMES)
+        planned = {track.track_id for track in plan.tracks}
+        left_out = (track for track in self._tracks if track.track_id not in planned)
+        return [*(replace(t, unseen=t.unseen + passed) for t in known), *(replace(t, unseen=0) for t in left_out)]
 
     def _id_at(self, box: FloatArray, gone: list[Track]) -> int:
         """The track id of what was given up here a moment ago, which is taken off the list, or the next one."""

@@ -76,22 +76,7 @@ def build_site(
         CunetError: npm was asked for and does not work here.
     """
     _check_target(out, overwrite=overwrite)
-    file, manifest = _opened(model)
-    if manifest.boxes is not None:
-        raise InputError(f"{model}: finds boxes, and a page shows landmarks; give it as detector, beside a model")
-    if manifest.decoder.method != _DECODER:
-        raise InputError(
-            f"{model}: the page reads heatmaps by {_DECODER} only, this model by {manifest.decoder.method}"
-        )
-    wanted = wanted_licence(licence)
-    check_licence(manifest, wanted)
-    name = detector or manifest.detector or default_detector(manifest.skeleton.name, wanted)
-    if not name:
-        raise InputError(f"{model}: no detector is known for {manifest.skeleton.name}; give one")
-    detector_file, detector_manifest = _opened(name)
-    if detector_manifest.boxes is None:
-        raise InputError(f"{name}: finds landmarks; a detector finds boxes, such as face-detect-s")
-    check_licence(detector_manifest, wanted)
+    (file, manifest), (detector_file, detector_manifest) = _chosen(model, detector, wanted_licence(licence))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
         site = Path(work) / "site"
@@ -139,6 +124,26 @@ def _check_target(out: Path, *, overwrite: bool) -> None:
         raise InputError(f"{out}: holds other files than a page; choose another folder, or remove it first")
     if not overwrite:
         raise InputError(f"{out}: exists already; choose another folder, or overwrite it", option="overwrite")
+
+
+def _chosen(model: str, detector: str | None, wanted: str) -> tuple[tuple[Path, Manifest], tuple[Path, Manifest]]:
+    """Open the model and the detector of a page; raises the errors of `build_site`."""
+    file, manifest = _opened(model)
+    if manifest.boxes is not None:
+        raise InputError(f"{model}: finds boxes, and a page shows landmarks; give it as detector, beside a model")
+    if manifest.decoder.method != _DECODER:
+        raise InputError(
+            f"{model}: the page reads heatmaps by {_DECODER} only, this model by {manifest.decoder.method}"
+        )
+    check_licence(manifest, wanted)
+    name = detector or manifest.detector or default_detector(manifest.skeleton.name, wanted)
+    if not name:
+        raise InputError(f"{model}: no detector is known for {manifest.skeleton.name}; give one")
+    detector_file, detector_manifest = _opened(name)
+    if detector_manifest.boxes is None:
+        raise InputError(f"{name}: finds landmarks; a detector finds boxes, such as face-detect-s")
+    check_licence(detector_manifest, wanted)
+    return (file, manifest), (detector_file, detector_manifest)
 
 
 def _opened(model: str) -> tuple[Path, Manifest]:
