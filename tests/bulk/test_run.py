@@ -25,14 +25,13 @@ if importlib.util.find_spec("ray") is None:
     pytest.skip("the extra [ray] is not installed", allow_module_level=True)
 pq = pytest.importorskip("pyarrow.parquet")
 
-from cunet_deploy.bulk.items import Item, Part, list_items  # noqa: E402
+from cunet_deploy.bulk.items import Item, Part  # noqa: E402
 from cunet_deploy.bulk.join import join_parts  # noqa: E402
 from cunet_deploy.bulk.results import METADATA_KEY, Output  # noqa: E402
 from cunet_deploy.bulk.run import _join, load_model  # noqa: E402
 from cunet_deploy.bulk.split import parts_of, read_part  # noqa: E402
 from cunet_deploy.bulk.worker import Settings, Status, Worker  # noqa: E402
-from cunet_deploy.cli.bulk import _Display, command  # noqa: E402
-from cunet_deploy.errors import InputError  # noqa: E402
+from cunet_deploy.cli.bulk import command  # noqa: E402
 from cunet_deploy.media import VideoFile  # noqa: E402
 from tools.clips import make_clip, spoil  # noqa: E402
 
@@ -343,22 +342,6 @@ def test_a_cluster_that_is_not_there_is_said(clips: Path, tmp_path: Path) -> Non
     assert (code, "cannot be reached" in output) == (1, True)
 
 
-def test_a_ray_client_is_refused(clips: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(command, [str(clips), "-o", str(tmp_path / "out"), "--address", "ray://127.0.0.1:9"])
-    assert isinstance(result.exception, InputError)
-    assert "ray job submit" in str(result.exception)
-
-
-def test_a_video_whose_parts_fail_is_shown_as_one_failure() -> None:
-    with _Display() as display:
-        display.begin(2, 0)
-        for status in (Status("a", "a", 0, error="x"), Status("a", "a", 1, error="x"), Status("b", "b", frames=5)):
-            display.update(status)
-        (task,) = display._progress.tasks
-    assert task.completed == 2
-    assert task.fields["text"].endswith("1 failed")
-
-
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A bucket of an S3 server in this process; its file system."""
@@ -401,19 +384,3 @@ def test_a_run_from_s3_to_s3(bucket: Any, clips: Path, tmp_path: Path) -> None:
         "model",
         "photos",
     ]
-
-
-def test_sources_and_results_may_lie_in_an_object_store() -> None:
-    import fsspec
-
-    memory = fsspec.filesystem("memory")
-    memory.pipe("/in/clip.mp4", CLIP.read_bytes())
-    memory.pipe("/in/photo.jpg", PHOTO.read_bytes())
-    output = Output("memory://out")
-    worker = Worker(load_model("face68-s", output), Settings(), output)
-    items = list(list_items(["memory://in"]))
-    assert [item.sources for item in items] == [("memory:///in/clip.mp4",), ("memory:///in/photo.jpg",)]
-    assert [(status.frames, status.error) for status in map(worker.run, items)] == [(100, ""), (1, "")]
-    assert output.done_keys() == {item.key for item in items}
-    assert {row["source"] for row in output.read_rows(output.landmarks_path(items[0]))} == set(items[0].sources)
-    assert not memory.find("/out/attempts")
