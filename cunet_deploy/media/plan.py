@@ -54,6 +54,11 @@ class OutputPlan:
         """Frames that may wait for a thread that writes these files; 0 where handing over takes longer than writing."""
         return DEPTH if self.draws or self.stdout or any(FORMATS[name].slow for name in self.records) else 0
 
+    @property
+    def _whole_files(self) -> list[Path]:
+        """Records and video: those that are one file for all of a source."""
+        return [*self.records.values(), *([] if self.video is None else [self.video])]
+
     def is_finished(self) -> bool:
         """Return whether an earlier run wrote all of it: records and video get their names at the end."""
         at_the_end = [path for name, path in self.records.items() if not FORMATS[name].slow]
@@ -73,12 +78,11 @@ class OutputPlan:
 
     def unfinished(self) -> list[Path]:
         """List what an interrupted run has left of these files, see `part_path`."""
-        single = [*self.records.values(), *([] if self.video is None else [self.video])]
-        return [part for path in single if (part := part_path(path)).exists()]
+        return [part for path in self._whole_files if (part := part_path(path)).exists()]
 
     def mark_unfinished(self) -> None:
         """Mark files that are complete in themselves but end where the run was interrupted; see `unfinished`."""
-        for path in [*self.records.values(), *([] if self.video is None else [self.video])]:
+        for path in self._whole_files:
             if path.is_file():
                 with contextlib.suppress(OSError):
                     part_path(path).touch()

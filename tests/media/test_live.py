@@ -16,11 +16,12 @@ from clocks import Clock
 from mjpeg import MjpegServer
 from rtsp import RtspServer
 
+from cunet_deploy._files import shown_name
 from cunet_deploy.errors import CunetError, InputError, MissingDependencyError
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import FrameSize, LiveSource, open_source, read_ahead
 from cunet_deploy.media.readers.csi import csi_pipeline
-from cunet_deploy.media.readers.live import _beside, shown_url
+from cunet_deploy.media.readers.live import _beside
 
 IMAGE = np.full((12, 16, 3), 90, np.uint8)
 
@@ -222,7 +223,7 @@ def test_other_urls_are_refused(url: str) -> None:
 
 
 def test_messages_show_no_password() -> None:
-    assert shown_url("rtsp://me:secret@10.0.0.9:554/a?x=1") == "rtsp://10.0.0.9:554/a?x=1"
+    assert shown_name("rtsp://me:secret@10.0.0.9:554/a?x=1") == "rtsp://10.0.0.9:554/a?x=1"
     with pytest.raises(CunetError) as caught:
         open_source("http://me:secret@127.0.0.1:9/a", timeout=2)
     assert "secret" not in str(caught.value)

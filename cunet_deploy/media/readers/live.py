@@ -15,15 +15,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 
+from cunet_deploy._files import shown_name
 from cunet_deploy.errors import CunetError
 from cunet_deploy.media.frames import FrameSize, LeftOut, Picture
 
-__all__ = ["Capture", "LiveSource", "open_camera", "open_device", "open_url", "shown_url", "url_capture"]
+__all__ = ["Capture", "LiveSource", "open_camera", "open_device", "open_url", "url_capture"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -220,13 +221,6 @@ def _camera_advice(where: int | str) -> str:
     return "close other programs that use it, or choose another: a camera may have several devices, not all with images"
 
 
-def shown_url(url: str) -> str:
-    """The URL without user name and password."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=host))
-
-
 def open_url(url: str, *, timeout: float = 10.0, reconnect: float = 30.0) -> LiveSource:
     """A stream from the network: RTSP, MJPEG over HTTP, and what else FFmpeg reads.
 
@@ -237,7 +231,7 @@ def open_url(url: str, *, timeout: float = 10.0, reconnect: float = 30.0) -> Liv
     stem = Path(parts.path).stem or (parts.hostname or "stream")
     return LiveSource(
         lambda: url_capture(url, timeout),
-        name=shown_url(url),
+        name=shown_name(url),
         stem=stem,
         advice=f"no stream answered, within at most {timeout:g} s; check address, password and network",
         timeout=timeout,

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cunet_deploy._files import shown_name
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media.frames import LeftOut, Picture
 from cunet_deploy.media.readers.container import VideoContainer
-from cunet_deploy.media.readers.live import shown_url
 
 __all__ = ["VIDEO_SUFFIXES", "RemoteVideo", "VideoFile"]
 
@@ -78,7 +78,7 @@ class RemoteVideo:
             InputError: it cannot be opened.
         """
         self._url, self._timeout = url, timeout
-        self.name, self.stem = shown_url(url), Path(urlsplit(url).path).stem or "video"
+        self.name, self.stem = shown_name(url), Path(urlsplit(url).path).stem or "video"
         self.left_out: list[LeftOut] = []
         with VideoContainer(url, name=self.name, timeout=timeout) as video:
             self.count: int | None = video.count
