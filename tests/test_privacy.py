@@ -1,4 +1,4 @@
-"""What must not be told or kept: passwords in URLs, and identifiers of machines."""
+"""Privacy: messages without the passwords of URLs, and no identifier of the machine on its disk."""
 
 from __future__ import annotations
 
