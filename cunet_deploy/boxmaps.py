@@ -69,14 +69,28 @@ class BoxCode:
     def __post_init__(self) -> None:
         check_fields(self, "box code:", InputError)
 
-    def encode(self, boxes: ArrayLike, ignored: ArrayLike, size: int, stride: int) -> BoxTargets:
+    def encode(
+        self,
+        boxes: ArrayLike,
+        ignored: ArrayLike,
+        size: int,
+        stride: int,
+        *,
+        balance: float = 0.0,
+        typical: float = 64.0,
+    ) -> BoxTargets:
         """Targets of one square image.
+
+        A small box has few cells. So that the loss does not overlook it, its cells can count more: by the area of the
+        Gaussian of a box of typical size over that of its own, to the power of ``balance``.
 
         Args:
             boxes: (N, 4) boxes to find; those whose middle is outside the image are not written.
             ignored: (M, 4) boxes in which it is not known what there is: their cells do not count in the first map.
             size: side of the maps in cells.
             stride: input pixels per cell.
+            balance: 0: every cell counts alike; 1: every box does.
+            typical: mean side (geometric, in pixels of the input) of the boxes whose cells count once all the same.
         """
         found = np.asarray(boxes, np.float64).reshape(-1, 4)
         cells = input_to_map(found.reshape(-1, 2, 2), stride)
@@ -90,14 +104,15 @@ class BoxCode:
         maps = np.zeros((3, size, size), np.float32)
         if not len(middles):
             return BoxTargets(maps, weight, np.zeros_like(weight))
-        sigma = np.maximum(self.spread * np.sqrt(sides.prod(axis=1)) / stride, _LEAST_SIGMA)
+        sigma = self._sigma(np.sqrt(sides.prod(axis=1)), stride)
         profiles = np.exp(-((grid - middles[..., None]) ** 2) / (2 * sigma[:, None, None] ** 2))  # (N, 2, size)
         bumps = profiles[:, 1, :, None] * profiles[:, 0, None, :]
         owner = bumps.argmax(axis=0)
         maps[0] = bumps.max(axis=0)
         maps[1:] = np.moveaxis(self._code(sides)[owner], -1, 0)
         weight = np.maximum(weight, maps[0] > 0.5)  # a known object beside an unknown one
-        return BoxTargets(maps, weight, maps[0] * (maps[0] > 0.1))
+        share = ((self._sigma(typical, stride) / sigma) ** (2 * balance)).astype(np.float32)[owner]
+        return BoxTargets(maps, weight * (1 + (share - 1) * maps[0]), share * maps[0] * (maps[0] > 0.1))
 
     def decode(
         self, maps: NDArray[np.floating], stride: int, min_score: float
@@ -160,6 +175,10 @@ class BoxCode:
     def to_dict(self) -> dict[str, float]:
         """Plain numbers, as a manifest stores them."""
         return asdict(self)
+
+    def _sigma(self, side: ArrayLike, stride: int) -> NDArray[np.float64]:
+        """Standard deviations in cells of the Gaussians of boxes with these mean sides."""
+        return np.maximum(self.spread * np.asarray(side, np.float64) / stride, _LEAST_SIGMA)
 
     def _code(self, sides: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((np.log2(np.maximum(sides, 1e-6) / self.smallest) / self.octaves).clip(0, 1))

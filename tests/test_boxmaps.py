@@ -56,6 +56,20 @@ def test_where_nothing_is_known_nothing_counts_but_a_known_box() -> None:
     assert targets.center[60, 60] == 1
 
 
+def test_balance_lets_small_boxes_count_as_much_as_large_ones() -> None:
+    boxes = [[20, 20, 60, 60], [80, 80, 240, 240]]  # Gaussians of 1 and 4 cells
+    plain = CODE.encode(boxes, NONE, 64, 4)
+    balanced = CODE.encode(boxes, NONE, 64, 4, balance=1.0, typical=80.0)  # of 2 cells
+    small, large = plain.sides[:17, :17].sum(), plain.sides[20:, 20:].sum()
+    assert large == pytest.approx(16 * small, rel=0.05)
+    assert balanced.sides[:17, :17].sum() == pytest.approx(4 * small)
+    assert balanced.sides[20:, 20:].sum() == pytest.approx(large / 4)
+    assert balanced.center[10, 10] == pytest.approx(1 + 3 * plain.maps[0, 10, 10])
+    assert balanced.center[40, 40] == pytest.approx(1 - 3 / 4 * plain.maps[0, 40, 40])
+    assert balanced.center[63, 0] == pytest.approx(1)
+    np.testing.assert_array_equal(balanced.maps, plain.maps)
+
+
 def test_empty_maps_hold_no_box() -> None:
     found, scores = CODE.decode(np.zeros((3, 64, 64), np.float32), 4, 0.0)
     assert found.shape == (0, 4)

@@ -133,6 +133,8 @@ class BoxConfig(BoxCode):
 
     Attributes:
         side_weight: weight of the error of the sides in the loss.
+        balance: how far the loss makes up for the few cells of small objects: 0: every cell counts alike; 1: every
+            object does.
         min_label: labels with a lower score are not learnt, and not counted as background either.
         min_side: nor are those whose longer side is smaller, in input pixels.
         drawn_from: smallest side, in input pixels, at which an object is drawn for training.
@@ -148,6 +150,7 @@ class BoxConfig(BoxCode):
     """
 
     side_weight: AtLeastZero = 0.05
+    balance: Share = 0.0
     min_label: Share = 0.8
     min_side: AtLeastZero = 16.0
     drawn_from: Positive = 20.0

@@ -72,8 +72,14 @@ class WholeImageSampler(ExampleSampler[LabelledFrame]):
 
     def batch(self, drawn: Sequence[LabelledFrame]) -> tuple[Sequence[NDArray[np.uint8]], BoxTensors]:
         """See `ExampleSampler`."""
-        code, size = self.frames.boxes.code, self.frames.size // self.stride
-        targets = [code.encode(frame.boxes, frame.ignored, size, self.stride) for frame in drawn]
+        settings, size = self.frames.boxes, self.frames.size // self.stride
+        typical = (settings.drawn_from * settings.drawn_to) ** 0.5
+        targets = [
+            settings.code.encode(
+                frame.boxes, frame.ignored, size, self.stride, balance=settings.balance, typical=typical
+            )
+            for frame in drawn
+        ]
         return [frame.image for frame in drawn], BoxTensors(*(stacked(part) for part in zip(*targets, strict=True)))
 
     def name(self, index: int) -> str:
