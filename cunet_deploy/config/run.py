@@ -56,7 +56,6 @@ class Config:
             self.model.rules.concatenates or not self.train.memory_efficient,
             f"[train] memory_efficient computes concatenations again, and a {self.model.kind!r} has none; leave it out",
         )
-        _check(not self.data.background or self.finds_boxes, '[data] background goes with skeleton = "box" only')
 
     @property
     def landmarks(self) -> Skeleton:

@@ -223,8 +223,7 @@ class DataConfig:
             the release of MPII Human Pose or its conversions to JSON (`mpii`), "coco" COCO keypoints (`coco`), "points"
             your own ``points.csv`` (`points`); for networks that find boxes also "faces": photos and a ``faces.json``
             of all boxes in them (`faces`); of the other layouts these learn the tight boxes around the landmarks.
-        background: further folders below ``--data`` whose photos show what is not to be found (`boxes`); for networks
-            that find boxes only.
+        background: further folders below ``--data`` whose photos show what is not to be found (`boxes`).
         licence: what the data allows; written into checkpoint, bundle and card.
     """
 
@@ -259,7 +258,9 @@ class AugmentConfig:
         brightness: half-range of the uniform offset, in grey levels.
         blur: probability of a Gaussian blur.
         erase: probability of a filled rectangle over part of the crop.
-        negative: share of examples that show background only and have empty targets.
+        negative: share of examples that show background only and have empty targets. Of networks of landmarks that is
+            a piece of the same photo beside its objects; half as many again are of ``[data] background``, if that
+            names a folder.
         people: share of crops with another object of the training data pasted beside the middle, partly in front of
             the own one; of networks of landmarks, as the next two.
         objects: share of crops with a piece of another training photo pasted over a part of the object.

@@ -17,13 +17,15 @@ from cunet_deploy.geometry import Crop, CropRule
 from cunet_deploy.preprocess import sample, shrink
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["NOWHERE", "Augmenter", "Colours", "Drawn"]
+__all__ = ["NOWHERE", "Augmenter", "Colours", "Drawn", "background_square"]
 
 NOWHERE = np.inf
 """Coordinate of a landmark that is known not to be in the crop: its target is an empty map, unlike NaN (unlabelled)."""
 
 _CUT_SIDES = {"bottom": 0.6, "left": 0.15, "right": 0.15, "top": 0.1}
 """Share of the cuts at each side of the object: mostly below, as in portraits."""
+_BESIDE, _WHOLE = (0.1, 0.6), (0.3, 1.0)
+"""Sides of background squares in shorter sides of the photo: beside objects, and where it shows none."""
 _LEAST_LEFT = 4
 """Landmarks that a cut leaves at least; with fewer nobody could say where the others were."""
 
@@ -73,7 +75,8 @@ class Augmenter:
         if _by_chance(self.config.cut, rng):
             example, photo, gone = _cut(example, photo, rng)
         negative = rng.random() < self.config.negative and example.exhaustive
-        background = self._background(example, photo, rng) if negative else None
+        beside = np.concatenate([example.others, example.box[None]])
+        background = background_square(photo, beside, self.rule.size, rng, _BESIDE) if negative else None
         crop = background or self._around(example, rng)
         image = sample(photo, crop)
         points = crop.to_input(example.points) if background is None else np.full_like(example.points, NOWHERE)
@@ -91,6 +94,28 @@ class Augmenter:
         if covered is not None:
             visible = np.where(((points > covered[:2]) & (points < covered[2:])).all(axis=1), 0.0, visible)
         return Drawn(image, points, weights, visible)
+
+    def draw_background(
+        self, unknown: NDArray[np.float64], photo: NDArray[np.uint8], rng: np.random.Generator
+    ) -> Drawn | None:
+        """One random crop of a photo without objects.
+
+        Args:
+            unknown: (N, 4) boxes of the photo in which there may be some.
+            photo: its pixels.
+            rng: decides everything.
+
+        Returns:
+            The crop, all landmarks `NOWHERE`; ``None`` when ten draws found no place for one.
+        """
+        crop = background_square(photo, unknown, self.rule.size, rng, _WHOLE)
+        if crop is None:
+            return None
+        image, count = sample(photo, crop), len(self.skeleton)
+        if rng.random() < self.config.flip:
+            image = np.ascontiguousarray(image[:, ::-1])
+        image = Colours(self.config).change(image, rng)
+        return Drawn(image, np.full((count, 2), NOWHERE), np.ones(count), np.ones(count))
 
     def _paste(
         self,
@@ -127,20 +152,37 @@ class Augmenter:
         center = (straight.center[0] + dx * straight.side, straight.center[1] + dy * straight.side)
         return Crop(center, straight.side * 2**scale, straight.size, angle)
 
-    def _background(self, example: Example, photo: NDArray[np.uint8], rng: np.random.Generator) -> Crop | None:
-        """A square of the photo that touches no known object, or ``None`` when ten draws found none."""
-        height, width = photo.shape[:2]
-        boxes = np.concatenate([example.others, example.box[None]])
-        for _ in range(10):
-            side, angle = float(min(height, width) * rng.uniform(0.1, 0.6)), float(rng.uniform(-20, 20))
-            x, y = rng.uniform(side / 2, width - side / 2), rng.uniform(side / 2, height - side / 2)
-            turn = math.radians(angle)
-            reach = side / 2 * (abs(math.cos(turn)) + abs(math.sin(turn)))  # of the turned square
-            low = np.maximum(boxes[:, :2], [x - reach, y - reach])
-            high = np.minimum(boxes[:, 2:], [x + reach, y + reach])
-            if not (high > low).all(axis=1).any():
-                return Crop((x, y), side, self.rule.size, angle)
-        return None
+
+def background_square(
+    photo: NDArray[np.uint8],
+    boxes: NDArray[np.float64],
+    size: int,
+    rng: np.random.Generator,
+    sides: tuple[float, float],
+) -> Crop | None:
+    """A random square of a photo, of ``size`` pixels when cut out, that touches none of its boxes.
+
+    Args:
+        photo: (H, W, 3).
+        boxes: (N, 4).
+        size: of the crop.
+        rng: decides side, place and turn.
+        sides: least and greatest side of the square as a share of the photo's shorter side.
+
+    Returns:
+        The crop, or ``None`` when ten draws found none.
+    """
+    height, width = photo.shape[:2]
+    for _ in range(10):
+        side, angle = float(min(height, width) * rng.uniform(*sides)), float(rng.uniform(-20, 20))
+        x, y = rng.uniform(side / 2, width - side / 2), rng.uniform(side / 2, height - side / 2)
+        turn = math.radians(angle)
+        reach = side / 2 * (abs(math.cos(turn)) + abs(math.sin(turn)))  # of the turned square
+        low = np.maximum(boxes[:, :2], [x - reach, y - reach])
+        high = np.minimum(boxes[:, 2:], [x + reach, y + reach])
+        if not (high > low).all(axis=1).any():
+            return Crop((x, y), side, size, angle)
+    return None
 
 
 def _shrunk(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:

@@ -16,8 +16,11 @@ from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.config import Config
 from cunet_deploy.data.augment import Augmenter, Drawn
 from cunet_deploy.data.batches import plain_batches
+from cunet_deploy.data.bodies import has_joints
+from cunet_deploy.data.boxes import read_backgrounds
 from cunet_deploy.data.checks import usable_examples
 from cunet_deploy.data.examples import Example, PhotoCache, split_by_photo
+from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.data.shrunk import crop_ratio, shrunk_photos
 from cunet_deploy.data.sources import read_sources
 from cunet_deploy.heatmaps import decode, map_to_input
@@ -43,18 +46,25 @@ class CropSampler(ExampleSampler[Drawn]):
         augmenter: changes crops at random.
         photos: decodes photos.
         config: of the targets.
+        backgrounds: photos that show none of the objects beside their boxes.
     """
 
     examples: Sequence[Example]
     augmenter: Augmenter
     photos: PhotoCache
     config: Config
+    backgrounds: Sequence[BoxedPhoto] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def draw(self, index: int, rng: np.random.Generator) -> Drawn:
         """A crop and its labels; see `ExampleSampler`."""
+        if self.backgrounds and rng.random() < self.config.augment.negative / 2:
+            empty = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
+            drawn = self.augmenter.draw_background(empty.boxes, self.photos[empty.image], rng)
+            if drawn is not None:
+                return drawn
         example = self.examples[index]
         return self.augmenter.draw(example, self.photos[example.image], rng, self._another)
 
@@ -79,11 +89,15 @@ class LandmarkTask(Task):
     Attributes:
         train: examples to learn from, each as often as an epoch draws it.
         validation: examples of the validation split.
+        backgrounds, validation_backgrounds: photos of ``[data] background``, split likewise.
         photos: decoded photos of both, as far as they fit.
     """
 
-    def __init__(self, config: Config, examples: Sequence[Example], photos: PhotoCache) -> None:
+    def __init__(
+        self, config: Config, examples: Sequence[Example], photos: PhotoCache, backgrounds: Sequence[BoxedPhoto] = ()
+    ) -> None:
         self.photos = photos
+        self.backgrounds, self.validation_backgrounds = split_by_photo(backgrounds, config.data.validation_fraction)
         train, self.validation = split_by_photo(examples, config.data.validation_fraction)
         self.train = [example for example in train for _ in range(example.times)]
         self._config = config
@@ -116,7 +130,9 @@ class LandmarkTask(Task):
         examples = usable_examples(read_sources(config.data, data, config.landmarks, bad), photos, bad)
         if shrunk is not None:
             examples = shrunk_photos(examples, photos, shrunk, partial(crop_ratio, rule=config.crop))
-        return cls(config, examples, photos)
+        people = has_joints(config.landmarks)
+        empty = [photo for name in config.data.background for photo in read_backgrounds(data / name, people=people)]
+        return cls(config, examples, photos, usable_examples(empty, photos, bad))
 
     @property
     def num_train(self) -> int:
@@ -142,12 +158,14 @@ class LandmarkTask(Task):
                 digest.update(example.given.tobytes())
             if not example.exhaustive:
                 digest.update(b"others are not listed")
+        for photo in (*self.backgrounds, *self.validation_backgrounds):
+            digest.update(photo.image.name.encode() + photo.boxes.tobytes())
         return digest.hexdigest()
 
     @property
     def sampler(self) -> CropSampler:
         """See `Task`."""
-        return CropSampler(self.train, self._augmenter, self.photos, self._config)
+        return CropSampler(self.train, self._augmenter, self.photos, self._config, self.backgrounds)
 
     def calibration(self, count: int) -> Iterator[NDArray[np.uint8]]:
         """See `Task`."""
@@ -198,7 +216,9 @@ class LandmarkTask(Task):
 
     def calibrate_scores(self, session: Session) -> ScoreCalibration:
         """See `cunet_deploy.train.score_calibration`."""
-        return calibrate_scores(session, self.validation or self.train, self.photos, self._config.heatmap.hidden_peak)
+        examples = self.validation or self.train
+        empty = self.validation_backgrounds or self.backgrounds
+        return calibrate_scores(session, examples, self.photos, self._config.heatmap.hidden_peak, empty)
 
 
 def _percent(values: NDArray[np.floating]) -> float:

@@ -5,7 +5,8 @@ From which score on an object counts as found and a landmark as visible, and how
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +17,10 @@ from cunet_deploy.config import AugmentConfig
 from cunet_deploy.data.augment import NOWHERE, Augmenter
 from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache
+from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.errors import InputError
 from cunet_deploy.heatmaps import decode, map_to_input
+from cunet_deploy.manifest import Manifest
 from cunet_deploy.metrics import ScoreCurve, correct_joints, fit_score_curve, normalized_errors, pck_threshold
 from cunet_deploy.sessions.base import Session
 
@@ -41,7 +44,11 @@ again and again."""
 
 
 def calibrate_scores(
-    session: Session, examples: Sequence[Example], photos: PhotoCache, hidden_peak: float = 1.0
+    session: Session,
+    examples: Sequence[Example],
+    photos: PhotoCache,
+    hidden_peak: float = 1.0,
+    backgrounds: Sequence[BoxedPhoto] = (),
 ) -> ScoreCalibration:
     """Measure score thresholds and score curve of a network of landmarks.
 
@@ -50,8 +57,9 @@ def calibrate_scores(
         examples: labelled objects, which it should not have been trained on.
         photos: decodes theirs.
         hidden_peak: height of the peaks that it learned for hidden landmarks; 1: heights do not tell these.
+        backgrounds: photos that show no such object beside their boxes, which it should not have been trained on.
     """
-    found, kept = choose_found_scores(session, examples, photos)
+    found, kept = choose_found_scores(session, examples, photos, backgrounds)
     visible = None if hidden_peak == 1 else choose_visible_score(session, examples, photos)
     return ScoreCalibration(found, kept, visible, joint_score_curve(session, examples, photos))
 
@@ -81,21 +89,21 @@ def joint_score_curve(session: Session, examples: Sequence[Example], photos: Pho
 
 
 def choose_found_scores(
-    session: Session, examples: Sequence[Example], photos: PhotoCache
+    session: Session, examples: Sequence[Example], photos: PhotoCache, backgrounds: Sequence[BoxedPhoto] = ()
 ) -> tuple[float, float | None]:
     """The scores from which an object counts as found, and from which one that was found still does.
 
     Each example is drawn a few times as a detector would find it, and several times as often a piece of its photo that
-    shows no known object. Where nearly all objects score higher than nearly all background, both thresholds lie
-    halfway between the 99th percentile of the background and the 1st of the objects. Where they overlap, the first lies
-    at the 99.8th percentile of the background, for a video is searched again and again, and the second at the 99th, for
-    most of what was there a moment ago is there still.
+    shows no known object; of photos without objects, a few pieces. Where nearly all objects score higher than nearly
+    all background, both thresholds lie halfway between the 99th percentile of the background and the 1st of the
+    objects. Where they overlap, the first lies at the 99.8th percentile of the background, for a video is searched
+    again and again, and the second at the 99th, for most of what was there a moment ago is there still.
 
     Returns:
         found: a score in [0.05, 0.95], to two decimals.
         kept: likewise; ``None`` where it is no lower.
     """
-    scores, is_background = crop_scores(session, examples, photos)
+    scores, is_background = crop_scores(session, examples, photos, backgrounds)
     low, rare = np.quantile(scores[is_background], [1 - TAIL, 1 - RARE]) if is_background.any() else (0.0, 0.0)
     high = np.quantile(scores[~is_background], TAIL)
     least = (low + max(low, high)) / 2
@@ -132,24 +140,38 @@ def background_draws(examples: Sequence[Example]) -> int:
 
 
 def crop_scores(
-    session: Session, examples: Sequence[Example], photos: PhotoCache
+    session: Session, examples: Sequence[Example], photos: PhotoCache, backgrounds: Sequence[BoxedPhoto] = ()
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Mean landmark score of random crops, and which of them show background only."""
     manifest = session.manifest
-    found = AugmentConfig(scale=0.15, shift=0.05, rotation=10, flip=0, gain=0, brightness=0, blur=0, erase=0)
     scores: list[NDArray[np.floating]] = []
     background: list[bool] = []
+    crops = _random_crops(manifest, examples, photos, backgrounds)
+    while some := list(itertools.islice(crops, BATCH)):
+        images = [image for image, _ in some]
+        background.extend(is_background for _, is_background in some)
+        scores.append(decode(session.run(np.stack(images)), manifest.decoder)[1].mean(axis=1))
+    return np.concatenate(scores).astype(np.float64), np.array(background, np.bool_)
+
+
+def _random_crops(
+    manifest: Manifest, examples: Sequence[Example], photos: PhotoCache, backgrounds: Sequence[BoxedPhoto]
+) -> Iterator[tuple[NDArray[np.uint8], bool]]:
+    """Crops around each object, then beside each, then of each photo without objects; and whether it is background."""
+    found = AugmentConfig(scale=0.15, shift=0.05, rotation=10, flip=0, gain=0, brightness=0, blur=0, erase=0)
     for share, draws in ((0.0, DRAWS), (1.0, background_draws(examples))):
         augmenter = Augmenter(replace(found, negative=share), manifest.crop, manifest.skeleton)
-        images: list[NDArray[np.uint8]] = []
         for index, example in enumerate(examples):
             rng = np.random.default_rng([index, int(share)])
-            drawn = [augmenter.draw(example, photos[example.image], rng) for _ in range(draws)]
-            # A photo that its object fills has no background; what is drawn there instead is no news.
-            images.extend(crop.image for crop in drawn if bool(crop.points[0, 0] == NOWHERE) == bool(share))
-            # A network in training prepares its weights anew for every batch.
-            if len(images) >= BATCH or (images and index == len(examples) - 1):
-                background.extend([bool(share)] * len(images))
-                scores.append(decode(session.run(np.stack(images)), manifest.decoder)[1].mean(axis=1))
-                images = []
-    return np.concatenate(scores).astype(np.float64), np.array(background, np.bool_)
+            for _ in range(draws):
+                drawn = augmenter.draw(example, photos[example.image], rng)
+                # A photo that its object fills has no background; what is drawn there instead is no news.
+                if bool(drawn.points[0, 0] == NOWHERE) == bool(share):
+                    yield drawn.image, bool(share)
+    augmenter = Augmenter(found, manifest.crop, manifest.skeleton)
+    for index, photo in enumerate(backgrounds):
+        rng = np.random.default_rng([index, 2])
+        for _ in range(DRAWS):
+            empty = augmenter.draw_background(photo.boxes, photos[photo.image], rng)
+            if empty is not None:
+                yield empty.image, True

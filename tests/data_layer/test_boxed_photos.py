@@ -214,5 +214,3 @@ def test_layouts_and_boxes_that_do_not_go_together_are_refused(tmp_path: Path) -
         read_examples(tmp_path, LSP14, "faces")
     with pytest.raises(ConfigError, match="no layout of data sets is called 'cocoo'; did you mean 'coco'"):
         read_examples(tmp_path, LSP14, "cocoo")
-    with pytest.raises(ConfigError, match='background goes with skeleton = "box" only'):
-        parse_config({"name": "x", "skeleton": "lsp14", "data": {"train": ["a"], "background": ["b"]}})

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.data.batches import plain_batches
 from cunet_deploy.data.examples import Example, PhotoCache
+from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.geometry import CropRule
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.manifest import Manifest
@@ -125,6 +126,22 @@ def test_photos_with_objects_that_nobody_labelled_give_no_background(examples: l
     assert (~is_background).sum() == score_calibration.DRAWS * len(examples)
     few = crop_scores(Brightness(), some[:5], PhotoCache())
     np.testing.assert_array_equal(scores[is_background], few[0][few[1]])
+
+
+def test_photos_without_objects_are_background_beside_what_may_be_one(tmp_path: Path, examples: list[Example]) -> None:
+    for name, brightness in (("dark", 20), ("half", 40)):
+        photo = np.full((200, 300, 3), brightness, np.uint8)
+        photo[:, 280:] = 255
+        cv2.imwrite(str(tmp_path / f"{name}.png"), photo)
+    unknown = np.array([[279.0, 0, 300, 200]])
+    empty = [BoxedPhoto(tmp_path / f"{name}.png", unknown, np.zeros(1), name) for name in ("dark", "half")]
+    before, told_before = crop_scores(Brightness(), examples, PhotoCache())
+    scores, is_background = crop_scores(Brightness(), examples, PhotoCache(), empty)
+    np.testing.assert_array_equal(scores[: len(before)], before)
+    np.testing.assert_array_equal(is_background[: len(before)], told_before)
+    assert is_background[len(before) :].all()
+    values = np.repeat([20, 40], score_calibration.DRAWS) / 255
+    np.testing.assert_allclose(scores[len(before) :], values, atol=0.02)  # of a crop turned at an edge, none brighter
 
 
 def test_few_examples_show_more_background_each(examples: list[Example]) -> None:
