@@ -86,14 +86,15 @@ class Style:
         return cls(**{part: part in chosen for part in PARTS})
 
 
-def contact_sheet(tiles: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
-    """Pictures in a grid, in order; the rest of the last row is black.
+def contact_sheet(tiles: Sequence[NDArray[np.uint8]], columns: int, blank: int = 0) -> NDArray[np.uint8]:
+    """Pictures in a grid, in order.
 
     Args:
         tiles: at least one, all (H, W, 3) of one size.
         columns: of the grid.
+        blank: grey level of the rest of the last row.
     """
-    blanks = [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    blanks = [np.full_like(tiles[0], blank)] * (-len(tiles) % columns)
     cells = [*tiles, *blanks]
     return np.vstack([np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)])
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cunet_deploy.errors import InputError, MissingDependencyError
 from cunet_deploy.skeletons import IBUG68, Skeleton
 
-__all__ = ["Landmarks", "coco_category"]
+__all__ = ["Landmarks", "coco_category", "format_pts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,3 +199,9 @@ def coco_category(skeleton: Skeleton, category_id: int = 1) -> dict[str, Any]:
         "keypoints": list(skeleton.landmarks),
         "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
     }
+
+
+def format_pts(points: NDArray[np.floating]) -> str:
+    """A ``.pts`` file of (N, 2) points, which are 0-based here and 1-based there."""
+    rows = "".join(f"{x:.3f} {y:.3f}\n" for x, y in (points.astype(float) + 1).tolist())
+    return f"version: 1\nn_points: {len(points)}\n{{\n{rows}}}\n"

@@ -220,10 +220,10 @@ def sheet(
 
     import cv2
 
-    from cunet_deploy.synthesis.charts import contact_sheet, draw_definition
+    from cunet_deploy.synthesis.charts import draw_definition, draw_faces
 
     with atomic_path(output, overwrite=overwrite) as temporary:
-        picture = draw_definition() if definition else contact_sheet(options, count, columns, landmarks=landmarks)
+        picture = draw_definition() if definition else draw_faces(options, count, columns, landmarks=landmarks)
         temporary.write_bytes(cv2.imencode(output.suffix, picture)[1].tobytes())
     click.echo(str(output))
 

@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.drawing import contact_sheet
 from cunet_deploy.synthesis.options import FaceOptions
 from cunet_deploy.synthesis.people import Expression, Person, Pose
 from cunet_deploy.synthesis.recipe import FaceRecipe
 from cunet_deploy.synthesis.render import FaceRenderer
 from cunet_deploy.synthesis.view import HIDDEN, VISIBLE
 
-__all__ = ["contact_sheet", "draw_definition", "plain_recipe"]
+__all__ = ["draw_definition", "draw_faces", "plain_recipe"]
 
 Picture = NDArray[np.uint8]
 
@@ -27,13 +28,13 @@ _SUB = 8  # OpenCV draws at an eighth of a pixel
 
 def plain_recipe(recipe: FaceRecipe, pose: Pose) -> FaceRecipe:
     """The base mesh itself in a pose: no one's shape, no expression, the usual brows; the rest as in ``recipe``."""
-    brow = replace(recipe.look.brow, lift=0.0, arch=0.0, slope=0.0, inner=0.0, outer=0.0)
+    brow = replace(recipe.appearance.brow, lift=0.0, arch=0.0, slope=0.0, inner=0.0, outer=0.0)
     return replace(
         recipe,
         person=Person({}, 0.5, 0.5, (1.0, 0.0, 0.0)),
         expression=Expression("neutral", {}),
         pose=pose,
-        look=replace(recipe.look, brow=brow),
+        appearance=replace(recipe.appearance, brow=brow),
         camera=replace(recipe.camera, distance=2.0, shift=(0.0, 0.0)),
     )
 
@@ -56,10 +57,10 @@ def draw_definition(size: int = 512) -> Picture:
                     tile, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size / 1500, (120, 20, 20), 1, cv2.LINE_AA
                 )
             tiles.append(tile)
-    return _grid(tiles, 2)
+    return contact_sheet(tiles, 2, 255)
 
 
-def contact_sheet(options: FaceOptions, count: int, columns: int, *, landmarks: bool) -> Picture:
+def draw_faces(options: FaceOptions, count: int, columns: int, *, landmarks: bool) -> Picture:
     """The first renders side by side.
 
     Args:
@@ -76,17 +77,10 @@ def contact_sheet(options: FaceOptions, count: int, columns: int, *, landmarks: 
             if landmarks:
                 _mark(tile, rendered.points, rendered.visibility, 1.3 * options.size / 192)
             tiles.append(tile)
-    return _grid(tiles, columns)
+    return contact_sheet(tiles, columns, 255)
 
 
 def _mark(image: Picture, points: NDArray[np.float64], visibility: NDArray[np.int64], radius: float) -> None:
     for (x, y), state in zip(points, visibility, strict=True):
         colour = _COLOURS.get(int(state), _COVERED_COLOUR)
         cv2.circle(image, (round(x * _SUB), round(y * _SUB)), round(radius * _SUB), colour, -1, cv2.LINE_AA, 3)
-
-
-def _grid(tiles: list[Picture], columns: int) -> Picture:
-    missing = -len(tiles) % columns
-    tiles = [*tiles, *(np.full_like(tiles[0], 255) for _ in range(missing))]
-    rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, len(tiles), columns)]
-    return np.concatenate(rows, axis=0)

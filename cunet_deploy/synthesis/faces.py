@@ -6,22 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cunet_deploy.landmarks import format_pts
 from cunet_deploy.synthesis.dataset import Product
 from cunet_deploy.synthesis.lens import encode_jpeg
 from cunet_deploy.synthesis.options import FaceOptions
 from cunet_deploy.synthesis.recipe import describe
 from cunet_deploy.synthesis.render import FaceRenderer
 
-__all__ = ["FaceJob", "FaceMaker", "format_pts"]
-
-
-def format_pts(points: NDArray[np.float64]) -> str:
-    """A ``.pts`` file of (N, 2) points, which are 0-based here and 1-based there."""
-    rows = "".join(f"{x + 1:.3f} {y + 1:.3f}\n" for x, y in points)
-    return f"version: 1\nn_points: {len(points)}\n{{\n{rows}}}\n"
+__all__ = ["FaceJob", "FaceMaker"]
 
 
 @dataclass(frozen=True)

@@ -133,12 +133,12 @@ class Figure:
     def __init__(self, studio: Studio, recipe: FaceRecipe) -> None:
         self.studio, self.recipe, self.graphics = studio, recipe, studio.graphics
         self.sides = studio.sides
-        self.skin_brightness = float(np.mean(recipe.look.skin.colour))
+        self.skin_brightness = float(np.mean(recipe.appearance.skin.colour))
         self.vertices = studio.mesh.shape(recipe.person.weights, recipe.expression.weights)
         self._normals = studio.mesh.normals(self.vertices)
         self._positions, turned = posed(self.vertices, self._normals, recipe.pose)
-        self.brow = brow_line(recipe.look.brow, studio.landmarks.brow_x, studio.landmarks.brow_y)
-        scalp = scalp_degrees(recipe.look.hair, *studio.scalp_angles)
+        self.brow = brow_line(recipe.appearance.brow, studio.landmarks.brow_x, studio.landmarks.brow_y)
+        scalp = scalp_degrees(recipe.appearance.hair, *studio.scalp_angles)
         for name, surface in studio.surfaces.items():
             part = studio.mesh.parts[name]
             extra = scalp.astype(np.float32) if name == "skin" else None
@@ -156,7 +156,7 @@ class Figure:
         studio, recipe, wear = self.studio, self.recipe, self.recipe.wear
         radii = studio.skull.radii(self.vertices)
         seed = recipe.background.seed
-        hair = grow_hair(studio.skull, radii, recipe.look.hair, seed)
+        hair = grow_hair(studio.skull, radii, recipe.appearance.hair, seed)
         hood = wear.collar is not None and wear.collar.kind == "hood"
         if hair is not None and not hood:
             self._add("hair", hair, "hair", rigid=True)
@@ -166,7 +166,9 @@ class Figure:
             else:
                 self._add("collar", make_collar(studio.neck, self.vertices, wear.collar, seed), "cloth")
         if wear.hat is not None and not hood:
-            self._add("hat", make_hat(studio.skull, radii, wear.hat, recipe.look.hair.volume), "cloth", rigid=True)
+            self._add(
+                "hat", make_hat(studio.skull, radii, wear.hat, recipe.appearance.hair.volume), "cloth", rigid=True
+            )
         if wear.glasses is not None:
             frame, lenses = self._glasses()
             self._add("frame", frame, "plain", rigid=True)
@@ -208,25 +210,25 @@ class Figure:
 
     def draw(self, *, infrared: bool) -> None:
         """Draw the figure with the light as it is set."""
-        graphics, look, surfaces = self.graphics, self.recipe.look, self.studio.surfaces
+        graphics, appearance, surfaces = self.graphics, self.recipe.appearance, self.studio.surfaces
         tone = _infrared if infrared else _as_it_is
         self._paint(tone)
         graphics.front_only(True)
         graphics.draw(surfaces["skin"], "skin")
         self._draw_eyes(tone)
         graphics.front_only(False)
-        graphics.set(colour=tone(look.teeth), surface=(0.6, 1.0, 0.0))
+        graphics.set(colour=tone(appearance.teeth), surface=(0.6, 1.0, 0.0))
         for name in _TEETH:
             graphics.draw(surfaces[name], "plain")
         graphics.set(colour=tone((0.35, 0.12, 0.11)), surface=(0.2, 1.0, 0.2))
         graphics.draw(surfaces["tongue"], "plain")
         graphics.coverage(True)
-        graphics.set(lashes=(look.lashes, 0.4 * look.lashes))
+        graphics.set(lashes=(appearance.lashes, 0.4 * appearance.lashes))
         graphics.draw(surfaces["lashes"], "lash")
-        if look.beard.kind in ("full", "goatee", "moustache"):
+        if appearance.beard.kind in ("full", "goatee", "moustache"):
             self._draw_beard(tone)
         if "hair" in self._extras:
-            hair = look.hair
+            hair = appearance.hair
             ragged = 0.5 if hair.length > 0 or hair.fringe > 0 else 0.16
             graphics.set(hair_colour=tone(hair.colour), strands=(hair.strand, hair.curl, hair.gloss, ragged))
             for layer, shell in ((0.0, 0.0), (1.0, 0.025)):
@@ -238,37 +240,37 @@ class Figure:
 
     def _paint(self, tone: Callable[[Any], Any]) -> None:
         """Set textures and colours of the skin."""
-        graphics, recipe, look = self.graphics, self.recipe, self.recipe.look
-        beard = beard_mask(look.beard)
-        paint = paint_face(look, recipe.person, self.brow, beard, recipe.background.seed + 1)
+        graphics, recipe, appearance = self.graphics, self.recipe, self.recipe.appearance
+        beard = beard_mask(appearance.beard)
+        paint = paint_face(appearance, recipe.person, self.brow, beard, recipe.background.seed + 1)
         graphics.texture("paint", paint)
         graphics.texture("beard_mask", (beard * 255).astype(np.uint8)[..., None])
-        skin = look.skin
-        bald = look.hair.kind == "bald"
+        skin = appearance.skin
+        bald = appearance.hair.kind == "bald"
         graphics.set(
             skin_colour=tone(skin.colour),
             lip_colour=tone(skin.lips),
-            hair_colour=tone(look.hair.colour),
+            hair_colour=tone(appearance.hair.colour),
             cloth_colour=tone(recipe.wear.cloth),
             texture_strength=(skin.blotch, skin.grain, skin.redness, skin.shine),
-            scalp=(0.25 * look.hair.strand * 0.5 if bald else 0.85, 0.4, skin.bump),
+            scalp=(0.25 * appearance.hair.strand * 0.5 if bald else 0.85, 0.4, skin.bump),
             neckline=(recipe.wear.neckline, recipe.wear.vneck, 1.0 if recipe.background.seed % 5 == 0 else 0.0),
         )
 
     def _draw_eyes(self, tone: Callable[[Any], Any]) -> None:
-        graphics, look, mesh = self.graphics, self.recipe.look, self.studio.mesh
-        direction = rotation(look.gaze[0], -look.gaze[1], 0) @ [0.0, 0.0, 1.0]
-        gaze = (*(float(value) for value in direction), look.iris_size)
-        graphics.set(gaze=gaze, iris_colour=tone(look.iris), pupil=look.pupil, eye_radius=_EYE_RADIUS)
+        graphics, appearance, mesh = self.graphics, self.recipe.appearance, self.studio.mesh
+        direction = rotation(appearance.gaze[0], -appearance.gaze[1], 0) @ [0.0, 0.0, 1.0]
+        gaze = (*(float(value) for value in direction), appearance.iris_size)
+        graphics.set(gaze=gaze, iris_colour=tone(appearance.iris), pupil=appearance.pupil, eye_radius=_EYE_RADIUS)
         for name in ("right_eye", "left_eye"):
             rest = mesh.rest[mesh.parts[name].vertices]
             graphics.set(eye_centre=tuple(float(v) for v in (rest.max(axis=0) + rest.min(axis=0)) / 2))
             graphics.draw(self.studio.surfaces[name], "eye")
 
     def _draw_beard(self, tone: Callable[[Any], Any]) -> None:
-        graphics, beard, pose = self.graphics, self.recipe.look.beard, self.recipe.pose
+        graphics, beard, pose = self.graphics, self.recipe.appearance.beard, self.recipe.pose
         down = rotation(pose.yaw, pose.pitch, pose.roll) @ [0.0, -0.6, 0.0]
-        graphics.set(beard_colour=tone(beard.colour), beard_hair=(5.5, self.recipe.look.hair.gloss))
+        graphics.set(beard_colour=tone(beard.colour), beard_hair=(5.5, self.recipe.appearance.hair.gloss))
         for number in range(1, _BEARD_LAYERS + 1):
             share = number / _BEARD_LAYERS
             comb = tuple(float(v) for v in down * beard.length * share)

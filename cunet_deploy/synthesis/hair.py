@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy.synthesis.looks import Hair
+from cunet_deploy.synthesis.appearance import Hair
 from cunet_deploy.synthesis.shapes import Shape, Skull, grid_triangles, smoothstep, spherical
 
 __all__ = ["grow_hair", "hairline", "scalp_degrees"]

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy.synthesis.appearance import Appearance, Beard, Brow
 from cunet_deploy.synthesis.landmarks import BrowLine
-from cunet_deploy.synthesis.looks import Beard, Brow, Look
 from cunet_deploy.synthesis.people import Person
 
 __all__ = ["beard_mask", "brow_line", "paint_face"]
@@ -81,11 +81,11 @@ def brow_line(brow: Brow, x: Doubles, y: Doubles) -> BrowLine:
     return BrowLine(x + dx, y + dy, brow.width)
 
 
-def paint_face(look: Look, person: Person, brow: BrowLine, beard: Image, seed: int) -> NDArray[np.uint8]:
+def paint_face(appearance: Appearance, person: Person, brow: BrowLine, beard: Image, seed: int) -> NDArray[np.uint8]:
     """Everything painted, as (H, W, 4) uint8 RGBA with the bottom row first; RGB are square roots of linear values.
 
     Args:
-        look: colours and strengths.
+        appearance: colours and strengths.
         person: age decides the wrinkles.
         brow: where the brows are.
         beard: see `beard_mask`.
@@ -93,22 +93,22 @@ def paint_face(look: Look, person: Person, brow: BrowLine, beard: Image, seed: i
     """
     rng = np.random.default_rng(seed)
     canvas = _Canvas()
-    skin = np.asarray(look.skin.colour)
+    skin = np.asarray(appearance.skin.colour)
     for side in (-1.0, 1.0):
-        canvas.spot(skin * [0.62, 0.5, 0.5], (side * 0.31, 7.13), (36.0, 13.0), 7.0, 0.4 * look.skin.wrinkles)
-        canvas.spot(look.skin.lips, (side * 0.31, 7.36), (37.0, 13.0), 5.0, look.skin.eyeshadow)
+        canvas.spot(skin * [0.62, 0.5, 0.5], (side * 0.31, 7.13), (36.0, 13.0), 7.0, 0.4 * appearance.skin.wrinkles)
+        canvas.spot(appearance.skin.lips, (side * 0.31, 7.36), (37.0, 13.0), 5.0, appearance.skin.eyeshadow)
         angle = np.linspace(0, 2 * np.pi, 24)
         ring = np.stack([side * 0.315 + 0.127 * np.cos(angle), 7.278 + 0.064 * np.sin(angle)], axis=1)
-        canvas.line(skin * 0.25, ring, 2, 1.2, look.skin.eyeliner)
-    _wrinkles(canvas, skin, look.skin.wrinkles, float(np.clip((person.age - 0.55) / 0.4, 0, 1)), rng)
-    for _ in range(look.skin.freckles):
+        canvas.line(skin * 0.25, ring, 2, 1.2, appearance.skin.eyeliner)
+    _wrinkles(canvas, skin, appearance.skin.wrinkles, float(np.clip((person.age - 0.55) / 0.4, 0, 1)), rng)
+    for _ in range(appearance.skin.freckles):
         place, shade = (float(rng.normal(0, 0.35)), float(rng.uniform(6.5, 7.7))), float(rng.uniform(0.3, 0.8))
         if abs(place[0]) < 0.8:
             canvas.spot(skin * [0.5, 0.35, 0.3], place, (1.0, 1.0), 0.6, shade)
-    if look.beard.kind != "none":
-        _stubble(canvas, look.beard, skin, beard, rng)
+    if appearance.beard.kind != "none":
+        _stubble(canvas, appearance.beard, skin, beard, rng)
     for side in (-1.0, 1.0):
-        _paint_brow(canvas, look.brow, brow, side, rng)
+        _paint_brow(canvas, appearance.brow, brow, side, rng)
     return canvas.finish()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cunet_deploy.synthesis.looks import Look, sample_look
+from cunet_deploy.synthesis.appearance import Appearance, sample_appearance
 from cunet_deploy.synthesis.options import FaceOptions
 from cunet_deploy.synthesis.people import (
     Expression,
@@ -49,7 +49,7 @@ class FaceRecipe:
     person: Person
     expression: Expression
     pose: Pose
-    look: Look
+    appearance: Appearance
     wear: Wear
     light: Light
     background: Background
@@ -81,7 +81,7 @@ def sample_face(options: FaceOptions, number: int, names: tuple[str, ...]) -> Fa
         person=person,
         expression=sample_expression(_stream(options.seed, number, "expression"), options),
         pose=sample_pose(_stream(options.seed, number, "pose"), options),
-        look=sample_look(streams("skin", "brow", "hair", "beard", "eyes"), options, person),
+        appearance=sample_appearance(streams("skin", "brow", "hair", "beard", "eyes"), options, person),
         wear=sample_wear(streams("cloth", "collar", "glasses", "hat", "hand", "prop"), options, person),
         light=sample_light(_stream(options.seed, number, "light"), options),
         background=sample_background(_stream(options.seed, number, "background"), options),
@@ -92,12 +92,12 @@ def sample_face(options: FaceOptions, number: int, names: tuple[str, ...]) -> Fa
 
 def describe(recipe: FaceRecipe) -> dict[str, Any]:
     """Describe the recipe for a line of ``faces.jsonl``; degrees, metres, and shares from 0 to 1."""
-    wear, look, light = recipe.wear, recipe.look, recipe.light
+    wear, appearance, light = recipe.wear, recipe.appearance, recipe.light
     occluders = [
         name
         for name, present in (
-            ("fringe", look.hair.fringe > 0),
-            ("beard", look.beard.kind not in ("none", "stubble")),
+            ("fringe", appearance.hair.fringe > 0),
+            ("beard", appearance.beard.kind not in ("none", "stubble")),
             ("glasses", wear.glasses is not None),
             ("sunglasses", wear.glasses is not None and wear.glasses.tint > 0.5),
             (f"hat:{wear.hat.kind}" if wear.hat else "", wear.hat is not None),
@@ -116,8 +116,8 @@ def describe(recipe: FaceRecipe) -> dict[str, Any]:
         "male": round(recipe.person.male, 3),
         "expression": recipe.expression.name,
         "units": {name.partition("/")[2]: round(weight, 3) for name, weight in recipe.expression.weights.items()},
-        "hair": look.hair.kind,
-        "beard": look.beard.kind,
+        "hair": appearance.hair.kind,
+        "beard": appearance.beard.kind,
         "occluders": occluders,
         "light": {
             "key_direction": [round(value, 3) for value in light.key],

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cunet_deploy.errors import InputError
+from cunet_deploy.landmarks import format_pts
 from cunet_deploy.synthesis.dataset import Product
-from cunet_deploy.synthesis.faces import format_pts
 from cunet_deploy.synthesis.lens import encode_jpeg, take_picture
 from cunet_deploy.synthesis.options import FaceOptions
 from cunet_deploy.synthesis.people import Expression, Pose

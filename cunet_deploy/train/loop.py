@@ -42,7 +42,7 @@ from cunet_deploy.train.schedule import cosine, one_cycle
 from cunet_deploy.train.start import starting_weights
 from cunet_deploy.train.stepper import Stepper
 from cunet_deploy.train.task import Task
-from cunet_deploy.train.teacher import Teacher, fitting_parent
+from cunet_deploy.train.teacher import DistillationTeacher, fitting_parent
 
 __all__ = ["Progress", "Trainer"]
 
@@ -114,7 +114,7 @@ class Trainer:
         elif (teacher is None) == (config.train.distill > 0):
             raise InputError("a teacher and a [train] distill above 0 go together; give both, or neither")
         self.parent = None if parent is None else fitting_parent(parent, config)
-        self.teacher = None if teacher is None else Teacher(teacher, config)
+        self.teacher = None if teacher is None else DistillationTeacher(teacher, config)
         # The quantized phase learns from what it starts from, or from the teacher where that is another's.
         self._parent_teacher = None if parent is None else self.teacher
         self._start = None if start is None else starting_weights(start, config)
@@ -292,7 +292,7 @@ class Trainer:
             stepper.read()
         return float(np.mean(stepper.losses)) if stepper.losses else float("nan")
 
-    def _prepare_epoch(self, phase: Phase) -> tuple[Teacher | None, float]:
+    def _prepare_epoch(self, phase: Phase) -> tuple[DistillationTeacher | None, float]:
         """Bring the network into the state of its epoch; the teacher of the phase, if any, and its weight."""
         phase.network.train()
         if not isinstance(phase.network, QuantizedNetwork):
@@ -306,7 +306,7 @@ class Trainer:
             phase.average.network.set_weight_format(wanted, fit_scales=True)
             phase.average.network.load_state_dict(phase.network.state_dict())
         if quant.distill > 0 and self._parent_teacher is None:
-            self._parent_teacher = Teacher(load_checkpoint(self.folder.checkpoint("float")), self.config)
+            self._parent_teacher = DistillationTeacher(load_checkpoint(self.folder.checkpoint("float")), self.config)
         return self._parent_teacher, quant.distill
 
     @torch.inference_mode()

@@ -24,7 +24,7 @@ from cunet_deploy.train.activation_compression import eight_bit
 from cunet_deploy.train.phase import Phase
 from cunet_deploy.train.processes import Processes
 from cunet_deploy.train.task import Task
-from cunet_deploy.train.teacher import Teacher
+from cunet_deploy.train.teacher import DistillationTeacher
 
 __all__ = ["READ_EVERY", "Stepper"]
 
@@ -59,7 +59,7 @@ class Stepper:
         *,
         processes: Processes,
         accumulate: int = 1,
-        teacher: Teacher | None = None,
+        teacher: DistillationTeacher | None = None,
         distill: float = 0.0,
     ) -> None:
         self.losses: list[float] = []

@@ -13,10 +13,10 @@ from cunet_deploy.config import Config
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.device import autocast
 
-__all__ = ["Teacher", "fitting_parent"]
+__all__ = ["DistillationTeacher", "fitting_parent"]
 
 
-class Teacher:
+class DistillationTeacher:
     """Heatmaps of a float checkpoint.
 
     Args:
@@ -39,7 +39,7 @@ class Teacher:
         self._model = float_model(checkpoint).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._precision = config.train.precision
 
-    def to(self, device: torch.device) -> Teacher:
+    def to(self, device: torch.device) -> DistillationTeacher:
         """The same, moved to a device."""
         self._model.to(device)
         return self

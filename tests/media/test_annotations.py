@@ -10,10 +10,10 @@ from dots import DOTS, TEMPLATE
 
 from cunet_deploy.data.ibug import read_pts
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.landmarks import Landmarks, coco_category
+from cunet_deploy.landmarks import Landmarks, coco_category, format_pts
 from cunet_deploy.media import Frame
 from cunet_deploy.media.writers.coco import CocoFile
-from cunet_deploy.media.writers.pts import PtsFiles, pts_text
+from cunet_deploy.media.writers.pts import PtsFiles
 
 
 def _frame(index: int, count: int = 1, name: str = "") -> Frame:
@@ -82,7 +82,7 @@ def test_a_full_disk_is_said_by_the_name_of_the_coco_file(tmp_path: Path, monkey
 
 def test_pts_files_are_read_back_as_they_were(tmp_path: Path) -> None:
     frame = _frame(12, 2)
-    for number, text in enumerate(pts_text(frame.landmarks)):
+    for number, text in enumerate(map(format_pts, frame.landmarks.points)):
         path = tmp_path / f"{number}.pts"
         path.write_text(text)
         np.testing.assert_allclose(read_pts(path, 5), frame.landmarks.points[number], atol=1e-3)

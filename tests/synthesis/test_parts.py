@@ -13,8 +13,8 @@ from synthesis_names import TARGET_NAMES
 
 from cunet_deploy.data.ibug import read_pts
 from cunet_deploy.errors import InputError
+from cunet_deploy.landmarks import format_pts
 from cunet_deploy.synthesis.environment import Surroundings, irradiance
-from cunet_deploy.synthesis.faces import format_pts
 from cunet_deploy.synthesis.landmarks import BrowLine, read_definition
 from cunet_deploy.synthesis.lens import encode_jpeg, take_picture
 from cunet_deploy.synthesis.mesh import vertex_normals
@@ -160,9 +160,9 @@ def test_brows_are_painted_where_their_labels_are() -> None:
     brow = read_definition()["brow"]
     line = BrowLine(np.array(brow["x"]), np.array(brow["y"]), 0.06)
     face = sample_face(FaceOptions(without=("beards",)), 4, TARGET_NAMES)
-    skin = replace(face.look.skin, freckles=0, eyeliner=0.0, eyeshadow=0.0, wrinkles=0.0)
-    look = replace(face.look, skin=skin, brow=replace(face.look.brow, density=1.0, width=0.06))
-    paint = paint_face(look, replace(face.person, age=0.5), line, beard_mask(look.beard), 1)
+    skin = replace(face.appearance.skin, freckles=0, eyeliner=0.0, eyeshadow=0.0, wrinkles=0.0)
+    appearance = replace(face.appearance, skin=skin, brow=replace(face.appearance.brow, density=1.0, width=0.06))
+    paint = paint_face(appearance, replace(face.person, age=0.5), line, beard_mask(appearance.beard), 1)
     rows, columns = np.nonzero(paint[..., 3] > 100)
     x, y = columns / paint.shape[1] * 1.8 - 0.9, rows / paint.shape[0] * 2.2 + 6.0
     middle = line.sample(40)
@@ -175,7 +175,7 @@ def test_brows_are_painted_where_their_labels_are() -> None:
 @pytest.mark.parametrize("kind", ["stubble", "full", "goatee", "moustache"])
 def test_beards_grow_on_the_lower_face(kind: str) -> None:
     face = sample_face(FaceOptions(), 4, TARGET_NAMES)
-    mask = beard_mask(replace(face.look.beard, kind=kind, cheek=0.0, soft=1.5))
+    mask = beard_mask(replace(face.appearance.beard, kind=kind, cheek=0.0, soft=1.5))
     rows, _ = np.nonzero(mask > 0.5)
     assert len(rows) > 20
     assert rows.max() / mask.shape[0] * 2.2 + 6.0 < 7.15

@@ -35,8 +35,8 @@ def _kept(face: FaceRecipe) -> dict[str, object]:
     return {
         "pose": face.pose,
         "camera": face.camera,
-        "skin": face.look.skin,
-        "iris": face.look.iris,
+        "skin": face.appearance.skin,
+        "iris": face.appearance.iris,
         "cloth": face.wear.cloth,
         "neckline": face.wear.neckline,
         "key": face.light.key,
@@ -56,9 +56,9 @@ def test_leaving_a_group_out_keeps_the_rest(usual: list[FaceRecipe], group: str)
 GONE: dict[str, Callable[[FaceRecipe], bool]] = {
     "children": lambda face: face.person.age >= 0.45,
     "laughs": lambda face: face.expression.name != "laugh",
-    "hair": lambda face: face.look.hair.kind == "bald" and face.look.hair.volume == 0,
-    "fringes": lambda face: face.look.hair.fringe == 0,
-    "beards": lambda face: face.look.beard.kind == "none",
+    "hair": lambda face: face.appearance.hair.kind == "bald" and face.appearance.hair.volume == 0,
+    "fringes": lambda face: face.appearance.hair.fringe == 0,
+    "beards": lambda face: face.appearance.beard.kind == "none",
     "glasses": lambda face: face.wear.glasses is None,
     "hats": lambda face: face.wear.hat is None,
     "collars": lambda face: face.wear.collar is None,
@@ -114,7 +114,7 @@ def test_noise_stays_below_the_limit() -> None:
 def test_children_have_no_beards_and_no_grey_hair(usual: list[FaceRecipe]) -> None:
     children = [face for face in usual if face.person.age < 0.4]
     assert children
-    assert all(face.look.beard.kind == "none" for face in children)
+    assert all(face.appearance.beard.kind == "none" for face in children)
 
 
 def test_a_description_is_json_and_names_what_covers_the_face(usual: list[FaceRecipe]) -> None:

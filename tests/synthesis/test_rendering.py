@@ -21,7 +21,7 @@ from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.skeletons import IBUG68
 from cunet_deploy.synthesis.assets import listed_assets
-from cunet_deploy.synthesis.charts import contact_sheet, draw_definition, plain_recipe
+from cunet_deploy.synthesis.charts import draw_definition, draw_faces, plain_recipe
 from cunet_deploy.synthesis.dataset import BLOCK, write_renders
 from cunet_deploy.synthesis.faces import FaceJob
 from cunet_deploy.synthesis.options import FaceOptions
@@ -205,7 +205,7 @@ def test_a_folder_of_something_else_is_left_alone(renderer: FaceRenderer, tmp_pa
 
 
 def test_sheets_are_grids_of_faces(renderer: FaceRenderer) -> None:
-    sheet = contact_sheet(FaceOptions(size=64), 3, 2, landmarks=True)
+    sheet = draw_faces(FaceOptions(size=64), 3, 2, landmarks=True)
     assert sheet.shape == (128, 128, 3)
     assert (sheet[64:, 64:] == 255).all()
     assert draw_definition(128).shape == (256, 256, 3)

@@ -32,7 +32,7 @@ def test_a_head_turns_to_both_sides_and_back() -> None:
 def test_it_stays_the_same_person_and_moves_smoothly() -> None:
     person = sample_face(OPTIONS.faces, 0, TARGET_NAMES)
     frames = [turned(person, OPTIONS, frame) for frame in range(80)]
-    assert all(frame.person == person.person and frame.look == person.look for frame in frames)
+    assert all(frame.person == person.person and frame.appearance == person.appearance for frame in frames)
     assert max(abs(b.pose.yaw - a.pose.yaw) for a, b in itertools.pairwise(frames)) < 7
     assert any("unit/eyeBlinkLeft" in frame.expression.weights for frame in frames)
     assert len({frame.lens.seed for frame in frames}) == 80  # noise is new in every frame

@@ -23,7 +23,7 @@ from cunet_deploy.train.folder import RunFolder
 from cunet_deploy.train.loop import Trainer
 from cunet_deploy.train.phase import format_of_epoch
 from cunet_deploy.train.tasks import load_task
-from cunet_deploy.train.teacher import Teacher
+from cunet_deploy.train.teacher import DistillationTeacher
 
 FACES = 12
 
@@ -252,7 +252,7 @@ def test_a_teacher_that_sees_something_else_is_refused(
 
 def test_the_loss_of_a_teacher_is_zero_at_its_own_heatmaps_and_its_last_serve_others() -> None:
     checkpoint = float_network("post", num_unets=3)
-    teacher, images = Teacher(checkpoint, checkpoint.config), torch.rand(2, 3, 32, 32) * 2 - 1
+    teacher, images = DistillationTeacher(checkpoint, checkpoint.config), torch.rand(2, 3, 32, 32) * 2 - 1
     maps = teacher.heatmaps(images)
     assert len(maps) == 3
     assert min(float(item.min()) for item in maps) == 0  # what is below zero means nothing
@@ -273,8 +273,8 @@ def test_a_network_learns_what_its_teacher_gives(data: Path, parent: Checkpoint,
         table: dict[str, object] = {"epochs": 3, "distill": weight, "ema_decay": 0.0, "learning_rate": 5e-3}
         config = tiny_config(train=table, quant={"epochs": 0})
         path = train(config, data, tmp_path / str(weight), teacher=teacher if weight else None)
-        student = Teacher(load_checkpoint(path), config)
-        wanted = Teacher(teacher, config).heatmaps(images)[-1]
+        student = DistillationTeacher(load_checkpoint(path), config)
+        wanted = DistillationTeacher(teacher, config).heatmaps(images)[-1]
         distances.append(float((student.heatmaps(images)[-1] - wanted).square().mean()))
     assert distances[1] < distances[0]
 

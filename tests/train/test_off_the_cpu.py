@@ -28,7 +28,7 @@ from cunet_deploy.train.phase import Phase
 from cunet_deploy.train.processes import Processes
 from cunet_deploy.train.stepper import Stepper
 from cunet_deploy.train.tasks import load_task
-from cunet_deploy.train.teacher import Teacher
+from cunet_deploy.train.teacher import DistillationTeacher
 
 META = torch.device("meta")
 
@@ -140,7 +140,7 @@ def test_a_step_of_boxes_leaves_nothing_on_the_cpu(quantized: bool, data: Path, 
 def test_a_step_with_a_teacher_leaves_nothing_on_the_cpu(quantized: bool, data: Path, tmp_path: Path) -> None:
     parent = float_network("post")
     config = tiny_config(train={"distill": 0.0 if quantized else 1.0}, quant={"distill": 1.0})
-    teacher = Teacher(parent, config).to(META)
+    teacher = DistillationTeacher(parent, config).to(META)
     owner = trainer(config, data, tmp_path, teacher=None if quantized else parent)
     one_step(owner, quantized=quantized, teacher=teacher, distill=1.0)
 

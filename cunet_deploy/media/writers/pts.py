@@ -6,11 +6,11 @@ from pathlib import Path
 
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.errors import InputError
-from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.landmarks import format_pts
 from cunet_deploy.media.frames import Frame, LeftOut
 from cunet_deploy.media.writers.base import ResultWriter
 
-__all__ = ["PtsFiles", "pts_text"]
+__all__ = ["PtsFiles"]
 
 
 class PtsFiles(ResultWriter):
@@ -42,17 +42,10 @@ class PtsFiles(ResultWriter):
             base = self._path.with_suffix("")
         else:
             base = self._path / (Path(frame.name).stem if frame.name else f"frame_{frame.index:06d}")
-        texts = pts_text(frame.landmarks)
+        texts = [format_pts(points) for points in frame.landmarks.points]
         for number, text in enumerate(texts, 1):
             path = base.with_name(f"{base.name}_{number}.pts" if len(texts) > 1 else f"{base.name}.pts")
             if path in self._written:
                 raise InputError(f"{path}: two images have landmarks for this file; localize in one of them at a time")
             write_text_atomic(path, text, overwrite=self._overwrite)
             self._written.add(path)
-
-
-def pts_text(landmarks: Landmarks) -> list[str]:
-    """The content of each object's ``.pts`` file, which counts pixels from 1."""
-    head = f"version: 1\nn_points: {len(landmarks.skeleton)}\n{{\n"
-    points = (landmarks.points.astype(float) + 1).tolist()
-    return [head + "".join(f"{x:.3f} {y:.3f}\n" for x, y in one) + "}\n" for one in points]

@@ -10,7 +10,7 @@ from cunet_deploy.synthesis.colours import Colour, to_colour
 from cunet_deploy.synthesis.options import FaceOptions
 from cunet_deploy.synthesis.people import Person
 
-__all__ = ["Beard", "Brow", "Hair", "Look", "Skin", "sample_look"]
+__all__ = ["Appearance", "Beard", "Brow", "Hair", "Skin", "sample_appearance"]
 
 Rng = np.random.Generator
 
@@ -127,7 +127,7 @@ class Beard:
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """Everything that belongs to the body. ``gaze`` is yaw and pitch of the eyes in degrees."""
 
     skin: Skin
@@ -142,8 +142,8 @@ class Look:
     teeth: Colour
 
 
-def sample_look(streams: dict[str, Rng], options: FaceOptions, person: Person) -> Look:
-    """A random look that fits the person's age and sex.
+def sample_appearance(streams: dict[str, Rng], options: FaceOptions, person: Person) -> Appearance:
+    """A random appearance that fits the person's age and sex.
 
     Args:
         streams: one generator each for ``skin``, ``brow``, ``hair``, ``beard`` and ``eyes``; consumed.
@@ -158,7 +158,7 @@ def sample_look(streams: dict[str, Rng], options: FaceOptions, person: Person) -
         pick %= _BROWN
     iris = to_colour(_IRIS_COLOURS[pick] * shade)
     white = float(rng.uniform(0.45, 0.85))
-    return Look(
+    return Appearance(
         skin=skin,
         brow=_brow(streams["brow"], person, colour),
         hair=_hair(streams["hair"], options, person, colour),
