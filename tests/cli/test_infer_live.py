@@ -179,17 +179,19 @@ def test_ctrl_c_is_heard_while_a_stream_is_opened(program: Program) -> None:
 
 def test_ctrl_c_is_heard_while_a_pipe_gives_nothing(program: Program) -> None:
     frame = picture(0).tobytes()
-    with program.start("-", "--size", "320x240@25", "-o", "out.jsonl", stdin=subprocess.PIPE) as process:
+    with program.start("-", "--size", "320x240@25", "-o", "-", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         for _ in range(5):
             process.stdin.buffer.write(frame)  # type: ignore[attr-defined]
         process.stdin.flush()
-        time.sleep(2.5)  # five frames are less than what is written at once
+        lines = [process.stdout.readline() for _ in range(5)]
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=LIMIT) == 130
-        assert process.stderr is not None
-        assert process.stderr.read() == "cunet-deploy: interrupted\n"
-    assert len(program.lines()) == 5
+        assert process.stdout.read() == ""
+        assert process.stderr.read().endswith("cunet-deploy: interrupted\n")
+    assert [json.loads(line)["frame"] for line in lines] == list(range(5))
 
 
 def test_raw_frames_from_a_pipe_are_localized(program: Program, tmp_path: Path) -> None:
