@@ -24,7 +24,7 @@ _MOST = 6
 _LEAST_SIDE = 0.12
 """Of a pasted picture, as a share of the side of the whole."""
 _QUALITY = 88
-_CHARACTERS = (
+CHARACTERS = (
     (0x1F31A, 0x1F31E),  # moon and sun with faces
     (0x1F383, 0x1F383),  # jack-o'-lantern
     (0x1F400, 0x1F43F),  # animals, and their faces
@@ -39,7 +39,7 @@ _CHARACTERS = (
     (0x1F9F8, 0x1F9F8),  # teddy bear
 )
 """First and last code points of what could be taken for somebody."""
-_THINGS = ((0x1F33D, 0x1F382), (0x1F485, 0x1F48A), (0x1F4A1, 0x1F4F7), (0x1F680, 0x1F6A2), (0x1FA80, 0x1FAB9))
+THINGS = ((0x1F33D, 0x1F382), (0x1F485, 0x1F48A), (0x1F4A1, 0x1F4F7), (0x1F680, 0x1F6A2), (0x1FA80, 0x1FAB9))
 _SHARE_OF_THINGS = 0.3
 
 
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    characters, things = (pictures(given.pictures, ranges) for ranges in (_CHARACTERS, _THINGS))
+    characters, things = (pictures(given.pictures, ranges) for ranges in (CHARACTERS, THINGS))
     given.output.mkdir(parents=True, exist_ok=True)
     for number in range(given.count):
         image = draw(characters, things, np.random.default_rng([given.seed, number]))

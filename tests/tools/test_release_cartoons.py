@@ -1,0 +1,50 @@
+"""Pictures of cartoon characters as backgrounds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cunet_deploy.errors import InputError
+from tools.release import cartoons
+
+
+def _write(folder: Path, *names: str) -> Path:
+    """Red squares with transparent edges."""
+    folder.mkdir()
+    for name in names:
+        picture = np.zeros((64, 64, 4), np.uint8)
+        picture[8:56, 8:56] = (0, 0, 255, 255)
+        cv2.imwrite(str(folder / f"{name}.webp"), picture, [cv2.IMWRITE_WEBP_QUALITY, 101])
+    return folder
+
+
+def test_pictures_of_people_are_left_out(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "all", "1f43b", "1f468", "1f43b-200d-2744-fe0f", "1f577-fe0f", "1f9d1-200d-1f680")
+    assert len(cartoons.pictures(folder, cartoons.CHARACTERS)) == 1  # the bear
+    with pytest.raises(InputError, match=r"holds no picture named by its code point, such as 1f43b\.webp"):
+        cartoons.pictures(folder, cartoons.THINGS)
+
+
+def test_a_seed_gives_the_same_pictures_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _write(tmp_path / "all", "1f43b", "1f682")
+    found = []
+    for name in ("a", "b"):
+        monkeypatch.setattr(sys, "argv", ["cartoons", str(folder), "-n", "3", "-o", str(tmp_path / name)])
+        cartoons.main()
+        found.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 3
+    images = [cv2.imread(str(path)) for path in sorted((tmp_path / "a").iterdir())]
+    assert all(image.shape == (cartoons.SIDE, cartoons.SIDE, 3) for image in images)
+
+
+def test_what_is_drawn_covers_the_ground(tmp_path: Path) -> None:
+    bear = cartoons.pictures(_write(tmp_path / "all", "1f43b"), cartoons.CHARACTERS)
+    images = [cartoons.draw(bear, bear, np.random.default_rng(seed)) for seed in range(20)]
+    reddest = [(image[..., 2].astype(int) - image[..., :2].max(axis=2)).max() for image in images]
+    assert sorted(reddest)[5] > 100  # most show a square; some lie behind an edge
