@@ -1,4 +1,4 @@
-"""The one way in for JSON and TOML that somebody else wrote: decoded into types, checked on the way, one line of error.
+"""The one way in for JSON, TOML and CSV of others: decoded into types, checked on the way, one line of error.
 
 A frozen dataclass describes what a file holds. Its annotations are the checks: types, choices, and bounds as
 ``Annotated[int, Meta(ge=1, le=8)]``; `check_fields` holds values to the same bounds that are given in code. JSON may
@@ -8,9 +8,12 @@ error that names the nearest valid one. Numbers are finite.
 
 from __future__ import annotations
 
+import codecs
+import csv
 import dataclasses
 import difflib
 import functools
+import io
 import math
 import re
 import sys
@@ -39,7 +42,9 @@ __all__ = [
     "check_fields",
     "convert",
     "decode_json",
+    "decode_text",
     "parse_toml",
+    "read_table",
     "read_text",
     "read_toml",
 ]
@@ -61,14 +66,37 @@ def check(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def decode_text(content: bytes, errors: str = "strict") -> str:
+    """Text from UTF-8 with or without a byte order mark, or from UTF-16 with one, as Windows programs write it.
+
+    Args:
+        content: of a file.
+        errors: what becomes of bytes that are no UTF-8, as `bytes.decode` takes it.
+
+    Raises:
+        UnicodeDecodeError: it is no text.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig", errors)
+
+
+def read_table(text: str) -> csv.DictReader[str]:
+    """The rows of a CSV table with a header; columns are divided by commas, semicolons or tabs, as Excel does."""
+    header = text.lstrip().partition("\n")[0]
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+    return rows
+
+
 def read_text(path: str | Path, expected: str, error: type[InputError] = ConfigError) -> str:
-    """The text of a file, UTF-8 with or without a byte order mark.
+    """The text of a file, see `decode_text`; its lines end with a line feed.
 
     Raises:
         InputError: ``error``, if it cannot be read or is no text; the message says what was expected.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return io.StringIO(decode_text(Path(path).read_bytes()), newline=None).getvalue()
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}); expected {expected}") from problem
     except UnicodeDecodeError as problem:

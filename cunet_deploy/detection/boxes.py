@@ -3,7 +3,8 @@
 A box is tight (a face: around its landmarks), ``x0 < x1`` and ``y0 < y1``, in pixels with (0, 0) at the centre of the
 top-left one. Each belongs to a frame, counted from 0, or to an image file, named without folders.
 
-CSV, with a header; other columns are ignored, and a row without coordinates is a frame without boxes::
+CSV, with a header; other columns are ignored, and a row without coordinates is a frame without boxes. Columns may be
+divided by semicolons or tabs instead of commas::
 
     frame,x0,y0,x1,y1          file,x0,y0,x1,y1
     0,120,80,260,240           portrait.jpg,120,80,260,240
@@ -18,7 +19,6 @@ In video, objects found in earlier frames are followed through frames without bo
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from cunet_deploy._decode import decode_json, read_text
+from cunet_deploy._decode import decode_json, read_table, read_text
 from cunet_deploy.errors import InputError
 from cunet_deploy.sessions.base import Session
 
@@ -133,7 +133,7 @@ def _checked(box: Sequence[float], place: str) -> Sequence[float]:
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
-    for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
+    for number, row in enumerate(read_table(text), 2):
         x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
         box = [float(x0), float(y0), float(x1), float(y1)] if any((x0, y0, x1, y1)) else None
         file = row.get("file")

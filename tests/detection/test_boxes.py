@@ -39,6 +39,13 @@ def test_boxes_are_given_by_frame(tmp_path: Path, name: str) -> None:
         assert detector.detect(IMAGE, empty)[0].shape == (0, 4)
 
 
+@pytest.mark.parametrize("divider", [";", "\t"])
+def test_boxes_that_excel_writes_are_read(tmp_path: Path, divider: str) -> None:
+    (tmp_path / "boxes.csv").write_text(BY_FRAME["boxes.csv"].replace(",", divider), "utf-16")
+    detector = GivenBoxes.read(tmp_path / "boxes.csv")
+    assert detector.detect(IMAGE, 0)[0].tolist() == [[1, 2, 3, 4], [10, 20, 30.5, 40]]
+
+
 @pytest.mark.parametrize("name", BY_FILE)
 def test_boxes_are_given_by_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(BY_FILE[name])
@@ -64,7 +71,7 @@ def test_boxes_are_given_by_file(tmp_path: Path, name: str) -> None:
         ("b.json", "3", "expected object, got int"),
         ("b.json", '{"a.jpg": [1, 2, 3, 4]}', "expected 'frame'"),
         ("b.txt", "1 2 3 4", r"\.csv, \.jsonl or \.json"),
-        ("b.csv", b"\xff\xfe\x00\x00", "not a text file"),
+        ("b.csv", b"\xff\xfe\x00", "not a text file"),
     ],
 )
 def test_another_form_is_refused_by_name(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
