@@ -19,6 +19,7 @@ In video, objects found in earlier frames are followed through frames without bo
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.sessions.base import Session
 
 __all__ = ["GivenBoxes", "open_spec"]
+
+_LOG = logging.getLogger(__name__)
 
 Key = int | str
 Row = tuple[str, Key, Sequence[float] | None]
@@ -75,13 +78,14 @@ class GivenBoxes:
     exact = True
     confident_score = 0.0
 
-    def __init__(self, boxes: Mapping[Key, NDArray[np.float64]]) -> None:
+    def __init__(self, boxes: Mapping[Key, NDArray[np.float64]], name: str = "boxes") -> None:
         """Keep boxes.
 
         Args:
             boxes: (N, 4) xyxy for each frame number or file name.
+            name: of their file, for messages.
         """
-        self._boxes = dict(boxes)
+        self._boxes, self._name = dict(boxes), name
 
     @classmethod
     def read(cls, path: Path) -> GivenBoxes:
@@ -106,7 +110,27 @@ class GivenBoxes:
             raise InputError(f"{path}: {reason}; {_FORM}") from error
         if not table:
             raise InputError(f"{path}: holds no boxes; {_FORM}")
-        return cls({key: np.array(boxes, np.float64).reshape(-1, 4) for key, boxes in table.items()})
+        return cls({key: np.array(boxes, np.float64).reshape(-1, 4) for key, boxes in table.items()}, str(path))
+
+    def check_source(self, source: str, files: Sequence[str], count: int | None) -> None:
+        """Check that there are boxes for a source, and warn where some are of others.
+
+        Args:
+            source: its name in messages.
+            files: names of its image files; empty for video.
+            count: how many frames it has; ``None``: unknown.
+
+        Raises:
+            InputError: none is of this source.
+        """
+        known, total = set(files), len(self._boxes)
+        own = sum(key in known if isinstance(key, str) else count is None or key < count for key in self._boxes)
+        if not own:
+            wanted = f"file names such as {files[0]!r}" if files else f"frames 0 to {count - 1 if count else '...'}"
+            found = next(iter(self._boxes))
+            raise InputError(f"{self._name}: none of its boxes is of {source}; expected {wanted}, found {found!r}")
+        if own < total:
+            _LOG.warning("%s: of %d frames or files in it, %d are of %s", self._name, total, own, source)
 
     def detect(
         self, image: NDArray[np.uint8], index: int = 0, name: str = "", known: NDArray[np.float64] | None = None

@@ -40,8 +40,8 @@ def open_session(
         MissingDependencyError: a library that it needs is not installed.
         UntrustedError: an engine is not the one that is described beside it.
     """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads must be at least 1, got {threads}; leave it out to use every core")
+    if threads is not None and not (isinstance(threads, int) and threads >= 1):
+        raise InputError(f"threads must be a whole number from 1, got {threads!r}; leave it out to use every core")
     if backend == AUTO:
         choice = choose_backend(engine, threads=threads)
         _log.log(logging.WARNING if choice.left_out else logging.INFO, "%s", choice.line())

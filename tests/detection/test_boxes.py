@@ -81,6 +81,29 @@ def test_another_form_is_refused_by_name(tmp_path: Path, name: str, content: str
         GivenBoxes.read(path)
 
 
+def test_boxes_of_other_sources_are_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    one = np.array([[1.0, 2, 3, 4]])
+    by_file, by_frame = GivenBoxes({"a.jpg": one, "b.jpg": one}, "b.csv"), GivenBoxes({3: one, 9: one}, "b.csv")
+    by_file.check_source("the images", ["a.jpg", "b.jpg", "c.jpg"], 3)
+    by_frame.check_source("clip.mp4", [], 10)
+    by_frame.check_source("camera", [], None)
+    assert not caplog.records
+    by_file.check_source("a.jpg", ["a.jpg"], 1)
+    by_frame.check_source("clip.mp4", [], 4)
+    assert [record.message for record in caplog.records] == [
+        "b.csv: of 2 frames or files in it, 1 are of a.jpg",
+        "b.csv: of 2 frames or files in it, 1 are of clip.mp4",
+    ]
+    for detector, files, count, message in (
+        (by_file, ["A.jpg"], 1, "of x; expected file names such as 'A.jpg', found 'a.jpg'"),
+        (by_file, [], 3, "of x; expected frames 0 to 2, found 'a.jpg'"),
+        (by_file, [], None, "of x; expected frames 0 to ..., found 'a.jpg'"),
+        (by_frame, [], 3, "of x; expected frames 0 to 2, found 3"),
+    ):
+        with pytest.raises(InputError, match=f"b.csv: none of its boxes is {message}"):
+            detector.check_source("x", files, count)
+
+
 def test_the_command_lines_word_opens_them(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     path.write_text(json.dumps({"0": [[1, 2, 3, 4]]}))
