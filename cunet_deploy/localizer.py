@@ -320,8 +320,8 @@ class Localizer:
                 yield Frame(picture.index, picture.time_ms, picture.image, landmarks, picture.name, seconds)
 
 
-def _opened(source: str | Path | Iterable[Picture | NDArray[np.uint8]]) -> Iterable[Picture | NDArray[np.uint8]]:
-    """A source that can be iterated over.
+def _opened(source: Any) -> Iterable[Picture | NDArray[np.uint8]]:
+    """A source that can be iterated over, of what `Localizer.stream` was given.
 
     Raises:
         InputError: it is something else, or as `open_source`.
