@@ -140,9 +140,10 @@ def test_a_missing_key_is_named(key: str) -> None:
         parse_config(table)
 
 
-def test_a_file_gives_the_same_as_its_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_gives_the_same_as_its_tables(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "tiny.toml"
-    path.write_text('name = "tiny"\nskeleton = "ibug68"\n[data]\ntrain = ["helen/train"]\n')
+    path.write_text('name = "tiny"\nskeleton = "ibug68"\n[data]\ntrain = ["helen/train"]\n', encoding)
     config: Config = load_config(path)
     assert config == parse_config(SMALLEST)
 
