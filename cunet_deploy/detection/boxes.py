@@ -158,10 +158,14 @@ def _checked(box: Sequence[float], place: str) -> Sequence[float]:
 
 def _csv_rows(text: str) -> Iterator[Row]:
     for number, row in enumerate(read_table(text), 2):
-        x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
-        box = [float(x0), float(y0), float(x1), float(y1)] if any((x0, y0, x1, y1)) else None
-        file = row.get("file")
-        yield f"line {number}", Path(file).name if file else int(row["frame"]), box
+        place, file = f"line {number}", row.get("file")
+        cells = [row[name] for name in ("x0", "y0", "x1", "y1")]
+        try:
+            box = [float(cell) for cell in cells] if any(cells) else None
+            key = Path(file).name if file else int(row["frame"])
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}; decimals are written with a point") from error
+        yield place, key, box
 
 
 def _json_lines(text: str) -> Iterator[Row]:

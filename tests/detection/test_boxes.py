@@ -61,6 +61,7 @@ def test_boxes_are_given_by_file(tmp_path: Path, name: str) -> None:
         ("b.csv", "a,b\n1,2\n", "has no 'x0'"),
         ("b.csv", "x0,y0,x1,y1\n1,2,3,4\n", "has no 'frame'"),
         ("b.csv", "frame,x0,y0,x1,y1\n0,1,2,three,4\n", "three"),
+        ("b.csv", "frame;x0;y0;x1;y1\n0;1,5;2;3;4\n", "line 2: .*'1,5'; decimals are written with a point"),
         ("b.csv", "frame,x0,y0,x1,y1\n0,5,2,3,4\n", "line 2: .* is not a box"),
         ("b.csv", "frame,x0,y0,x1,y1\n0,1,2,inf,4\n", "line 2: .* is not a box"),
         ("b.csv", "frame,x0,y0,x1,y1\n0,1,2\n", "expected 'frame'"),
