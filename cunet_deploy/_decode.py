@@ -1,16 +1,19 @@
-"""The one way in for JSON and TOML that somebody else wrote: decoded into types, checked on the way, one line of error.
+"""The one way in for JSON, TOML and CSV of others: decoded into types, checked on the way, one line of error.
 
 A frozen dataclass describes what a file holds. Its annotations are the checks: types, choices, and bounds as
 ``Annotated[int, Meta(ge=1, le=8)]``; `check_fields` holds values to the same bounds that are given in code. JSON may
 have more keys than are known, as later versions write them; TOML is written by hand, so there an unknown key is an
-error that names the nearest valid one. Numbers are finite.
+error that names the table where it belongs, or the nearest valid one. Numbers are finite.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
 import dataclasses
 import difflib
 import functools
+import io
 import math
 import re
 import sys
@@ -39,7 +42,9 @@ __all__ = [
     "check_fields",
     "convert",
     "decode_json",
+    "decode_text",
     "parse_toml",
+    "read_table",
     "read_text",
     "read_toml",
 ]
@@ -61,14 +66,37 @@ def check(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def decode_text(content: bytes, errors: str = "strict") -> str:
+    """Text from UTF-8 with or without a byte order mark, or from UTF-16 with one, as Windows programs write it.
+
+    Args:
+        content: of a file.
+        errors: what becomes of bytes that are no UTF-8, as `bytes.decode` takes it.
+
+    Raises:
+        UnicodeDecodeError: it is no text.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig", errors)
+
+
+def read_table(text: str) -> csv.DictReader[str]:
+    """The rows of a CSV table with a header; columns are divided by commas, semicolons or tabs, as Excel does."""
+    header = text.lstrip().partition("\n")[0]
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+    return rows
+
+
 def read_text(path: str | Path, expected: str, error: type[InputError] = ConfigError) -> str:
-    """The text of a file, UTF-8 with or without a byte order mark.
+    """The text of a file, see `decode_text`; its lines end with a line feed.
 
     Raises:
         InputError: ``error``, if it cannot be read or is no text; the message says what was expected.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return io.StringIO(decode_text(Path(path).read_bytes()), newline=None).getvalue()
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}); expected {expected}") from problem
     except UnicodeDecodeError as problem:
@@ -120,7 +148,7 @@ def convert(table: object, kind: type[T], where: str = "") -> T:
     Raises:
         ConfigError: a key is unknown or missing, or a value is of another type, out of range or not finite.
     """
-    _check_keys(kind, table, where)
+    _check_keys(kind, table, where, kind)
     try:
         return msgspec.convert(table, kind)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -199,30 +227,50 @@ def _is_table(hint: Any) -> bool:
     return dataclasses.is_dataclass(_plain(hint)) or typing.get_origin(_plain(hint)) is dict
 
 
-def _check_keys(hint: Any, value: Any, where: str) -> None:
-    """Refuse unknown and missing keys, and numbers that are not finite, in a table and those below it."""
+def _check_keys(hint: Any, value: Any, where: str, root: Any) -> None:
+    """Refuse unknown and missing keys, and numbers that are not finite, in a table of ``root`` and those below it."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where} must be a finite number, got {value!r}")
     kind = _plain(hint)
     if isinstance(value, list):
         for number, item in enumerate(value):
-            _check_keys(_item(hint), item, f"{where}[{number}]")
+            _check_keys(_item(hint), item, f"{where}[{number}]", root)
     if not isinstance(value, dict):
         return
     if not dataclasses.is_dataclass(kind):
         for key, item in value.items():
-            _check_keys(None, item, f"{where} {key}")
+            _check_keys(None, item, f"{where} {key}", root)
         return
     known = _hints(kind)
     for key in value:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1) or sorted(known)
-            raise ConfigError(f"{where or 'top level'}: unknown key {key!r}; did you mean {near[0]!r}?")
-    missing = [field.name for field in dataclasses.fields(kind) if _required(field) and field.name not in value]
-    check(not missing, f"{where or 'top level'}: key {', '.join(map(repr, missing))} is missing")
+            raise ConfigError(f"{where or 'top level'}: unknown key {key!r}; {_advice(key, known, root)}")
     for key, item in value.items():
         below = f"{where} {key}" if where else f"[{key}]" if _is_table(known[key]) else key
-        _check_keys(known[key], item, below)
+        _check_keys(known[key], item, below, root)
+    # last: what is missing here may stand in a table below
+    missing = [field.name for field in dataclasses.fields(kind) if _required(field) and field.name not in value]
+    check(not missing, f"{where or 'top level'}: key {', '.join(map(repr, missing))} is missing")
+
+
+def _advice(key: str, known: Mapping[str, Any], root: Any) -> str:
+    """Advice on a key that a table does not have: where ``root`` has it, or which of its own keys is meant."""
+    if homes := list(_homes(key, root)):
+        return f"it belongs {' or '.join(homes)}"
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
+
+
+def _homes(key: str, kind: Any, where: str = "") -> Iterator[str]:
+    """Places of a key in a table and those below it."""
+    known = _hints(kind)
+    if key in known:
+        top = f"in a table of its own, [{key}]" if _is_table(known[key]) else "at the top level, before all tables"
+        yield f"in {where}" if where else top
+    for name, hint in known.items():
+        below = _plain(_item(hint) or hint)
+        if dataclasses.is_dataclass(below) and _plain(hint) is hint:  # not what is added in code, and may be None
+            yield from _homes(key, below, f"{where} {name}" if where else f"[{name}]")
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

@@ -51,6 +51,7 @@ _CANNOT_WRITE = {
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "permission denied; choose a folder that you may write to",
     errno.EPERM: "permission denied; choose a folder that you may write to",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
 }
 
 
@@ -62,11 +63,14 @@ def exists(path: str | Path) -> bool:
         return False
 
 
-def part_path(final: str | Path) -> Path:
-    """Return the path of an unfinished file: ``NAME.part``, or the beginning of a name that is too long."""
+def part_path(final: str | Path, suffix: str = ".part") -> Path:
+    """Return the path of an unfinished file: ``NAME.part``; of a long name the beginning, and a part of its hash."""
     target = Path(os.path.realpath(final))
-    name = os.fsencode(target.name)[: _LONGEST_NAME - len(".part")]
-    return target.with_name(os.fsdecode(name) + ".part")
+    name = os.fsencode(target.name)
+    if len(name) <= _LONGEST_NAME - len(suffix):
+        return target.with_name(target.name + suffix)
+    end = f"~{hashlib.sha256(name).hexdigest()[:16]}{suffix}"
+    return target.with_name(name[: _LONGEST_NAME - len(end)].decode("utf-8", "ignore") + end)
 
 
 @contextlib.contextmanager
@@ -197,7 +201,7 @@ def check_target(final: str | Path, *, overwrite: bool) -> None:
         overwrite: whether a file that is there already may be replaced.
 
     Raises:
-        InputError: ``final`` exists and ``overwrite`` is false, or it is no regular file.
+        InputError: ``final`` exists and ``overwrite`` is false, it is no regular file, or its name is too long.
         CunetError: a folder on the way cannot be entered.
     """
     target = Path(os.path.realpath(final))
@@ -224,4 +228,5 @@ def _sync(path: Path) -> None:
 def unwritable(final: str | Path, error: OSError) -> CunetError:
     """The error to raise where a file cannot be written; it says why."""
     reason = _CANNOT_WRITE.get(error.errno or 0, error.strerror or str(error))
-    return CunetError(f"{final}: cannot be written: {reason}")
+    kind = InputError if error.errno == errno.ENAMETOOLONG else CunetError
+    return kind(f"{final}: cannot be written: {reason}")

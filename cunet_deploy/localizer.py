@@ -12,11 +12,13 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.detection.base import Detector
+from cunet_deploy.detection.boxes import GivenBoxes
 from cunet_deploy.detection.open import open_detector
 from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
@@ -52,6 +54,11 @@ class _Opening:
             if isinstance(self.engine, (str, Path))
             else self.engine
         )
+        if not callable(getattr(session, "run", None)):
+            raise InputError(
+                f"engine is {type(session).__name__}; expected a bundle folder, an .onnx or .engine file, the name of "
+                "a released model, or an open session"
+            )
         try:
             check_landmarks(session)
             check_licence(session.manifest, self.licence)
@@ -225,9 +232,12 @@ class Localizer:
             InputError: there is no such file, or it cannot be read.
             CunetError: a video breaks off, or a camera or stream is lost; its frames until there came before.
         """
-        opened = open_source(source) if isinstance(source, (str, Path)) else source
+        opened = _opened(source)
+        if follow not in (None, True, False):
+            raise InputError(f"follow is {follow!r}; expected True, False or None")
         if follow is None:
             follow = not isinstance(opened, ImageFiles)
+        self._check_given_boxes(opened)
         if follow and isinstance(smooth, Smoothing) and smooth.both_ways:
             yield from self._both_ways(opened, smooth, stop)
             return
@@ -274,6 +284,14 @@ class Localizer:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._open))
             self._open = None
 
+    def _check_given_boxes(self, opened: Any) -> None:
+        """Check that boxes of a file are of this source; of bare frames nothing is known before they come."""
+        detector = self._networks().detector
+        if isinstance(detector, GivenBoxes) and hasattr(opened, "moving"):
+            files = opened.file_names if isinstance(opened, ImageFiles) else ()
+            name = opened.name if len(files) < 2 else f"the {len(files)} images"
+            detector.check_source(name, files, opened.count)
+
     def _each(self, pictures: Iterator[Picture]) -> Generator[Frame, None, None]:
         step = self._image_step()
         for picture in pictures:
@@ -300,6 +318,22 @@ class Localizer:
         with closing(read_ahead(_pictures(source), DEPTH, stop=stop)) as pictures:
             for picture, landmarks, (_, seconds) in zip(pictures, steady, times, strict=False):
                 yield Frame(picture.index, picture.time_ms, picture.image, landmarks, picture.name, seconds)
+
+
+def _opened(source: Any) -> Iterable[Picture | NDArray[np.uint8]]:
+    """A source that can be iterated over, of what `Localizer.stream` was given.
+
+    Raises:
+        InputError: it is something else, or as `open_source`.
+    """
+    if isinstance(source, (str, Path)):
+        return open_source(source)
+    if isinstance(source, np.ndarray) and source.ndim < 4:
+        raise InputError("source is one image, not successive ones; give it to predict, or in a list")
+    if not isinstance(source, Iterable) or isinstance(source, bytes):
+        expected = "a path or URL, what cunet_deploy.media.open_source returns, or successive images"
+        raise InputError(f"source is {type(source).__name__}; expected {expected}")
+    return source
 
 
 def _pictures(source: Iterable[Picture | NDArray[np.uint8]], *, thumbnails: bool = False) -> Iterator[Picture]:

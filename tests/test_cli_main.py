@@ -100,6 +100,8 @@ def test_a_command_may_end_with_an_exit_code_of_its_own(run: Run) -> None:
         (["--no-such-option"], "No such option"),
         (["infer", "--no-such-option"], "No such option"),
         (["infer"], "Missing argument"),
+        (["bench", "model.onnx", "--json", "new/"], "new/: is a folder; name a file in it"),
+        (["inspect", "x" * 300], f"{'x' * 300}: the name is too long for this file system"),
     ],
 )
 def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], message: str) -> None:

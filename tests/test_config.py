@@ -59,6 +59,17 @@ def test_a_whole_number_is_accepted_where_a_fraction_is_expected() -> None:
         ({"modle": {}}, r"unknown key 'modle'; did you mean 'model'"),
         ({"model": {"growht": 8}}, r"\[model\]: unknown key 'growht'; did you mean 'growth'"),
         ({"train": {"epoch": 8}}, r"\[train\]: unknown key 'epoch'; did you mean 'epochs'"),
+        ({"model": {"size": 192}}, r"\[model\]: unknown key 'size'; it belongs in \[crop\]$"),
+        ({"size": 192}, r"top level: unknown key 'size'; it belongs in \[crop\]$"),
+        ({"model": {"epochs": 9}}, r"\[model\]: unknown key 'epochs'; it belongs in \[train\] or in \[quant\]$"),
+        (
+            {"data": {"train": ["a"], "detector": "x"}},
+            r"'detector'; it belongs at the top level, before all tables",
+        ),
+        ({"model": {"crop": {"size": 192}}}, r"'crop'; it belongs in a table of its own, \[crop\]$"),
+        ({"data": {"sources": [{"path": "a", "size": 1}]}}, r"\[data\] sources\[0\]: .*; it belongs in \[crop\]$"),
+        ({"model": {"weight": 1}}, r"'weight'; it belongs in \[data\] sources$"),
+        ({"model": {"xyz": 1}}, r"'xyz'; expected kind, num_unets, order, "),
         ({"model": {"growth": "8"}}, r"\[model\] growth must be of type int, got '8'"),
         ({"model": {"growth": 8.0}}, r"growth must be of type int, got 8.0"),
         ({"model": {"growth": True}}, r"growth must be of type int, got True"),
@@ -117,6 +128,11 @@ def test_a_bad_value_says_what_was_expected_and_what_came(table: dict[str, Any],
         parse_config({**SMALLEST, **table})
 
 
+def test_a_key_that_stands_below_the_first_table_is_not_missing_but_misplaced() -> None:
+    with pytest.raises(ConfigError, match=r"\[data\]: unknown key 'skeleton'; it belongs at the top level"):
+        parse_config({"name": "tiny", "data": {"train": ["helen/train"], "skeleton": "ibug68"}})
+
+
 @pytest.mark.parametrize("key", ["name", "skeleton", "data"])
 def test_a_missing_key_is_named(key: str) -> None:
     table = {name: value for name, value in SMALLEST.items() if name != key}
@@ -124,9 +140,10 @@ def test_a_missing_key_is_named(key: str) -> None:
         parse_config(table)
 
 
-def test_a_file_gives_the_same_as_its_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_gives_the_same_as_its_tables(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "tiny.toml"
-    path.write_text('name = "tiny"\nskeleton = "ibug68"\n[data]\ntrain = ["helen/train"]\n')
+    path.write_text('name = "tiny"\nskeleton = "ibug68"\n[data]\ntrain = ["helen/train"]\n', encoding)
     config: Config = load_config(path)
     assert config == parse_config(SMALLEST)
 

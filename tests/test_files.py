@@ -147,8 +147,24 @@ def test_a_file_on_the_way_is_named(tmp_path: Path) -> None:
         write_text_atomic(tmp_path / "file" / "out.txt", "x", overwrite=False)
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "é" * 125 + "x" * 4])
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path, name: str) -> None:
+    write_text_atomic(tmp_path / name, "done", overwrite=False)
+    assert _names(tmp_path) == [name]
+    with atomic_path(tmp_path / name, overwrite=True) as part:
+        assert part.name.endswith(".part")
+        assert len(os.fsencode(part.name)) <= 255
+
+
+def test_two_long_names_are_written_at_a_time(tmp_path: Path) -> None:
+    first, second = ("x" * 250 + end for end in (".csv", ".pts"))
+    with atomic_path(tmp_path / first, overwrite=False), atomic_path(tmp_path / second, overwrite=False, wait=0):
+        pass
+    assert _names(tmp_path) == [first, second]
+
+
 def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(CunetError, match="cannot be written") as caught:
+    with pytest.raises(InputError, match="cannot be written: the name is too long") as caught:
         write_text_atomic(tmp_path / ("x" * 300), "x", overwrite=False)
     assert "\n" not in str(caught.value)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -98,7 +98,11 @@ def is_local(system: Any) -> bool:
 
 
 def list_items(
-    sources: Sequence[str], *, photos_per_item: int = 256, blocks: Mapping[str, Item] | None = None
+    sources: Sequence[str],
+    *,
+    photos_per_item: int = 256,
+    blocks: Mapping[str, Item] | None = None,
+    refused: dict[str, InputError] | None = None,
 ) -> Iterator[Item]:
     """List the work of some sources. What is named twice comes once.
 
@@ -107,18 +111,24 @@ def list_items(
             `cunet_deploy.media.source_lists.parse_source_list`.
         photos_per_item: photos whose results are one file.
         blocks: of an earlier run, by photo: they come as they were, and other photos form blocks of their own.
+        refused: where to note sources that are not there or of no type that is read; ``None`` makes the first one an
+            error.
 
     Raises:
-        InputError: a source is not there, is of no type that is read, or nothing is listed.
+        InputError: a source is refused and ``refused`` is ``None``, or all are.
     """
     photos: list[str] = []
     check_sources(sources)
     known, met = blocks or {}, set[str]()
-    any_item = False
-    for source in _files(sources):
+
+    def refuse(source: str, error: InputError) -> None:
+        if refused is None:
+            raise error
+        refused[source] = error
+
+    for source in _files(sources, refuse):
         if source in met:
             continue
-        any_item = True
         met.add(source)
         if source in known:
             met.update(known[source].sources)
@@ -130,31 +140,44 @@ def list_items(
             if len(photos) == photos_per_item:
                 yield Item("images", tuple(photos))
                 photos = []
-        elif suffix in VIDEO_SUFFIXES:
-            yield Item("video", (source,))
         else:
-            kinds = f"a photo or video of a type that is read, or a list of sources ({' '.join(LIST_SUFFIXES)})"
-            raise InputError(f"{source}: is not {kinds}")
+            yield Item("video", (source,))
     if photos:
         yield Item("images", tuple(photos))
-    elif not any_item:
-        raise InputError(f"{', '.join(sources)}: no photo or video is there")
+    if not met:
+        reasons = list((refused or {}).values())
+        whole = f"{', '.join(sources)}: no photo or video is there"
+        raise reasons[0] if len(reasons) == 1 else InputError("; ".join([whole, *map(str, reasons[:1])]))
 
 
-def _files(sources: Iterable[str]) -> Iterator[str]:
-    """URLs of single files."""
+def _files(sources: Iterable[str], refuse: Callable[[str, InputError], object]) -> Iterator[str]:
+    """URLs of single photos and videos."""
     for source in sources:
-        system, path = file_system(source)
-        if any(sign in source for sign in "*?[") and not system.exists(path):
-            yield from (_named(system, source, found) for found in sorted(system.glob(path)) if _is_read(found))
-        elif system.isdir(path):
-            yield from (_named(system, source, found) for found in sorted(system.find(path)) if _is_read(found))
-        elif not system.exists(path):
-            raise InputError(f"{source}: does not exist")
-        elif PurePosixPath(path).suffix.lower() in LIST_SUFFIXES:
-            yield from _files(_listed(system, path, source))
-        else:
-            yield source
+        try:
+            system, path = file_system(source)
+            if PurePosixPath(path).suffix.lower() in LIST_SUFFIXES and system.isfile(path):
+                yield from _files(_listed(system, path, source), refuse)
+            else:
+                yield from _found(system, path, source)
+        except InputError as error:
+            refuse(source, error)
+
+
+def _found(system: Any, path: str, source: str) -> list[str]:
+    """The photos and videos of a folder or pattern, or a single one."""
+    is_pattern = any(sign in source for sign in "*?[") and not system.exists(path)
+    if is_pattern or system.isdir(path):
+        paths = system.glob(path) if is_pattern else system.find(path)
+        found = [_named(system, source, found) for found in sorted(paths) if _is_read(found)]
+        if not found:
+            raise InputError(f"{source}: no photo or video is there")
+        return found
+    if not system.exists(path):
+        raise InputError(f"{source}: does not exist")
+    if PurePosixPath(source).suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
+        kinds = f"a photo or video of a type that is read, or a list of sources ({' '.join(LIST_SUFFIXES)})"
+        raise InputError(f"{source}: is not {kinds}")
+    return [source]
 
 
 def _named(system: Any, source: str, path: str) -> str:

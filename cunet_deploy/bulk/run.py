@@ -172,20 +172,24 @@ def run_bulk(
         on_status: called for each item or part that ends.
 
     Raises:
-        InputError: a source is not there, the output holds results of other settings, or the address is that of a Ray
+        InputError: no source can be read, the output holds results of other settings, or the address is that of a Ray
             client.
         MissingDependencyError: Ray is not installed.
         CunetError: the cluster cannot be reached.
     """
     ray = require("ray", extra="ray")
     finished = output.done_keys()
-    items = list(list_items(sources, blocks=output.done_blocks(finished)))
+    refused: dict[str, InputError] = {}
+    items = list(list_items(sources, blocks=output.done_blocks(finished), refused=refused))
     _keep_settings(output, model, settings, note=False)
     output.sweep()
     output.forget_failures(items)
     todo = [item for item in items if item.key not in finished]
-    summary = Summary(len(items), len(items) - len(todo))
+    summary = Summary(len(items) + len(refused), len(items) - len(todo), failed=len(refused))
     on_items(summary.items, summary.already_done)
+    for source, problem in refused.items():
+        item = Item("video", (source,))
+        on_status(Status(item.key, source, error=output.record_failure(item, problem)))
     if not todo:
         return summary
     _connect(ray, address, workers, settings.threads)
@@ -198,7 +202,7 @@ def run_bulk(
             summary.left_out += status.left_out
             if status.error:
                 failed.add(status.key)
-                summary.failed = len(failed)
+                summary.failed = len(refused) + len(failed)
             elif status.part is None:
                 summary.done += 1
             on_status(status)

@@ -119,6 +119,8 @@ def _describe(error: BaseException) -> tuple[str, int]:
         return "error: out of memory; use smaller inputs or batches, or a machine with more", 1
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         return f"error: {error.name} is not installed; run: pip install 'cunet-deploy[{_EXTRAS[error.name]}]'", 5
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"error: {error.filename}: the name is too long for this file system; give a shorter one", 2
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"error: {where}{error.strerror}", 1

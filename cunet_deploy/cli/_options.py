@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -29,6 +30,7 @@ from cunet_deploy.sessions.registry import AUTO, BACKENDS, backend_choices, defa
 __all__ = [
     "MAX_THREADS",
     "BackendNames",
+    "FilePath",
     "backend_options",
     "console",
     "default_backends",
@@ -56,6 +58,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_THREADS = 1024
 """Largest value of ``--threads``: tens of thousands take minutes to start, or never do."""
+
+
+class FilePath(click.Path):
+    """Path of a file to write, as a `Path`: ``new/`` is a folder, whether it exists or not."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).endswith(("/", os.sep)):
+            self.fail(f"{value}: is a folder; name a file in it", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class BackendNames(click.ParamType[Any]):
@@ -176,7 +190,7 @@ def output_option(
         name,
         metavar=metavar,
         required=required,
-        type=click.Path(dir_okay=folder, path_type=Path),
+        type=click.Path(path_type=Path) if folder else FilePath(),
         help=text,
     )
 
@@ -206,7 +220,7 @@ def json_option(function: F) -> F:
         "--json",
         "json_path",
         metavar="FILE",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=FilePath(),
         help="Write the numbers as JSON, units in the keys.",
     )(function)
 

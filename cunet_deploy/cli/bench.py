@@ -13,6 +13,7 @@ from rich.table import Table
 from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._options import (
     BackendNames,
+    FilePath,
     default_backends,
     detector_option,
     json_option,
@@ -70,7 +71,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
     "--plot",
     "plot_path",
     metavar="FILE.png",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(),
     help="Draw a bar chart of the stages.",
 )
 @click.option(

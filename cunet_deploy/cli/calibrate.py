@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.command("calibrate")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--images", required=True, type=click.Path(path_type=Path), help="Photos like those on the device.")
-@output_option("FILE.json", "The ranges file to write.", required=True)
+@output_option("FILE.json", "The ranges file to write.", folder=False, required=True)
 @method_option
 @click.option(
     "--percentile",

@@ -17,7 +17,7 @@ __all__ = ["command"]
 
 @click.command("convert")
 @click.argument("legacy", type=click.Path(path_type=Path))
-@output_option("FILE.pt", "The checkpoint to write.", required=True)
+@output_option("FILE.pt", "The checkpoint to write.", folder=False, required=True)
 @click.option("--name", default="", help="Name of the model.  [default: that of the file]")
 @click.option(
     "--padding",

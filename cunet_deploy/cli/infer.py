@@ -154,6 +154,7 @@ def command(**given: Any) -> None:
     OUT, for a single source, is
       out.mp4 {videos} for video, out.png {images} for an image; landmark files go beside it
       frames/%06d.png for the frames of a video as images, DIR for several images
+      DIR/: files in it, named after the source
       {alone}: only that file
       -     JSON Lines on stdout         none  nothing, for timing
     For several sources it is a folder, with a set of results for each video and one for all images.

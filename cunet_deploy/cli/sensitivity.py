@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cunet_deploy.cli._options import (
+    FilePath,
     console,
     device_option,
     json_option,
@@ -54,7 +55,7 @@ class _Request:
     type=click.Path(path_type=Path),
     help="Labelled photos: NAME.jpg beside NAME.pts. None that shall judge the model later.",
 )
-@output_option("FILE.toml", "The file of bits to write.", required=True)
+@output_option("FILE.toml", "The file of bits to write.", folder=False, required=True)
 @click.option(
     "--budget",
     metavar="BYTES|0.40MB",
@@ -75,7 +76,7 @@ class _Request:
 @click.option(
     "--keep",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(),
     help="Keep the measurements in this file and reuse them: another --budget then takes a minute.",
 )
 @device_option()

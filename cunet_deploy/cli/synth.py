@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cunet_deploy._files import atomic_path
-from cunet_deploy.cli._options import overwrite_option, progress
+from cunet_deploy.cli._options import FilePath, overwrite_option, progress
 from cunet_deploy.cli._report import advancing
 from cunet_deploy.errors import InputError
 
@@ -192,9 +192,7 @@ def _read(path: Path) -> Any:
 
 @command.command("sheet")
 @click.option("-n", "--count", type=click.IntRange(1, 400), default=40, show_default=True, help="Number of faces.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Picture file to write: .png or .jpg."
-)
+@click.option("-o", "--output", type=FilePath(), required=True, help="Picture file to write: .png or .jpg.")
 @click.option("--columns", type=click.IntRange(1, 40), default=8, show_default=True, help="Faces per row.")
 @click.option(
     "--landmarks", is_flag=True, help="Draw the landmarks: green visible, yellow covered, red hidden by the head."

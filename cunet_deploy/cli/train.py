@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cunet_deploy._decode import read_text
 from cunet_deploy.cli._options import (
     console,
     device_option,
@@ -187,7 +188,7 @@ def _train(asked: _Request) -> None:
         click.echo(f"{task.num_train} examples to train on, {task.num_validation} for validation{left_out}", err=True)
         click.echo(_where(describe_device(chosen), processes.count, settings.train.precision, workers), err=True)
         folder.prepare(
-            asked.config.read_text(encoding="utf-8"), resume=asked.resume, beside=own_skeleton_file(asked.config)
+            read_text(asked.config, "a TOML file"), resume=asked.resume, beside=own_skeleton_file(asked.config)
         )
         with contextlib.ExitStack() as stack:
             for context in (folder.locked(), display, _saying_where(asked.run)):

@@ -1,7 +1,7 @@
 """A training run as a whole, read from TOML.
 
 A configuration file has one table for each class of this package; every key has a default but ``name``, ``skeleton``
-and ``[data] train``. An unknown key is an error that names the nearest valid one.
+and ``[data] train``. An unknown key is an error that names the table where it belongs, or the nearest valid one.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ Pixels count from 0 at the centre of the top-left one.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cunet_deploy._decode import decode_json, read_text
+from cunet_deploy._decode import decode_json, read_table, read_text
 from cunet_deploy.data.examples import Example
 from cunet_deploy.data.layout import (
     Layout,
@@ -92,9 +91,8 @@ def read_points(path: Path, skeleton: Skeleton, bad: list[str] | None = None) ->
 
 
 def _of_csv(path: Path, skeleton: Skeleton, bad: list[str] | None) -> Iterator[Row]:
-    table = csv.DictReader(io.StringIO(read_text(path, "a table of points", InputError), newline=""))
-    columns = [name.strip() for name in table.fieldnames or ()]
-    table.fieldnames = columns
+    table = read_table(read_text(path, "a table of points", InputError))
+    columns = list(table.fieldnames or ())
     photo = next((name for name in ("image", "file") if name in columns), None)
     wanted = [f"{name}_{axis}" for name in skeleton.landmarks for axis in "xy"]
     missing = [name for name in wanted if name not in columns]

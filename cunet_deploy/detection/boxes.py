@@ -3,7 +3,8 @@
 A box is tight (a face: around its landmarks), ``x0 < x1`` and ``y0 < y1``, in pixels with (0, 0) at the centre of the
 top-left one. Each belongs to a frame, counted from 0, or to an image file, named without folders.
 
-CSV, with a header; other columns are ignored, and a row without coordinates is a frame without boxes::
+CSV, with a header; other columns are ignored, and a row without coordinates is a frame without boxes. Columns may be
+divided by semicolons or tabs instead of commas::
 
     frame,x0,y0,x1,y1          file,x0,y0,x1,y1
     0,120,80,260,240           portrait.jpg,120,80,260,240
@@ -18,7 +19,7 @@ In video, objects found in earlier frames are followed through frames without bo
 from __future__ import annotations
 
 import csv
-import io
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,13 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from cunet_deploy._decode import decode_json, read_text
+from cunet_deploy._decode import decode_json, read_table, read_text
 from cunet_deploy.errors import InputError
 from cunet_deploy.sessions.base import Session
 
 __all__ = ["GivenBoxes", "open_spec"]
+
+_LOG = logging.getLogger(__name__)
 
 Key = int | str
 Row = tuple[str, Key, Sequence[float] | None]
@@ -75,13 +78,14 @@ class GivenBoxes:
     exact = True
     confident_score = 0.0
 
-    def __init__(self, boxes: Mapping[Key, NDArray[np.float64]]) -> None:
+    def __init__(self, boxes: Mapping[Key, NDArray[np.float64]], name: str = "boxes") -> None:
         """Keep boxes.
 
         Args:
             boxes: (N, 4) xyxy for each frame number or file name.
+            name: of their file, for messages.
         """
-        self._boxes = dict(boxes)
+        self._boxes, self._name = dict(boxes), name
 
     @classmethod
     def read(cls, path: Path) -> GivenBoxes:
@@ -106,7 +110,27 @@ class GivenBoxes:
             raise InputError(f"{path}: {reason}; {_FORM}") from error
         if not table:
             raise InputError(f"{path}: holds no boxes; {_FORM}")
-        return cls({key: np.array(boxes, np.float64).reshape(-1, 4) for key, boxes in table.items()})
+        return cls({key: np.array(boxes, np.float64).reshape(-1, 4) for key, boxes in table.items()}, str(path))
+
+    def check_source(self, source: str, files: Sequence[str], count: int | None) -> None:
+        """Check that there are boxes for a source, and warn where some are of others.
+
+        Args:
+            source: its name in messages.
+            files: names of its image files; empty for video.
+            count: how many frames it has; ``None``: unknown.
+
+        Raises:
+            InputError: none is of this source.
+        """
+        known, total = set(files), len(self._boxes)
+        own = sum(key in known if isinstance(key, str) else count is None or key < count for key in self._boxes)
+        if not own:
+            wanted = f"file names such as {files[0]!r}" if files else f"frames 0 to {count - 1 if count else '...'}"
+            found = next(iter(self._boxes))
+            raise InputError(f"{self._name}: none of its boxes is of {source}; expected {wanted}, found {found!r}")
+        if own < total:
+            _LOG.warning("%s: of %d frames or files in it, %d are of %s", self._name, total, own, source)
 
     def detect(
         self, image: NDArray[np.uint8], index: int = 0, name: str = "", known: NDArray[np.float64] | None = None
@@ -133,11 +157,15 @@ def _checked(box: Sequence[float], place: str) -> Sequence[float]:
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
-    for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
-        x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
-        box = [float(x0), float(y0), float(x1), float(y1)] if any((x0, y0, x1, y1)) else None
-        file = row.get("file")
-        yield f"line {number}", Path(file).name if file else int(row["frame"]), box
+    for number, row in enumerate(read_table(text), 2):
+        place, file = f"line {number}", row.get("file")
+        cells = [row[name] for name in ("x0", "y0", "x1", "y1")]
+        try:
+            box = [float(cell) for cell in cells] if any(cells) else None
+            key = Path(file).name if file else int(row["frame"])
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}; decimals are written with a point") from error
+        yield place, key, box
 
 
 def _json_lines(text: str) -> Iterator[Row]:

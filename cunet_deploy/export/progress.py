@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy._arrays import read_arrays
-from cunet_deploy._files import write_bytes_atomic
+from cunet_deploy._files import part_path, write_bytes_atomic
 from cunet_deploy.errors import InputError
 
 __all__ = ["ResumeFile"]
@@ -36,7 +36,7 @@ class ResumeFile:
     @classmethod
     def beside(cls, out: Path, **identity: str) -> ResumeFile:
         """The progress of what shall become the file ``out``: ``OUT.partial``."""
-        return cls(out.with_name(f"{out.name}.partial"), identity)
+        return cls(part_path(out, ".partial"), identity)
 
     def load(self) -> dict[str, NDArray[np.generic]]:
         """The arrays that were saved last; none where there is no such file.

@@ -114,7 +114,7 @@ def plan_items(
     Raises:
         InputError: ``folder`` is a file, or a result would replace a file that is read.
     """
-    if folder.exists() and not folder.is_dir():
+    if exists(folder) and not folder.is_dir():
         raise InputError(f"{folder}: several sources are written to a folder; give one with -o DIR")
     sets = [item for item in items if item.images]
     names = _names([item for item in items if not item.images])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cunet_deploy._files import part_path
+from cunet_deploy._files import exists, part_path
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.pipeline import DEPTH
 from cunet_deploy.media.readers.base import Source
@@ -63,7 +64,7 @@ class OutputPlan:
         """Return whether an earlier run wrote all of it: records and video get their names at the end."""
         at_the_end = [path for name, path in self.records.items() if not FORMATS[name].slow]
         at_the_end += [] if self.video is None else [self.video]
-        return bool(at_the_end) and all(path.exists() for path in at_the_end) and not self.unfinished()
+        return bool(at_the_end) and all(exists(path) for path in at_the_end) and not self.unfinished()
 
     def left_out(self) -> str:
         """Count images that could not be read, by the JSON Lines of the run; empty where it read all, or wrote none."""
@@ -78,7 +79,7 @@ class OutputPlan:
 
     def unfinished(self) -> list[Path]:
         """List what an interrupted run has left of these files, see `part_path`."""
-        return [part for path in self._whole_files if (part := part_path(path)).exists()]
+        return [part for path in self._whole_files if exists(part := part_path(path))]
 
     def mark_unfinished(self) -> None:
         """Mark files that are complete in themselves but end where the run was interrupted; see `unfinished`."""
@@ -94,7 +95,7 @@ class OutputPlan:
                 path = path.with_name(path.name % 0)
             elif path == self.records.get("pts") and path.is_dir():
                 path = next(path.glob("*.pts"), path / ".pts")
-            if path.exists():
+            if exists(path):
                 return path
         return None
 
@@ -112,7 +113,8 @@ def plan_outputs(
     Args:
         source: what is localized in.
         out: for a video ``out.mp4``, or ``frames/%06d.png`` for its frames; for an image ``out.png``: files with
-            landmarks go beside it. For several images, a folder. ``out.jsonl``, ``out.csv``, ``out.json`` (COCO) or,
+            landmarks go beside it. For several images, a folder. A folder that exists, or as text one that ends with
+            ``/``, takes files named after the source. ``out.jsonl``, ``out.csv``, ``out.json`` (COCO) or,
             for a single image, ``out.pts`` writes that file alone. ``"-"`` writes JSON Lines to standard output,
             ``"none"`` nothing. ``None`` takes names after the source, in the current folder.
         draw: whether to write annotated pictures.
@@ -126,14 +128,17 @@ def plan_outputs(
     if unknown:
         raise InputError(f"{', '.join(unknown)} is not written; choose from {', '.join(FORMATS)}")
     path = None if out is None else Path(out)
+    is_folder = str(out).endswith(("/", os.sep))
     alone = None if path is None else next((f for f in FORMATS.values() if f.suffix == path.suffix.lower()), None)
-    if str(path) == "none":
+    if str(out) == "none":
         return OutputPlan()
-    if path is not None and (alone is not None or str(path) == "-"):
+    if path is not None and not is_folder and (alone is not None or str(path) == "-"):
         plan = _one_file(source, path, alone, formats)
     elif isinstance(source, ImageFiles) and not source.single:
         plan = _folder_plan(source, path, draw, formats)
     else:
+        if path is None or is_folder or (exists(path) and path.is_dir()):
+            path = (path or Path()) / f"{source.stem}.landmarks{'.mp4' if source.moving else '.png'}"
         plan = _file_plan(source, path, draw, formats)
     originals = {original.resolve() for original in (*source.originals, *read)}
     taken = originals & {file.resolve() for file in plan.files}
@@ -164,7 +169,7 @@ def _records(stem: Path, formats: tuple[str, ...] | None, *, of_one: bool) -> Ou
 
 def _folder_plan(source: ImageFiles, out: Path | None, draw: bool, formats: tuple[str, ...] | None) -> OutputPlan:
     folder = Path("landmarks") if out is None else out
-    if (folder.exists() and not folder.is_dir()) or folder.suffix.lower() in (*IMAGE_SUFFIXES, *WRITABLE_SUFFIXES):
+    if (exists(folder) and not folder.is_dir()) or folder.suffix.lower() in (*IMAGE_SUFFIXES, *WRITABLE_SUFFIXES):
         raise InputError(f"{folder}: several images are written to a folder; give one with -o DIR")
     names = source.file_names
     repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
@@ -176,11 +181,8 @@ def _folder_plan(source: ImageFiles, out: Path | None, draw: bool, formats: tupl
     return replace(plan, images=tuple(folder / name for name in names) if draw else ())
 
 
-def _file_plan(source: Source, out: Path | None, draw: bool, formats: tuple[str, ...] | None) -> OutputPlan:
+def _file_plan(source: Source, out: Path, draw: bool, formats: tuple[str, ...] | None) -> OutputPlan:
     video = source.moving
-    suffix = ".mp4" if video else ".png"
-    if out is None or out.is_dir():
-        out = (out or Path()) / f"{source.stem}.landmarks{suffix}"
     accepted = WRITABLE_SUFFIXES if video else IMAGE_SUFFIXES
     if video and "%" in out.name and out.suffix.lower() in IMAGE_SUFFIXES:
         _check_pattern(out)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from cunet_deploy._decode import decode_text, read_table
 from cunet_deploy._optional import require
 from cunet_deploy.errors import InputError
 
@@ -38,7 +39,10 @@ def parse_source_list(name: str, content: bytes) -> list[str]:
         InputError: the file is damaged, has no such column, names another list, or names nothing.
         MissingDependencyError: it is a Parquet file, and pyarrow is not installed.
     """
-    listed = _PARSERS[PurePosixPath(name).suffix.lower()](name, content)
+    try:
+        listed = _PARSERS[PurePosixPath(name).suffix.lower()](name, content)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: is not a text file; expected a list of sources") from error
     texts = [text.strip() for text in listed if text and text.strip()]
     if not texts:
         raise InputError(f"{name}: lists no source; write one a line")
@@ -58,13 +62,14 @@ def _from_list(name: str, text: str) -> str:
 
 
 def _text(name: str, content: bytes) -> Iterable[str]:
-    lines = (line.strip() for line in io.StringIO(_decoded(content), newline=None))
+    # names of files may be any bytes
+    lines = (line.strip() for line in io.StringIO(decode_text(content, "surrogateescape"), newline=None))
     return (line for line in lines if not line.startswith("#"))
 
 
 def _csv(name: str, content: bytes) -> Iterable[str | None]:
-    rows = csv.DictReader(io.StringIO(_decoded(content), newline=""))
     try:
+        rows = read_table(decode_text(content, "surrogateescape"))
         if _COLUMN not in (rows.fieldnames or ()):
             raise InputError(f"{name}: has no column {_COLUMN!r}; its first line is the header")
         return [row[_COLUMN] for row in rows]
@@ -85,11 +90,6 @@ def _parquet(name: str, content: bytes) -> Iterable[str | None]:
     if not all(value is None or isinstance(value, str) for value in values):
         raise InputError(f"{name}: its column {_COLUMN!r} does not hold text; write paths or URLs")
     return list(values)
-
-
-def _decoded(content: bytes) -> str:
-    """Text whose names of files may be any bytes."""
-    return content.decode("utf-8-sig", "surrogateescape")
 
 
 _PARSERS = {".txt": _text, ".lst": _text, ".csv": _csv, ".parquet": _parquet}

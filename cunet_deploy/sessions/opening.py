@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 
 from cunet_deploy._files import exists
@@ -40,14 +41,18 @@ def open_session(
         MissingDependencyError: a library that it needs is not installed.
         UntrustedError: an engine is not the one that is described beside it.
     """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads must be at least 1, got {threads}; leave it out to use every core")
+    if threads is not None and not _is_count(threads):
+        raise InputError(f"threads must be a whole number from 1, got {threads!r}; leave it out to use every core")
     if backend == AUTO:
         choice = choose_backend(engine, threads=threads)
         _log.log(logging.WARNING if choice.left_out else logging.INFO, "%s", choice.line())
         backend = choice.backend
     path = model_file(engine, backend)
     return _load(path, _fitting(path, backend), threads=threads, trust=trust)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1
 
 
 def choose_backend(engine: str | Path, *, threads: int | None = None) -> Choice:

@@ -134,9 +134,14 @@ class VideoStep:
             on_stage: called with one of `STAGES` as it begins.
 
         Raises:
-            InputError: the network finds boxes, or ``smooth`` needs frames that are still to come.
+            InputError: the network finds boxes, ``smooth`` needs frames that are still to come, or an argument is of
+                another type.
         """
         check_landmarks(session)
+        if not isinstance(smooth, (bool, Smoothing)):
+            raise InputError(f"smooth is {smooth!r}; expected True, False or a Smoothing")
+        if state is not None and not isinstance(state, VideoState):
+            raise InputError(f"state is {type(state).__name__}; expected what VideoStep.state() returns, or None")
         if isinstance(smooth, Smoothing) and smooth.both_ways:
             raise InputError(
                 "smoothing both ways needs the whole clip; use Localizer.stream, or smooth_clip afterwards"

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from cunet_deploy._decode import read_text
 from cunet_deploy._files import atomic_path, write_text_atomic
 from cunet_deploy.checkpoint.storage import read_tensors
 from cunet_deploy.config import Config, parse_config
@@ -76,7 +77,7 @@ class RunFolder:
             return
         write_text_atomic(self.path / "config.toml", config_text, overwrite=True)
         if beside is not None:
-            write_text_atomic(self.path / beside.name, beside.read_text(encoding="utf-8"), overwrite=True)
+            write_text_atomic(self.path / beside.name, read_text(beside, "a TOML file"), overwrite=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

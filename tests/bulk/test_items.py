@@ -82,6 +82,18 @@ def test_sources_that_are_none_are_refused(folder: Path, source: str, message: s
         list(list_items([source if "://" in source else str(folder / source)]))
 
 
+def test_sources_that_are_none_cost_themselves_only(folder: Path) -> None:
+    listed = ["a.mp4", "gone.mp4", "b/notes.md", "b/*.avi", "nowhere://x", "b/d.jpg"]
+    (folder / "list.txt").write_text("\n".join(listed))
+    refused: dict[str, InputError] = {}
+    items = list(list_items([str(folder / "list.txt"), str(folder / "gone")], refused=refused))
+    assert names(items, folder) == [("a.mp4",), ("b/d.jpg",)]
+    assert list(refused) == [*(str(folder / name) for name in listed[1:4]), "nowhere://x", str(folder / "gone")]
+    assert all(str(error).startswith(source) for source, error in refused.items())
+    with pytest.raises(InputError, match=r"gone, .*other: no photo or video is there; .*gone: does not exist"):
+        list(list_items([str(folder / "gone"), str(folder / "other")], refused={}))
+
+
 def test_a_manifest_without_the_column_is_refused(folder: Path) -> None:
     (folder / "list.csv").write_text("file\na.mp4\n")
     with pytest.raises(InputError, match="has no column 'source'"):

@@ -122,6 +122,16 @@ def test_given_boxes_are_used(run, clip: Path) -> None:  # type: ignore[no-untyp
     assert all(line["landmarks"] for line in found)
 
 
+def test_given_boxes_of_something_else_are_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    Path("boxes.csv").write_text("file,x0,y0,x1,y1\nA.png,84,84,156,156\n")
+    cv2.imwrite(str(tmp_path / "a.png"), scene()[0])
+    result = run(tmp_path / "a.png", "-o", "out.png", "--detector", "boxes:boxes.csv")
+    assert result.exit_code == 2
+    assert "boxes.csv: none of its boxes is of" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert names() == ["boxes.csv"]
+
+
 def test_existing_outputs_need_overwrite(run, clip: Path) -> None:  # type: ignore[no-untyped-def]
     Path("out.csv").write_text("mine")
     result = run(clip, "-o", "out.mp4")

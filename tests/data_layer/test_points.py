@@ -33,6 +33,14 @@ def test_a_line_is_an_object(tmp_path: Path) -> None:
     assert len(second.others) == 2
 
 
+@pytest.mark.parametrize("divider", [";", "\t"])
+def test_a_table_that_excel_writes_is_read(tmp_path: Path, divider: str) -> None:
+    path = table(tmp_path, "1.jpg,1,2,3,4,5,6,70.5,8") / "points.csv"
+    path.write_text(path.read_text().replace(",", divider), "utf-16")
+    (example,) = read_examples(tmp_path, MOUSE)
+    assert example.points.tolist() == [[1, 2], [3, 4], [5, 6], [70.5, 8]]
+
+
 def test_a_box_may_be_given(tmp_path: Path) -> None:
     table(tmp_path, "1.jpg,1,2,3,4,5,6,7,8,0,0,50,40", "2.jpg,1,2,3,4,5,6,7,8,,,,", header=HEADER + ",x0,y0,x1,y1")
     given, tight = read_examples(tmp_path, MOUSE)

@@ -39,6 +39,13 @@ def test_boxes_are_given_by_frame(tmp_path: Path, name: str) -> None:
         assert detector.detect(IMAGE, empty)[0].shape == (0, 4)
 
 
+@pytest.mark.parametrize("divider", [";", "\t"])
+def test_boxes_that_excel_writes_are_read(tmp_path: Path, divider: str) -> None:
+    (tmp_path / "boxes.csv").write_text(BY_FRAME["boxes.csv"].replace(",", divider), "utf-16")
+    detector = GivenBoxes.read(tmp_path / "boxes.csv")
+    assert detector.detect(IMAGE, 0)[0].tolist() == [[1, 2, 3, 4], [10, 20, 30.5, 40]]
+
+
 @pytest.mark.parametrize("name", BY_FILE)
 def test_boxes_are_given_by_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(BY_FILE[name])
@@ -54,6 +61,7 @@ def test_boxes_are_given_by_file(tmp_path: Path, name: str) -> None:
         ("b.csv", "a,b\n1,2\n", "has no 'x0'"),
         ("b.csv", "x0,y0,x1,y1\n1,2,3,4\n", "has no 'frame'"),
         ("b.csv", "frame,x0,y0,x1,y1\n0,1,2,three,4\n", "three"),
+        ("b.csv", "frame;x0;y0;x1;y1\n0;1,5;2;3;4\n", "line 2: .*'1,5'; decimals are written with a point"),
         ("b.csv", "frame,x0,y0,x1,y1\n0,5,2,3,4\n", "line 2: .* is not a box"),
         ("b.csv", "frame,x0,y0,x1,y1\n0,1,2,inf,4\n", "line 2: .* is not a box"),
         ("b.csv", "frame,x0,y0,x1,y1\n0,1,2\n", "expected 'frame'"),
@@ -64,7 +72,7 @@ def test_boxes_are_given_by_file(tmp_path: Path, name: str) -> None:
         ("b.json", "3", "expected object, got int"),
         ("b.json", '{"a.jpg": [1, 2, 3, 4]}', "expected 'frame'"),
         ("b.txt", "1 2 3 4", r"\.csv, \.jsonl or \.json"),
-        ("b.csv", b"\xff\xfe\x00\x00", "not a text file"),
+        ("b.csv", b"\xff\xfe\x00", "not a text file"),
     ],
 )
 def test_another_form_is_refused_by_name(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
@@ -72,6 +80,29 @@ def test_another_form_is_refused_by_name(tmp_path: Path, name: str, content: str
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=f"{name}: .*{message}"):
         GivenBoxes.read(path)
+
+
+def test_boxes_of_other_sources_are_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    one = np.array([[1.0, 2, 3, 4]])
+    by_file, by_frame = GivenBoxes({"a.jpg": one, "b.jpg": one}, "b.csv"), GivenBoxes({3: one, 9: one}, "b.csv")
+    by_file.check_source("the images", ["a.jpg", "b.jpg", "c.jpg"], 3)
+    by_frame.check_source("clip.mp4", [], 10)
+    by_frame.check_source("camera", [], None)
+    assert not caplog.records
+    by_file.check_source("a.jpg", ["a.jpg"], 1)
+    by_frame.check_source("clip.mp4", [], 4)
+    assert [record.message for record in caplog.records] == [
+        "b.csv: of 2 frames or files in it, 1 are of a.jpg",
+        "b.csv: of 2 frames or files in it, 1 are of clip.mp4",
+    ]
+    for detector, files, count, message in (
+        (by_file, ["A.jpg"], 1, "of x; expected file names such as 'A.jpg', found 'a.jpg'"),
+        (by_file, [], 3, "of x; expected frames 0 to 2, found 'a.jpg'"),
+        (by_file, [], None, "of x; expected frames 0 to ..., found 'a.jpg'"),
+        (by_frame, [], 3, "of x; expected frames 0 to 2, found 3"),
+    ):
+        with pytest.raises(InputError, match=f"b.csv: none of its boxes is {message}"):
+            detector.check_source("x", files, count)
 
 
 def test_the_command_lines_word_opens_them(tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ def test_without_a_name_files_are_called_after_the_source(clip: VideoFile, tmp_p
     assert plan_outputs(image, tmp_path).images[0] == tmp_path / "portrait.landmarks.png"
 
 
+def test_a_path_that_ends_with_a_slash_is_a_folder(clip: VideoFile, tmp_path: Path) -> None:
+    assert plan_outputs(clip, f"{tmp_path}/new/").video == tmp_path / "new" / "clip.landmarks.mp4"
+    image = _images(tmp_path, "a.jpg", single=True)
+    assert plan_outputs(image, f"{tmp_path}/new.jsonl/").images == (tmp_path / "new.jsonl" / "a.landmarks.png",)
+
+
 def test_several_images_go_to_a_folder(tmp_path: Path) -> None:
     plan = plan_outputs(_images(tmp_path, "a.jpg", "b.png"), tmp_path / "out")
     names = ("a.jpg", "b.png", "landmarks.jsonl", "landmarks.csv")

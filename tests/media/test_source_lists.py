@@ -41,9 +41,24 @@ def test_names_may_be_any_bytes_and_hold_every_separator_but_line_ends() -> None
     assert parse_source_list("x/all.txt", b"a\xff\x0cb\xe2\x80\xa8.png\n") == ["x/a\udcff\x0cb\u2028.png"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("all.txt", "ä b.mp4\r\nc;d.mp4\r\n"),
+        ("all.csv", "source\nä b.mp4\nc;d.mp4\n"),
+        ("all.csv", 'camera; source ;time\n1;ä b.mp4;0,5\n2;"c;d.mp4";1\n'),
+        ("all.csv", "camera\tsource\n1\tä b.mp4\n2\tc;d.mp4\n"),
+    ],
+)
+def test_lists_that_excel_and_windows_write_are_read(name: str, text: str, encoding: str) -> None:
+    assert parse_source_list(name, text.encode(encoding)) == ["ä b.mp4", "c;d.mp4"]
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
+        ("all.txt", b"\xff\xfea", "all.txt: is not a text file; expected a list of sources"),
         ("all.txt", b"# nothing\n\n", "all.txt: lists no source; write one a line"),
         ("all.csv", b"source\n", "all.csv: lists no source"),
         ("all.csv", b"file\na.mp4\n", "all.csv: has no column 'source'; its first line is the header"),

@@ -28,19 +28,24 @@ def test_networks_on_other_faces_are_not_compared() -> None:
         renders.compare({"all": [0.1, 0.2], "hats": [0.1]})
 
 
-def test_each_set_is_rendered_and_learned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_there_is_left_to_commands_that_compare_its_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[tuple[object, ...]] = []
 
     def call(*arguments: object) -> None:
         calls.append(arguments)
         if arguments[0] == "train":
-            (tmp_path / "run-hats").mkdir()
+            run = Path(str(arguments[arguments.index("-o") + 1]))
+            run.mkdir(exist_ok=True)
+            (run / "config.toml").touch()
 
     monkeypatch.setattr(renders, "_call", call)
-    for _ in range(2):
-        renders._trained("hats", tmp_path, 10, renders.CONFIG, 2)
-    assert [arguments[0] for arguments in calls] == ["synth", "train", "synth"]
+    made = [renders._trained("hats", tmp_path, count, renders.CONFIG, 2) for count in (10, 10, 20)]
+    assert [arguments[0] for arguments in calls] == ["synth", "train"] * 3
     assert calls[0][-2:] == ("--without", "hats")
+    assert ["--resume" in arguments for arguments in calls[1::2]] == [False, True, False]
+    assert made[0] == made[1] != made[2], "another number of faces is another set"
 
 
 def test_speed_is_measured(tmp_path: Path) -> None:

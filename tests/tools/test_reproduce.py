@@ -122,6 +122,11 @@ def test_a_row_is_trained_measured_recorded_and_shown(
     run("train", "one", "--data", data, "--runs", tmp_path / "runs")
     assert state("one") == made, "a finished row is not trained again"
     assert json.loads((tables / "results" / "one.json").read_text()) == first
+    rows = (tables / "rows.toml").read_text()
+    (tables / "rows.toml").write_text(rows.replace(row % "K = 0", row % "K = 0" + "set = { train = { seed = 2 } }\n"))
+    other = CliRunner().invoke(script.main, ["train", "one", "--data", str(data), "--runs", str(tmp_path / "runs")])
+    assert (other.exit_code, other.output) == (1, "error: one: training failed; the message stands above\n")
+    (tables / "rows.toml").write_text(rows)
     assert "not recorded" not in run("list")
     assert script.update(write=True) == []
     page = (tmp_path / "docs" / "tables.md").read_text()

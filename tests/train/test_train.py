@@ -50,8 +50,10 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 def test_a_run_leaves_checkpoints_metrics_and_pictures(data: Path, toml: Path, tmp_path: Path) -> None:
+    toml.write_text(CONFIG_TOML, "utf-16")  # as Notepad may save it
     code, output = run(toml, "--data", data, "-o", tmp_path / "run")
     assert code == 0
+    assert (tmp_path / "run" / "config.toml").read_text("utf-8") == CONFIG_TOML
     assert "18 examples to train on, 2 for validation" in output
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {

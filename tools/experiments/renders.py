@@ -143,14 +143,15 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def _trained(name: str, runs: Path, count: int, config: Path, workers: int) -> Path:
-    """Render a set and train on it, or go on with both; the checkpoint."""
-    renders, run = runs / f"renders-{name}", runs / f"run-{name}"
+    """Render a set and train on it, or go on with both; the checkpoint.
+
+    Both commands refuse what was made with other options; what is finished takes seconds.
+    """
+    renders, run = runs / f"renders-{name}-{count}", runs / f"run-{name}-{count}"
     without = [] if name == FULL else ["--without", name]
     _call("synth", "faces", "-n", count, "-o", renders, "--workers", workers, *without)
-    if not (run / "done").is_file():
-        resume = ["--resume"] if (run / "state.pt").is_file() else []
-        _call("train", config, "--data", renders, "-o", run, "--threads", 1, *resume)
-        (run / "done").touch()
+    resume = ["--resume"] if (run / "config.toml").is_file() else []
+    _call("train", config, "--data", renders, "-o", run, "--threads", 1, *resume)
     return run / "float.pt"
 
 

@@ -24,7 +24,7 @@ from cunet_deploy.checkpoint.session import TorchSession
 from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
-from cunet_deploy.errors import ConfigError
+from cunet_deploy.errors import ConfigError, CunetError
 from cunet_deploy.evaluation import evaluate
 from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.sessions.registry import packages
@@ -92,24 +92,29 @@ def update(*, write: bool) -> list[Path]:
 
 
 def _train(name: str, row: dict[str, Any], data: Path, runs: Path) -> dict[str, Any]:
+    checkpoint = load_checkpoint(_trained(name, row, data, runs))
+    return {"epochs": _epochs(runs / name), **_measure(TorchSession(checkpoint), data), **provenance()}
+
+
+def _trained(name: str, row: dict[str, Any], data: Path, runs: Path) -> Path:
+    """Train a row, or go on with it; the checkpoint.
+
+    ``train`` refuses a run of another configuration, other photos or another parent; what is finished takes seconds.
+    """
     run, config = runs / name, runs / f"{name}.toml"
     table = config_of(name, row)
-    quantized = table.get("quant", {}).get("epochs", 0) > 0
-    checkpoint = run / ("quantized.pt" if quantized else "float.pt")
-    epochs = (0 if "parent" in row else table["train"]["epochs"]) + table.get("quant", {}).get("epochs", 0)
-    if not checkpoint.is_file() or len(_epochs(run)) < epochs:
-        runs.mkdir(parents=True, exist_ok=True)
-        write_text_atomic(config, to_toml(table), overwrite=True)
-        command = [sys.executable, "-m", "cunet_deploy", "train", config, "--data", data, "-o", run, "--threads", "1"]
-        command += ["--from", ROOT / row["parent"]] if "parent" in row else []
-        command += ["--resume"] if (run / "state.pt").is_file() else []
-        subprocess.run([str(item) for item in command], check=True)
-    return {"epochs": _epochs(run), **_measure(TorchSession(load_checkpoint(checkpoint)), data), **provenance()}
+    write_text_atomic(config, to_toml(table), overwrite=True)
+    command = [sys.executable, "-m", "cunet_deploy", "train", config, "--data", data, "-o", run, "--threads", "1"]
+    command += ["--from", ROOT / row["parent"]] if "parent" in row else []
+    command += ["--resume"] if (run / "config.toml").is_file() else []
+    if subprocess.run([str(item) for item in command], check=False).returncode:
+        raise CunetError(f"{name}: training failed; the message stands above")
+    return run / ("quantized.pt" if table.get("quant", {}).get("epochs", 0) > 0 else "float.pt")
 
 
 def _prefix(row: dict[str, Any], data: Path, runs: Path) -> dict[str, Any]:
-    """The first U-Nets of a trained row, which cost no training of their own."""
-    checkpoint = load_checkpoint(runs / row["prefix"] / "float.pt")
+    """The first U-Nets of a row, which cost no training beside it."""
+    checkpoint = load_checkpoint(_trained(row["prefix"], load_rows()[row["prefix"]], data, runs).with_name("float.pt"))
     return {**_measure(TorchSession(checkpoint.first_unets(row["unets"])), data), **provenance()}
 
 
