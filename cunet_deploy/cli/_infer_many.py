@@ -20,7 +20,8 @@ import click
 
 from cunet_deploy._files import shown_name
 from cunet_deploy.cli._errors import describe
-from cunet_deploy.cli._infer_one import Request, interrupt_flag, run_one
+from cunet_deploy.cli._infer_one import Request, run_one
+from cunet_deploy.cli._interrupts import interrupt_flag
 from cunet_deploy.cli._options import progress
 from cunet_deploy.cli._watch import left_out_lines
 from cunet_deploy.errors import CunetError, InputError

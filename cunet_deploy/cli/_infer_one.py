@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
+from cunet_deploy.cli._interrupts import interrupt_flag
 from cunet_deploy.cli._watch import Tally, watching
 from cunet_deploy.errors import CunetError, InputError
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from cunet_deploy.media import Frame, OutputPlan, Outputs, Source
     from cunet_deploy.tracking.one_euro import Smoothing
 
-__all__ = ["Request", "Run", "interrupt_flag", "run_one"]
+__all__ = ["Request", "Run", "run_one"]
 
 
 @dataclass(frozen=True)
@@ -201,24 +199,3 @@ def _pump(
             writer.put(frame)
             tally.add(frame)
             update()
-
-
-@contextmanager
-def interrupt_flag() -> Iterator[threading.Event]:
-    """Within the block Ctrl-C or SIGTERM sets a flag, which takes effect between frames; the second one raises."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield flag
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

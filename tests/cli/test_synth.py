@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -39,6 +42,26 @@ def test_a_missing_extra_is_5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert result.exit_code == 5
     assert "pip install 'cunet-deploy[synth]'" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_how_much_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def render(*_: object, advance: Callable[[int], None], **more: object) -> int:
+        advance(20)
+        advance(20)
+        signal.raise_signal(number)
+        return 0
+
+    monkeypatch.setattr("cunet_deploy.synthesis.dataset.write_renders", render)
+    command = ["synth", "faces", "-n", "60", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, command, prog_name="cunet-deploy")
+    assert result.exit_code == 130
+    assert result.stderr == (
+        f"cunet-deploy: interrupted: 40 of 60 faces are in {tmp_path / 'out'}; the same command goes on from there\n"
+    )
 
 
 def test_a_sheet_is_a_picture_of_faces(tmp_path: Path) -> None:
