@@ -62,11 +62,8 @@ class Record:
         """
         self._plan, self._asked = plan, asked
         self._path = plan.files[-1] if plan.files else None
-        digest = hashlib.sha256()
-        for path in [path for path in read if path.is_file()] or [name]:
-            state = (path.name, path.stat().st_size, path.stat().st_mtime_ns) if isinstance(path, Path) else path
-            digest.update(ascii(state).encode())
-        self._read = digest.hexdigest()
+        states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in read if path.is_file()]
+        self._read = hashlib.sha256(ascii(states or name).encode()).hexdigest()
 
     @property
     def _file(self) -> Path:

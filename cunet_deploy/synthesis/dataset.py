@@ -33,7 +33,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.synthesis.assets import AssetLibrary, listed_assets
 from cunet_deploy.synthesis.gl import Graphics
 
-__all__ = ["BLOCK", "Job", "Maker", "Product", "write_renders"]
+__all__ = ["BLOCK", "Job", "Maker", "Product", "count_rendered", "write_renders"]
 
 BLOCK = 20
 """Pictures in a block."""
@@ -118,6 +118,12 @@ def write_renders(
     job.finish(folder, lines)
     write_text_atomic(folder / f"{job.name}.jsonl", "".join(lines), overwrite=True)
     return rendered
+
+
+def count_rendered(folder: Path, count: int) -> int:
+    """Count the pictures of finished blocks among the first ``count``."""
+    blocks = range((count + BLOCK - 1) // BLOCK)
+    return sum(min(_lines_of(folder, block), _size(block, count)) for block in blocks)
 
 
 def _size(block: int, count: int) -> int:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from cunet_deploy._files import write_text_atomic
 from cunet_deploy.cli import cli
 
 
@@ -49,9 +49,9 @@ def test_a_missing_extra_is_5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_run_that_is_stopped_says_how_much_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    def render(*_: object, advance: Callable[[int], None], **more: object) -> int:
-        advance(20)
-        advance(20)
+    def render(job: object, count: int, folder: Path, **more: object) -> int:
+        for block, lines in enumerate((20, 20)):
+            write_text_atomic(folder / "blocks" / f"{block:05d}.jsonl", "{}\n" * lines, overwrite=False)
         signal.raise_signal(number)
         return 0
 
