@@ -109,7 +109,7 @@ def atomic_path(final: str | Path, *, overwrite: bool, wait: float = _WAIT_SECON
             claim.close()
         temporary.replace(target)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
         if full or error.filename in (temporary, str(temporary)):
             raise unwritable(final, error) from error
         raise

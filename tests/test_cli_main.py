@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+import signal
 import subprocess
 import sys
 import types
@@ -59,7 +61,8 @@ def test_an_error_of_the_tree_is_one_line_and_its_exit_code(run: Run, name: str)
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (KeyboardInterrupt(), 130, "cunet-deploy: interrupted"),
+        (KeyboardInterrupt(), 130, "cunet-deploy: interrupted\n"),
+        (KeyboardInterrupt("4 of 9 are done"), 130, "cunet-deploy: interrupted: 4 of 9 are done\n"),
         (MemoryError(), 1, "cunet-deploy: error: out of memory"),
         (OSError(errno.ENOSPC, "No space left on device", "out.mp4"), 1, "error: out.mp4: No space left on device"),
         (OSError(errno.EROFS, "Read-only file system"), 1, "cunet-deploy: error: Read-only file system"),
@@ -79,6 +82,14 @@ def test_any_other_error_is_one_line_too(run: Run, error: BaseException, code: i
     assert result.exit_code == code
     assert line in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_sigterm_ends_a_command_as_ctrl_c_does(run: Run) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    result = run(lambda: signal.raise_signal(signal.SIGTERM))
+    assert (result.exit_code, result.stderr) == (130, "cunet-deploy: interrupted\n")
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("error", [errors.InputError("no good"), RuntimeError("no good")])

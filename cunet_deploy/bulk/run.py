@@ -7,8 +7,10 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,7 +225,7 @@ def _connect(ray: Any, address: str | None, workers: int | None, threads: int) -
         cpus = workers * threads if workers else available_cpus()
         options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     try:
-        with _muted():
+        with _muted(), _own_sigterm():
             ray.init(**options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise CunetError(f"the Ray cluster at {address} cannot be reached: {error}; see `ray status`") from error
@@ -241,6 +243,15 @@ def _muted() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the program's answer to SIGTERM, which Ray replaces."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_reachable(address: str | None) -> None:

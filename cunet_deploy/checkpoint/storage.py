@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from cunet_deploy import __version__
 from cunet_deploy._decode import convert
-from cunet_deploy._files import atomic_path
+from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.checkpoint.scores import ScoreCalibration
 from cunet_deploy.config import Config, QuantConfig, parse_config
 from cunet_deploy.errors import ArtifactError, CunetError, InputError, UntrustedError
@@ -29,7 +30,7 @@ from cunet_deploy.model.networks import NETWORKS, build_graph, build_network
 from cunet_deploy.quantize.groups import activation_groups
 from cunet_deploy.quantize.network import QuantizedNetwork
 
-__all__ = ["Checkpoint", "float_model", "load_checkpoint", "read_tensors", "save_checkpoint"]
+__all__ = ["Checkpoint", "float_model", "load_checkpoint", "read_tensors", "save_checkpoint", "write_tensors"]
 
 FORMAT = 1
 _SCORES = [item.name for item in fields(ScoreCalibration)]
@@ -162,8 +163,18 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, overwrite: bool = Fal
         "zero_points": checkpoint.zero_points,
         **checkpoint.scores.to_dict(),
     }
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        torch.save(table, temporary)
+    write_tensors(table, path, overwrite=overwrite)
+
+
+def write_tensors(table: Mapping[str, Any], path: Path, *, overwrite: bool) -> None:
+    """Write plain containers and tensors completely or not at all, for `read_tensors`.
+
+    Raises:
+        CunetError: the file cannot be written. An earlier one stays as it was.
+    """
+    buffer = io.BytesIO()  # given a path, torch raises a RuntimeError that does not say why it cannot be written
+    torch.save(table, buffer)
+    write_bytes_atomic(path, buffer.getvalue(), overwrite=overwrite)
 
 
 def read_tensors(path: Path, what: str) -> Any:

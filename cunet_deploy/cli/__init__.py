@@ -5,7 +5,7 @@ Results go to stdout; progress, logs and errors to stderr. An error is one line 
     0  ok                                       4  a verification or accuracy gate failed
     1  failed at run time                       5  an optional dependency is missing
     2  wrong usage or bad input                 6  an untrusted artifact was refused
-    3  the artifact does not fit this machine   130  interrupted
+    3  the artifact does not fit this machine   130  interrupted, by Ctrl-C or SIGTERM
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import click
 
 from cunet_deploy import __version__
 from cunet_deploy.cli._errors import describe
+from cunet_deploy.cli._interrupts import sigterm_interrupts
 from cunet_deploy.errors import CunetError
 
 __all__ = ["COMMANDS", "cli", "main"]
@@ -93,7 +94,8 @@ class _LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with sigterm_interrupts():
+                return super().invoke(ctx)
         except (Exception, KeyboardInterrupt) as error:
             if _is_for_click(error):
                 raise
@@ -114,7 +116,7 @@ def _describe(error: BaseException) -> tuple[str, int]:
     if isinstance(error, CunetError):
         return f"error: {describe(error)}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", 130
+        return f"interrupted: {error}" if str(error) else "interrupted", 130
     if isinstance(error, MemoryError):
         return "error: out of memory; use smaller inputs or batches, or a machine with more", 1
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:

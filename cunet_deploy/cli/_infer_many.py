@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cunet_deploy._files import shown_name
+from cunet_deploy._files import exists, shown_name
 from cunet_deploy.cli._errors import describe
-from cunet_deploy.cli._infer_one import Request, interrupt_flag, run_one
+from cunet_deploy.cli._infer_one import Request, run_one
+from cunet_deploy.cli._infer_record import Done, Record
+from cunet_deploy.cli._interrupts import interrupt_flag
 from cunet_deploy.cli._options import progress
 from cunet_deploy.cli._watch import left_out_lines
 from cunet_deploy.errors import CunetError, InputError
@@ -65,9 +67,9 @@ def infer_many(items: Sequence[Item], asked: Request) -> None:
         KeyboardInterrupt: after Ctrl-C; what is finished is kept.
     """
     plans = _plans(items, asked)
-    jobs = [(item, plan) for item, plan in zip(items, plans, strict=True) if not (asked.resume and plan.is_finished())]
-    skipped = len(items) - len(jobs)
-    incomplete = [line for plan in plans if asked.resume and plan.is_finished() and (line := plan.left_out())]
+    known = [_done(item, plan, asked) if asked.resume else None for item, plan in zip(items, plans, strict=True)]
+    jobs = [job for job, done in zip(zip(items, plans, strict=True), known, strict=True) if done is None]
+    incomplete = [line for done in known if done is not None and (line := done.remark())]
     if not asked.resume and not asked.overwrite:
         _check_ways(plans)
     failed: list[_Outcome] = []
@@ -85,8 +87,8 @@ def infer_many(items: Sequence[Item], asked: Request) -> None:
             advance()
     for line in incomplete:
         click.echo(line, err=True)
-    known = f", {skipped - len(incomplete)} were done before" if asked.resume else ""
-    click.echo(f"{len(items)} sources: {done} done, {len(failed) + len(incomplete)} failed or incomplete{known}")
+    before = f", {len(items) - len(jobs) - len(incomplete)} were done before" if asked.resume else ""
+    click.echo(f"{len(items)} sources: {done} done, {len(failed) + len(incomplete)} failed or incomplete{before}")
     if licence:
         click.echo(licence)
     if stop.is_set():
@@ -107,6 +109,11 @@ def _plans(items: Sequence[Item], asked: Request) -> list[OutputPlan]:
         return [OutputPlan() for _ in items]
     folder = Path(_DEFAULT_FOLDER if asked.out is None else asked.out)
     return plan_items(items, folder, draw=not asked.no_draw, formats=asked.formats, read=asked.read)
+
+
+def _done(item: Item, plan: OutputPlan, asked: Request) -> Done | None:
+    read = item.images or ((Path(item.text),) if exists(item.text) else ())
+    return Record(plan, shown_name(item.text), read, asked).done()
 
 
 def _check_ways(plans: Sequence[OutputPlan]) -> None:

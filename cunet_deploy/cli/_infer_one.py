@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
+from cunet_deploy._files import file_sha256
+from cunet_deploy.cli._infer_record import Record
+from cunet_deploy.cli._interrupts import interrupt_flag
 from cunet_deploy.cli._watch import Tally, watching
 from cunet_deploy.errors import CunetError, InputError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from cunet_deploy.media import Frame, OutputPlan, Outputs, Source
     from cunet_deploy.tracking.one_euro import Smoothing
 
-__all__ = ["Request", "Run", "interrupt_flag", "run_one"]
+__all__ = ["Request", "Run", "run_one"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,31 @@ class Request:
 
         return Path(self.model), *named_files(self.detector)
 
+    @cached_property
+    def options(self) -> dict[str, object]:
+        """What results depend on beside their source; of files the SHA-256.
+
+        Raises:
+            InputError: there is no such model or detector.
+        """
+        from cunet_deploy.detection.open import named_files
+        from cunet_deploy.licences import wanted_licence
+        from cunet_deploy.sessions import model_file
+        from cunet_deploy.sessions.registry import default_backend
+
+        network = model_file(self.model, self.backend)
+        given = [path if path.is_file() else model_file(path) for path in named_files(self.detector)]
+        kind = (self.detector or f"usual for licence {wanted_licence(self.licence)}").partition(":")
+        return {
+            "model of SHA-256": file_sha256(network),
+            "backend": self.backend or default_backend(network.suffix).name,
+            "detector": kind[0] if kind[1] or not given else "model",
+            "detector of SHA-256": [file_sha256(path) for path in given],
+            "smooth": self.smooth,
+            "frames": self.frames,
+            "draw": None if self.draw is None else sorted(self.draw),
+        }
+
     def check_smoothing(self, source: Source) -> None:
         """Refuse smoothing that needs the source twice where it comes once."""
         if self.smooth == "both-ways" and (source.live or source.name == "stdin"):
@@ -105,15 +131,23 @@ def run_one(localizer: Localizer, source: Source, name: str, plan: OutputPlan, a
     Raises:
         CunetError: nothing was done at all.
     """
+    from cunet_deploy.media import ImageFiles
     from cunet_deploy.tracking.one_euro import Smoothing
     from cunet_deploy.zoo import research_remark
 
     steady = Smoothing(both_ways=True) if asked.smooth == "both-ways" else asked.smooth == "one-euro"
     tally = Tally(_total(source, asked.frames), source.live)
     outputs = _outputs(localizer, source, plan, asked)
+    record = Record(plan, name, source.originals, asked)
+    record.forget()
     failure = _run(localizer, source, outputs, plan, tally, asked, steady)
-    if isinstance(failure, KeyboardInterrupt) and not source.live:
+    if failure is not None and not source.live:
         plan.mark_unfinished()
+    elif not (isinstance(source, ImageFiles) and source.single):  # which is done again as fast
+        try:
+            record.keep(0 if source.moving else len(source.left_out))
+        except CunetError as error:
+            failure = failure or error
     if failure is None and source.left_out and not source.moving:
         failure = CunetError(f"{len(source.left_out)} images were left out; the others are done")
     return Run(tally.line(name, outputs, plan.files), failure, research_remark(*localizer.manifests) or "")
@@ -201,24 +235,3 @@ def _pump(
             writer.put(frame)
             tally.add(frame)
             update()
-
-
-@contextmanager
-def interrupt_flag() -> Iterator[threading.Event]:
-    """Within the block Ctrl-C or SIGTERM sets a flag, which takes effect between frames; the second one raises."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield flag
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cunet_deploy.cli._interrupts import saying_what_is_kept
 from cunet_deploy.cli._options import (
     MAX_THREADS,
     backend_options,
@@ -94,7 +95,11 @@ def command(
 
     settings = Settings(threads, backend, smooth, part_seconds, jsonl=jsonl, trust=trust)
     begun = time.perf_counter()
-    with json_report(json_path, overwrite=overwrite) as write, _Display() as display:
+    with (
+        json_report(json_path, overwrite=overwrite) as write,
+        saying_what_is_kept(lambda: f"{out} has what was done; the same command goes on from there"),
+        _Display() as display,
+    ):
         output = Output(out)
         loaded = load_model(model, output, detector=detector, backend=backend, trust=trust, licence=licence)
         summary = run_bulk(

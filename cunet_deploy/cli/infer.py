@@ -10,6 +10,7 @@ import click
 
 from cunet_deploy._files import shown_name
 from cunet_deploy.cli._infer_one import Request, run_one
+from cunet_deploy.cli._infer_record import Record
 from cunet_deploy.cli._options import (
     MAX_THREADS,
     backend_options,
@@ -139,7 +140,7 @@ class _Command(click.Command):
     show_default=True,
     help="Processes that share several sources.",
 )
-@click.option("--resume", is_flag=True, help="Skip sources whose results are complete, and start the others again.")
+@click.option("--resume", is_flag=True, help="Skip sources that are done and unchanged, and start the others again.")
 @overwrite_option
 def command(**given: Any) -> None:
     """Find landmarks in SOURCE, draw them and write them to files.
@@ -217,10 +218,10 @@ def _infer_one(asked: Request) -> None:
     asked.check_smoothing(source)
     out = "none" if asked.out is None and asked.show else asked.out
     plan = plan_outputs(source, out, draw=not asked.no_draw, formats=asked.formats, read=asked.read)
-    if asked.resume and plan.is_finished():
-        click.echo(f"{shown_name(name)}: is done already: {plan.files[-1]}", err=plan.stdout)
-        if left_out := plan.left_out():
-            raise CunetError(left_out)
+    if asked.resume and (done := Record(plan, shown_name(name), source.originals, asked).done()):
+        click.echo(f"{shown_name(name)}: is done already: {done.path}")
+        if remark := done.remark():
+            raise CunetError(remark)
         return
     with asked.open() as localizer:
         run = run_one(localizer, source, shown_name(name), plan, asked)

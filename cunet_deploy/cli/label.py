@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cunet_deploy.cli._interrupts import interrupt_flag, saying_what_is_kept
 from cunet_deploy.cli._options import (
     detector_option,
     json_option,
@@ -84,6 +85,7 @@ __all__ = ["command"]
 @detector_option
 @threads_option
 @json_option
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped or failed.")
 @overwrite_option
 def command(
     sources: tuple[str, ...],
@@ -99,6 +101,7 @@ def command(
     detector: str | None,
     threads: int | None,
     json_path: Path | None,
+    resume: bool,
     overwrite: bool,
 ) -> None:
     """Label photos and clips with trained networks, to train a smaller one or adapt it to a camera.
@@ -109,8 +112,9 @@ def command(
     compared.
 
     SET.json is a COCO keypoints file with scores, and with the teachers' checksums under "info". Its folder is a data
-    set for `train`: {path = "FOLDER", layout = "coco"}. What cannot be read is named and left out, with exit code 1 at
-    the end.
+    set for `train`: {path = "FOLDER", layout = "coco"}. Ctrl-C leaves a set of what is labelled by then; --resume does
+    the rest, and the set is the same as if nothing had happened. What cannot be read is named and left out, with exit
+    code 1 at the end.
 
     \b
     Example:
@@ -118,22 +122,38 @@ def command(
       cunet-deploy label clips/ --teacher pose14-m --teacher movenet.toml -o camera/train.json --seconds 0:90
       cunet-deploy label portraits/ --teacher face68-s-open -o faces/portraits.json --within 0.03
     """
+    from cunet_deploy.labelling.journal import Journal
     from cunet_deploy.labelling.pictures import Pictures
     from cunet_deploy.labelling.run import TeacherEnsemble, label_pictures
 
     if out.suffix.lower() != ".json":
         raise InputError(f"-o {out}: the labels are a .json file; give -o SET.json")
+    if resume and out.exists() and not Journal.of(out).exists():
+        click.echo(f"{out}: is done already")
+        return
     pictures = Pictures(sources, every=every, seconds=_seconds(seconds))
     with (
         json_report(json_path, overwrite=overwrite) as write,
         TeacherEnsemble(teachers, _skeleton(skeleton), detector=detector, threads=threads) as ensemble,
         progress() as bar,
+        interrupt_flag() as stop,
     ):
-        task = bar.add_task("label", total=None)
+        task = bar.add_task("label", total=(total := pictures.expected()))
         rule = _rule(ensemble.skeleton, within, min_score, min_joints)
-        summary = label_pictures(
-            pictures, ensemble, rule, out, sheet=sheet, overwrite=overwrite, advance=lambda: bar.advance(task)
-        )
+        with saying_what_is_kept(
+            lambda: f"{out}: {bar.tasks[0].completed} of {total or 'all'} pictures are done; go on with --resume"
+        ):
+            summary = label_pictures(
+                pictures,
+                ensemble,
+                rule,
+                out,
+                sheet=sheet,
+                overwrite=overwrite,
+                resume=resume,
+                advance=lambda: bar.advance(task),
+                stop=stop.is_set,
+            )
         write(_report(summary, rule, ensemble.provenance(), out))
     _print(summary, rule, out)
     if pictures.failed:

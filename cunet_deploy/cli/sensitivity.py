@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cunet_deploy.cli._interrupts import saying_what_is_kept
 from cunet_deploy.cli._options import (
     FilePath,
-    console,
     device_option,
     json_option,
     output_option,
@@ -145,13 +145,13 @@ def _measure(prober: Prober, formats: list[str], resume: ResumeFile) -> Measurem
     """Measure with a progress bar; say on Ctrl-C where the progress is kept."""
     from cunet_deploy.cli._report import advancing
 
-    with advancing(progress(), "measuring", len(prober.layers) * len(formats) * len(prober.photos)) as advance:
-        try:
-            return prober.measure(formats, resume=resume, advance=advance)
-        except KeyboardInterrupt:
-            if resume.path.exists():
-                console().print(f"stopped; {resume.path} holds the progress, the same command goes on from there")
-            raise
+    def kept() -> str:
+        there = resume.path.exists()
+        return f"{resume.path} holds the progress, the same command goes on from there" if there else ""
+
+    steps = len(prober.layers) * len(formats) * len(prober.photos)
+    with saying_what_is_kept(kept), advancing(progress(), "measuring", steps) as advance:
+        return prober.measure(formats, resume=resume, advance=advance)
 
 
 def _formats(text: str) -> list[str]:

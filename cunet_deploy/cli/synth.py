@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cunet_deploy._files import atomic_path
+from cunet_deploy.cli._interrupts import saying_what_is_kept
 from cunet_deploy.cli._options import FilePath, overwrite_option, progress
 from cunet_deploy.cli._report import advancing
 from cunet_deploy.errors import InputError
@@ -235,9 +236,13 @@ def _face_options(given: dict[str, Any]) -> FaceOptions:
 
 def _write(job: Job, count: int, output: Path, workers: int | None) -> None:
     """Render with a progress bar, and say what was done."""
-    from cunet_deploy.synthesis.dataset import write_renders
+    from cunet_deploy.synthesis.dataset import count_rendered, write_renders
 
-    with advancing(progress(), "rendering", count) as advance:
+    def kept() -> str:
+        done = count_rendered(output, count)
+        return f"{done} of {count} {job.name} are in {output}; the same command goes on from there"
+
+    with saying_what_is_kept(kept), advancing(progress(), "rendering", count) as advance:
         rendered = write_renders(job, count, output, workers=workers or os.cpu_count() or 1, advance=advance)
     before = f" ({count - rendered} of them from an earlier run)" if rendered < count else ""
     click.echo(f"{output}: {count} {job.name}{before}; synth.json names the assets and their licences")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from cunet_deploy._decode import read_text
+from cunet_deploy.cli._interrupts import saying_what_is_kept
 from cunet_deploy.cli._options import (
-    console,
     device_option,
     output_option,
     parse_bytes,
@@ -190,8 +190,9 @@ def _train(asked: _Request) -> None:
         folder.prepare(
             read_text(asked.config, "a TOML file"), resume=asked.resume, beside=own_skeleton_file(asked.config)
         )
+        kept = f"the weights so far are in {asked.run}; go on with --resume"
         with contextlib.ExitStack() as stack:
-            for context in (folder.locked(), display, _saying_where(asked.run)):
+            for context in (folder.locked(), display, saying_what_is_kept(lambda: kept)):
                 stack.enter_context(context)
             if asked.log == "tensorboard":
                 trainer.progress = _both(update, stack.enter_context(tensorboard(folder)))
@@ -204,16 +205,6 @@ def _where(device: str, processes: int, precision: str, workers: int) -> str:
     more = f" and {processes - 1} more" if processes > 1 else ""
     drawn = f"{workers} worker processes" if workers else "a thread"
     return f"training on {device}{more} in {precision}, crops prepared by {drawn}"
-
-
-@contextlib.contextmanager
-def _saying_where(run: Path) -> Iterator[None]:
-    """Say where the weights are when Ctrl-C stops the training."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        console().print(f"stopped; the weights so far are in {run}; go on with --resume")
-        raise
 
 
 def _both(one: _Update, other: _Update) -> _Update:

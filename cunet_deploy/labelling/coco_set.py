@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,8 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.errors import InputError
 from cunet_deploy.labelling.agreement import Consensus
+from cunet_deploy.labelling.journal import Labelled
 from cunet_deploy.labelling.pictures import Found
 from cunet_deploy.landmarks import coco_category
 from cunet_deploy.skeletons import Skeleton
@@ -28,26 +29,32 @@ _QUALITY = 95
 class CocoSet:
     """Collects labels. Frames are written as they come, into a folder that gets its name in `finish`.
 
-    A context manager: what is not finished leaves nothing behind.
+    A context manager: without any label it leaves nothing behind.
     """
 
-    def __init__(self, out: Path, skeleton: Skeleton, *, overwrite: bool) -> None:
+    def __init__(self, out: Path, skeleton: Skeleton, *, overwrite: bool, goes_on: bool = False) -> None:
         """Take the path of the JSON file.
+
+        Args:
+            out: the file.
+            skeleton: of the labels.
+            overwrite: replace an earlier set.
+            goes_on: continue an earlier set: its frames stay.
 
         Raises:
             InputError: the folder of its frames exists, and ``overwrite`` is false or it holds something else than the
                 frames of the set that is replaced.
         """
-        self._skeleton = skeleton
+        self._skeleton, self._goes_on = skeleton, goes_on
         self._root = (out.parent.parent if out.parent.name in _LABEL_FOLDERS else out.parent).resolve()
         self._folder = self._root / out.stem
         self._part = self._folder.with_name(f"{out.stem}.part")
-        if self._folder.exists() and not overwrite:
+        if self._folder.exists() and not (overwrite or goes_on):
             raise InputError(
                 f"{self._folder}: exists, and frames of clips would go there; move it away, or overwrite it",
                 option="overwrite",
             )
-        if self._folder.exists() and (kept := _not_frames(self._folder, out)):
+        if self._folder.exists() and not goes_on and (kept := _not_frames(self._folder, out)):
             raise InputError(
                 f"{self._folder}: holds {kept}, which is no frame of {out}, and frames of clips would go there; give "
                 f"another name with -o, or move the folder away"
@@ -56,62 +63,74 @@ class CocoSet:
         self._annotations: list[dict[str, Any]] = []
 
     def __enter__(self) -> CocoSet:
-        shutil.rmtree(self._part, ignore_errors=True)  # of a run that was killed
+        if not self._goes_on:
+            shutil.rmtree(self._part, ignore_errors=True)  # of a run that was killed
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self._part, ignore_errors=True)
+        if not self._images:
+            shutil.rmtree(self._part, ignore_errors=True)
 
-    def add(self, found: Found, objects: Sequence[Consensus], min_joints: float) -> None:
+    def add(self, item: Labelled, min_joints: float) -> None:
         """Note what is in a picture.
 
         Args:
-            found: the picture; a frame is written as a photo.
-            objects: in it. One with too few joints keeps its box alone, so that nobody takes it for background.
+            item: the picture. An object with too few joints keeps its box alone: nobody shall take it for background.
             min_joints: least share of its joints that must be agreed on.
-
-        Raises:
-            InputError: the picture is in the folder that this set replaces.
         """
-        if not objects:
+        if not item.objects:
             return
-        if found.file is not None and found.file.is_relative_to(self._folder):
-            raise InputError(
-                f"{found.file}: is in {self._folder}, which holds the frames of the set that is being written; give "
-                f"the set another name with -o"
-            )
-        height, width = found.picture.image.shape[:2]
         identity = len(self._images) + 1
-        name = self._write(found) if found.file is None else self._name(found.file)
-        self._images.append({"id": identity, "file_name": name, "width": width, "height": height})
-        for consensus in objects:
+        width, height = item.size
+        self._images.append({"id": identity, "file_name": item.file, "width": width, "height": height})
+        for consensus in item.objects:
             row = _annotation(consensus, labelled=consensus.agreed_share >= min_joints)
             number = len(self._annotations) + 1
             self._annotations.append({"id": number, "image_id": identity, "category_id": 1, **row})
 
     def finish(self, temporary: Path, info: dict[str, Any]) -> None:
         """Write the file to a temporary path, and give the folder of frames its name."""
+        frames = self._part.exists() or (self._goes_on and self._folder.exists())
         table = {
-            "info": {**info, "frames": self._folder.name if self._part.exists() else None},
+            "info": {**info, "frames": self._folder.name if frames else None},
             "images": self._images,
             "annotations": self._annotations,
             "categories": [coco_category(self._skeleton)],
         }
         temporary.write_text(json.dumps(table, allow_nan=False) + "\n", encoding="utf-8")
-        shutil.rmtree(self._folder, ignore_errors=True)  # it holds frames of the earlier set, see `__init__`
+        if not self._goes_on:
+            shutil.rmtree(self._folder, ignore_errors=True)  # it holds frames of the earlier set, see `__init__`
         if self._part.exists():
-            self._part.rename(self._folder)
+            self._folder.mkdir(exist_ok=True)
+            for frame in self._part.iterdir():
+                frame.replace(self._folder / frame.name)
+            self._part.rmdir()
 
-    def _name(self, file: Path) -> str:
-        return file.relative_to(self._root).as_posix() if file.is_relative_to(self._root) else str(file)
+    def name(self, found: Found) -> str:
+        """Name of a picture in the set; a frame is written as a photo.
 
-    def _write(self, found: Found) -> str:
-        self._part.mkdir(parents=True, exist_ok=True)
-        data = cv2.imencode(".jpg", found.picture.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-        (self._part / f"{found.stem}.jpg").write_bytes(data.tobytes())
-        return f"{self._folder.name}/{found.stem}.jpg"
+        Raises:
+            InputError: the picture is in the folder that this set replaces.
+            CunetError: the frame cannot be written.
+        """
+        if found.file is None:
+            data = cv2.imencode(".jpg", found.picture.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+            write_bytes_atomic(self._part / f"{found.stem}.jpg", data.tobytes(), overwrite=True)
+            return f"{self._folder.name}/{found.stem}.jpg"
+        if found.file.is_relative_to(self._folder):
+            raise InputError(
+                f"{found.file}: is in {self._folder}, which holds the frames of the set that is being written; give "
+                f"the set another name with -o"
+            )
+        inside = found.file.is_relative_to(self._root)
+        return found.file.relative_to(self._root).as_posix() if inside else str(found.file)
+
+    def place(self, name: str) -> Path:
+        """Where a picture of that name is now."""
+        part = self._part / Path(name).name
+        return part if name.startswith(f"{self._folder.name}/") and part.exists() else self._root / name
 
 
 def _not_frames(folder: Path, earlier: Path) -> str:

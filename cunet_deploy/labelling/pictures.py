@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cunet_deploy._files import shown_name
 from cunet_deploy.errors import CunetError, InputError
@@ -27,6 +28,11 @@ class Found:
     picture: Picture
     file: Path | None
     stem: str
+
+    @property
+    def key(self) -> str:
+        """By which the picture is known again when a run goes on."""
+        return self.stem if self.file is None else str(self.file)
 
 
 class Pictures:
@@ -52,6 +58,29 @@ class Pictures:
         self._every, self._seconds = every, seconds
         self.skipped: list[str] = []
         self.failed = False
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the names of frames hang on; photos may come and go."""
+        clips = [[number, shown_name(item.text)] for number, item in enumerate(self._items) if not item.images]
+        return {"clips": clips, "every": self._every, "seconds": self._seconds}
+
+    def expected(self) -> int | None:
+        """Count the pictures to come: of clips about, by what their headers say; ``None`` where one does not say."""
+        total = 0
+        for item in self._items:
+            try:
+                source = item.open()
+            except CunetError:  # which is told when its turn comes
+                continue
+            if source.live or source.count is None:
+                return None
+            if isinstance(source, ImageFiles):
+                total += source.count
+            else:
+                first, last = (math.ceil(min(end * source.fps, source.count)) for end in self._seconds)
+                total += math.ceil(last / self._every) - math.ceil(first / self._every)
+        return total
 
     def __iter__(self) -> Iterator[Found]:
         for number, item in enumerate(self._items):

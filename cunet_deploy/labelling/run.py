@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy import __version__
-from cunet_deploy._files import atomic_path, check_target, file_sha256
+from cunet_deploy._files import atomic_path, check_target, file_sha256, write_bytes_atomic
 from cunet_deploy.detection.open import open_detector
-from cunet_deploy.errors import InputError
+from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.geometry import box_iou, landmark_boxes
 from cunet_deploy.labelling.agreement import Consensus, Rule, agree
 from cunet_deploy.labelling.base import Teacher
 from cunet_deploy.labelling.coco_set import CocoSet
+from cunet_deploy.labelling.journal import Journal, Labelled
 from cunet_deploy.labelling.pictures import Found, Pictures
 from cunet_deploy.labelling.sheet import DoubtSheet
 from cunet_deploy.labelling.teachers import OwnTeacher, open_teacher
@@ -224,9 +225,14 @@ def label_pictures(
     *,
     sheet: int = 24,
     overwrite: bool = False,
-    advance: Callable[[], None] | None = None,
+    resume: bool = False,
+    advance: Callable[[], None] = lambda: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Label pictures and write the set: ``out``, a folder of frames and a contact sheet named after it.
+
+    Each picture is noted in a journal beside the set as soon as it is labelled: however a run ends, another one can go
+    on from there, and gives the same set as if there had been one run.
 
     Args:
         pictures: what to label.
@@ -235,43 +241,88 @@ def label_pictures(
         out: the COCO file.
         sheet: how many of the least certain objects the contact sheet ``NAME.doubts.jpg`` shows; 0: there is none.
         overwrite: replace what is there.
+        resume: go on with a run that did not end, if there is one.
         advance: called after each picture.
+        stop: asked before each picture; once it says so, the set is written as far as it goes.
 
     Returns:
         What came of it.
 
     Raises:
-        InputError: nothing was found in any picture, or results are in the way.
-        CunetError: a picture or network fails.
+        InputError: nothing was found in any picture, results are in the way, or the earlier run had other options.
+        CunetError: a picture or network fails. What was labelled before can be resumed.
+        KeyboardInterrupt: after ``stop``; the set is there, and can be resumed.
     """
-    summary, doubts, doubts_file = (
-        Summary(ensemble.skeleton),
-        DoubtSheet(ensemble.skeleton, sheet),
-        out.with_suffix(".doubts.jpg"),
-    )
+    info = _info(ensemble, rule)
+    identity = {**info, "landmarks": ensemble.skeleton.landmarks, **pictures.identity}
+    journal = Journal(out, identity, resume=resume, overwrite=overwrite)
+    work = _Work(journal, Summary(ensemble.skeleton), DoubtSheet(ensemble.skeleton, sheet), rule, advance)
+    replace, doubts_file = overwrite or journal.goes_on, out.with_suffix(".doubts.jpg")
     if sheet:
-        check_target(doubts_file, overwrite=overwrite)
+        check_target(doubts_file, overwrite=replace)
     with (
-        atomic_path(out, overwrite=overwrite) as temporary,
-        CocoSet(out, ensemble.skeleton, overwrite=overwrite) as labels,
+        atomic_path(out, overwrite=replace) as temporary,
+        CocoSet(out, ensemble.skeleton, overwrite=replace, goes_on=journal.goes_on) as labels,
+        journal,
     ):
-        for found in pictures:
-            objects = ensemble.objects(found, rule)
-            labels.add(found, objects, rule.min_joints)
-            summary.add(objects, rule)
-            for own in objects:
-                doubts.add(found.picture.image, own, found.stem)
-            if advance is not None:
-                advance()
-        summary.skipped = list(pictures.skipped)
-        if not summary.objects:
-            raise InputError(f"nothing was found in {summary.pictures} pictures; give --detector, or other pictures")
-        picture = doubts.draw()
+        ended = work.label(pictures, ensemble, labels, stop)
+        work.summary.skipped = list(pictures.skipped)
+        if not work.summary.objects:
+            if not ended:
+                raise KeyboardInterrupt
+            journal.remove()
+            raise InputError(
+                f"nothing was found in {work.summary.pictures} pictures; give --detector, or other pictures"
+            )
+        picture = work.doubts.draw(labels.place)
         if picture is not None:
-            with atomic_path(doubts_file, overwrite=overwrite) as drawn:
-                drawn.write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
-        labels.finish(temporary, _info(ensemble, rule))
-    return summary
+            write_bytes_atomic(doubts_file, cv2.imencode(".jpg", picture)[1].tobytes(), overwrite=replace)
+        labels.finish(temporary, info)
+    if not ended:
+        raise KeyboardInterrupt
+    journal.remove()
+    return work.summary
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Labelling of one picture after the other."""
+
+    journal: Journal
+    summary: Summary
+    doubts: DoubtSheet
+    rule: Rule
+    advance: Callable[[], None]
+
+    def label(self, pictures: Pictures, ensemble: TeacherEnsemble, labels: CocoSet, stop: Callable[[], bool]) -> bool:
+        """Label what an earlier run has not; return whether it came to the end."""
+        for item in self.journal.entries:
+            self._add(item, labels)
+        known = {item.key for item in self.journal.entries}
+        try:
+            for found in pictures:
+                if stop():
+                    return False
+                if found.key in known:
+                    continue
+                objects = tuple(ensemble.objects(found, self.rule))
+                height, width = found.picture.image.shape[:2]
+                item = Labelled(found.key, labels.name(found) if objects else "", (width, height), objects)
+                self.journal.add(item)
+                self._add(item, labels)
+        except CunetError as error:
+            if isinstance(error, InputError) or not self.summary.pictures:
+                raise
+            kept = f"{self.summary.pictures} pictures are labelled: resume afterwards"
+            raise type(error)(f"{error}; {kept}", option="resume") from error
+        return True
+
+    def _add(self, item: Labelled, labels: CocoSet) -> None:
+        labels.add(item, self.rule.min_joints)
+        self.summary.add(item.objects, self.rule)
+        for own in item.objects:
+            self.doubts.add(item.file, own)
+        self.advance()
 
 
 def _info(ensemble: TeacherEnsemble, rule: Rule) -> dict[str, Any]:

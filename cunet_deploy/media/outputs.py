@@ -82,9 +82,9 @@ class Outputs:
             raise InputError(f"{there}: exists already; choose another name, or overwrite it", option="overwrite")
         left = plan.unfinished()
         if left and not overwrite:
-            empty = left[0].stat().st_size == 0  # the mark of a run that was interrupted, see `mark_unfinished`
+            empty = left[0].stat().st_size == 0  # the mark of a run that stopped early, see `mark_unfinished`
             what = (
-                "an interrupted run"
+                "a run that stopped early"
                 if empty
                 else "a run that did not end, and holds what it had done; rename it to keep it"
             )

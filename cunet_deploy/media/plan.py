@@ -60,29 +60,17 @@ class OutputPlan:
         """Records and video: those that are one file for all of a source."""
         return [*self.records.values(), *([] if self.video is None else [self.video])]
 
-    def is_finished(self) -> bool:
-        """Return whether an earlier run wrote all of it: records and video get their names at the end."""
-        at_the_end = [path for name, path in self.records.items() if not FORMATS[name].slow]
-        at_the_end += [] if self.video is None else [self.video]
-        return bool(at_the_end) and all(exists(path) for path in at_the_end) and not self.unfinished()
-
-    def left_out(self) -> str:
-        """Count images that could not be read, by the JSON Lines of the run; empty where it read all, or wrote none."""
-        path = self.records.get("jsonl")
-        if path is None or not path.is_file():
-            return ""
-        # no other line has the key: quotes within a text are escaped
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            count = sum('"error":' in line and '"file":' in line for line in lines)
-        images = "an image" if count == 1 else f"{count} images"
-        return f"{path}: {images} could not be read; --overwrite in place of --resume tries again" if count else ""
+    def is_there(self) -> bool:
+        """Return whether every file exists that is one for all of a source; files of single objects need not."""
+        records = [path for name, path in self.records.items() if not FORMATS[name].slow]
+        return all(exists(path) for path in (*records, *([] if self.video is None else [self.video])))
 
     def unfinished(self) -> list[Path]:
         """List what an interrupted run has left of these files, see `part_path`."""
         return [part for path in self._whole_files if exists(part := part_path(path))]
 
     def mark_unfinished(self) -> None:
-        """Mark files that are complete in themselves but end where the run was interrupted; see `unfinished`."""
+        """Mark files that are complete in themselves but do not reach the end of their source; see `unfinished`."""
         for path in self._whole_files:
             if path.is_file():
                 with contextlib.suppress(OSError):

@@ -15,6 +15,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
@@ -32,7 +33,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.synthesis.assets import AssetLibrary, listed_assets
 from cunet_deploy.synthesis.gl import Graphics
 
-__all__ = ["BLOCK", "Job", "Maker", "Product", "write_renders"]
+__all__ = ["BLOCK", "Job", "Maker", "Product", "count_rendered", "write_renders"]
 
 BLOCK = 20
 """Pictures in a block."""
@@ -117,6 +118,12 @@ def write_renders(
     job.finish(folder, lines)
     write_text_atomic(folder / f"{job.name}.jsonl", "".join(lines), overwrite=True)
     return rendered
+
+
+def count_rendered(folder: Path, count: int) -> int:
+    """Count the pictures of finished blocks among the first ``count``."""
+    blocks = range((count + BLOCK - 1) // BLOCK)
+    return sum(min(_lines_of(folder, block), _size(block, count)) for block in blocks)
 
 
 def _size(block: int, count: int) -> int:
@@ -232,6 +239,7 @@ _worker: tuple[Job, Maker, Path, int] | None = None
 
 def _start_worker(job: Job, folder: Path, count: int) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one acts
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     _worker = job, job.open(), folder, count

@@ -1,4 +1,4 @@
-"""Explanations and remedies when memory runs out or a GPU fails in the middle of training."""
+"""Explanations and remedies when memory runs out, a GPU fails or the disk is full in the middle of training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from cunet_deploy.config import Config
-from cunet_deploy.errors import CunetError
+from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.model.cunet import set_efficient
 from cunet_deploy.model.networks import build_network
 from cunet_deploy.train.memory import saved_activation_bytes
@@ -22,16 +22,18 @@ _MIB = 1 << 20
 
 @contextmanager
 def explained_failures(config: Config, device: torch.device) -> Iterator[None]:
-    """Turn what PyTorch raises within the block, when memory runs out or the device fails, into one line of advice.
+    """Turn what is raised within the block, when memory runs out, the device fails or the disk is full, into advice.
 
     Raises:
-        CunetError: one of both happened.
+        CunetError: one of these happened.
     """
     try:
         yield
-    except RuntimeError as error:  # as `torch.OutOfMemoryError` and `torch.AcceleratorError` are
-        if isinstance(error, CunetError):
+    except CunetError as error:
+        if isinstance(error, InputError) or not isinstance(error.__cause__, OSError):
             raise
+        raise CunetError(f"{error}; the last whole epoch is safe: resume afterwards", option="resume") from error
+    except RuntimeError as error:  # as `torch.OutOfMemoryError` and `torch.AcceleratorError` are
         text = (str(error) or type(error).__name__).splitlines()[0][:200]
         if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _MEMORY):
             raise CunetError(_memory_advice(config, device), option="accumulate") from error

@@ -19,11 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cunet_deploy._decode import read_text
-from cunet_deploy._files import atomic_path, write_text_atomic
-from cunet_deploy.checkpoint.storage import read_tensors
+from cunet_deploy._files import write_text_atomic
+from cunet_deploy.checkpoint.storage import read_tensors, write_tensors
 from cunet_deploy.config import Config, parse_config
 from cunet_deploy.errors import InputError
 
@@ -105,8 +103,7 @@ class RunFolder:
 
     def save_state(self, table: dict[str, Any]) -> None:
         """Write the state; the earlier one stays until the new one is whole."""
-        with atomic_path(self.state, overwrite=True) as temporary:
-            torch.save(table, temporary)
+        write_tensors(table, self.state, overwrite=True)
 
     def load_state(self, config: Config) -> dict[str, Any]:
         """Read the state.

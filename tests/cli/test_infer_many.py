@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +17,12 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from dots import scene
+from dots import manifest, scene, write_model
 
+from cunet_deploy._files import file_sha256
 from cunet_deploy.cli import cli
-from cunet_deploy.media import Item, find_items, open_source, plan_items
+from cunet_deploy.media import Frame, Item, OutputPlan, find_items, open_source, plan_items
+from cunet_deploy.media.writers.jsonl import json_lines
 from cunet_deploy.media.writers.video import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,14 +49,14 @@ def run(dots_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     monkeypatch.chdir(tmp_path)
 
     def invoke(*arguments: str | Path) -> Result:
-        given = ["infer", *map(str, arguments), "--model", str(dots_model), "--threads", "1"]
+        given = ["infer", "--model", str(dots_model), "--threads", "1", *map(str, arguments)]
         return CliRunner().invoke(cli, given, prog_name="cunet-deploy")
 
     return invoke
 
 
 def names(folder: str) -> list[str]:
-    return sorted(path.name for path in Path(folder).iterdir())
+    return sorted(path.name for path in Path(folder).iterdir() if path.name != ".cunet-infer.json")
 
 
 ALL = [
@@ -100,8 +104,12 @@ def test_a_source_that_breaks_off_is_incomplete(run: Run) -> None:
     Path("in/one.mkv").write_bytes(data[: len(data) // 2])
     result = run("in", "-o", "out")
     assert result.exit_code == 1
-    assert names("out") == ALL
+    marks = [f"one.{suffix}.part" for suffix in ("csv", "jsonl", "mp4")]  # they do not reach the end
+    assert names("out") == sorted(ALL + marks)
     assert "incomplete: in/one.mkv: " in result.stderr
+    write_clip(Path("in/one.mkv"))
+    assert "1 done, 0 failed or incomplete, 2 were done before" in run("in", "-o", "out", "--resume").stdout
+    assert names("out") == ALL
 
 
 def test_resume_does_what_is_missing_and_no_more(run: Run) -> None:
@@ -119,6 +127,59 @@ def test_resume_does_what_is_missing_and_no_more(run: Run) -> None:
     after = {name: Path("out", name).stat().st_mtime_ns for name in names("out")}
     assert {name for name in ALL if before[name] != after[name]} == {"two.csv", "two.jsonl", "two.mp4"}
     assert "0 done" in run("in", "-o", "out", "--resume").stdout
+
+
+@pytest.mark.parametrize(("source", "out"), [("in/one.mkv", "out/one.mp4"), ("in", "out")], ids=["one", "several"])
+def test_resume_does_again_what_a_full_disk_cut_short(
+    run: Run, monkeypatch: pytest.MonkeyPatch, source: str, out: str
+) -> None:
+    def write(frame: Frame) -> str:
+        if frame.index == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return json_lines(frame)
+
+    with monkeypatch.context() as full:
+        full.setattr("cunet_deploy.media.writers.jsonl.json_lines", write)
+        full.setattr(OutputPlan, "mark_unfinished", lambda plan: None)  # there is no room for a mark either
+        assert run(source, "-o", out).exit_code == 1
+    assert lines(Path("out/one.jsonl")) == list(range(5))
+    result = run(source, "-o", out, "--resume")
+    assert result.exit_code == 0, result.output
+    assert lines(Path("out/one.jsonl")) == list(range(8))
+    assert source != "in" or "3 sources: 2 done, 0 failed or incomplete, 1 were done before" in result.stdout
+
+
+def test_resume_does_images_that_were_added_or_changed(run: Run) -> None:
+    Path("photos").mkdir()
+    shutil.copy("in/a.png", "photos/a.png")
+    assert run("photos", "-o", "out").exit_code == 0
+    assert "is done already" in run("photos", "-o", "out", "--resume").stdout
+    shutil.copy("in/a.png", "photos/added.png")
+    result = run("photos", "-o", "out", "--resume")
+    assert result.exit_code == 0, result.output
+    assert names("out") == ["a.png", "added.png", "landmarks.csv", "landmarks.jsonl"]
+    cv2.imwrite("photos/a.png", scene((60, 60), 30)[0])
+    assert "2 frames" in run("photos", "-o", "out", "--resume").stdout
+    assert "is done already" in run("photos", "-o", "out", "--resume").stdout
+
+
+@pytest.mark.parametrize(("source", "out"), [("in/one.mkv", "out.mp4"), ("in", "out")], ids=["one", "several"])
+def test_resume_refuses_results_of_another_model_or_of_other_options(
+    run: Run, dots_model: Path, source: str, out: str
+) -> None:
+    other = write_model(Path("other.onnx"), manifest(min_score=0.4))
+    assert run(source, "-o", out).exit_code == 0
+    for options, said in (
+        (("--model", other), f'model of SHA-256 "{file_sha256(dots_model)}"'),
+        (("--smooth", "off"), 'smooth "one-euro"'),
+    ):
+        result = run(source, "-o", out, "--resume", *options)
+        assert result.exit_code == 2
+        assert f"was made with {said}; resume with the same, make all anew, or choose another output" in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert run(source, "-o", out, "--resume", "--model", other, "--overwrite").exit_code == 0
+    done = run(source, "-o", out, "--resume", "--model", other).stdout
+    assert "is done already" in done or "3 sources: 0 done, 0 failed or incomplete, 3 were done before" in done
 
 
 def test_resume_of_one_source_that_is_done_does_nothing(run: Run) -> None:
@@ -229,7 +290,7 @@ def test_a_run_that_is_killed_can_be_resumed(dots_model: Path, tmp_path: Path, w
         wait_for(out, "*.jsonl.part", process)
         process.kill()
     wait_for_workers(out)
-    left = sorted(path.name for path in out.iterdir())
+    left = names(str(out))
     assert not [name for name in left if name.startswith(".")]
     assert [name for name in left if name.endswith(".part")]
     for path in out.glob("*.jsonl*"):
@@ -238,7 +299,7 @@ def test_a_run_that_is_killed_can_be_resumed(dots_model: Path, tmp_path: Path, w
         stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "is replaced" in stderr
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert names(str(out)) == [
         f"{stem}.{suffix}" for stem in ("one", "three", "two") for suffix in ("csv", "jsonl", "mp4")
     ]
     for stem in ("one", "two", "three"):
@@ -320,4 +381,4 @@ def test_names_are_told_whatever_the_terminal_can_show(dots_model: Path, tmp_pat
     smile = {"utf-8": "\N{SLIGHTLY SMILING FACE}"}.get(encoding, r"\U0001f642")
     assert rf"caf\xe9 {smile}.mkv: 8 frames, 8 with landmarks" in done.stdout.decode(encoding)
     assert rf"wrote out/caf\xe9 {smile}.mp4" in done.stdout.decode(encoding)
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert len(names(str(tmp_path / "out"))) == 3

@@ -103,7 +103,7 @@ def test_all_kinds_of_results_are_written(run: Run, clip: Path) -> None:
     result = run(clip, "-o", "out.mp4", "--frames", "5", "--format", "jsonl, csv,coco,pts", "--draw", "box,ids,scores")
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in Path().iterdir()) == [
-        *("out.coco.json", "out.csv", "out.jsonl", "out.mp4", "out_pts"),
+        *(".cunet-infer.json", "out.coco.json", "out.csv", "out.jsonl", "out.mp4", "out_pts"),
     ]
     assert len(list(Path("out_pts").iterdir())) == 5
     found = json.loads(Path("out.coco.json").read_text())["annotations"]

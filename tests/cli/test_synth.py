@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from cunet_deploy._files import write_text_atomic
 from cunet_deploy.cli import cli
 
 
@@ -39,6 +42,26 @@ def test_a_missing_extra_is_5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert result.exit_code == 5
     assert "pip install 'cunet-deploy[synth]'" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_how_much_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def render(job: object, count: int, folder: Path, **more: object) -> int:
+        for block, lines in enumerate((20, 20)):
+            write_text_atomic(folder / "blocks" / f"{block:05d}.jsonl", "{}\n" * lines, overwrite=False)
+        signal.raise_signal(number)
+        return 0
+
+    monkeypatch.setattr("cunet_deploy.synthesis.dataset.write_renders", render)
+    command = ["synth", "faces", "-n", "60", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, command, prog_name="cunet-deploy")
+    assert result.exit_code == 130
+    assert result.stderr == (
+        f"cunet-deploy: interrupted: 40 of 60 faces are in {tmp_path / 'out'}; the same command goes on from there\n"
+    )
 
 
 def test_a_sheet_is_a_picture_of_faces(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""Messages when memory runs out or a GPU fails in the middle of training."""
+"""Messages when memory runs out, a GPU fails or the disk is full in the middle of training."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -96,3 +98,32 @@ def test_a_run_that_is_out_of_memory_goes_on_in_parts(tmp_path: Path, monkeypatc
     with pytest.raises(CunetError, match="accumulated in 2 parts"):
         owner.run()
     assert folder.state.is_file()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_epoch_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_faces(tmp_path / "faces", 20)
+    config, folder, write = tiny_config(train={"epochs": 2}), RunFolder(tmp_path / "run"), Path.write_bytes
+    folder.prepare("", resume=False)
+    task, whole = load_task(config, tmp_path), {}
+
+    def fill(path: Path, data: bytes) -> int:
+        if path.name != "state.pt.part" or not whole:
+            return write(path, data)
+        write(path, data[:1000])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def keep(row: Any) -> None:
+        if row["event"] == "epoch":
+            whole["state"] = folder.state.read_bytes()
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(
+        CunetError, match=r"state\.pt: cannot be written: the disk is full; .*the last whole epoch"
+    ) as caught:
+        Trainer(config, task, folder, keep).run()
+    assert caught.value.option == "resume"
+    assert folder.state.read_bytes() == whole["state"]
+    assert not list(folder.path.glob("*.part"))
+    monkeypatch.setattr(Path, "write_bytes", write)
+    Trainer(config, task, folder, lambda _: None).run(resume=True)
+    assert [row["epoch"] for row in folder.rows()] == [1, 2, 1]
