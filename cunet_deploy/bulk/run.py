@@ -89,6 +89,8 @@ def load_model(
             model.
     """
     wanted = wanted_licence(licence)
+    if detector is not None and detector.startswith("boxes:"):
+        raise InputError(f"detector {detector}: the boxes of a file are those of one source; use infer for it")
     path = model_file(name, backend)
     session = open_session(path, threads=1, backend=backend, trust=trust)
     manifest = session.manifest
@@ -100,7 +102,7 @@ def load_model(
     if not is_engine:
         _share(path, output, NETWORK_FILE)
     found = detector or default_spec(manifest, wanted)
-    # "full", "boxes:FILE" and their like are opened by name where the workers are
+    # "full" and its like are opened by name where the workers are
     by_name, boxes = ":" in found or found == FULL, None
     if not by_name:
         finder = open_detector(found, licence=wanted)

@@ -51,3 +51,8 @@ def test_a_detector_by_name_is_not_replaced_by_a_file_in_the_output(tmp_path: Pa
     load_model("face68-s", output)
     worker = Worker(load_model("face68-s", output, detector="full"), Settings(), output)
     assert type(worker._localizer._networks().detector).__name__ == "CoarseToFineSearch"
+
+
+def test_boxes_of_a_file_are_refused_since_they_are_of_one_source(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"boxes:a\.json: the boxes of a file are those of one source; use infer"):
+        load_model("face68-s", Output(str(tmp_path)), detector="boxes:a.json")
