@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +16,7 @@ from mp4_boxes import cut_start
 
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media import FrameSize, ImageFiles, VideoFile, open_source
+from cunet_deploy.media.readers.gif import with_durations
 
 
 @pytest.fixture
@@ -275,13 +276,29 @@ def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         open_source(name)
 
 
-def _write_gif(path: Path, count: int, size: int = 16) -> Path:
-    """Written by hand: not every OpenCV writes animations."""
+@pytest.mark.parametrize("stated", [(), (1, 2)])
+def test_frames_of_a_gif_without_durations_are_shown_at_10_fps(tmp_path: Path, stated: tuple[int, ...]) -> None:
+    source = open_source(_write_gif(tmp_path / "a.gif", 5, stated=stated))
+    pictures = list(source)
+    assert [(picture.index, picture.time_ms) for picture in pictures] == [(n, 100.0 * n) for n in range(5)]
+    assert len({picture.image.tobytes() for picture in pictures}) == 5
+    assert (source.fps, source.left_out) == (10, [])
+    data = source.path.read_bytes()
+    for length in range(len(data)):
+        with_durations(data[:length])
+    source.path.write_bytes(data[:-300])
+    with pytest.raises(CunetError, match="breaks off after frame"):
+        list(source)
+
+
+def _write_gif(path: Path, count: int, size: int = 16, stated: Sequence[int] = range(99)) -> Path:
+    """Written by hand: not every OpenCV writes animations. Frames in ``stated`` have durations."""
     pixels = size * size
     table = bytes(value for grey in range(128) for value in (grey * 2,) * 3)
     data = b"GIF89a" + size.to_bytes(2, "little") * 2 + bytes([0xF6, 0, 0]) + table
     for index in range(count):
-        data += b"\x21\xf9\x04\x00\x0a\x00\x00\x00" + b"\x2c" + bytes(4) + size.to_bytes(2, "little") * 2 + b"\x00"
+        data += b"\x21\xf9\x04\x00\x0a\x00\x00\x00" if index in stated else b""
+        data += b"\x2c" + bytes(4) + size.to_bytes(2, "little") * 2 + b"\x00"
         # 7-bit codes in bytes of their own: clear, then pixels in runs short enough that codes stay 8 bits wide
         codes = []
         for start in range(0, pixels, 100):
