@@ -10,7 +10,7 @@ from cunet_deploy._files import part_path
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.pipeline import DEPTH
 from cunet_deploy.media.readers.base import Source
-from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, ImageFiles
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, WRITABLE_IMAGE_SUFFIXES, ImageFiles
 from cunet_deploy.media.writers.base import ResultFormat
 from cunet_deploy.media.writers.formats import FORMATS
 from cunet_deploy.media.writers.video import WRITABLE_SUFFIXES
@@ -166,7 +166,7 @@ def _folder_plan(source: ImageFiles, out: Path | None, draw: bool, formats: tupl
     folder = Path("landmarks") if out is None else out
     if (folder.exists() and not folder.is_dir()) or folder.suffix.lower() in (*IMAGE_SUFFIXES, *WRITABLE_SUFFIXES):
         raise InputError(f"{folder}: several images are written to a folder; give one with -o DIR")
-    names = source.file_names
+    names = [_written_name(name) for name in source.file_names]
     repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if repeated:
         raise InputError(f"two images are called {min(repeated)}; localize in one folder at a time")
@@ -176,13 +176,18 @@ def _folder_plan(source: ImageFiles, out: Path | None, draw: bool, formats: tupl
     return replace(plan, images=tuple(folder / name for name in names) if draw else ())
 
 
+def _written_name(name: str) -> str:
+    """The name of an annotated image: that of the image, and ``.png`` behind it where its type cannot be written."""
+    return name if Path(name).suffix.lower() in WRITABLE_IMAGE_SUFFIXES else f"{name}.png"
+
+
 def _file_plan(source: Source, out: Path | None, draw: bool, formats: tuple[str, ...] | None) -> OutputPlan:
     video = source.moving
     suffix = ".mp4" if video else ".png"
     if out is None or out.is_dir():
         out = (out or Path()) / f"{source.stem}.landmarks{suffix}"
-    accepted = WRITABLE_SUFFIXES if video else IMAGE_SUFFIXES
-    if video and "%" in out.name and out.suffix.lower() in IMAGE_SUFFIXES:
+    accepted = WRITABLE_SUFFIXES if video else WRITABLE_IMAGE_SUFFIXES
+    if video and "%" in out.name and out.suffix.lower() in WRITABLE_IMAGE_SUFFIXES:
         _check_pattern(out)
         plan = _records(out.with_name("landmarks"), formats, of_one=False)
         if "pts" in plan.records:
