@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -29,6 +30,7 @@ from cunet_deploy.sessions.registry import AUTO, BACKENDS, backend_choices, defa
 __all__ = [
     "MAX_THREADS",
     "BackendNames",
+    "FloatRange",
     "backend_options",
     "console",
     "default_backends",
@@ -56,6 +58,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_THREADS = 1024
 """Largest value of ``--threads``: tens of thousands take minutes to start, or never do."""
+
+
+class FloatRange(click.FloatRange):
+    """A number in a range, without NaN, which is in every range of click's, and infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 class BackendNames(click.ParamType[Any]):
