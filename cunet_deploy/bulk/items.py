@@ -149,8 +149,8 @@ def _files(sources: Iterable[str]) -> Iterator[str]:
             yield from (_named(system, source, found) for found in sorted(system.glob(path)) if _is_read(found))
         elif system.isdir(path):
             yield from (_named(system, source, found) for found in sorted(system.find(path)) if _is_read(found))
-        elif not system.exists(path):
-            raise InputError(f"{source}: does not exist")
+        elif not system.isfile(path):
+            raise InputError(f"{source}: does not exist, or is no file")
         elif PurePosixPath(path).suffix.lower() in LIST_SUFFIXES:
             yield from _files(_listed(system, path, source))
         else:
