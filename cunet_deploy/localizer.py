@@ -23,7 +23,7 @@ from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.licences import wanted_licence
 from cunet_deploy.locate import check_boxes, locate
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
+from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, LiveSource, Picture, open_source, read_ahead
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions import Session, open_session
 from cunet_deploy.tracking.one_euro import ASSUMED_STEP_MS, Smoothing, smooth_clip
@@ -226,13 +226,14 @@ class Localizer:
             CunetError: a video breaks off, or a camera or stream is lost; its frames until there came before.
         """
         opened = open_source(source) if isinstance(source, (str, Path)) else source
+        moving = bool(getattr(opened, "moving", True))
         if follow is None:
-            follow = not isinstance(opened, ImageFiles)
+            follow = moving
         if follow and isinstance(smooth, Smoothing) and smooth.both_ways:
             yield from self._both_ways(opened, smooth, stop)
             return
         live = isinstance(opened, LiveSource)
-        depth = 0 if isinstance(opened, ImageFiles) and opened.count == 1 else LIVE_DEPTH if live else DEPTH
+        depth = 0 if not moving and getattr(opened, "count", None) == 1 else LIVE_DEPTH if live else DEPTH
         ours = closing(opened) if isinstance(opened, LiveSource) and opened is not source else nullcontext()
         read = _pictures(opened, thumbnails=follow)
         with closing(read_ahead(read, depth, drop_old=live, stop=stop)) as pictures, ours:

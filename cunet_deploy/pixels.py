@@ -67,7 +67,7 @@ def to_unsigned(image: NDArray[Any]) -> NDArray[np.uint8 | np.uint16]:
         return image
     low, high = float(image.min()), float(image.max())
     if np.issubdtype(image.dtype, np.floating) and low >= -0.5 / 255 and high <= 1 + 0.5 / 255:
-        return np.rint(image * 255).clip(0, 255).astype(np.uint8)
+        return np.asarray(np.rint(image * 255).clip(0, 255), np.uint8)
     if low >= 0 and high < 1 << 16 and np.array_equal(image, np.rint(image)):
         return image.astype(np.uint8 if high < 1 << 8 else np.uint16)
     raise InputError(

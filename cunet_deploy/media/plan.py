@@ -149,7 +149,7 @@ def _one_file(source: Source, path: Path, kind: ResultFormat | None, formats: tu
         )
     if kind is None:
         return OutputPlan(stdout=True)
-    if kind.one_image and not (isinstance(source, ImageFiles) and source.single):
+    if kind.one_image and (source.moving or source.count != 1):
         raise InputError(
             f"{path}: a {kind.suffix} file is of one image; for more, name a folder and the format {kind.name}"
         )

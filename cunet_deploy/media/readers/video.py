@@ -24,7 +24,7 @@ class VideoFile:
     """A video file or animated GIF. Iterating raises `CunetError` where the video breaks off.
 
     Pictures are as players show them: upright, with square pixels. See `cunet_deploy.media.readers.container` for what
-    times and numbers are where a file is damaged.
+    times and numbers are where a file is damaged. Frames of a GIF without a duration last 100 ms, as in browsers.
     """
 
     moving = True
