@@ -233,16 +233,17 @@ class Localizer:
             CunetError: a video breaks off, or a camera or stream is lost; its frames until there came before.
         """
         opened = _opened(source)
+        moving = bool(getattr(opened, "moving", True))
         if follow not in (None, True, False):
             raise InputError(f"follow is {follow!r}; expected True, False or None")
         if follow is None:
-            follow = not isinstance(opened, ImageFiles)
+            follow = moving
         self._check_given_boxes(opened)
         if follow and isinstance(smooth, Smoothing) and smooth.both_ways:
             yield from self._both_ways(opened, smooth, stop)
             return
         live = isinstance(opened, LiveSource)
-        depth = 0 if isinstance(opened, ImageFiles) and opened.count == 1 else LIVE_DEPTH if live else DEPTH
+        depth = 0 if not moving and getattr(opened, "count", None) == 1 else LIVE_DEPTH if live else DEPTH
         ours = closing(opened) if isinstance(opened, LiveSource) and opened is not source else nullcontext()
         read = _pictures(opened, thumbnails=follow)
         with closing(read_ahead(read, depth, drop_old=live, stop=stop)) as pictures, ours:

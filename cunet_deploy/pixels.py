@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
 
-__all__ = ["as_bgr", "to_8_bits"]
+__all__ = ["as_bgr", "to_8_bits", "to_unsigned"]
 
 _LOG = logging.getLogger(__name__)
 _DEPTHS = (8, 10, 12, 14, 16)
@@ -55,3 +55,22 @@ def to_8_bits(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
         _told.add(depth)
         _LOG.warning("an image has 16-bit values that need %d bits: taken as %d bits, and scaled to 8", needed, depth)
     return (image >> (depth - 8)).astype(np.uint8)
+
+
+def to_unsigned(image: NDArray[Any]) -> NDArray[np.uint8 | np.uint16]:
+    """Values of a file as uint8 or uint16: those of floating point from 0 to 1 times 255, whole numbers as they are.
+
+    Raises:
+        InputError: they are neither.
+    """
+    if image.dtype in (np.uint8, np.uint16):
+        return image
+    low, high = float(image.min()), float(image.max())
+    if np.issubdtype(image.dtype, np.floating) and low >= -0.5 / 255 and high <= 1 + 0.5 / 255:
+        return np.asarray(np.rint(image * 255).clip(0, 255), np.uint8)
+    if low >= 0 and high < 1 << 16 and np.array_equal(image, np.rint(image)):
+        return image.astype(np.uint8 if high < 1 << 8 else np.uint16)
+    raise InputError(
+        f"has {image.dtype} values from {low:g} to {high:g}; expected 0 to 1, or whole numbers from 0 to 65535; scale "
+        "them to 8 bits"
+    )

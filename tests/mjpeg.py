@@ -18,7 +18,7 @@ class MjpegServer(PictureServer):
     """See `PictureServer`.
 
     Attributes:
-        connections: accepted so far.
+        connections: accepted so far of those who watch.
     """
 
     def __init__(self, picture: Callable[[int], np.ndarray], fps: float = 50) -> None:
@@ -59,11 +59,13 @@ class MjpegServer(PictureServer):
         self._stalled.clear()
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
-        self.connections += 1
-        self._open.append(handler.connection)
         handler.send_response(200)
         handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         handler.end_headers()
+        if "urllib" in handler.headers["User-Agent"]:  # only asks what it is: it gets no picture that others miss
+            return
+        self.connections += 1
+        self._open.append(handler.connection)
         begun, first = time.monotonic(), self.sent
         while True:
             while self._stalled.is_set():

@@ -218,3 +218,20 @@ def test_no_progress_bar_is_drawn_where_nobody_watches(capfd: pytest.CaptureFixt
         bar.advance(task)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
+
+
+def _numbers(command: click.Command) -> list[click.Parameter]:
+    inner = [_numbers(each) for each in getattr(command, "commands", {}).values()]
+    own = [parameter for parameter in command.params if isinstance(parameter.type, click.FloatRange)]
+    return own + [parameter for parameters in inner for parameter in parameters]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_option_takes_a_number_that_is_none(name: str) -> None:
+    context = click.Context(cli)
+    command = cli.get_command(context, name)  # type: ignore[attr-defined]
+    assert command is not None
+    for parameter in _numbers(command):
+        for text in ("nan", "inf", "-inf"):
+            with pytest.raises(click.BadParameter):
+                parameter.type.convert(text, parameter, context)

@@ -172,8 +172,8 @@ def _found(system: Any, path: str, source: str) -> list[str]:
         if not found:
             raise InputError(f"{source}: no photo or video is there")
         return found
-    if not system.exists(path):
-        raise InputError(f"{source}: does not exist")
+    if not system.isfile(path):
+        raise InputError(f"{source}: does not exist, or is no file")
     if PurePosixPath(source).suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
         kinds = f"a photo or video of a type that is read, or a list of sources ({' '.join(LIST_SUFFIXES)})"
         raise InputError(f"{source}: is not {kinds}")

@@ -21,6 +21,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -192,8 +193,18 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
     ), error.end
 
 
+def _open_closed_streams() -> None:
+    """Put the null device where a standard stream is closed: the next file would take its number, and its output."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115  open until the end
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
 def main() -> None:
     """Run the command line and exit."""
+    _open_closed_streams()
     codecs.register_error("cunet-escape", _escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

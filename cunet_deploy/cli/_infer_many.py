@@ -155,6 +155,8 @@ def _do(localizer: Localizer, item: Item, plan: OutputPlan, asked: Request) -> _
     try:
         source = item.open(timeout=asked.timeout, reconnect=asked.reconnect)
         asked.check_smoothing(source)
+        if plan.video is not None and not source.moving:  # a picture on a web server, whose URL tells nothing
+            plan = replace(plan, video=None, images=(plan.video.with_suffix(".png"),))
         run = run_one(localizer, source, name, plan, asked)
     except CunetError as error:
         text = describe(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import sys
@@ -31,6 +32,7 @@ __all__ = [
     "MAX_THREADS",
     "BackendNames",
     "FilePath",
+    "FloatRange",
     "backend_options",
     "console",
     "default_backends",
@@ -70,6 +72,16 @@ class FilePath(click.Path):
         if str(value).endswith(("/", os.sep)):
             self.fail(f"{value}: is a folder; name a file in it", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class FloatRange(click.FloatRange):
+    """A number in a range, without NaN, which is in every range of click's, and infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 class BackendNames(click.ParamType[Any]):

@@ -88,8 +88,12 @@ class Tally:
             "write": outputs.write_seconds,
         }
         times = ", ".join(f"{name} {seconds / self.frames * 1000:.1f}" for name, seconds in stages.items())
-        names = [str(path) for path in files if path.exists() or "%" in path.name]  # not a video that would not play
-        shown = ", ".join(names or ["nothing"]) if len(names) <= 3 else f"{len(names)} files in {files[-1].parent}"
+        there = [path for path in files if path.exists() or "%" in path.name]  # not a video that would not play
+        shown = ", ".join(map(str, there)) or "nothing"
+        if len(there) > 3:
+            whole, folders = [path for path in there if not path.is_dir()], [path for path in there if path.is_dir()]
+            of_objects = "".join(f", those of each object in {folder}" for folder in folders)
+            shown = f"{len(whole)} files in {whole[0].parent}{of_objects}"
         fps = self.frames / max(self.read + self.localize, 1e-9)  # drawing and encoding run beside it
         all_fps = self.frames / max(self.elapsed, 1e-9)
         dropped = f"{self.dropped} dropped, " if self.live else ""

@@ -14,6 +14,7 @@ from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._options import (
     BackendNames,
     FilePath,
+    FloatRange,
     default_backends,
     detector_option,
     json_option,
@@ -83,7 +84,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0, max_open=True, max=10),
+    type=FloatRange(0, max_open=True, max=10),
     default=0.05,
     show_default=True,
     help="Fraction by which a row may be slower.",

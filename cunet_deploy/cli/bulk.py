@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cunet_deploy.cli._interrupts import saying_what_is_kept
 from cunet_deploy.cli._options import (
     MAX_THREADS,
+    FloatRange,
     backend_options,
     console,
     json_option,
@@ -40,12 +41,12 @@ __all__ = ["command"]
     "--threads", type=click.IntRange(1, MAX_THREADS), default=1, show_default=True, help="CPU threads of each worker."
 )
 @click.option(
-    "--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs of each worker; may be a fraction."
+    "--gpus", type=FloatRange(0), default=0.0, show_default=True, help="GPUs of each worker; may be a fraction."
 )
 @click.option("--smooth/--no-smooth", default=True, show_default=True, help="Smooth landmarks in videos.")
 @click.option(
     "--part-seconds",
-    type=click.FloatRange(0),
+    type=FloatRange(0),
     default=120.0,
     show_default=True,
     help="Cut videos that are at least twice as long into parts of this length; 0: never.",

@@ -7,7 +7,14 @@ from typing import Literal
 
 import click
 
-from cunet_deploy.cli._options import device_option, method_option, output_option, overwrite_option, progress
+from cunet_deploy.cli._options import (
+    FloatRange,
+    device_option,
+    method_option,
+    output_option,
+    overwrite_option,
+    progress,
+)
 from cunet_deploy.errors import InputError
 
 __all__ = ["command"]
@@ -20,7 +27,7 @@ __all__ = ["command"]
 @method_option
 @click.option(
     "--percentile",
-    type=click.FloatRange(50, 100),
+    type=FloatRange(50, 100),
     help="Share of the values that --method percentile covers, in percent.  [default: 99.99]",
 )
 @click.option("--crops", default=256, show_default=True, type=click.IntRange(min=1), help="Maximum number of crops.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cunet_deploy.cli._options import output_option, overwrite_option
+from cunet_deploy.cli._options import FloatRange, output_option, overwrite_option
 
 if TYPE_CHECKING:
     from cunet_deploy.checkpoint.storage import Checkpoint
@@ -23,7 +23,7 @@ __all__ = ["command"]
     "--padding",
     default=1.25,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FloatRange(min=0, min_open=True),
     help="Side of the crop divided by the longer side of the tight box. The authors cut 1.25 times a person's height, "
     "and 1.1 times a face detector's box that they did not publish: try some on labelled photos with evaluate.",
 )

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._options import (
+    FloatRange,
     backend_options,
     device_option,
     json_option,
@@ -81,7 +82,7 @@ class _Request:
     "--validation",
     "--held-back",  # its name in earlier versions
     "validation",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FloatRange(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
     help="Only the validation split that training with validation_fraction = SHARE makes.",
 )
@@ -95,14 +96,14 @@ class _Request:
 @click.option(
     "--scale",
     "scales",
-    type=click.FloatRange(0.25, 4),
+    type=FloatRange(0.25, 4),
     multiple=True,
     metavar="FACTOR",
     help="Average the maps of each crop and of one with sides FACTOR times as long; give it several times for more.",
 )
 @click.option(
     "--blur",
-    type=click.FloatRange(0, 8),
+    type=FloatRange(0, 8),
     metavar="CELLS",
     help="Blur the heatmaps of MODEL by this before decoding, instead of by its own [heatmap] blur.",
 )

@@ -13,6 +13,7 @@ from cunet_deploy.cli._infer_one import Request, run_one
 from cunet_deploy.cli._infer_record import Record
 from cunet_deploy.cli._options import (
     MAX_THREADS,
+    FloatRange,
     backend_options,
     detector_option,
     licence_option,
@@ -42,7 +43,7 @@ def _source_options(function: F) -> F:
     )
     timeout = click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=FloatRange(min=0, min_open=True),
         default=10.0,
         show_default=True,
         metavar="SECONDS",
@@ -50,7 +51,7 @@ def _source_options(function: F) -> F:
     )
     reconnect = click.option(
         "--reconnect",
-        type=click.FloatRange(min=0),
+        type=FloatRange(min=0),
         default=30.0,
         show_default=True,
         metavar="SECONDS",

@@ -10,6 +10,7 @@ import click
 
 from cunet_deploy.cli._interrupts import interrupt_flag, saying_what_is_kept
 from cunet_deploy.cli._options import (
+    FloatRange,
     detector_option,
     json_option,
     output_option,
@@ -54,21 +55,21 @@ __all__ = ["command"]
 @click.option("--seconds", metavar="FROM:TO", help="Label this part of clips only; either end may be left out.")
 @click.option(
     "--within",
-    type=click.FloatRange(0, 10, min_open=True),
+    type=FloatRange(0, 10, min_open=True),
     metavar="SHARE",
     help="Largest distance of two opinions on a joint, in sizes of the object.  [default: of bodies 0.2 of the torso, "
     "or what PCK takes; else 0.03 of the box]",
 )
 @click.option(
     "--min-score",
-    type=click.FloatRange(0, 1),
+    type=FloatRange(0, 1),
     default=0.2,
     show_default=True,
     help="Least mean score of a joint.",
 )
 @click.option(
     "--min-joints",
-    type=click.FloatRange(0, 1),
+    type=FloatRange(0, 1),
     default=0.5,
     show_default=True,
     metavar="SHARE",

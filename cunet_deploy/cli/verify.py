@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from cunet_deploy.cli._options import backend_options, json_option, overwrite_option, resolve_backend, threads_option
+from cunet_deploy.cli._options import (
+    FloatRange,
+    backend_options,
+    json_option,
+    overwrite_option,
+    resolve_backend,
+    threads_option,
+)
 from cunet_deploy.cli._report import json_report, results
 from cunet_deploy.errors import ArtifactError, InputError, VerificationError
 from cunet_deploy.evaluation import open_model
@@ -51,7 +58,7 @@ class _Request:
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Run this checkpoint (.pt) too; needs torch.")
 @click.option(
     "--max-mean-px",
-    type=click.FloatRange(0),
+    type=FloatRange(0),
     default=MAX_MEAN_PX,
     show_default=True,
     help="Largest mean landmark distance allowed, in pixels of the network's input.",

@@ -175,7 +175,7 @@ def _is_group(text: str) -> bool:
 
 def _is_still(text: str) -> bool:
     path = Path(text)
-    if path.suffix.lower() not in IMAGE_SUFFIXES or not exists(text):
+    if path.suffix.lower() not in IMAGE_SUFFIXES or not exists(text) or not path.is_file():
         return False
     return path.suffix.lower() in (".tif", ".tiff") or frames_in_image(path) == 1
 

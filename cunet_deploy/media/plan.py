@@ -11,7 +11,7 @@ from cunet_deploy._files import exists, part_path
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.pipeline import DEPTH
 from cunet_deploy.media.readers.base import Source
-from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, ImageFiles
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, WRITABLE_IMAGE_SUFFIXES, ImageFiles
 from cunet_deploy.media.writers.base import ResultFormat
 from cunet_deploy.media.writers.formats import FORMATS
 from cunet_deploy.media.writers.video import WRITABLE_SUFFIXES
@@ -142,7 +142,7 @@ def _one_file(source: Source, path: Path, kind: ResultFormat | None, formats: tu
         )
     if kind is None:
         return OutputPlan(stdout=True)
-    if kind.one_image and not (isinstance(source, ImageFiles) and source.single):
+    if kind.one_image and (source.moving or source.count != 1):
         raise InputError(
             f"{path}: a {kind.suffix} file is of one image; for more, name a folder and the format {kind.name}"
         )
@@ -159,7 +159,7 @@ def _folder_plan(source: ImageFiles, out: Path | None, draw: bool, formats: tupl
     folder = Path("landmarks") if out is None else out
     if (exists(folder) and not folder.is_dir()) or folder.suffix.lower() in (*IMAGE_SUFFIXES, *WRITABLE_SUFFIXES):
         raise InputError(f"{folder}: several images are written to a folder; give one with -o DIR")
-    names = source.file_names
+    names = [_written_name(name) for name in source.file_names]
     repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if repeated:
         raise InputError(f"two images are called {min(repeated)}; localize in one folder at a time")
@@ -169,10 +169,15 @@ def _folder_plan(source: ImageFiles, out: Path | None, draw: bool, formats: tupl
     return replace(plan, images=tuple(folder / name for name in names) if draw else ())
 
 
+def _written_name(name: str) -> str:
+    """The name of an annotated image: that of the image, and ``.png`` behind it where its type cannot be written."""
+    return name if Path(name).suffix.lower() in WRITABLE_IMAGE_SUFFIXES else f"{name}.png"
+
+
 def _file_plan(source: Source, out: Path, draw: bool, formats: tuple[str, ...] | None) -> OutputPlan:
     video = source.moving
-    accepted = WRITABLE_SUFFIXES if video else IMAGE_SUFFIXES
-    if video and "%" in out.name and out.suffix.lower() in IMAGE_SUFFIXES:
+    accepted = WRITABLE_SUFFIXES if video else WRITABLE_IMAGE_SUFFIXES
+    if video and "%" in out.name and out.suffix.lower() in WRITABLE_IMAGE_SUFFIXES:
         _check_pattern(out)
         plan = _records(out.with_name("landmarks"), formats, of_one=False)
         if "pts" in plan.records:

@@ -224,6 +224,25 @@ def test_lines_on_standard_output_are_nothing_but_lines(program: Program, clip: 
     assert "7 frames" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("number", "arguments", "code", "told"),
+    [
+        (0, ("-", "--size", "320x240", "-o", "none"), 2, "stdin is closed; pipe bgr24 frames into it"),
+        (1, ("clip", "-o", "-"), 1, "standard output is closed; leave it open, or name a file"),
+        (1, ("clip", "-o", "out.jsonl", "--frames", "2"), 0, ""),
+        (2, ("clip", "-o", "out.jsonl", "--frames", "2"), 0, ""),
+    ],
+)
+def test_a_closed_standard_stream_is_one_line_or_does_no_harm(
+    program: Program, clip: Path, number: int, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    source, *options = [str(clip) if each == "clip" else each for each in arguments]
+    done = program.run(source, *options, preexec_fn=lambda: os.close(number))
+    assert done.returncode == code, done.stderr
+    assert done.stderr == (f"cunet-deploy: error: {told}\n" if told else "")
+    assert code or program.frames() == 2
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_standard_output_on_a_full_disk_is_one_line_and_1(program: Program, clip: Path) -> None:
     with Path("/dev/full").open("w") as full:

@@ -207,3 +207,14 @@ def test_frames_that_change_size_are_localized_and_fitted_into_the_video(
     assert len({line["frame"] for line in found}) == 30
     assert sum(bool(line["landmarks"]) for line in found) > 0.8 * len(found)
     assert len({picture.image.shape for picture in open_source("out.avi")}) == 1
+
+
+def test_the_summary_names_the_folder_of_the_results(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"photos/{number}.pgm"), cv2.cvtColor(picture(number), cv2.COLOR_BGR2GRAY))
+    result = run(tmp_path / "photos", "-o", "out/all", "--format", "csv,pts")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0].endswith("wrote 4 files in out/all, those of each object in out/all")
+    names = sorted(path.name for path in Path("out/all").iterdir() if path.suffix != ".pts")
+    assert names == ["0.pgm.png", "1.pgm.png", "2.pgm.png", "landmarks.csv"]

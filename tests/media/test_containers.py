@@ -16,6 +16,7 @@ from clips import make_clip, spoil
 
 from cunet_deploy.errors import CunetError, InputError, MissingDependencyError
 from cunet_deploy.media import LeftOut, VideoFile, open_source
+from cunet_deploy.media.readers.container import picture_times
 
 
 def regular(count: int, fps: float = 25, start: float = 0.0) -> list[float]:
@@ -224,6 +225,24 @@ def test_frames_of_a_video_can_change_their_size(tmp_path: Path) -> None:
     assert {picture.image.shape for picture in pictures} == {(120, 160, 3), (240, 320, 3)}
     times = [picture.time_ms for picture in pictures]
     assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+@pytest.mark.parametrize("starts", [(0, 0, 0), (20_000, 0, 20_000)])
+def test_joined_transport_streams_are_whole(tmp_path: Path, codec: str, starts: tuple[int, ...]) -> None:
+    parts = [
+        make_clip(tmp_path / "a.ts", regular(20, start=start), codec=codec, rate=25).read_bytes() for start in starts
+    ]
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    source = VideoFile(tmp_path / "joined.ts", threads=4)  # packets of a part come before the last frames of another
+    pictures = list(source)
+    assert source.left_out == []
+    assert [picture.index for picture in pictures] == list(range(60))
+    steps = np.diff([picture.time_ms for picture in pictures])
+    forwards = steps > 1000  # to a later clock, which may be a pause
+    assert steps[~forwards] == pytest.approx(40, abs=1)
+    assert forwards.sum() == (starts[0] > 0)
+    assert picture_times(tmp_path / "joined.ts") is None  # no key frame can be found by its time
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts"])

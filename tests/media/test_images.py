@@ -12,6 +12,7 @@ import pytest
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import open_source, read_image
 from cunet_deploy.media.readers.files import look_for
+from cunet_deploy.media.readers.heif import stated_turns
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.media.readers.integrity import stated_pixels
 
@@ -125,10 +126,13 @@ def test_the_decoder_refuses_what_is_cut_off_of_other_types(picture: np.ndarray,
         read_image(path)
 
 
+def exif_data(value: int) -> bytes:
+    return b"II*\x00\x08\x00\x00\x00\x01\x00" + struct.pack("<HHII", 0x112, 3, 1, value) + bytes(4)
+
+
 def with_orientation(data: bytes, value: int) -> bytes:
     """A JPEG with EXIF data that say how it is to be turned."""
-    tiff = b"II*\x00\x08\x00\x00\x00\x01\x00" + struct.pack("<HHII", 0x112, 3, 1, value) + bytes(4)
-    segment = b"Exif\x00\x00" + tiff
+    segment = b"Exif\x00\x00" + exif_data(value)
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
 
 
@@ -152,6 +156,56 @@ def test_photos_are_turned_and_mirrored_as_their_exif_data_says(
     image, expected = read_image(tmp_path / "a.jpg"), TURNS[value](picture)
     assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).mean() < 6
+
+
+@pytest.mark.skipif(".avif" not in IMAGE_SUFFIXES, reason="this OpenCV reads no AVIF")
+@pytest.mark.skipif(not hasattr(cv2, "imencodeWithMetadata"), reason="this OpenCV writes no EXIF data")
+@pytest.mark.parametrize("repeated", [True, False], ids=["and EXIF", "alone"])
+@pytest.mark.parametrize("value", TURNS)
+def test_an_avif_file_is_turned_and_mirrored_as_its_container_says(
+    picture: np.ndarray, tmp_path: Path, value: int, repeated: bool
+) -> None:
+    def avif(value: int) -> bytes:
+        exif = np.frombuffer(exif_data(value), np.uint8)  # from which the encoder makes irot and imir
+        return cv2.imencodeWithMetadata(".avif", picture, [cv2.IMAGE_METADATA_EXIF], [exif])[1].tobytes()
+
+    data = avif(value) if repeated else avif(value).replace(exif_data(value), exif_data(1))
+    assert len(stated_turns(data)) == {1: 0, 5: 2, 7: 2}.get(value, 1)
+    (tmp_path / "plain.avif").write_bytes(avif(1))
+    (tmp_path / "a.avif").write_bytes(data)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.avif"), TURNS[value](read_image(tmp_path / "plain.avif")))
+    for length in range(0, len(data), 7):
+        stated_turns(data[:length])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint32, np.int16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiff_files_of_other_numbers_are_read(
+    picture: np.ndarray, tmp_path: Path, dtype: type[np.generic], channels: int
+) -> None:
+    expected = picture if channels == 3 else cv2.cvtColor(picture[:, :, 0], cv2.COLOR_GRAY2BGR)
+    stored = (picture if channels == 3 else picture[:, :, 0]).astype(dtype)
+    kept = [stored, stored / 255] if np.issubdtype(dtype, np.floating) else [stored]
+    for values in kept:
+        if not cv2.imwrite(str(tmp_path / "a.tif"), values):
+            pytest.skip("this OpenCV does not write such files")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (np.float32([[-0.5, 0.5]]), "float32 values from -0.5 to 0.5"),
+        (np.float32([[0, 3.5]]), "float32 values from 0 to 3.5"),
+        (np.float32([[0, np.nan]]), "float32 values from nan to nan"),
+        (np.int32([[0, 70000]]), "int32 values from 0 to 70000"),
+        (np.int16([[-1, 5]]), "int16 values from -1 to 5"),
+    ],
+)
+def test_a_tiff_file_whose_numbers_may_mean_anything_is_refused(tmp_path: Path, values: np.ndarray, told: str) -> None:
+    cv2.imwrite(str(tmp_path / "a.tif"), values)
+    with pytest.raises(InputError, match=rf"a\.tif: has {told}; expected 0 to 1, or whole numbers from 0 to 65535;"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_pages_of_a_tiff_file_are_images(picture: np.ndarray, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from clips import write_clip
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import FORMATS, ImageFiles, VideoFile, open_source, plan_outputs
+from cunet_deploy.media.readers.images import WRITABLE_IMAGE_SUFFIXES
 
 
 @pytest.fixture
@@ -120,3 +121,20 @@ def test_source_files_are_never_replaced(clip: VideoFile, tmp_path: Path) -> Non
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"two images are called a\.jpg"):
         plan_outputs(_images(tmp_path, "x/a.jpg", "y/a.jpg"), tmp_path / "out")
+
+
+def test_a_type_that_is_not_written_gets_the_suffix_png(clip: VideoFile, tmp_path: Path) -> None:
+    for name in ("a.pgm", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((9, 9), np.uint8))
+    folder = open_source(tmp_path)
+    assert isinstance(folder, ImageFiles)
+    assert [path.name for path in plan_outputs(folder, tmp_path / "out").images] == ["a.pgm.png", "b.png"]
+    with pytest.raises(InputError, match=r"a\.pgm is an image; the output may end in"):
+        plan_outputs(open_source(tmp_path / "a.pgm"), tmp_path / "out.pgm")
+    with pytest.raises(InputError, match="the output may end in"):
+        plan_outputs(clip, tmp_path / "%06d.pgm")
+
+
+@pytest.mark.parametrize("suffix", WRITABLE_IMAGE_SUFFIXES)
+def test_every_type_that_a_plan_names_is_written_in_colour(suffix: str) -> None:
+    assert cv2.imencode(suffix, np.zeros((20, 20, 3), np.uint8))[0]

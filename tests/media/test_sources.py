@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
+import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -15,7 +17,8 @@ from clips import make_clip, write_clip
 from mp4_boxes import cut_start
 
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.media import FrameSize, ImageFiles, VideoFile, open_source
+from cunet_deploy.media import FrameSize, ImageFiles, VideoFile, find_items, open_source, plan_outputs
+from cunet_deploy.media.readers.gif import with_durations
 
 
 @pytest.fixture
@@ -127,6 +130,67 @@ def test_a_video_on_a_web_server_is_read_to_its_end(tmp_path: Path) -> None:
         with pytest.raises(CunetError, match=r"/no\.mp4: cannot be opened"):
             open_source(f"http://127.0.0.1:{server.server_port}/no.mp4", timeout=2)
         server.shutdown()
+
+
+PASSWORD = "Basic " + base64.b64encode(b"me:a b").decode()
+
+
+@contextlib.contextmanager
+def serving(kind: str, body: bytes, password: str | None = None) -> Iterator[tuple[int, list[str]]]:
+    """A server that gives one body; its port, and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            good = password in (None, self.headers["Authorization"])
+            self.send_response(200 if good else 401)
+            self.send_header(*(("Content-Type", kind) if good else ("WWW-Authenticate", 'Basic realm="camera"')))
+            self.send_header("Content-Length", str(len(body) if good else 0))
+            self.end_headers()
+            self.wfile.write(body if good else b"")
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_port, asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [("image/jpeg", "snapshot"), ("image/png", "a.cgi"), ("binary/octet-stream", "a.jpg")]
+)
+@pytest.mark.parametrize("password", [None, PASSWORD])
+def test_a_picture_on_a_web_server_is_fetched_once(kind: str, path: str, password: str | None, tmp_path: Path) -> None:
+    image = np.full((20, 30, 3), 90, np.uint8)
+    with serving(kind, cv2.imencode(".png", image)[1].tobytes(), password) as (port, asked):
+        source = open_source(f"http://{'me:a%20b@' if password else ''}127.0.0.1:{port}/{path}?x=1")
+        assert (source.moving, source.live, source.count, source.stem) == (False, False, 1, path.partition(".")[0])
+        assert source.name == f"http://127.0.0.1:{port}/{path}?x=1"
+        for _ in range(2):
+            assert [(p.index, p.name, p.image.tolist()) for p in source] == [(0, path, image.tolist())]
+        assert plan_outputs(source, tmp_path / "out.pts").records == {"pts": tmp_path / "out.pts"}
+        assert len(asked) == (2 if password else 1)
+
+
+def test_a_damaged_picture_and_a_gif_on_a_web_server_end(tmp_path: Path) -> None:
+    with (
+        serving("image/png", b"no picture") as (port, _),
+        pytest.raises(InputError, match=rf"http://127.0.0.1:{port}/a: is damaged or not an image"),
+    ):
+        list(open_source(f"http://127.0.0.1:{port}/a"))
+    with serving("image/gif", _write_gif(tmp_path / "a.gif", 3).read_bytes()) as (port, _):
+        assert len(list(open_source(f"http://127.0.0.1:{port}/a"))) == 3
+
+
+def test_a_server_that_does_not_answer_is_waited_for_once() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(CunetError, match=r"cannot be opened; nothing answered within 0\.05 s"):
+            open_source(f"http://127.0.0.1:{silent.getsockname()[1]}/a", timeout=0.05)
 
 
 class Stdin:
@@ -275,13 +339,42 @@ def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         open_source(name)
 
 
-def _write_gif(path: Path, count: int, size: int = 16) -> Path:
-    """Written by hand: not every OpenCV writes animations."""
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["a.png", "a.mp4", "a.txt"])
+def test_a_named_pipe_is_refused_and_not_waited_for(folder: Path, name: str) -> None:
+    pipe = folder / name
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match=rf"{name}: is a pipe or device; save what it gives as a file"):
+        open_source(pipe)
+    items = find_items([str(pipe), str(folder / "b.png")])
+    assert items is not None
+    assert [(item.text, len(item.images)) for item in items] == [(str(pipe), 0), (str(folder / "b.png"), 1)]
+    assert len(list(open_source(folder))) == 3
+
+
+@pytest.mark.parametrize("stated", [(), (1, 2)])
+def test_frames_of_a_gif_without_durations_are_shown_at_10_fps(tmp_path: Path, stated: tuple[int, ...]) -> None:
+    source = open_source(_write_gif(tmp_path / "a.gif", 5, stated=stated))
+    pictures = list(source)
+    assert [(picture.index, picture.time_ms) for picture in pictures] == [(n, 100.0 * n) for n in range(5)]
+    assert len({picture.image.tobytes() for picture in pictures}) == 5
+    assert (source.fps, source.left_out) == (10, [])
+    data = source.path.read_bytes()
+    for length in range(len(data)):
+        with_durations(data[:length])
+    source.path.write_bytes(data[:-300])
+    with pytest.raises(CunetError, match="breaks off after frame"):
+        list(source)
+
+
+def _write_gif(path: Path, count: int, size: int = 16, stated: Sequence[int] = range(99)) -> Path:
+    """Written by hand: not every OpenCV writes animations. Frames in ``stated`` have durations."""
     pixels = size * size
     table = bytes(value for grey in range(128) for value in (grey * 2,) * 3)
     data = b"GIF89a" + size.to_bytes(2, "little") * 2 + bytes([0xF6, 0, 0]) + table
     for index in range(count):
-        data += b"\x21\xf9\x04\x00\x0a\x00\x00\x00" + b"\x2c" + bytes(4) + size.to_bytes(2, "little") * 2 + b"\x00"
+        data += b"\x21\xf9\x04\x00\x0a\x00\x00\x00" if index in stated else b""
+        data += b"\x2c" + bytes(4) + size.to_bytes(2, "little") * 2 + b"\x00"
         # 7-bit codes in bytes of their own: clear, then pixels in runs short enough that codes stay 8 bits wide
         codes = []
         for start in range(0, pixels, 100):

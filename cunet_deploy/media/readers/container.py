@@ -9,6 +9,7 @@ missing: where it announces more than there is, or nothing behind the damage can
 from __future__ import annotations
 
 import heapq
+import io
 import itertools
 import math
 import os
@@ -24,6 +25,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media._libav import load_av
 from cunet_deploy.media.frames import LeftOut
 from cunet_deploy.media.readers.display import PictureConverter
+from cunet_deploy.media.readers.gif import with_durations
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -102,10 +104,8 @@ class VideoContainer:
         # what reading damaged files raises
         self._failures = (self._av.error.FFmpegError, OSError, ValueError, IndexError, NotImplementedError)
         self._name = str(path) if name is None else name
-        # "file:" keeps a colon in a name from being taken for a protocol
-        where = f"file:{path}" if isinstance(path, Path) else path
         try:
-            self._container = self._av.open(where, timeout=timeout, metadata_errors="ignore")
+            self._container = self._av.open(_where(path), timeout=timeout, metadata_errors="ignore")
         except self._failures as error:
             raise InputError(f"{self._name}: is cut off, damaged or not a video; copy it again") from error
         try:
@@ -150,7 +150,9 @@ class VideoContainer:
         self._start = None if start is None else start / 1e6
         self._packets_seen = self._errors = 0
         self._end = 0.0  # of the last packet of any kind, in seconds of the file
-        self._waiting: list[float] = []  # times of packets whose pictures have not come yet
+        self._decode_time = -math.inf  # of the last packet
+        self._part = self._shown_part = 0  # of the last packet and the last picture: a joined stream has several
+        self._waiting: list[tuple[int, float]] = []  # part and time of packets whose pictures have not come yet
         self._stamped = True  # whether all packets have the times of their pictures
         self._index = 0
 
@@ -171,17 +173,18 @@ class VideoContainer:
         step = 1000 / self.fps
         for frame in self._decoded():
             seconds = frame.time if frame.pts is not None else None
-            if seconds is not None and seconds < self._begin:
-                continue
+            shown = -math.inf
             if seconds is not None:
-                self._count_missing(seconds, read)
+                if seconds < self._begin:
+                    continue
                 if self._start is None or (not read and seconds < self._start):
                     self._start = seconds
-            shown = (seconds - self._start) * 1000 + offset if seconds is not None and self._start is not None else None
-            if shown is not None and shown < time_ms - _LONGEST_STEP_BACK_MS:
-                offset += time_ms + step - shown
-                shown = time_ms + step
-            time_ms = shown if shown is not None and shown > time_ms else max(time_ms, -step) + step
+                shown = (seconds - self._start) * 1000 + offset
+                if shown < time_ms - _LONGEST_STEP_BACK_MS:
+                    offset += time_ms + step - shown
+                    shown = time_ms + step
+                self._count_missing(seconds, shown, read)
+            time_ms = shown if shown > time_ms else max(time_ms, -step) + step
             try:
                 image = self._converter.convert(frame)
             except self._failures as error:
@@ -217,10 +220,11 @@ class VideoContainer:
             if packet.size:
                 self._packets_seen += 1
                 self._see_end(packet)
+                self._see_part(packet)
                 if packet.pts is None:
                     self._stamped = False
                 elif not packet.is_discard and packet.pts * packet.time_base >= self._begin:
-                    heapq.heappush(self._waiting, float(packet.pts * packet.time_base))
+                    heapq.heappush(self._waiting, (self._part, float(packet.pts * packet.time_base)))
             try:
                 frames: list[VideoFrame] = packet.decode()
             except self._failures:
@@ -233,12 +237,26 @@ class VideoContainer:
         if stamp is not None:
             self._end = max(self._end, float((stamp + (packet.duration or 0)) * packet.time_base))
 
-    def _count_missing(self, seconds: float, read: int) -> None:
-        """Note the packets before a frame of this time that gave no picture, and count them."""
-        missing: list[float] = []
-        while self._waiting and self._waiting[0] < seconds - 1e-6:
+    def _see_part(self, packet: Any) -> None:
+        """Count the parts of a joined stream: one begins where the times of decoding begin anew."""
+        if packet.dts is None:
+            return
+        seconds = float(packet.dts * packet.time_base)
+        back_ms = (self._decode_time - seconds) * 1000
+        self._part += back_ms > _LONGEST_STEP_BACK_MS or (back_ms > 0 and packet.is_keyframe)
+        self._decode_time = seconds
+
+    def _count_missing(self, seconds: float, shown: float, read: int) -> None:
+        """Note the packets before a frame of this time that gave no picture, and count them.
+
+        Packets of the next part may be waiting while frames of the last one still come.
+        """
+        part = min((part for part, time in self._waiting if abs(time - seconds) < 1e-6), default=self._shown_part)
+        self._shown_part = part
+        missing: list[tuple[int, float]] = []
+        while self._waiting and self._waiting[0] < (part, seconds - 1e-6):
             missing.append(heapq.heappop(self._waiting))
-        while self._waiting and self._waiting[0] < seconds + 1e-6:
+        while self._waiting and self._waiting[0] < (part, seconds + 1e-6):
             heapq.heappop(self._waiting)
         if not read:  # what comes before the first picture, such as frames that refer to one that was cut off
             self._errors = 0
@@ -247,9 +265,9 @@ class VideoContainer:
         count = len(missing) if exact else self._errors if not self._stamped else min(self._errors, len(missing))
         self._errors = 0
         if count:
-            start = ((missing[0] if missing else seconds) - (self._start or 0.0)) * 1000
+            before = (seconds - missing[0][1]) * 1000 if missing and missing[0][0] == part else 0.0
             reason = "cannot be decoded" if count == 1 else f"{count} frames cannot be decoded"
-            self.left_out.append(LeftOut(self._index, reason, count, start))
+            self.left_out.append(LeftOut(self._index, reason, count, shown - before))
             self._index += count
 
     def _announced_count(self) -> int | None:
@@ -292,7 +310,7 @@ def picture_times(path: Path | str) -> list[tuple[int, bool]] | None:
     Nothing is decoded. Time stamps are in units of the stream.
 
     Returns:
-        ``None`` where packets have no time stamps of their own, or some of them are not shown.
+        ``None`` where packets have no time stamps of their own, or these begin anew, or some of them are not shown.
 
     Raises:
         InputError: as `VideoContainer`.
@@ -302,10 +320,20 @@ def picture_times(path: Path | str) -> list[tuple[int, bool]] | None:
         for packet in video._demuxed:
             if packet.stream.index != video._stream.index or not packet.size:
                 continue
-            if packet.pts is None or packet.is_discard or packet.is_corrupt:
+            video._see_part(packet)
+            if packet.pts is None or packet.is_discard or packet.is_corrupt or video._part:
                 return None
             found.append((packet.pts, packet.is_keyframe))
     return sorted(found)
+
+
+def _where(path: Path | str) -> Any:
+    """A file or URL as FFmpeg takes it."""
+    if isinstance(path, str):
+        return path
+    if path.suffix.lower() == ".gif":
+        return io.BytesIO(with_durations(path.read_bytes()))
+    return f"file:{path}"  # keeps a colon in a name from being taken for a protocol
 
 
 def _is_cover(stream: Any) -> bool:

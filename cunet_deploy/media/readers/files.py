@@ -105,8 +105,10 @@ def open_file(path: Path) -> ImageFiles | VideoFile | AnimatedImage:
     Raises:
         InputError: there is no such file, or it is empty or of another type.
     """
-    if not exists(path) or not path.is_file():
+    if not exists(path) or path.is_dir():
         raise InputError(f"{path}: does not exist; give an image, a video, or a folder or pattern of them")
+    if not path.is_file():
+        raise InputError(f"{path}: is a pipe or device; save what it gives as a file, or send raw frames to stdin")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty; copy or record it again")
     suffix = path.suffix.lower()

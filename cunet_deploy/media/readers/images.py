@@ -14,16 +14,20 @@ from numpy.typing import NDArray
 from cunet_deploy._files import shown_name
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.frames import LeftOut, Picture
+from cunet_deploy.media.readers.heif import stated_turns, turned
 from cunet_deploy.media.readers.integrity import is_whole, stated_pixels
-from cunet_deploy.pixels import as_bgr
+from cunet_deploy.pixels import as_bgr, to_unsigned
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFiles", "frames_in_image", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "WRITABLE_IMAGE_SUFFIXES", "ImageFiles", "decode_image", "frames_in_image", "read_image"]
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
     *((".avif",) if cv2.haveImageWriter(".avif") else ()),
 )
 """Suffixes that are read as images; AVIF where this OpenCV was built with it."""
+
+WRITABLE_IMAGE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix != ".pgm" and cv2.haveImageWriter(suffix))
+"""Those that OpenCV writes in colour."""
 
 _MOST_PIXELS = 1 << 28
 """More than any camera has: beyond that a small file would fill the memory."""
@@ -34,9 +38,9 @@ _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 
 
 def read_image(path: Path, page: int = 0) -> NDArray[np.uint8]:
-    """Read an image as (H, W, 3) BGR uint8, turned as its EXIF data says.
+    """Read an image as (H, W, 3) BGR uint8, turned as its EXIF data or, in AVIF, its container says.
 
-    Values of more than 8 bits become such of 8, see `as_bgr`.
+    Values of more than 8 bits become such of 8, see `as_bgr` and `to_unsigned`.
 
     Args:
         path: the file.
@@ -49,18 +53,26 @@ def read_image(path: Path, page: int = 0) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    return decode_image(data, str(path), page)
+
+
+def decode_image(data: bytes, name: str, page: int = 0) -> NDArray[np.uint8]:
+    """Decode the content of an image file; as `read_image`, with a name for messages."""
     if not data:
-        raise InputError(f"{path}: is empty; replace the file")
+        raise InputError(f"{name}: is empty; replace the file")
     if stated_pixels(data) > _MOST_PIXELS:
         raise InputError(
-            f"{path}: states {stated_pixels(data) / 1e6:.0f} megapixels, at most 268 are read; scale it down"
+            f"{name}: states {stated_pixels(data) / 1e6:.0f} megapixels, at most 268 are read; scale it down"
         )
     if not is_whole(data):
-        raise InputError(f"{path}: the image is cut off; copy it again")
+        raise InputError(f"{name}: the image is cut off; copy it again")
     image = _decode(data, page)
     if image is None:
-        raise InputError(f"{path}: is damaged or not an image; expected one of {', '.join(IMAGE_SUFFIXES)}")
-    return as_bgr(image)
+        raise InputError(f"{name}: is damaged or not an image; expected one of {', '.join(IMAGE_SUFFIXES)}")
+    try:
+        return as_bgr(to_unsigned(image))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def frames_in_image(path: Path) -> int:
@@ -144,15 +156,16 @@ def _reason(error: InputError, path: Path) -> str:
 
 
 def _decode(data: bytes, page: int = 0) -> Any:
-    """The pixels, of 8 or 16 bits a value, or ``None``."""
-    buffer = np.frombuffer(data, np.uint8)
+    """The pixels, with values as they are stored, or ``None``."""
+    buffer, turns = np.frombuffer(data, np.uint8), stated_turns(data)
     try:
-        image: Any = _decode_page(buffer, page, _COLOUR)
-        if image is not None and image.dtype not in (np.uint8, np.uint16):  # floating point, which OpenCV converts
-            image = _decode_page(buffer, page, cv2.IMREAD_COLOR)
-        return image
+        # what the container says counts, and EXIF data often repeat it
+        image = _decode_page(buffer, page, _COLOUR | (cv2.IMREAD_IGNORE_ORIENTATION if turns else 0))
+        if image is None and data[:2] in (b"II", b"MM"):  # grey TIFF of 32 or 64 bits, which is not made colour
+            image = _decode_page(buffer, page, cv2.IMREAD_UNCHANGED)
     except cv2.error:  # for example more pixels than OpenCV accepts
         return None
+    return image if image is None else turned(image, turns)
 
 
 def _decode_page(buffer: NDArray[np.uint8], page: int, flags: int) -> Any:

@@ -24,7 +24,7 @@ from cunet_deploy._files import shown_name
 from cunet_deploy.errors import CunetError
 from cunet_deploy.media.frames import FrameSize, LeftOut, Picture
 
-__all__ = ["Capture", "LiveSource", "open_camera", "open_device", "open_url", "url_capture"]
+__all__ = ["Capture", "LiveSource", "network_advice", "open_camera", "open_device", "open_url", "url_capture"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -233,10 +233,15 @@ def open_url(url: str, *, timeout: float = 10.0, reconnect: float = 30.0) -> Liv
         lambda: url_capture(url, timeout),
         name=shown_name(url),
         stem=stem,
-        advice=f"no stream answered, within at most {timeout:g} s; check address, password and network",
+        advice=network_advice(timeout),
         timeout=timeout,
         reconnect=reconnect,
     )
+
+
+def network_advice(timeout: float) -> str:
+    """What to do when a URL cannot be opened."""
+    return f"nothing answered within {timeout:g} s, or no stream; check address, password and network"
 
 
 def url_capture(url: str, timeout: float) -> Any:

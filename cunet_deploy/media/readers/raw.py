@@ -85,10 +85,12 @@ def open_stdin(size: FrameSize | None) -> RawFrames:
     """Frames from standard input.
 
     Raises:
-        InputError: no size is given, or standard input is a terminal.
+        InputError: no size is given, or standard input is closed or a terminal.
     """
     if size is None:
         raise InputError("raw frames on stdin have no size of their own; give it, as WIDTHxHEIGHT@FPS", option="size")
+    if sys.__stdin__ is None:
+        raise InputError("stdin is closed; pipe bgr24 frames into it")
     try:
         number = sys.stdin.fileno()
     except (OSError, ValueError):  # replaced by something in memory

@@ -47,6 +47,12 @@ def _open_stream(url: str, options: OpenOptions) -> Source:
         raise InputError(f"{url}: {scheme}:// is not read; expected {known}")
     if not urlsplit(url).hostname:
         raise InputError(f"{url}: names no host; write {scheme}://HOST/PATH")
+    if scheme in _FILES_OVER:
+        from cunet_deploy.media.readers.still import open_still  # urllib takes time to load
+
+        still = open_still(url, options.timeout)
+        if still is not None:
+            return still
     stream = open_url(url, timeout=options.timeout, reconnect=options.reconnect)
     if scheme in _FILES_OVER and stream.announced:
         stream.close()
@@ -102,7 +108,7 @@ READERS: tuple[Reader, ...] = (
     ),
     Reader(
         "rtsp://, http://, udp://, ...",
-        "a video on a web server, or a stream, which is reopened when lost",
+        "an image or video on a web server, or a stream, which is reopened when lost",
         lambda text: bool(_scheme(text)),
         _open_stream,
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from cunet_deploy._files import shown_name
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media.frames import LeftOut, Picture
 from cunet_deploy.media.readers.container import VideoContainer
+from cunet_deploy.media.readers.gif import gif_is_whole
 
 __all__ = ["VIDEO_SUFFIXES", "RemoteVideo", "VideoFile"]
 
@@ -24,7 +24,7 @@ class VideoFile:
     """A video file or animated GIF. Iterating raises `CunetError` where the video breaks off.
 
     Pictures are as players show them: upright, with square pixels. See `cunet_deploy.media.readers.container` for what
-    times and numbers are where a file is damaged.
+    times and numbers are where a file is damaged. Frames of a GIF without a duration last 100 ms, as in browsers.
     """
 
     moving = True
@@ -56,7 +56,7 @@ class VideoFile:
             for index, time_ms, image in video:
                 yield Picture(index, time_ms, image)
                 read = index + 1
-        if self.path.suffix.lower() == ".gif" and not _gif_is_whole(self.path):
+        if self.path.suffix.lower() == ".gif" and not gif_is_whole(self.path):
             raise CunetError(f"{self.path}: breaks off after frame {read}; copy or record it again")
 
 
@@ -99,10 +99,3 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if size == 0:
         raise InputError(f"{path}: is empty; copy or record it again")
-
-
-def _gif_is_whole(path: Path) -> bool:
-    """A GIF ends with the byte ``;``; some writers pad with zeros."""
-    with path.open("rb") as file:
-        file.seek(-min(64, path.stat().st_size), os.SEEK_END)
-        return file.read().rstrip(b"\0").endswith(b";")

@@ -18,6 +18,7 @@ import sys
 
 import numpy as np
 
+from cunet_deploy.errors import CunetError
 from cunet_deploy.media.frames import Frame, LeftOut
 from cunet_deploy.media.writers.angles import pose_names, pose_texts
 from cunet_deploy.media.writers.base import ResultWriter
@@ -75,6 +76,11 @@ class JsonLinesFile(LineFile):
 
 class StandardOutput(ResultWriter):
     """JSON Lines on standard output, each as it comes."""
+
+    def __init__(self) -> None:
+        """Raise `CunetError` where standard output is closed."""
+        if sys.__stdout__ is None:
+            raise CunetError("standard output is closed; leave it open, or name a file")
 
     def write(self, frame: Frame) -> None:
         """Add a frame; raises `BrokenPipeError` where nobody reads any more."""

@@ -1,0 +1,88 @@
+"""A picture on a web server, such as the snapshot of a camera: it is fetched once, and is no stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+from urllib.request import (
+    HTTPBasicAuthHandler,
+    HTTPDigestAuthHandler,
+    HTTPPasswordMgrWithDefaultRealm,
+    OpenerDirector,
+    build_opener,
+)
+
+from cunet_deploy._files import shown_name
+from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.media.frames import LeftOut, Picture
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, decode_image
+from cunet_deploy.media.readers.live import network_advice
+from cunet_deploy.media.readers.video import RemoteVideo
+
+__all__ = ["RemoteImage", "open_still"]
+
+_MOST_BYTES = 1 << 28
+
+
+class RemoteImage:
+    """A picture that was fetched. Iterating raises `InputError` where it is damaged."""
+
+    moving = False
+    live = False
+    count: int | None = 1
+    fps = 0.0
+    originals: tuple[Path, ...] = ()
+
+    def __init__(self, url: str, data: bytes) -> None:
+        """Take the content of an image file, and where it came from."""
+        self.name, self._data = shown_name(url), data
+        self._path = PurePosixPath(urlsplit(url).path)
+        self.stem = self._path.stem or "image"
+        self.left_out: list[LeftOut] = []
+
+    def __iter__(self) -> Iterator[Picture]:
+        yield Picture(0, 0.0, decode_image(self._data, self.name), self._path.name or self.stem)
+
+
+def open_still(url: str, timeout: float) -> RemoteImage | RemoteVideo | None:
+    """The picture or animated GIF at a URL; ``None`` where the server sends something else, or refuses.
+
+    Args:
+        url: of HTTP, with a user name and password or without.
+        timeout: seconds to wait for the server.
+
+    Raises:
+        CunetError: the server does not answer, or the picture breaks off.
+        InputError: it is too large.
+    """
+    parts = urlsplit(url)
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    try:
+        answer = _opener(address, parts.username, parts.password).open(address, timeout=timeout)
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(getattr(error, "reason", error), TimeoutError):
+            raise CunetError(f"{shown_name(url)}: cannot be opened; {network_advice(timeout)}") from error
+        return None  # FFmpeg may know better
+    with answer:
+        kind = answer.headers.get_content_type()
+        if kind == "image/gif":
+            return RemoteVideo(url, timeout)
+        unknown = kind.endswith("/octet-stream") and PurePosixPath(parts.path).suffix.lower() in IMAGE_SUFFIXES
+        if not (kind.startswith("image/") or unknown):
+            return None
+        try:
+            data = answer.read(_MOST_BYTES + 1)
+        except (OSError, HTTPException) as error:
+            raise CunetError(f"{shown_name(url)}: the picture breaks off; check the network and try again") from error
+    if len(data) > _MOST_BYTES:
+        raise InputError(f"{shown_name(url)}: the picture has more than {_MOST_BYTES >> 20} MiB; give a smaller one")
+    return RemoteImage(url, data)
+
+
+def _opener(address: str, user: str | None, password: str | None) -> OpenerDirector:
+    known = HTTPPasswordMgrWithDefaultRealm()
+    if user is not None:
+        known.add_password(None, address, unquote(user), unquote(password or ""))
+    return build_opener(HTTPBasicAuthHandler(known), HTTPDigestAuthHandler(known))
