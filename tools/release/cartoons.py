@@ -78,7 +78,7 @@ def draw(
         laid = cv2.warpAffine(picture, turn, (SIDE, SIDE), flags=cv2.INTER_AREA).astype(np.float32)
         cover = laid[..., 3:] / 255
         coloured = (laid[..., :3] * rng.uniform(0.7, 1.15, 3)).clip(0, 255)
-        image += cover * (coloured - image)
+        image += (cover * (coloured - image)).astype(np.float32)
     return image.round().clip(0, 255).astype(np.uint8)
 
 
