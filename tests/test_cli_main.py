@@ -229,7 +229,7 @@ def _numbers(command: click.Command) -> list[click.Parameter]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_option_takes_a_number_that_is_none(name: str) -> None:
     context = click.Context(cli)
-    command = cli.get_command(context, name)  # type: ignore[attr-defined]
+    command = cli.get_command(context, name)
     assert command is not None
     for parameter in _numbers(command):
         for text in ("nan", "inf", "-inf"):

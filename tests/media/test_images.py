@@ -195,11 +195,11 @@ def test_tiff_files_of_other_numbers_are_read(
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        (np.float32([[-0.5, 0.5]]), "float32 values from -0.5 to 0.5"),
-        (np.float32([[0, 3.5]]), "float32 values from 0 to 3.5"),
-        (np.float32([[0, np.nan]]), "float32 values from nan to nan"),
-        (np.int32([[0, 70000]]), "int32 values from 0 to 70000"),
-        (np.int16([[-1, 5]]), "int16 values from -1 to 5"),
+        (np.array([[-0.5, 0.5]], np.float32), "float32 values from -0.5 to 0.5"),
+        (np.array([[0, 3.5]], np.float32), "float32 values from 0 to 3.5"),
+        (np.array([[0, np.nan]], np.float32), "float32 values from nan to nan"),
+        (np.array([[0, 70000]], np.int32), "int32 values from 0 to 70000"),
+        (np.array([[-1, 5]], np.int16), "int16 values from -1 to 5"),
     ],
 )
 def test_a_tiff_file_whose_numbers_may_mean_anything_is_refused(tmp_path: Path, values: np.ndarray, told: str) -> None:

@@ -354,15 +354,16 @@ def test_a_named_pipe_is_refused_and_not_waited_for(folder: Path, name: str) -> 
 
 @pytest.mark.parametrize("stated", [(), (1, 2)])
 def test_frames_of_a_gif_without_durations_are_shown_at_10_fps(tmp_path: Path, stated: tuple[int, ...]) -> None:
-    source = open_source(_write_gif(tmp_path / "a.gif", 5, stated=stated))
+    path = _write_gif(tmp_path / "a.gif", 5, stated=stated)
+    source = open_source(path)
     pictures = list(source)
     assert [(picture.index, picture.time_ms) for picture in pictures] == [(n, 100.0 * n) for n in range(5)]
     assert len({picture.image.tobytes() for picture in pictures}) == 5
     assert (source.fps, source.left_out) == (10, [])
-    data = source.path.read_bytes()
+    data = path.read_bytes()
     for length in range(len(data)):
         with_durations(data[:length])
-    source.path.write_bytes(data[:-300])
+    path.write_bytes(data[:-300])
     with pytest.raises(CunetError, match="breaks off after frame"):
         list(source)
 

@@ -39,7 +39,7 @@ def test_a_seed_gives_the_same_pictures_again(tmp_path: Path, monkeypatch: pytes
         found.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
     assert found[0] == found[1]
     assert len(set(found[0])) == 3
-    images = [cv2.imread(str(path)) for path in sorted((tmp_path / "a").iterdir())]
+    images = [np.asarray(cv2.imread(str(path))) for path in sorted((tmp_path / "a").iterdir())]
     assert all(image.shape == (cartoons.SIDE, cartoons.SIDE, 3) for image in images)
 
 

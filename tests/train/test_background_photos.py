@@ -21,8 +21,8 @@ def test_crops_of_photos_without_objects_are_drawn_with_empty_targets(tmp_path: 
     for number in range(4):
         red = np.full((200, 300, 3), (0, 0, 250), np.uint8)
         cv2.imwrite(str(tmp_path / "empty" / f"{number}.png"), red)
-    data = {"train": ["lspet"], "layout": "lsp", "background": ["empty"], "validation_fraction": 0.3}
-    augment = {"rotation": 0, "gain": 0, "brightness": 0, "blur": 0, "erase": 0, "negative": 0.5}
+    data: dict[str, object] = {"train": ["lspet"], "layout": "lsp", "background": ["empty"], "validation_fraction": 0.3}
+    augment: dict[str, object] = {"rotation": 0, "gain": 0, "brightness": 0, "blur": 0, "erase": 0, "negative": 0.5}
     config = Config(**{**vars(tiny_config(data=data, augment=augment)), "skeleton": "lsp14"})
     task = load_task(config, tmp_path)
     assert isinstance(task, LandmarkTask)

@@ -104,7 +104,8 @@ def test_a_full_disk_is_one_line_and_leaves_the_epoch_before(tmp_path: Path, mon
     write_faces(tmp_path / "faces", 20)
     config, folder, write = tiny_config(train={"epochs": 2}), RunFolder(tmp_path / "run"), Path.write_bytes
     folder.prepare("", resume=False)
-    task, whole = load_task(config, tmp_path), {}
+    task = load_task(config, tmp_path)
+    whole: dict[str, bytes] = {}
 
     def fill(path: Path, data: bytes) -> int:
         if path.name != "state.pt.part" or not whole:

@@ -72,13 +72,14 @@ def draw(
         # large ones are rare, since they cover the others
         side = int(SIDE * 2 ** rng.uniform(np.log2(_LEAST_SIDE), 0))
         angle, stretch = float(rng.normal(0, 12)), float(rng.uniform(0.85, 1.15))
-        turn = cv2.getRotationMatrix2D((picture.shape[1] / 2, picture.shape[0] / 2), angle, side / max(picture.shape))
+        middle = (picture.shape[1] / 2, picture.shape[0] / 2)
+        turn = np.asarray(cv2.getRotationMatrix2D(middle, angle, side / max(picture.shape)), np.float64)
         turn[0] *= stretch
         turn[:, 2] += rng.uniform(-0.1, 0.9, 2) * (SIDE - side / 2) - np.array(picture.shape[1::-1]) / 2 + side / 2
-        laid = cv2.warpAffine(picture, turn, (SIDE, SIDE), flags=cv2.INTER_AREA).astype(np.float32)
+        laid = np.asarray(cv2.warpAffine(picture, turn, (SIDE, SIDE), flags=cv2.INTER_AREA), np.float32)
         cover = laid[..., 3:] / 255
         coloured = (laid[..., :3] * rng.uniform(0.7, 1.15, 3)).clip(0, 255)
-        image += (cover * (coloured - image)).astype(np.float32)
+        image = np.asarray(image + cover * (coloured - image), np.float32)
     return image.round().clip(0, 255).astype(np.uint8)
 
 
