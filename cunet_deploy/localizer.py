@@ -237,6 +237,8 @@ class Localizer:
         if follow not in (None, True, False):
             raise InputError(f"follow is {follow!r}; expected True, False or None")
         if follow is None:
+        if stop is not None and not callable(getattr(stop, "is_set", None)):
+            raise InputError(f"stop is {stop!r}; expected a threading.Event or None")
             follow = moving
         self._check_given_boxes(opened)
         if follow and isinstance(smooth, Smoothing) and smooth.both_ways:
@@ -329,7 +331,7 @@ def _opened(source: Any) -> Iterable[Picture | NDArray[np.uint8]]:
     """
     if isinstance(source, (str, Path)):
         return open_source(source)
-    if isinstance(source, np.ndarray) and source.ndim < 4:
+    if isinstance(source, np.ndarray) and (source.ndim < 3 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))):
         raise InputError("source is one image, not successive ones; give it to predict, or in a list")
     if not isinstance(source, Iterable) or isinstance(source, bytes):
         expected = "a path or URL, what cunet_deploy.media.open_source returns, or successive images"
