@@ -25,7 +25,7 @@ from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.licences import wanted_licence
 from cunet_deploy.locate import check_boxes, locate
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
+from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, LiveSource, Picture, open_source, read_ahead
 from cunet_deploy.pixels import as_bgr
 from cunet_deploy.sessions import Session, open_session
 from cunet_deploy.tracking.one_euro import ASSUMED_STEP_MS, Smoothing, smooth_clip
@@ -229,13 +229,16 @@ class Localizer:
             Every frame, also those without an object.
 
         Raises:
-            InputError: there is no such file, or it cannot be read.
+            InputError: there is no such file, or it cannot be read; or boxes of a file are all of other files or, which
+                shows at the end of a video, of other frames.
             CunetError: a video breaks off, or a camera or stream is lost; its frames until there came before.
         """
         opened = _opened(source)
         moving = bool(getattr(opened, "moving", True))
         if follow not in (None, True, False):
             raise InputError(f"follow is {follow!r}; expected True, False or None")
+        if stop is not None and not callable(getattr(stop, "is_set", None)):
+            raise InputError(f"stop is {stop!r}; expected a threading.Event or None")
         if follow is None:
             follow = moving
         self._check_given_boxes(opened)
@@ -247,7 +250,8 @@ class Localizer:
         ours = closing(opened) if isinstance(opened, LiveSource) and opened is not source else nullcontext()
         read = _pictures(opened, thumbnails=follow)
         with closing(read_ahead(read, depth, drop_old=live, stop=stop)) as pictures, ours:
-            yield from self._follow(pictures, smooth) if follow else self._each(pictures)
+            whole = self._to_the_end(opened, pictures, stop)
+            yield from self._follow(whole, smooth) if follow else self._each(whole)
 
     def close(self) -> None:
         """Release the networks; the localizer cannot be used afterwards."""
@@ -285,13 +289,28 @@ class Localizer:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._open))
             self._open = None
 
-    def _check_given_boxes(self, opened: Any) -> None:
-        """Check that boxes of a file are of this source; of bare frames nothing is known before they come."""
-        detector = self._networks().detector
-        if isinstance(detector, GivenBoxes) and hasattr(opened, "moving"):
-            files = opened.file_names if isinstance(opened, ImageFiles) else ()
+    def _check_given_boxes(self, opened: Any, frames: int | None = None) -> None:
+        """Check that boxes of a file are of these images or, with its number of frames, of this video.
+
+        Of bare frames, and of images whose names a source does not tell, nothing is known.
+        """
+        detector, moving = self._networks().detector, getattr(opened, "moving", False)
+        files = () if moving else getattr(opened, "file_names", ())
+        if isinstance(detector, GivenBoxes) and (moving or files):
             name = opened.name if len(files) < 2 else f"the {len(files)} images"
-            detector.check_source(name, files, opened.count)
+            detector.check_source(name, files, len(files) or frames)
+
+    def _to_the_end(
+        self, opened: Any, pictures: Iterator[Picture], stop: threading.Event | None
+    ) -> Generator[Picture, None, None]:
+        """The same pictures; a video that ends by itself has had all frames that boxes of a file can be of."""
+        frames = 0
+        for picture in pictures:
+            frames = picture.index + 1
+            yield picture
+        moving, live = getattr(opened, "moving", False), getattr(opened, "live", False)
+        if frames and moving and not live and not (stop and stop.is_set()):
+            self._check_given_boxes(opened, frames)
 
     def _each(self, pictures: Iterator[Picture]) -> Generator[Frame, None, None]:
         step = self._image_step()
@@ -312,7 +331,7 @@ class Localizer:
         found: list[Landmarks] = []
         times: list[tuple[float, float]] = []  # of the frame, and that it took
         with closing(read_ahead(_pictures(source, thumbnails=True), DEPTH, stop=stop)) as pictures:
-            for frame in self._follow(pictures, smooth=False):
+            for frame in self._follow(self._to_the_end(source, pictures, stop), smooth=False):
                 found.append(frame.landmarks)
                 times.append((frame.time_ms, frame.seconds))
         steady = smooth_clip(found, [time_ms for time_ms, _ in times], smooth)
@@ -329,7 +348,7 @@ def _opened(source: Any) -> Iterable[Picture | NDArray[np.uint8]]:
     """
     if isinstance(source, (str, Path)):
         return open_source(source)
-    if isinstance(source, np.ndarray) and source.ndim < 4:
+    if isinstance(source, np.ndarray) and (source.ndim < 3 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))):
         raise InputError("source is one image, not successive ones; give it to predict, or in a list")
     if not isinstance(source, Iterable) or isinstance(source, bytes):
         expected = "a path or URL, what cunet_deploy.media.open_source returns, or successive images"

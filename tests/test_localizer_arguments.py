@@ -38,6 +38,8 @@ def test_threads_are_a_whole_number(dots_model: Path, threads: Any) -> None:
         (None, {}, "source is NoneType; expected a path or URL"),
         (b"clip.mp4", {}, "source is bytes; expected a path or URL"),
         ([scene()[0]], {"smooth": "off"}, "smooth is 'off'; expected True, False or a Smoothing"),
+        (scene()[0][..., 0], {}, "source is one image"),
+        ([scene()[0]], {"stop": True}, r"stop is True; expected a threading\.Event or None"),
         ([scene()[0]], {"follow": "no"}, "follow is 'no'; expected True, False or None"),
     ],
 )
@@ -56,4 +58,6 @@ def test_misuse_of_video_is_said(localizer: Localizer) -> None:
 
 
 def test_successive_images_may_be_one_array(localizer: Localizer) -> None:
-    assert len(list(localizer.stream(np.stack([scene()[0]] * 2)))) == 2
+    frames = np.stack([scene()[0]] * 2)
+    assert len(list(localizer.stream(frames))) == 2
+    assert len(list(localizer.stream(frames[..., 0]))) == 2

@@ -2,7 +2,7 @@
 
 ``OUT/landmarks/shard=XX/KEY.parquet`` holds a row for each frame and object, and one for a frame without any;
 ``OUT/failed/KEY.json`` says why an item failed. Both are named after the item, so that a run which is started again
-knows what is done.
+knows what is done. ``OUT/refused/KEY.json`` says why a source of the last run gave no items.
 """
 
 from __future__ import annotations
@@ -97,18 +97,22 @@ class Output:
             return set()
         return {posixpath.basename(path).partition(".")[0] for path in system.find(folder) if path.endswith(".parquet")}
 
-    def record_failure(self, item: Item, problem: Exception) -> str:
-        """Record why an item failed; return the reason, which names it."""
+    def record_failure(self, item: Item, problem: Exception, folder: str = "failed") -> str:
+        """Record in a folder why an item failed; return the reason, which names it."""
         # a library of a store has errors of its own, which name nothing
         known = isinstance(problem, CunetError)
         error = str(problem) if known else f"{item.sources[0]}: {type(problem).__name__}: {problem}"
         record = {"sources": list(item.sources), "error": error}
         with contextlib.suppress(Exception):  # where the output itself fails, the reason is still returned
-            self.write_bytes(f"failed/{item.key}.json", json.dumps(record).encode())
+            self.write_bytes(f"{folder}/{item.key}.json", json.dumps(record).encode())
         return error
 
     def forget_failures(self, items: Iterable[Item]) -> None:
-        """Remove records of failures, since the items are done or tried again; photos may be in other blocks now."""
+        """Remove records of failures, since the items are done or tried again; photos may be in other blocks now.
+
+        Those of sources that were refused go, too: each run has its own.
+        """
+        self.remove("refused")
         records = self._read_folder("failed")
         if records:
             sources = {source for item in items for source in item.sources}

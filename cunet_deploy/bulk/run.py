@@ -193,7 +193,7 @@ def run_bulk(
     on_items(summary.items, summary.already_done)
     for source, problem in refused.items():
         item = Item("video", (source,))
-        on_status(Status(item.key, source, error=output.record_failure(item, problem)))
+        on_status(Status(item.key, source, error=output.record_failure(item, problem, "refused")))
     if not todo:
         return summary
     _connect(ray, address, workers, settings.threads)

@@ -118,7 +118,8 @@ class GivenBoxes:
         Args:
             source: its name in messages.
             files: names of its image files; empty for video.
-            count: how many frames it has; ``None``: unknown.
+            count: how many frames it has. ``None`` before the end of a video, whose header may be wrong: then boxes of
+                any frame will do.
 
         Raises:
             InputError: none is of this source.
@@ -126,10 +127,11 @@ class GivenBoxes:
         known, total = set(files), len(self._boxes)
         own = sum(key in known if isinstance(key, str) else count is None or key < count for key in self._boxes)
         if not own:
-            wanted = f"file names such as {files[0]!r}" if files else f"frames 0 to {count - 1 if count else '...'}"
+            frames = "frame numbers" if count is None else f"frames 0 to {count - 1}"
+            wanted = f"file names such as {files[0]!r}" if files else frames
             found = next(iter(self._boxes))
             raise InputError(f"{self._name}: none of its boxes is of {source}; expected {wanted}, found {found!r}")
-        if own < total:
+        if own < total and count is not None:
             _LOG.warning("%s: of %d frames or files in it, %d are of %s", self._name, total, own, source)
 
     def detect(

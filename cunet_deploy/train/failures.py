@@ -32,14 +32,14 @@ def explained_failures(config: Config, device: torch.device) -> Iterator[None]:
     except CunetError as error:
         if isinstance(error, InputError) or not isinstance(error.__cause__, OSError):
             raise
-        raise CunetError(f"{error}; the last whole epoch is safe: resume afterwards", option="resume") from error
+        raise CunetError(f"{error}; what was saved before is safe: resume afterwards", option="resume") from error
     except RuntimeError as error:  # as `torch.OutOfMemoryError` and `torch.AcceleratorError` are
         text = (str(error) or type(error).__name__).splitlines()[0][:200]
         if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _MEMORY):
             raise CunetError(_memory_advice(config, device), option="accumulate") from error
         if any(words in str(error) for words in _DEVICE):
             raise CunetError(
-                f"{device} failed ({text}); the last whole epoch is safe: see nvidia-smi or dmesg, and resume",
+                f"{device} failed ({text}); what was saved before is safe: see nvidia-smi or dmesg, and resume",
                 option="resume",
             ) from error
         raise

@@ -39,11 +39,11 @@ def test_a_source_that_is_missing_is_named_and_the_others_go_on(
     assert "1 items, 1 failed" in result.stdout
     assert isinstance(result.exception, CunetError)
     assert (result.exception.exit_code, str(result.exception).partition(":")[0]) == (1, "1 of 2 items failed")
-    (record,) = (out / "failed").iterdir()
+    (record,) = (out / "refused").iterdir()
     assert "does not exist" in record.read_text()
     (tmp_path / "gone.mp4").write_bytes(b"-")
     CliRunner().invoke(command, [str(tmp_path / "all.txt"), "-o", str(out)])
-    assert not list((out / "failed").iterdir())
+    assert not (out / "refused").exists()
 
 
 def test_a_video_whose_parts_fail_is_shown_as_one_failure() -> None:

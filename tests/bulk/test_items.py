@@ -121,6 +121,10 @@ def test_failures_are_recorded_until_an_item_is_tried_again(tmp_path: Path, stor
     assert json.loads(output.read_bytes(f"failed/{photos.key}.json"))["sources"] == ["b.jpg", "c.jpg"]
     output.forget_failures([clip, Item("images", ("a.jpg", "b.jpg"))])
     assert [output.exists(f"failed/{item.key}.json") for item in (clip, photos, other)] == [False, False, True]
+    for source in ("empty", "*.mp4", "list.txt"):
+        output.record_failure(Item("video", (source,)), InputError("no photo or video is there"), "refused")
+    output.forget_failures([])
+    assert not output.exists("refused")
     output.remove("")
 
 

@@ -88,6 +88,7 @@ def test_boxes_of_other_sources_are_noticed(caplog: pytest.LogCaptureFixture) ->
     by_file.check_source("the images", ["a.jpg", "b.jpg", "c.jpg"], 3)
     by_frame.check_source("clip.mp4", [], 10)
     by_frame.check_source("camera", [], None)
+    GivenBoxes({"a.jpg": one, 3: one}).check_source("camera", [], None)
     assert not caplog.records
     by_file.check_source("a.jpg", ["a.jpg"], 1)
     by_frame.check_source("clip.mp4", [], 4)
@@ -98,7 +99,7 @@ def test_boxes_of_other_sources_are_noticed(caplog: pytest.LogCaptureFixture) ->
     for detector, files, count, message in (
         (by_file, ["A.jpg"], 1, "of x; expected file names such as 'A.jpg', found 'a.jpg'"),
         (by_file, [], 3, "of x; expected frames 0 to 2, found 'a.jpg'"),
-        (by_file, [], None, "of x; expected frames 0 to ..., found 'a.jpg'"),
+        (by_file, [], None, "of x; expected frame numbers, found 'a.jpg'"),
         (by_frame, [], 3, "of x; expected frames 0 to 2, found 3"),
     ):
         with pytest.raises(InputError, match=f"b.csv: none of its boxes is {message}"):

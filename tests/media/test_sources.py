@@ -1,23 +1,18 @@
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
-import socket
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from clips import make_clip, write_clip
+from clips import make_clip, write_clip, write_gif
 from mp4_boxes import cut_start
 
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.media import FrameSize, ImageFiles, VideoFile, find_items, open_source, plan_outputs
+from cunet_deploy.media import FrameSize, ImageFiles, VideoFile, find_items, open_source
 from cunet_deploy.media.readers.gif import with_durations
 
 
@@ -111,86 +106,8 @@ def test_damage_within_a_video_is_no_crash(tmp_path: Path, suffix: str) -> None:
 
 
 def test_frames_of_odd_sizes_are_read(tmp_path: Path) -> None:
-    source = open_source(_write_gif(tmp_path / "clip.gif", 3, 17))
+    source = open_source(write_gif(tmp_path / "clip.gif", 3, 17))
     assert [picture.image.shape for picture in source] == [(17, 17, 3)] * 3
-
-
-def test_a_video_on_a_web_server_is_read_to_its_end(tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.mp4", 20, 10)
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        source = open_source(f"http://127.0.0.1:{server.server_port}/clip.mp4")
-        assert (source.live, source.moving, source.count, source.fps, source.stem) == (False, True, 20, 10, "clip")
-        assert [picture.index for picture in source] == list(range(20))
-        with pytest.raises(CunetError, match=r"/no\.mp4: cannot be opened"):
-            open_source(f"http://127.0.0.1:{server.server_port}/no.mp4", timeout=2)
-        server.shutdown()
-
-
-PASSWORD = "Basic " + base64.b64encode(b"me:a b").decode()
-
-
-@contextlib.contextmanager
-def serving(kind: str, body: bytes, password: str | None = None) -> Iterator[tuple[int, list[str]]]:
-    """A server that gives one body; its port, and the paths that it was asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            good = password in (None, self.headers["Authorization"])
-            self.send_response(200 if good else 401)
-            self.send_header(*(("Content-Type", kind) if good else ("WWW-Authenticate", 'Basic realm="camera"')))
-            self.send_header("Content-Length", str(len(body) if good else 0))
-            self.end_headers()
-            self.wfile.write(body if good else b"")
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server.server_port, asked
-        server.shutdown()
-
-
-@pytest.mark.parametrize(
-    ("kind", "path"), [("image/jpeg", "snapshot"), ("image/png", "a.cgi"), ("binary/octet-stream", "a.jpg")]
-)
-@pytest.mark.parametrize("password", [None, PASSWORD])
-def test_a_picture_on_a_web_server_is_fetched_once(kind: str, path: str, password: str | None, tmp_path: Path) -> None:
-    image = np.full((20, 30, 3), 90, np.uint8)
-    with serving(kind, cv2.imencode(".png", image)[1].tobytes(), password) as (port, asked):
-        source = open_source(f"http://{'me:a%20b@' if password else ''}127.0.0.1:{port}/{path}?x=1")
-        assert (source.moving, source.live, source.count, source.stem) == (False, False, 1, path.partition(".")[0])
-        assert source.name == f"http://127.0.0.1:{port}/{path}?x=1"
-        for _ in range(2):
-            assert [(p.index, p.name, p.image.tolist()) for p in source] == [(0, path, image.tolist())]
-        assert plan_outputs(source, tmp_path / "out.pts").records == {"pts": tmp_path / "out.pts"}
-        assert len(asked) == (2 if password else 1)
-
-
-def test_a_damaged_picture_and_a_gif_on_a_web_server_end(tmp_path: Path) -> None:
-    with (
-        serving("image/png", b"no picture") as (port, _),
-        pytest.raises(InputError, match=rf"http://127.0.0.1:{port}/a: is damaged or not an image"),
-    ):
-        list(open_source(f"http://127.0.0.1:{port}/a"))
-    with serving("image/gif", _write_gif(tmp_path / "a.gif", 3).read_bytes()) as (port, _):
-        assert len(list(open_source(f"http://127.0.0.1:{port}/a"))) == 3
-
-
-def test_a_server_that_does_not_answer_is_waited_for_once() -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        with pytest.raises(CunetError, match=r"cannot be opened; nothing answered within 0\.05 s"):
-            open_source(f"http://127.0.0.1:{silent.getsockname()[1]}/a", timeout=0.05)
 
 
 class Stdin:
@@ -275,7 +192,7 @@ def test_a_file_url_is_a_file(folder: Path) -> None:
 
 
 def test_an_animated_gif_is_a_video(tmp_path: Path) -> None:
-    path = _write_gif(tmp_path / "clip.gif", 6)
+    path = write_gif(tmp_path / "clip.gif", 6)
     assert [p.index for p in open_source(path)] == list(range(6))
 
 
@@ -302,7 +219,7 @@ def test_a_video_that_breaks_off_gives_its_frames_and_then_says_where(
 
 
 def test_a_gif_that_breaks_off_is_noticed(tmp_path: Path) -> None:
-    path = _write_gif(tmp_path / "clip.gif", 8)
+    path = write_gif(tmp_path / "clip.gif", 8)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
     with pytest.raises(CunetError, match="breaks off after frame"):
         list(open_source(path))
@@ -354,7 +271,7 @@ def test_a_named_pipe_is_refused_and_not_waited_for(folder: Path, name: str) -> 
 
 @pytest.mark.parametrize("stated", [(), (1, 2)])
 def test_frames_of_a_gif_without_durations_are_shown_at_10_fps(tmp_path: Path, stated: tuple[int, ...]) -> None:
-    path = _write_gif(tmp_path / "a.gif", 5, stated=stated)
+    path = write_gif(tmp_path / "a.gif", 5, stated=stated)
     source = open_source(path)
     pictures = list(source)
     assert [(picture.index, picture.time_ms) for picture in pictures] == [(n, 100.0 * n) for n in range(5)]
@@ -366,24 +283,3 @@ def test_frames_of_a_gif_without_durations_are_shown_at_10_fps(tmp_path: Path, s
     path.write_bytes(data[:-300])
     with pytest.raises(CunetError, match="breaks off after frame"):
         list(source)
-
-
-def _write_gif(path: Path, count: int, size: int = 16, stated: Sequence[int] = range(99)) -> Path:
-    """Written by hand: not every OpenCV writes animations. Frames in ``stated`` have durations."""
-    pixels = size * size
-    table = bytes(value for grey in range(128) for value in (grey * 2,) * 3)
-    data = b"GIF89a" + size.to_bytes(2, "little") * 2 + bytes([0xF6, 0, 0]) + table
-    for index in range(count):
-        data += b"\x21\xf9\x04\x00\x0a\x00\x00\x00" if index in stated else b""
-        data += b"\x2c" + bytes(4) + size.to_bytes(2, "little") * 2 + b"\x00"
-        # 7-bit codes in bytes of their own: clear, then pixels in runs short enough that codes stay 8 bits wide
-        codes = []
-        for start in range(0, pixels, 100):
-            codes += [128] + [(index * 15 + p) % 128 for p in range(start, min(start + 100, pixels))]
-        body = bytes([*codes, 129])
-        data += b"\x07" + b"".join(
-            bytes([len(part)]) + part for part in (body[i : i + 255] for i in range(0, len(body), 255))
-        )
-        data += b"\x00"
-    path.write_bytes(data + b"\x3b")
-    return path

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from cunet_deploy.config import parse_config
 from tools.experiments import labels as labels_tool
@@ -40,6 +42,26 @@ def test_gains_have_the_sign_that_people_expect(script: ModuleType) -> None:
     lines = script.table_of({"rows": rows}).splitlines()
     assert "| 40.0 % (39.0 to 41.0) | - |" in lines[2]
     assert "| 42.0 % (41.0 to 43.0) | +2.0 (+1.0 to +2.5) |" in lines[3]
+
+
+def test_a_run_that_was_killed_before_its_first_state_goes_on(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def train(command: list[str], *, check: bool) -> SimpleNamespace:
+        commands.append(command)
+        run = Path(command[command.index("-o") + 1])
+        run.mkdir(exist_ok=True)
+        (run / "config.toml").touch()
+        return SimpleNamespace(returncode=137 if len(commands) == 1 else 0)
+
+    monkeypatch.setattr(script.subprocess, "run", train)
+    asked = ["train", "base", "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    killed, done = (CliRunner().invoke(script.main, asked) for _ in range(2))
+    assert (killed.exit_code, killed.stderr) == (1, "error: base: training failed; the message stands above\n")
+    assert done.exit_code == 0
+    assert ["--resume" in command for command in commands] == [False, True]
 
 
 def test_the_page_holds_what_was_measured(script: ModuleType) -> None:

@@ -119,7 +119,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_epoch_before(tmp_path: Path, mon
 
     monkeypatch.setattr(Path, "write_bytes", fill)
     with pytest.raises(
-        CunetError, match=r"state\.pt: cannot be written: the disk is full; .*the last whole epoch"
+        CunetError, match=r"state\.pt: cannot be written: the disk is full; .*what was saved before is safe"
     ) as caught:
         Trainer(config, task, folder, keep).run()
     assert caught.value.option == "resume"
@@ -128,3 +128,20 @@ def test_a_full_disk_is_one_line_and_leaves_the_epoch_before(tmp_path: Path, mon
     monkeypatch.setattr(Path, "write_bytes", write)
     Trainer(config, task, folder, lambda _: None).run(resume=True)
     assert [row["epoch"] for row in folder.rows()] == [1, 2, 1]
+
+
+def test_a_disk_that_is_full_from_the_start_promises_no_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_faces(tmp_path / "faces", 20)
+    config, folder = tiny_config(), RunFolder(tmp_path / "run")
+    folder.prepare("", resume=False)
+    owner = Trainer(config, load_task(config, tmp_path), folder, lambda _: None)
+
+    def fail(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full, pytest.raises(CunetError, match="the disk is full") as caught:
+        full.setattr(Path, "write_bytes", fail)
+        owner.run()
+    assert "epoch" not in str(caught.value)
+    assert not folder.state.exists()
+    folder.prepare("", resume=True)  # as the message says

@@ -23,7 +23,7 @@ from cunet_deploy._decode import read_toml
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.readers import read_examples
-from cunet_deploy.errors import InputError
+from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation import Evaluation, compare, evaluate, open_model
 from cunet_deploy.metrics import Estimate
 from tools.experiments.rows import ROOT, to_toml
@@ -66,8 +66,9 @@ def train(names: tuple[str, ...], data: Path, runs: Path) -> None:
         config, run = runs / f"{name}.toml", runs / name
         write_text_atomic(config, to_toml(config_of(name)), overwrite=True)
         command = [sys.executable, "-m", "cunet_deploy", "train", config, "--data", data, "-o", run, "--threads", "1"]
-        command += ["--resume"] if (run / "state.pt").is_file() else []
-        subprocess.run([str(item) for item in command], check=True)
+        command += ["--resume"] if (run / "config.toml").is_file() else []
+        if subprocess.run([str(item) for item in command], check=False).returncode:
+            raise CunetError(f"{name}: training failed; the message stands above")
 
 
 def config_of(name: str) -> dict[str, Any]:

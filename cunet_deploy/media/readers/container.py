@@ -80,7 +80,7 @@ class VideoContainer:
 
     def __init__(
         self,
-        path: Path | str,
+        path: Path | str | bytes,
         *,
         name: str | None = None,
         timeout: float | None = None,
@@ -90,7 +90,7 @@ class VideoContainer:
         """Open a video.
 
         Args:
-            path: a file, or a URL as text.
+            path: a file, a URL as text, or the content of a GIF.
             name: what errors call it.
             timeout: seconds to wait for the server of a URL.
             begin: time stamp and index of the key frame to begin at, of those that `picture_times` gives.
@@ -327,12 +327,14 @@ def picture_times(path: Path | str) -> list[tuple[int, bool]] | None:
     return sorted(found)
 
 
-def _where(path: Path | str) -> Any:
+def _where(path: Path | str | bytes) -> Any:
     """A file or URL as FFmpeg takes it."""
     if isinstance(path, str):
         return path
+    if isinstance(path, bytes):
+        return io.BytesIO(with_durations(path))
     if path.suffix.lower() == ".gif":
-        return io.BytesIO(with_durations(path.read_bytes()))
+        return _where(path.read_bytes())
     return f"file:{path}"  # keeps a colon in a name from being taken for a protocol
 
 

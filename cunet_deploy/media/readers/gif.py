@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 __all__ = ["gif_is_whole", "with_durations"]
 
 _EXTENSION, _IMAGE, _CONTROL = 0x21, 0x2C, 0xF9
@@ -33,11 +30,9 @@ def with_durations(data: bytes) -> bytes:
     return b"".join([*parts, data[copied:]]) if parts else data
 
 
-def gif_is_whole(path: Path) -> bool:
+def gif_is_whole(data: bytes) -> bool:
     """Return whether a GIF ends with the byte ``;``; some writers pad with zeros."""
-    with path.open("rb") as file:
-        file.seek(-min(64, path.stat().st_size), os.SEEK_END)
-        return file.read().rstrip(b"\0").endswith(b";")
+    return data[-64:].rstrip(b"\0").endswith(b";")
 
 
 def _table_size(flags: int) -> int:

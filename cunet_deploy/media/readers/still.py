@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -38,12 +39,13 @@ class RemoteImage:
     def __init__(self, url: str, data: bytes) -> None:
         """Take the content of an image file, and where it came from."""
         self.name, self._data = shown_name(url), data
-        self._path = PurePosixPath(urlsplit(url).path)
-        self.stem = self._path.stem or "image"
+        path = PurePosixPath(urlsplit(url).path)
+        self.stem = path.stem or "image"
+        self.file_names = [path.name or self.stem]
         self.left_out: list[LeftOut] = []
 
     def __iter__(self) -> Iterator[Picture]:
-        yield Picture(0, 0.0, decode_image(self._data, self.name), self._path.name or self.stem)
+        yield Picture(0, 0.0, decode_image(self._data, self.name), self.file_names[0])
 
 
 def open_still(url: str, timeout: float) -> RemoteImage | RemoteVideo | None:
@@ -54,7 +56,7 @@ def open_still(url: str, timeout: float) -> RemoteImage | RemoteVideo | None:
         timeout: seconds to wait for the server.
 
     Raises:
-        CunetError: the server does not answer, or the picture breaks off.
+        CunetError: the server does not answer, its certificate is not trusted, or the picture breaks off.
         InputError: it is too large.
     """
     parts = urlsplit(url)
@@ -62,15 +64,20 @@ def open_still(url: str, timeout: float) -> RemoteImage | RemoteVideo | None:
     try:
         answer = _opener(address, parts.username, parts.password).open(address, timeout=timeout)
     except (OSError, HTTPException, ValueError) as error:
-        if isinstance(getattr(error, "reason", error), TimeoutError):
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            why = reason.verify_message.rstrip(".")
+            raise CunetError(
+                f"{shown_name(url)}: its certificate is not trusted ({why}); install it, or name its file in the "
+                "variable SSL_CERT_FILE, and use the host name that it is for; or use http://"
+            ) from error
+        if isinstance(reason, TimeoutError):
             raise CunetError(f"{shown_name(url)}: cannot be opened; {network_advice(timeout)}") from error
         return None  # FFmpeg may know better
     with answer:
         kind = answer.headers.get_content_type()
-        if kind == "image/gif":
-            return RemoteVideo(url, timeout)
-        unknown = kind.endswith("/octet-stream") and PurePosixPath(parts.path).suffix.lower() in IMAGE_SUFFIXES
-        if not (kind.startswith("image/") or unknown):
+        named = PurePosixPath(parts.path).suffix.lower() in (*IMAGE_SUFFIXES, ".gif")
+        if not kind.startswith("image/") and not (kind.endswith("/octet-stream") and named):
             return None
         try:
             data = answer.read(_MOST_BYTES + 1)
@@ -78,7 +85,7 @@ def open_still(url: str, timeout: float) -> RemoteImage | RemoteVideo | None:
             raise CunetError(f"{shown_name(url)}: the picture breaks off; check the network and try again") from error
     if len(data) > _MOST_BYTES:
         raise InputError(f"{shown_name(url)}: the picture has more than {_MOST_BYTES >> 20} MiB; give a smaller one")
-    return RemoteImage(url, data)
+    return RemoteVideo(url, timeout, data) if data.startswith(b"GIF8") else RemoteImage(url, data)
 
 
 def _opener(address: str, user: str | None, password: str | None) -> OpenerDirector:

@@ -56,7 +56,7 @@ class VideoFile:
             for index, time_ms, image in video:
                 yield Picture(index, time_ms, image)
                 read = index + 1
-        if self.path.suffix.lower() == ".gif" and not gif_is_whole(self.path):
+        if self.path.suffix.lower() == ".gif" and not gif_is_whole(self.path.read_bytes()):
             raise CunetError(f"{self.path}: breaks off after frame {read}; copy or record it again")
 
 
@@ -67,29 +67,34 @@ class RemoteVideo:
     live = False
     originals: tuple[Path, ...] = ()
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, gif: bytes | None = None) -> None:
         """Look into a video.
 
         Args:
             url: where it is.
             timeout: seconds to wait for the server.
+            gif: its content, where it is a GIF that was fetched.
 
         Raises:
             InputError: it cannot be opened.
         """
-        self._url, self._timeout = url, timeout
+        self._where, self._timeout, self._gif = gif or url, timeout, gif
         self.name, self.stem = shown_name(url), Path(urlsplit(url).path).stem or "video"
         self.left_out: list[LeftOut] = []
-        with VideoContainer(url, name=self.name, timeout=timeout) as video:
+        with VideoContainer(self._where, name=self.name, timeout=timeout) as video:
             self.count: int | None = video.count
             self.fps: float = video.fps
 
     def __iter__(self) -> Iterator[Picture]:
         self.left_out.clear()
-        with VideoContainer(self._url, name=self.name, timeout=self._timeout) as video:
+        read = 0
+        with VideoContainer(self._where, name=self.name, timeout=self._timeout) as video:
             video.left_out = self.left_out
             for index, time_ms, image in video:
                 yield Picture(index, time_ms, image)
+                read = index + 1
+        if self._gif is not None and not gif_is_whole(self._gif):
+            raise CunetError(f"{self.name}: breaks off after frame {read}; try again")
 
 
 def _check_file(path: Path) -> None:

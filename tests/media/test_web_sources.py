@@ -1,0 +1,131 @@
+"""Pictures, GIFs and videos on web servers, on the loopback interface."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.error import URLError
+
+import cv2
+import numpy as np
+import pytest
+from clips import write_clip, write_gif
+
+from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.media import open_source, plan_outputs
+
+
+def test_a_video_on_a_web_server_is_read_to_its_end(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4", 20, 10)
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        source = open_source(f"http://127.0.0.1:{server.server_port}/clip.mp4")
+        assert (source.live, source.moving, source.count, source.fps, source.stem) == (False, True, 20, 10, "clip")
+        assert [picture.index for picture in source] == list(range(20))
+        with pytest.raises(CunetError, match=r"/no\.mp4: cannot be opened"):
+            open_source(f"http://127.0.0.1:{server.server_port}/no.mp4", timeout=2)
+        server.shutdown()
+
+
+PASSWORD = "Basic " + base64.b64encode(b"me:a b").decode()
+
+
+@contextlib.contextmanager
+def serving(kind: str, body: bytes, password: str | None = None) -> Iterator[tuple[int, list[str]]]:
+    """A server that gives one body; its port, and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            good = password in (None, self.headers["Authorization"])
+            self.send_response(200 if good else 401)
+            self.send_header(*(("Content-Type", kind) if good else ("WWW-Authenticate", 'Basic realm="camera"')))
+            self.send_header("Content-Length", str(len(body) if good else 0))
+            self.end_headers()
+            self.wfile.write(body if good else b"")
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_port, asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [("image/jpeg", "snapshot"), ("image/png", "a.cgi"), ("binary/octet-stream", "a.jpg")]
+)
+@pytest.mark.parametrize("password", [None, PASSWORD])
+def test_a_picture_on_a_web_server_is_fetched_once(kind: str, path: str, password: str | None, tmp_path: Path) -> None:
+    image = np.full((20, 30, 3), 90, np.uint8)
+    with serving(kind, cv2.imencode(".png", image)[1].tobytes(), password) as (port, asked):
+        source = open_source(f"http://{'me:a%20b@' if password else ''}127.0.0.1:{port}/{path}?x=1")
+        assert (source.moving, source.live, source.count, source.stem) == (False, False, 1, path.partition(".")[0])
+        assert source.name == f"http://127.0.0.1:{port}/{path}?x=1"
+        for _ in range(2):
+            assert [(p.index, p.name, p.image.tolist()) for p in source] == [(0, path, image.tolist())]
+        assert plan_outputs(source, tmp_path / "out.pts").records == {"pts": tmp_path / "out.pts"}
+        assert len(asked) == (2 if password else 1)
+
+
+def test_a_damaged_picture_on_a_web_server_ends() -> None:
+    with (
+        serving("image/png", b"no picture") as (port, _),
+        pytest.raises(InputError, match=rf"http://127.0.0.1:{port}/a: is damaged or not an image"),
+    ):
+        list(open_source(f"http://127.0.0.1:{port}/a"))
+
+
+@pytest.mark.parametrize(("kind", "name"), [("image/gif", "a"), ("binary/octet-stream", "a.gif")])
+def test_a_gif_on_a_web_server_is_read_as_a_file_is(kind: str, name: str, tmp_path: Path) -> None:
+    path = write_gif(tmp_path / "a.gif", 3, stated=())
+    with serving(kind, path.read_bytes()) as (port, asked):
+        source = open_source(f"http://127.0.0.1:{port}/{name}")
+        assert (source.moving, source.live, source.fps, source.stem) == (True, False, 10, "a")
+        for _ in range(2):
+            assert [(p.index, p.time_ms) for p in source] == [(0, 0), (1, 100), (2, 200)]
+        assert len(asked) == 1
+    with (
+        serving(kind, path.read_bytes()[:-100]) as (port, _),
+        pytest.raises(CunetError, match="breaks off after frame"),
+    ):
+        list(open_source(f"http://127.0.0.1:{port}/{name}"))
+
+
+def test_a_certificate_that_is_not_trusted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        error.verify_message = "self-signed certificate"
+        raise URLError(error)
+
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", refuse)
+    monkeypatch.setattr("cunet_deploy.media.readers.sources.open_url", not_asked)
+    with pytest.raises(CunetError, match=r"^https://camera/a: .* \(self-signed certificate\); .*SSL_CERT_FILE"):
+        open_source("https://me:secret@camera/a")
+
+
+def not_asked(*arguments: object, **options: object) -> None:
+    pytest.fail("FFmpeg is asked, too")
+
+
+def test_a_server_that_does_not_answer_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cunet_deploy.media.readers.sources.open_url", not_asked)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(CunetError, match=r"cannot be opened; nothing answered within 0\.05 s"):
+            open_source(f"http://127.0.0.1:{silent.getsockname()[1]}/a", timeout=0.05)
