@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -106,16 +107,44 @@ def test_a_gif_on_a_web_server_is_read_as_a_file_is(kind: str, name: str, tmp_pa
         list(open_source(f"http://127.0.0.1:{port}/{name}"))
 
 
-def test_a_certificate_that_is_not_trusted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
+class Answer:
+    """Headers of a server, asked by a client that trusts its certificate or does not check it."""
+
+    def __init__(self, kind: str) -> None:
+        self.headers = Message()
+        self.headers["Content-Type"] = kind
+        self._trusting = False
+
+    def open(self, *arguments: object, **options: object) -> Answer:
+        if self._trusting:
+            return self
+        self._trusting = True
         error = ssl.SSLCertVerificationError(1, "certificate verify failed")
         error.verify_message = "self-signed certificate"
         raise URLError(error)
 
-    monkeypatch.setattr("urllib.request.OpenerDirector.open", refuse)
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def test_a_certificate_that_is_not_trusted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", Answer("image/jpeg").open)
     monkeypatch.setattr("cunet_deploy.media.readers.sources.open_url", not_asked)
     with pytest.raises(CunetError, match=r"^https://camera/a: .* \(self-signed certificate\); .*SSL_CERT_FILE"):
         open_source("https://me:secret@camera/a")
+
+
+def test_a_stream_is_read_whatever_its_certificate_as_ffmpeg_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask_ffmpeg(url: str, **options: object) -> None:
+        raise ConnectionRefusedError(url)
+
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", Answer("multipart/x-mixed-replace; boundary=a").open)
+    monkeypatch.setattr("cunet_deploy.media.readers.sources.open_url", ask_ffmpeg)
+    with pytest.raises(ConnectionRefusedError, match="https://camera/a"):
+        open_source("https://camera/a")
 
 
 def not_asked(*arguments: object, **options: object) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 from urllib.request import (
     HTTPBasicAuthHandler,
     HTTPDigestAuthHandler,
     HTTPPasswordMgrWithDefaultRealm,
+    HTTPSHandler,
     OpenerDirector,
     build_opener,
 )
@@ -66,6 +67,8 @@ def open_still(url: str, timeout: float) -> RemoteImage | RemoteVideo | None:
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
+            if not _is_still_unverified(address, timeout):
+                return None
             why = reason.verify_message.rstrip(".")
             raise CunetError(
                 f"{shown_name(url)}: its certificate is not trusted ({why}); install it, or name its file in the "
@@ -75,9 +78,7 @@ def open_still(url: str, timeout: float) -> RemoteImage | RemoteVideo | None:
             raise CunetError(f"{shown_name(url)}: cannot be opened; {network_advice(timeout)}") from error
         return None  # FFmpeg may know better
     with answer:
-        kind = answer.headers.get_content_type()
-        named = PurePosixPath(parts.path).suffix.lower() in (*IMAGE_SUFFIXES, ".gif")
-        if not kind.startswith("image/") and not (kind.endswith("/octet-stream") and named):
+        if not _is_still(answer, parts.path):
             return None
         try:
             data = answer.read(_MOST_BYTES + 1)
@@ -86,6 +87,24 @@ def open_still(url: str, timeout: float) -> RemoteImage | RemoteVideo | None:
     if len(data) > _MOST_BYTES:
         raise InputError(f"{shown_name(url)}: the picture has more than {_MOST_BYTES >> 20} MiB; give a smaller one")
     return RemoteVideo(url, timeout, data) if data.startswith(b"GIF8") else RemoteImage(url, data)
+
+
+def _is_still(answer: HTTPResponse, path: str) -> bool:
+    """Return whether a server sends a picture, or an animated one that ends, by its headers."""
+    kind = answer.headers.get_content_type()
+    named = PurePosixPath(path).suffix.lower() in (*IMAGE_SUFFIXES, ".gif")
+    return kind.startswith("image/") or (kind.endswith("/octet-stream") and named)
+
+
+def _is_still_unverified(address: str, timeout: float) -> bool:
+    """The same where the certificate is not trusted; FFmpeg, which reads streams, does not check certificates."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with build_opener(HTTPSHandler(context=context)).open(address, timeout=timeout) as answer:
+            return _is_still(answer, urlsplit(address).path)
+    except (OSError, HTTPException, ValueError):
+        return False
 
 
 def _opener(address: str, user: str | None, password: str | None) -> OpenerDirector:
