@@ -252,7 +252,7 @@ def _own_sigterm() -> Iterator[None]:
     """Keep the program's answer to SIGTERM, which Ray replaces."""
     before = signal.getsignal(signal.SIGTERM)
     yield
-    if threading.current_thread() is threading.main_thread():
+    if before is not None and threading.current_thread() is threading.main_thread():  # ``None``: it is not Python's
         signal.signal(signal.SIGTERM, before)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cunet_deploy._files import exists, shown_name
+from cunet_deploy._files import shown_name
 from cunet_deploy.cli._errors import describe
 from cunet_deploy.cli._infer_one import Request, run_one
 from cunet_deploy.cli._infer_record import Done, Record
@@ -105,6 +105,14 @@ def _plans(items: Sequence[Item], asked: Request) -> list[OutputPlan]:
     for name, given in (("--show", asked.show), ("--size", asked.size), ("-o -", asked.out == "-")):
         if given:
             raise InputError(f"{name} is for one source; leave it out, or give sources one at a time")
+    if len(items) > 1 and asked.detector is not None and asked.detector.startswith("boxes:"):
+        from cunet_deploy.detection.boxes import GivenBoxes
+
+        if GivenBoxes.read(Path(asked.detector.removeprefix("boxes:"))).by_frame:
+            raise InputError(
+                f"detector {asked.detector}: boxes of frame numbers are those of one source; give sources one at a "
+                "time, or images whose boxes have 'file'"
+            )
     if asked.out == "none":
         return [OutputPlan() for _ in items]
     folder = Path(_DEFAULT_FOLDER if asked.out is None else asked.out)
@@ -112,8 +120,7 @@ def _plans(items: Sequence[Item], asked: Request) -> list[OutputPlan]:
 
 
 def _done(item: Item, plan: OutputPlan, asked: Request) -> Done | None:
-    read = item.images or ((Path(item.text),) if exists(item.text) else ())
-    return Record(plan, shown_name(item.text), read, asked).done()
+    return Record(plan, shown_name(item.text), item.originals, asked).done()
 
 
 def _check_ways(plans: Sequence[OutputPlan]) -> None:
@@ -155,8 +162,8 @@ def _do(localizer: Localizer, item: Item, plan: OutputPlan, asked: Request) -> _
     try:
         source = item.open(timeout=asked.timeout, reconnect=asked.reconnect)
         asked.check_smoothing(source)
-        if plan.video is not None and not source.moving:  # a picture on a web server, whose URL tells nothing
-            plan = replace(plan, video=None, images=(plan.video.with_suffix(".png"),))
+        if not source.moving:  # perhaps a picture on a web server, whose URL tells nothing
+            plan = plan.of_still()
         run = run_one(localizer, source, name, plan, asked)
     except CunetError as error:
         text = describe(error)

@@ -139,11 +139,12 @@ def run_one(localizer: Localizer, source: Source, name: str, plan: OutputPlan, a
     tally = Tally(_total(source, asked.frames), source.live)
     outputs = _outputs(localizer, source, plan, asked)
     record = Record(plan, name, source.originals, asked)
-    record.forget()
     failure = _run(localizer, source, outputs, plan, tally, asked, steady)
-    if failure is not None and not source.live:
+    stopped = isinstance(failure, KeyboardInterrupt) or (failure is None and outputs.closed)
+    whole = source.live if stopped else failure is None  # nobody but its user ends a live source
+    if not whole:
         plan.mark_unfinished()
-    elif not (isinstance(source, ImageFiles) and source.single):  # which is done again as fast
+    elif source.moving or (isinstance(source, ImageFiles) and not source.single):  # a single image is done as fast
         try:
             record.keep(0 if source.moving else len(source.left_out))
         except CunetError as error:

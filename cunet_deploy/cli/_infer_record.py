@@ -1,20 +1,20 @@
-"""Record of what the results in a folder were made of and with, by which ``infer --resume`` knows what is done.
+"""Records of what results were made of and with, by which ``infer --resume`` knows what is done.
 
-``.cunet-infer.json`` beside the results has an entry for each set of them that is whole: the options on which they
-depend, and a digest of the files that were read.
+``.cunet-infer/NAME.json`` among the results is the record of one set of them that is whole, called after the last of
+its files: sizes and times of these files, the options on which they depend, and a digest of what was read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cunet_deploy._files import atomic_path
+from cunet_deploy._decode import decode_json
+from cunet_deploy._files import part_path, write_text_atomic
 from cunet_deploy.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Done", "Record"]
 
-_NAME = ".cunet-infer.json"
+_FOLDER = ".cunet-infer"
 
 
 @dataclass(frozen=True)
@@ -45,59 +45,62 @@ class Done:
         return again if self.left_out else ""
 
 
+@dataclass(frozen=True)
+class _Content:
+    """Content of a record."""
+
+    options: dict[str, Any]
+    read: str
+    written: dict[str, str]
+    left_out: int
+
+
 class Record:
-    """The entry of one set of results. Several processes may write into one folder."""
+    """The record of one set of results. Processes that write other sets into the same folder leave it alone."""
 
     def __init__(self, plan: OutputPlan, name: str, read: Iterable[Path], asked: Request) -> None:
         """Look at the files as they are now, before they are read.
 
         Args:
-            plan: the results; without any there is no entry.
+            plan: the results; without any there is no record.
             name: of the source.
-            read: its files.
+            read: its files; of a URL, camera or pipe there is none, and the name is all that is compared.
             asked: the options.
-
-        Raises:
-            InputError: there is no such model or detector.
         """
         self._plan, self._asked = plan, asked
-        self._path = plan.files[-1] if plan.files else None
-        states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in read if path.is_file()]
+        states = [(path.name, _state(path)) for path in read if path.is_file()]
         self._read = hashlib.sha256(ascii(states or name).encode()).hexdigest()
 
     @property
     def _file(self) -> Path:
-        assert self._path is not None
-        return self._path.parent / _NAME
+        return part_path(self._plan.folder / _FOLDER / self._plan.files[-1].name, ".json")
 
     def done(self) -> Done | None:
-        """The results, where they are there and what they were made of is unchanged.
+        """The results, where they and what they were made of are unchanged.
 
         Raises:
-            InputError: they were made with another model or other options, and are not to be overwritten.
+            InputError: there is no such model or detector; or the results were made with another one or other options,
+                and are not to be overwritten.
         """
-        if self._path is None or not self._plan.is_there():
+        if not self._plan.files or self._plan.unfinished():
             return None
-        entry = _entries(self._file).get(self._path.name)
-        if not isinstance(entry, dict):
+        try:
+            found = decode_json(self._file.read_bytes(), _Content)
+        except (OSError, InputError):  # missing or damaged
             return None
-        before, now = entry.get("options", {}), self._asked.options
+        if not _states(self._plan).items() <= found.written.items():
+            return None
+        path, before, now = self._plan.files[-1], found.options, self._asked.options
         differing = [f"{name} {json.dumps(before.get(name))}" for name in now if before.get(name) != now[name]]
         if differing and self._asked.overwrite:
             return None
         if differing:
             raise InputError(
-                f"{self._path}: was made with {', '.join(differing)}; resume with the same, make all anew, or choose "
-                "another output",
+                f"{path}: was made with {', '.join(differing)}; resume with the same, make all anew, or choose another "
+                "output",
                 option="overwrite",
             )
-        return Done(self._path, int(entry["left_out"])) if entry.get("read") == self._read else None
-
-    def forget(self) -> None:
-        """Drop the entry: the results are about to be replaced."""
-        if self._path is not None and self._path.name in _entries(self._file):
-            with self._changed() as entries:
-                del entries[self._path.name]
+        return Done(path, found.left_out) if found.read == self._read else None
 
     def keep(self, left_out: int) -> None:
         """Note that the results are whole.
@@ -105,25 +108,23 @@ class Record:
         Raises:
             CunetError: that cannot be written.
         """
-        if self._path is not None:
-            with self._changed() as entries:
-                entries[self._path.name] = {
-                    "options": self._asked.options,
-                    "read": self._read,
-                    "left_out": left_out,
-                }
-
-    @contextmanager
-    def _changed(self) -> Iterator[dict[str, Any]]:
-        with atomic_path(self._file, overwrite=True) as temporary:  # which keeps other processes waiting
-            entries = _entries(self._file)
-            yield entries
-            temporary.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        if self._plan.files:
+            content = _Content(self._asked.options, self._read, _states(self._plan), left_out)
+            write_text_atomic(self._file, json.dumps(asdict(content), indent=1) + "\n", overwrite=True)
 
 
-def _entries(file: Path) -> dict[str, Any]:
-    """All entries of a folder; none where the file is missing or damaged."""
+def _states(plan: OutputPlan) -> dict[str, str]:
+    """States of the files of a plan by their names; of numbered ones the first."""
+    paths = [path.with_name(path.name % 0) if path == plan.numbered else path for path in plan.files]
+    return {path.name: _state(path) for path in paths}
+
+
+def _state(path: Path) -> str:
+    """Size and time of a file, a digest of those of the ``.pts`` files in a folder, or empty where there is nothing."""
     try:
-        return dict(json.loads(file.read_bytes()))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return {}
+        if path.is_dir():
+            found = sorted((pts.name, _state(pts)) for pts in path.glob("*.pts"))
+            return hashlib.sha256(ascii(found).encode()).hexdigest()
+        return f"{path.stat().st_size} {path.stat().st_mtime_ns}"
+    except (OSError, ValueError):
+        return ""

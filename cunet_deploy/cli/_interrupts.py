@@ -18,7 +18,8 @@ def _handled(numbers: tuple[signal.Signals, ...], handler: Callable[[int, FrameT
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
-    before = {number: signal.signal(number, handler) for number in numbers}
+    # ``None``: a program in C that runs Python handles it, and its handler could not be put back
+    before = {number: signal.signal(number, handler) for number in numbers if signal.getsignal(number) is not None}
     try:
         yield
     finally:

@@ -112,6 +112,11 @@ class GivenBoxes:
             raise InputError(f"{path}: holds no boxes; {_FORM}")
         return cls({key: np.array(boxes, np.float64).reshape(-1, 4) for key, boxes in table.items()}, str(path))
 
+    @property
+    def by_frame(self) -> bool:
+        """Return whether some boxes belong to frame numbers, and not to files."""
+        return any(isinstance(key, int) for key in self._boxes)
+
     def check_source(self, source: str, files: Sequence[str], count: int | None) -> None:
         """Check that there are boxes for a source, and warn where some are of others.
 

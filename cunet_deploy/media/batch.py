@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from cunet_deploy._files import exists
 from cunet_deploy.errors import InputError
@@ -33,6 +34,12 @@ class Item:
     text: str
     images: tuple[Path, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def originals(self) -> tuple[Path, ...]:
+        """Files that are read, as far as they are known before it is opened."""
+        path = unquote(urlsplit(self.text).path) if self.text.lower().startswith("file://") else self.text
+        return self.images or ((Path(path),) if exists(path) else ())
 
     def open(self, *, timeout: float = 10.0, reconnect: float = 30.0) -> Source:
         """Open it; raises as `open_source`."""
@@ -112,23 +119,32 @@ def plan_items(
         read: further files that must not be replaced.
 
     Raises:
-        InputError: ``folder`` is a file, or a result would replace a file that is read.
+        InputError: ``folder`` is a file, a result would replace a file that is read, or two sources write one file.
     """
     if exists(folder) and not folder.is_dir():
         raise InputError(f"{folder}: several sources are written to a folder; give one with -o DIR")
     sets = [item for item in items if item.images]
     names = _names([item for item in items if not item.images])
-    originals = [path for item in items for path in (item.images or _originals(item))]
+    originals = [path for item in items for path in item.originals]
     plans = []
     for item in items:
         if item.images:
             source: Source = item.open()
             place = folder if len(sets) == 1 else folder / f"images-{sets.index(item) + 1}"
         else:
-            source = _Named(names[item.text], _originals(item))
+            source = _Named(names[item.text], item.originals)
             place = folder / f"{names[item.text]}.mp4"
         plans.append(plan_outputs(source, place, draw=draw, formats=formats, read=(*originals, *read)))
+    written = Counter(path for item, plan in zip(items, plans, strict=True) for path in _possible(item, plan))
+    for path, times in written.items():
+        if times > 1:
+            raise InputError(f"{path}: two sources write this file; rename one, or localize in one at a time")
     return plans
+
+
+def _possible(item: Item, plan: OutputPlan) -> dict[Path, None]:
+    """Files that may be written; whether a URL is of a picture or a video is known when it is opened."""
+    return dict.fromkeys([*plan.files, *(plan.of_still().files if "://" in item.text else ())])
 
 
 def _names(videos: Sequence[Item]) -> dict[str, str]:
@@ -152,10 +168,6 @@ def _path_of(item: Item) -> str:
     """The part of a text that is like a path; of a camera, its name."""
     text = item.text.partition("://")[2].partition("?")[0] or item.text
     return f"camera{text}" if text.isdecimal() and not exists(text) else text
-
-
-def _originals(item: Item) -> tuple[Path, ...]:
-    return (Path(item.text),) if exists(item.text) else ()
 
 
 def _listed(source: str) -> list[str]:

@@ -46,6 +46,18 @@ class OutputPlan:
         return [*self.images, *pictures, *(self.records[name] for name in FORMATS if name in self.records)]
 
     @property
+    def folder(self) -> Path:
+        """Where the files are; there has to be one."""
+        first = self.files[0]
+        return first if first == self.records.get("pts") and first.suffix.lower() != ".pts" else first.parent
+
+    def of_still(self) -> OutputPlan:
+        """The plan for a source that was taken for a video, and is a single image: no file of a set is called so."""
+        if self.video is None:
+            return self
+        return replace(self, video=None, images=(self.video.with_suffix(".landmarks.png"),))
+
+    @property
     def draws(self) -> bool:
         """Return whether pictures are written."""
         return bool(self.video or self.images or self.numbered)
@@ -59,11 +71,6 @@ class OutputPlan:
     def _whole_files(self) -> list[Path]:
         """Records and video: those that are one file for all of a source."""
         return [*self.records.values(), *([] if self.video is None else [self.video])]
-
-    def is_there(self) -> bool:
-        """Return whether every file exists that is one for all of a source; files of single objects need not."""
-        records = [path for name, path in self.records.items() if not FORMATS[name].slow]
-        return all(exists(path) for path in (*records, *([] if self.video is None else [self.video])))
 
     def unfinished(self) -> list[Path]:
         """List what an interrupted run has left of these files, see `part_path`."""

@@ -90,7 +90,7 @@ def test_a_new_format_and_a_new_kind_of_source_work_everywhere(
     result = run(dots_model, "drawn:", "-o", "out.mp4", "--format", "csv,count")
     assert result.exit_code == 0, result.output
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {".cunet-infer.json", "alone.count", "out.count", "out.csv", "out.mp4"}
+    assert written == {".cunet-infer", "alone.count", "out.count", "out.csv", "out.mp4"}
     assert "choose from jsonl, csv, coco, pts, count" in run(dots_model, "drawn:", "--format", "xml").stderr
     assert "count    numbers of objects" in CliRunner().invoke(cli, ["infer", "--help"]).output
     assert [picture.image.shape for picture in open_source("drawn:")] == [np.zeros((240, 320, 3)).shape] * 2

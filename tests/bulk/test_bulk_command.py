@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ if importlib.util.find_spec("ray") is None:
     pytest.skip("the extra [ray] is not installed", allow_module_level=True)
 pytest.importorskip("pyarrow.parquet")
 
+from cunet_deploy.bulk.run import _own_sigterm
 from cunet_deploy.bulk.worker import Status
 from cunet_deploy.cli.bulk import _Display, command
 from cunet_deploy.errors import CunetError, InputError
@@ -54,3 +56,10 @@ def test_a_video_whose_parts_fail_is_shown_as_one_failure() -> None:
         (task,) = display._progress.tasks
     assert task.completed == 2
     assert task.fields["text"].endswith("1 failed")
+
+
+def test_an_answer_to_sigterm_that_is_not_of_python_cannot_be_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "getsignal", lambda number: None)
+        with _own_sigterm():
+            pass

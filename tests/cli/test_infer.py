@@ -61,7 +61,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def names(folder: str = ".") -> list[str]:
-    return sorted(path.name for path in Path(folder).iterdir() if path.name != ".cunet-infer.json")
+    return sorted(path.name for path in Path(folder).iterdir() if path.name != ".cunet-infer")
 
 
 def lines(path: str) -> list[dict]:  # type: ignore[type-arg]

@@ -9,11 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -59,7 +56,7 @@ def run(dots_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 def names(folder: str) -> list[str]:
-    return sorted(path.name for path in Path(folder).iterdir() if path.name != ".cunet-infer.json")
+    return sorted(path.name for path in Path(folder).iterdir() if path.name != ".cunet-infer")
 
 
 ALL = [
@@ -385,16 +382,3 @@ def test_names_are_told_whatever_the_terminal_can_show(dots_model: Path, tmp_pat
     assert rf"caf\xe9 {smile}.mkv: 8 frames, 8 with landmarks" in done.stdout.decode(encoding)
     assert rf"wrote out/caf\xe9 {smile}.mp4" in done.stdout.decode(encoding)
     assert len(names(str(tmp_path / "out"))) == 3
-
-
-def test_a_picture_on_a_web_server_is_an_image_among_others(run: Run, tmp_path: Path) -> None:
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "in"))) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        result = run(f"http://127.0.0.1:{server.server_port}/a.png", "in/b.png", "-o", "out")
-        server.shutdown()
-    assert result.exit_code == 0, result.output
-    assert names("out") == ["a.csv", "a.jsonl", "a.png", "b.png", "landmarks.csv", "landmarks.jsonl"]

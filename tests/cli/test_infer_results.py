@@ -103,7 +103,7 @@ def test_all_kinds_of_results_are_written(run: Run, clip: Path) -> None:
     result = run(clip, "-o", "out.mp4", "--frames", "5", "--format", "jsonl, csv,coco,pts", "--draw", "box,ids,scores")
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in Path().iterdir()) == [
-        *(".cunet-infer.json", "out.coco.json", "out.csv", "out.jsonl", "out.mp4", "out_pts"),
+        *(".cunet-infer", "out.coco.json", "out.csv", "out.jsonl", "out.mp4", "out_pts"),
     ]
     assert len(list(Path("out_pts").iterdir())) == 5
     found = json.loads(Path("out.coco.json").read_text())["annotations"]
@@ -217,4 +217,4 @@ def test_the_summary_names_the_folder_of_the_results(run: Run, tmp_path: Path) -
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[0].endswith("wrote 4 files in out/all, those of each object in out/all")
     names = sorted(path.name for path in Path("out/all").iterdir() if path.suffix != ".pts")
-    assert names == ["0.pgm.png", "1.pgm.png", "2.pgm.png", "landmarks.csv"]
+    assert names == [".cunet-infer", "0.pgm.png", "1.pgm.png", "2.pgm.png", "landmarks.csv"]
