@@ -226,13 +226,17 @@ def _pump(
     """Take frames and hand them to the outputs, in a thread for which ``depth`` may wait; 0: without."""
     from cunet_deploy.media import WriteBehind
 
-    with closing(frames), WriteBehind(outputs.write, depth) as writer:
-        while not ended() and tally.frames != asked.frames:
-            start = time.perf_counter()
-            frame = next(frames, None)
-            if frame is None:
-                break
-            tally.read += time.perf_counter() - start - frame.seconds
-            writer.put(frame)
-            tally.add(frame)
-            update()
+    writer = WriteBehind(outputs.write, depth)
+    try:
+        with closing(frames), writer:
+            while not ended() and tally.frames != asked.frames:
+                start = time.perf_counter()
+                frame = next(frames, None)
+                if frame is None:
+                    break
+                tally.read += time.perf_counter() - start - frame.seconds
+                writer.put(frame)
+                tally.add(frame)
+                update()
+    finally:
+        writer.stop()

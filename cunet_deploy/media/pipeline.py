@@ -147,11 +147,20 @@ class WriteBehind(Generic[T]):
         try:
             self._finish(self._thread)
         except BaseException:  # Ctrl-C while waiting: what the function writes to is about to be closed
-            self._dropping = True
-            self._finish(self._thread)
+            self.stop()
             raise
         if error is None:
             self._raise()
+
+    def stop(self) -> None:
+        """Drop what waits, and wait for the end of the thread.
+
+        To be called in a ``finally`` around the block where signals raise: one that comes as the block is left, before
+        anything of `__exit__` has run, would leave the thread behind.
+        """
+        self._dropping = True
+        if self._thread is not None and self._thread.is_alive():
+            self._finish(self._thread)
 
     def _finish(self, thread: threading.Thread) -> None:
         self._waiting.put(_End())

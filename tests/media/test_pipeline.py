@@ -171,14 +171,39 @@ def test_after_ctrl_c_nothing_is_being_written(stage: str) -> None:
 
     before, threads = signal.signal(signal.SIGINT, handle), threading.active_count()
     try:
-        with pytest.raises(KeyboardInterrupt), WriteBehind(write, 2) as writer:
-            for item in range(1000 if stage == "wait for room" else 2):
-                writer.put(item)
+        writer = WriteBehind(write, 2)
+        with pytest.raises(KeyboardInterrupt):
+            try:
+                with writer:
+                    for item in range(1000 if stage == "wait for room" else 2):
+                        writer.put(item)
+            finally:
+                writer.stop()
     finally:
         signal.signal(signal.SIGINT, before)
     assert not running.is_set()
     assert threading.active_count() == threads
     assert written == list(range(len(written)))
+
+
+def test_a_block_that_a_signal_left_without_waiting_is_stopped_afterwards() -> None:
+    started = threading.Event()
+    written, threads = [], threading.active_count()
+
+    def write(item: int) -> None:
+        started.set()
+        while not writer._dropping:
+            time.sleep(0.001)
+        written.append(item)
+
+    writer = WriteBehind(write, 4).__enter__()
+    for item in range(3):
+        writer.put(item)
+    assert started.wait(10)
+    for _ in range(2):
+        writer.stop()
+    assert written == [0]  # what was being written is written, the rest is dropped
+    assert threading.active_count() == threads
 
 
 def run_stages(
