@@ -110,7 +110,7 @@ class WriteBehind(Generic[T]):
     """Hands items to a function in a thread, in order. In ``with``: leaving the block waits for the last one.
 
     An error of the function is raised by the next `put`, or when the block is left; items after it are dropped. However
-    the block is left, the thread has ended then and the function does not run any more.
+    the block is left, the function does not run any more then; see `stop` about signals.
     """
 
     def __init__(self, function: Callable[[T], object], depth: int = DEPTH) -> None:
@@ -124,6 +124,7 @@ class WriteBehind(Generic[T]):
         self._waiting: queue.Queue[_Item[T] | _End] = queue.Queue(depth)
         self._error: BaseException | None = None
         self._dropping = False
+        self._ended = threading.Event()  # a join of Python 3.11 that a signal ends takes the thread for ended
         self._thread = threading.Thread(target=self._work, name="write-behind", daemon=True) if depth else None
 
     def put(self, item: T) -> None:
@@ -159,11 +160,12 @@ class WriteBehind(Generic[T]):
         anything of `__exit__` has run, would leave the thread behind.
         """
         self._dropping = True
-        if self._thread is not None and self._thread.is_alive():
+        if self._thread is not None and self._thread.ident is not None and not self._ended.is_set():
             self._finish(self._thread)
 
     def _finish(self, thread: threading.Thread) -> None:
         self._waiting.put(_End())
+        self._ended.wait()
         thread.join()
 
     def _raise(self) -> None:
@@ -171,6 +173,12 @@ class WriteBehind(Generic[T]):
             raise self._error
 
     def _work(self) -> None:
+        try:
+            self._write_all()
+        finally:
+            self._ended.set()
+
+    def _write_all(self) -> None:
         while not isinstance(entry := self._waiting.get(), _End):
             if self._dropping:
                 continue  # keep taking, so that nobody waits for room
