@@ -164,8 +164,17 @@ class CocoSet:
 
 
 def read_info(out: Path) -> dict[str, Any]:
-    """Read under which conditions a set was made; empty where there is none."""
-    return dict(_read(out).get("info", {}))
+    """Read under which conditions a set was made.
+
+    Raises:
+        InputError: the file is none.
+    """
+    info = _read(out).get("info", {})
+    if "producer" not in info:
+        raise InputError(
+            f"{out}: is no set that was labelled so; choose another name, or overwrite it", option="overwrite"
+        )
+    return dict(info)
 
 
 def _frames(out: Path, folder: Path) -> set[str]:
