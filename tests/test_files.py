@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cunet_deploy._files import atomic_path, part_path, shown_name, write_bytes_atomic, write_text_atomic
+from cunet_deploy._files import atomic_path, part_path, shown_name, stat_digest, write_bytes_atomic, write_text_atomic
 from cunet_deploy.errors import CunetError, InputError
 
 
@@ -202,3 +202,13 @@ def test_a_folder_without_write_permission_is_one_line(tmp_path: Path) -> None:
             write_text_atomic(tmp_path / "out.txt", "x", overwrite=False)
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_a_file_that_has_changed_has_another_digest(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    assert stat_digest([file]) == ""
+    file.write_text("one")
+    before = stat_digest([file])
+    assert stat_digest([file, tmp_path / "missing"]) == before
+    os.utime(file, ns=(1, 1))
+    assert stat_digest([file]) != before

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,22 +198,27 @@ def run_bulk(
         return summary
     _connect(ray, address, workers, settings.threads)
     _keep_settings(output, model, settings)
-    failed: set[str] = set()
     try:
         count = workers or max(int(ray.cluster_resources().get("CPU", 1)) // settings.threads, 1)
-        for status in _statuses(ray, todo, (model, settings, output), count, gpus):
-            summary.frames += status.frames
-            summary.left_out += status.left_out
-            if status.error:
-                failed.add(status.key)
-                summary.failed = len(refused) + len(failed)
-            elif status.part is None:
-                summary.done += 1
-            on_status(status)
+        _count(_statuses(ray, todo, (model, settings, output), count, gpus), summary, on_status)
     finally:
         if address is None:
             ray.shutdown()
     return summary
+
+
+def _count(statuses: Iterable[Status], summary: Summary, on_status: Callable[[Status], object]) -> None:
+    """Add what became of items to a summary as it is known; of a video in parts, several may fail."""
+    before, failed = summary.failed, set()
+    for status in statuses:
+        summary.frames += status.frames
+        summary.left_out += status.left_out
+        if status.error:
+            failed.add(status.key)
+            summary.failed = before + len(failed)
+        elif status.part is None:
+            summary.done += 1
+        on_status(status)
 
 
 def _connect(ray: Any, address: str | None, workers: int | None, threads: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -63,24 +63,18 @@ def command(
     detector: str | None,
     address: str | None,
     workers: int | None,
-    threads: int,
     gpus: float,
-    smooth: bool,
-    part_seconds: float,
-    jsonl: bool,
-    backend: str | None,
-    trust: bool,
     licence: str | None,
     json_path: Path | None,
     overwrite: bool,
+    **options: Any,
 ) -> None:
     """Find landmarks in thousands of videos or millions of photos, on this machine or a Ray cluster.
 
-    SOURCES are videos, photos, folders (searched recursively), patterns, or lists of sources: text files with one per
-    line, CSV or Parquet files with a column "source"; paths in them are relative to the list. Sources and results may
-    lie in object stores (s3://, gs://) whose fsspec library is installed. Results are Parquet files under
-    DIR/landmarks. The same command continues a run that was stopped; what fails is reported, recorded in DIR/failed,
-    and tried again by the next run.
+    SOURCES are videos, photos, folders (searched recursively), patterns, or lists of them: text files with one per
+    line, CSV or Parquet files with a column "source"; paths are relative to the list. Sources and results may lie in
+    object stores (s3://, gs://) whose fsspec library is installed. Results are Parquet files under DIR/landmarks. The
+    same command continues a run that was stopped; what fails is recorded in DIR/failed, and tried again by the next.
 
     \b
     Example:
@@ -94,7 +88,7 @@ def command(
     from cunet_deploy.bulk.run import load_model, run_bulk
     from cunet_deploy.bulk.worker import Settings
 
-    settings = Settings(threads, backend, smooth, part_seconds, jsonl=jsonl, trust=trust)
+    settings = Settings(**options)
     begun = time.perf_counter()
     with (
         json_report(json_path, overwrite=overwrite) as write,
@@ -102,7 +96,9 @@ def command(
         _Display() as display,
     ):
         output = Output(out)
-        loaded = load_model(model, output, detector=detector, backend=backend, trust=trust, licence=licence)
+        loaded = load_model(
+            model, output, detector=detector, backend=settings.backend, trust=settings.trust, licence=licence
+        )
         summary = run_bulk(
             sources,
             output,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,10 +23,32 @@ from cunet_deploy.errors import CunetError, InputError
 
 if TYPE_CHECKING:
     from cunet_deploy.labelling.agreement import Rule
-    from cunet_deploy.labelling.run import Summary
+    from cunet_deploy.labelling.pictures import Pictures
+    from cunet_deploy.labelling.run import Summary, TeacherEnsemble
     from cunet_deploy.skeletons import Skeleton
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The options of the command, as they were given."""
+
+    sources: tuple[str, ...]
+    teachers: tuple[str, ...]
+    out: Path
+    skeleton: str | None
+    every: int
+    seconds: str | None
+    within: float | None
+    min_score: float
+    min_joints: float
+    sheet: int
+    detector: str | None
+    threads: int | None
+    json_path: Path | None
+    resume: bool
+    overwrite: bool
 
 
 @click.command("label")
@@ -88,23 +110,7 @@ __all__ = ["command"]
 @json_option
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped or failed.")
 @overwrite_option
-def command(
-    sources: tuple[str, ...],
-    teachers: tuple[str, ...],
-    out: Path,
-    skeleton: str | None,
-    every: int,
-    seconds: str | None,
-    within: float | None,
-    min_score: float,
-    min_joints: float,
-    sheet: int,
-    detector: str | None,
-    threads: int | None,
-    json_path: Path | None,
-    resume: bool,
-    overwrite: bool,
-) -> None:
+def command(**given: Any) -> None:
     """Label photos and clips with trained networks, to train a smaller one or adapt it to a camera.
 
     SOURCE is a photo, folder, pattern, clip, or a list of these, as `infer` reads it. Each teacher looks at each object
@@ -114,8 +120,7 @@ def command(
 
     SET.json is a COCO keypoints file with scores, and with the teachers' checksums under "info". Its folder is a data
     set for `train`: {path = "FOLDER", layout = "coco"}. Ctrl-C leaves a set of what is labelled by then; --resume does
-    the rest, and the set is the same as if nothing had happened. What cannot be read is named and left out, with exit
-    code 1 at the end.
+    the rest, and again what has changed since. What cannot be read is named and left out, with exit code 1 at the end.
 
     \b
     Example:
@@ -123,42 +128,50 @@ def command(
       cunet-deploy label clips/ --teacher pose14-m --teacher movenet.toml -o camera/train.json --seconds 0:90
       cunet-deploy label portraits/ --teacher face68-s-open -o faces/portraits.json --within 0.03
     """
-    from cunet_deploy.labelling.journal import Journal
-    from cunet_deploy.labelling.pictures import Pictures
-    from cunet_deploy.labelling.run import TeacherEnsemble, label_pictures
+    _label(_Request(**given))
 
+
+def _label(asked: _Request) -> None:
+    from cunet_deploy.labelling.pictures import Pictures
+    from cunet_deploy.labelling.run import TeacherEnsemble, is_done
+
+    out, skeleton = asked.out, _skeleton(asked.skeleton)
     if out.suffix.lower() != ".json":
         raise InputError(f"-o {out}: the labels are a .json file; give -o SET.json")
-    if resume and out.exists() and not Journal.of(out).exists():
-        click.echo(f"{out}: is done already")
-        return
-    pictures = Pictures(sources, every=every, seconds=_seconds(seconds))
-    with (
-        json_report(json_path, overwrite=overwrite) as write,
-        TeacherEnsemble(teachers, _skeleton(skeleton), detector=detector, threads=threads) as ensemble,
-        progress() as bar,
-        interrupt_flag() as stop,
-    ):
-        task = bar.add_task("label", total=(total := pictures.expected()))
-        rule = _rule(ensemble.skeleton, within, min_score, min_joints)
-        with saying_what_is_kept(
-            lambda: f"{out}: {bar.tasks[0].completed} of {total or 'all'} pictures are done; go on with --resume"
-        ):
-            summary = label_pictures(
-                pictures,
-                ensemble,
-                rule,
-                out,
-                sheet=sheet,
-                overwrite=overwrite,
-                resume=resume,
-                advance=lambda: bar.advance(task),
-                stop=stop.is_set,
-            )
-        write(_report(summary, rule, ensemble.provenance(), out))
+    pictures = Pictures(asked.sources, every=asked.every, seconds=_seconds(asked.seconds))
+    with TeacherEnsemble(asked.teachers, skeleton, detector=asked.detector, threads=asked.threads) as ensemble:
+        rule = _rule(ensemble.skeleton, asked)
+        if asked.resume and is_done(pictures, ensemble, rule, out, sheet=asked.sheet):
+            click.echo(f"{out}: is done already")
+            return
+        with json_report(asked.json_path, overwrite=asked.overwrite) as write:
+            summary = _run(asked, pictures, ensemble, rule)
+            write(_report(summary, rule, ensemble.provenance(), out))
     _print(summary, rule, out)
     if pictures.failed:
         raise CunetError(f"{out}: is complete but for what could not be read, see above")
+
+
+def _run(asked: _Request, pictures: Pictures, ensemble: TeacherEnsemble, rule: Rule) -> Summary:
+    from cunet_deploy.labelling.run import label_pictures
+
+    def kept() -> str:
+        done = f"{bar.tasks[0].completed} of {pictures.expected or 'all'} pictures are done"
+        return f"{asked.out}: {done}; go on with --resume"
+
+    with progress() as bar, interrupt_flag() as stop, saying_what_is_kept(kept):
+        task = bar.add_task("label", total=pictures.expected)
+        return label_pictures(
+            pictures,
+            ensemble,
+            rule,
+            asked.out,
+            sheet=asked.sheet,
+            overwrite=asked.overwrite,
+            resume=asked.resume,
+            advance=lambda: bar.advance(task),
+            stop=stop.is_set,
+        )
 
 
 def _seconds(text: str | None) -> tuple[float, float]:
@@ -181,11 +194,12 @@ def _skeleton(name: str | None) -> Skeleton | None:
     return read_skeleton(Path(name)) if name.endswith(".toml") else get_skeleton(name)
 
 
-def _rule(skeleton: Skeleton, within: float | None, min_score: float, min_joints: float) -> Rule:
+def _rule(skeleton: Skeleton, asked: _Request) -> Rule:
     from cunet_deploy.labelling.agreement import default_rule
 
     usual = default_rule(skeleton)
-    return replace(usual, within=within or usual.within, min_score=min_score, min_joints=min_joints)
+    within = asked.within or usual.within
+    return replace(usual, within=within, min_score=asked.min_score, min_joints=asked.min_joints)
 
 
 def _report(summary: Summary, rule: Rule, teachers: list[dict[str, str]], out: Path) -> dict[str, object]:

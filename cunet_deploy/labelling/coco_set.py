@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cunet_deploy._files import write_bytes_atomic
+from cunet_deploy._files import part_path, write_bytes_atomic
 from cunet_deploy.errors import InputError
 from cunet_deploy.labelling.agreement import Consensus
 from cunet_deploy.labelling.journal import Labelled
@@ -19,11 +21,13 @@ from cunet_deploy.labelling.pictures import Found
 from cunet_deploy.landmarks import coco_category
 from cunet_deploy.skeletons import Skeleton
 
-__all__ = ["CocoSet"]
+__all__ = ["CocoSet", "read_info"]
 
 _LABEL_FOLDERS = ("annotations", "annot")
 """Folders of label files beside those of photos: names of photos start from the folder above."""
 _QUALITY = 95
+_LONGEST_STEM = 200
+"""Bytes of a name that leave room for the number of the frame, in the usual file systems."""
 
 
 class CocoSet:
@@ -48,19 +52,27 @@ class CocoSet:
         self._skeleton, self._goes_on = skeleton, goes_on
         self._root = (out.parent.parent if out.parent.name in _LABEL_FOLDERS else out.parent).resolve()
         self._folder = self._root / out.stem
-        self._part = self._folder.with_name(f"{out.stem}.part")
+        self._part = part_path(self._folder)
+        self._earlier = _frames(out, self._folder)
         if self._folder.exists() and not (overwrite or goes_on):
             raise InputError(
                 f"{self._folder}: exists, and frames of clips would go there; move it away, or overwrite it",
                 option="overwrite",
             )
-        if self._folder.exists() and not goes_on and (kept := _not_frames(self._folder, out)):
+        if self._folder.exists() and not goes_on and (kept := self._not_ours()):
             raise InputError(
                 f"{self._folder}: holds {kept}, which is no frame of {out}, and frames of clips would go there; give "
                 f"another name with -o, or move the folder away"
             )
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
+        self._stems: dict[str, str] = {}
+
+    def _not_ours(self) -> str:
+        """Name of a file in the folder that is no frame of the earlier set; empty where all are."""
+        folder = self._folder
+        names = (path.name for path in sorted(folder.iterdir())) if folder.is_dir() else iter([folder.name])
+        return next((name for name in names if name not in self._earlier), "")
 
     def __enter__(self) -> CocoSet:
         if not self._goes_on:
@@ -85,6 +97,8 @@ class CocoSet:
         identity = len(self._images) + 1
         width, height = item.size
         self._images.append({"id": identity, "file_name": item.file, "width": width, "height": height})
+        if item.file.startswith(f"{self._folder.name}/"):
+            self._stems[Path(item.file).stem.rpartition("_")[0].casefold()] = item.origin.source
         for consensus in item.objects:
             row = _annotation(consensus, labelled=consensus.agreed_share >= min_joints)
             number = len(self._annotations) + 1
@@ -92,7 +106,8 @@ class CocoSet:
 
     def finish(self, temporary: Path, info: dict[str, Any]) -> None:
         """Write the file to a temporary path, and give the folder of frames its name."""
-        frames = self._part.exists() or (self._goes_on and self._folder.exists())
+        prefix = f"{self._folder.name}/"
+        frames = {row["file_name"][len(prefix) :] for row in self._images if row["file_name"].startswith(prefix)}
         table = {
             "info": {**info, "frames": self._folder.name if frames else None},
             "images": self._images,
@@ -100,13 +115,17 @@ class CocoSet:
             "categories": [coco_category(self._skeleton)],
         }
         temporary.write_text(json.dumps(table, allow_nan=False) + "\n", encoding="utf-8")
-        if not self._goes_on:
-            shutil.rmtree(self._folder, ignore_errors=True)  # it holds frames of the earlier set, see `__init__`
-        if self._part.exists():
+        for name in self._earlier - frames:
+            (self._folder / name).unlink(missing_ok=True)
+        if frames:
             self._folder.mkdir(exist_ok=True)
-            for frame in self._part.iterdir():
-                frame.replace(self._folder / frame.name)
-            self._part.rmdir()
+        elif self._earlier:
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()
+        for name in frames:
+            if (self._part / name).exists():
+                (self._part / name).replace(self._folder / name)
+        shutil.rmtree(self._part, ignore_errors=True)
 
     def name(self, found: Found) -> str:
         """Name of a picture in the set; a frame is written as a photo.
@@ -117,8 +136,9 @@ class CocoSet:
         """
         if found.file is None:
             data = cv2.imencode(".jpg", found.picture.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-            write_bytes_atomic(self._part / f"{found.stem}.jpg", data.tobytes(), overwrite=True)
-            return f"{self._folder.name}/{found.stem}.jpg"
+            name = f"{self._stem(found)}_{found.origin.index:06d}.jpg"
+            write_bytes_atomic(self._part / name, data.tobytes(), overwrite=True)
+            return f"{self._folder.name}/{name}"
         if found.file.is_relative_to(self._folder):
             raise InputError(
                 f"{found.file}: is in {self._folder}, which holds the frames of the set that is being written; give "
@@ -127,21 +147,53 @@ class CocoSet:
         inside = found.file.is_relative_to(self._root)
         return found.file.relative_to(self._root).as_posix() if inside else str(found.file)
 
+    def _stem(self, found: Found) -> str:
+        """The beginning of the names of frames of a source, which those of no other have."""
+        source, short = found.origin.source, found.stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+        stems = itertools.chain([short], (f"{short}~{number}" for number in itertools.count(2)))
+        return next(stem for stem in stems if self._stems.setdefault(stem.casefold(), source) == source)
+
+    def has(self, item: Labelled) -> bool:
+        """Return whether the photo of labels is still there."""
+        return not item.file or self.place(item.file).exists()
+
     def place(self, name: str) -> Path:
-        """Where a picture of that name is now."""
+        """Path of a picture of that name as long as the set is not finished."""
         part = self._part / Path(name).name
         return part if name.startswith(f"{self._folder.name}/") and part.exists() else self._root / name
 
 
-def _not_frames(folder: Path, earlier: Path) -> str:
-    """Name of a file in a folder that is no frame of an earlier set; empty where all are."""
+def read_info(out: Path) -> dict[str, Any]:
+    """Read under which conditions a set was made.
+
+    Raises:
+        InputError: the file is none.
+    """
+    info = _read(out).get("info", {})
+    if "producer" not in info:
+        raise InputError(
+            f"{out}: is no set that was labelled so; choose another name, or overwrite it", option="overwrite"
+        )
+    return dict(info)
+
+
+def _frames(out: Path, folder: Path) -> set[str]:
+    """Names of the files in the folder of frames that belong to an earlier set."""
+    table = _read(out)
+    if table.get("info", {}).get("frames") != folder.name:
+        return set()
+    paths = (str(row.get("file_name")).rpartition("/") for row in table["images"])
+    return {name for parent, _, name in paths if parent == folder.name}
+
+
+def _read(out: Path) -> dict[str, Any]:
+    """An earlier set; empty where there is none."""
     try:
-        table = json.loads(earlier.read_text(encoding="utf-8"))
-        frames = {row["file_name"] for row in table["images"]} if table["info"].get("frames") == folder.name else set()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        frames = set()
-    names = (path.name for path in sorted(folder.iterdir())) if folder.is_dir() else iter([folder.name])
-    return next((name for name in names if f"{folder.name}/{name}" not in frames), "")
+        table = json.loads(out.read_bytes())
+        rows = [*table["images"], table["info"]]
+        return dict(table) if all(isinstance(row, dict) for row in rows) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def _annotation(consensus: Consensus, *, labelled: bool) -> dict[str, Any]:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 
-from cunet_deploy._files import unwritable
+from cunet_deploy._files import part_path, unwritable
 from cunet_deploy.errors import InputError
 from cunet_deploy.labelling.agreement import Consensus
+from cunet_deploy.labelling.pictures import Origin
 
-__all__ = ["Journal", "Labelled"]
+__all__ = ["Journal", "Labelled", "check_same"]
 
 _DTYPES = {"points": np.float64, "scores": np.float64, "apart": np.float64, "kept": np.bool_, "beside": np.float64}
+_DAMAGED = (ValueError, KeyError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,35 +30,48 @@ class Labelled:
     """A picture and what is in it.
 
     Attributes:
-        key: by which the picture is known again, see `Found.key`.
+        origin: of the picture.
         file: its name in the set; empty where nothing is in it.
         size: its width and height in pixels.
         objects: that were found.
     """
 
-    key: str
+    origin: Origin
     file: str
     size: tuple[int, int]
     objects: tuple[Consensus, ...]
 
     def to_json(self) -> str:
-        """One line; the numbers are those of memory, bit for bit."""
+        """Write one line; the numbers are those of memory, bit for bit."""
         objects = [{name: getattr(one, name).tolist() for name in _DTYPES} for one in self.objects]
-        return json.dumps([self.key, self.file, self.size, objects]) + "\n"
+        return json.dumps([astuple(self.origin), self.file, self.size, objects]) + "\n"
 
     @classmethod
     def from_json(cls, line: bytes) -> Labelled:
         """Read a line; raises `ValueError`, `KeyError` or `TypeError` where it is none."""
-        key, file, (width, height), objects = json.loads(line)
+        (source, index, state), file, (width, height), objects = json.loads(line)
         read = (
             {name: np.array(one[name], dtype) for name, dtype in _DTYPES.items()} | {"beside": _pairs(one["beside"])}
             for one in objects
         )
-        return cls(key, file, (width, height), tuple(Consensus(**one) for one in read))
+        return cls(Origin(source, index, state), file, (width, height), tuple(Consensus(**one) for one in read))
 
 
 def _pairs(rows: list[list[float]]) -> Any:
     return np.array(rows, np.float64).reshape(-1, 2)
+
+
+def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compare what labels depend on, by the word for it, with that of an earlier run.
+
+    Raises:
+        InputError: some of it differs.
+    """
+    if other := [name for name, value in now.items() if before.get(name) != value]:
+        raise InputError(
+            f"{path}: is of a run with other {', '.join(other)}; go on with the same, or overwrite it",
+            option="overwrite",
+        )
 
 
 class Journal:
@@ -72,7 +88,7 @@ class Journal:
 
         Args:
             out: the set.
-            identity: what the labels depend on, by the word for it in errors.
+            identity: what the labels depend on, see `check_same`.
             resume: go on with an earlier run, where there is one.
             overwrite: begin anew all the same.
 
@@ -82,7 +98,7 @@ class Journal:
         self.path = self.of(out)
         self.goes_on = resume and self.path.exists()
         self.entries: list[Labelled] = []
-        self._head = json.dumps(identity, sort_keys=True)
+        self._identity = identity
         self._file: IO[bytes] | None = None
         if self.path.exists() and not (resume or overwrite):
             raise InputError(
@@ -92,7 +108,7 @@ class Journal:
     @staticmethod
     def of(out: Path) -> Path:
         """Path of the journal of a set."""
-        return out.with_name(f"{out.name}.partial")
+        return part_path(out, ".partial")
 
     def __enter__(self) -> Journal:
         """Read what is there, or remove it.
@@ -103,24 +119,22 @@ class Journal:
         if not self.goes_on:
             self.remove()
             return self
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1  # a run that was killed may have left half a line
-        os.truncate(self.path, whole)
-        head, *lines = data[:whole].splitlines() or [self._head.encode()]
+        lines = [line for line in self.path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
         try:
-            before = dict(json.loads(head))
-            self.entries = [Labelled.from_json(line) for line in lines]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            before = dict(json.loads(lines[0]) if lines else self._identity)
+        except _DAMAGED as error:
             raise InputError(f"{self.path}: is damaged; overwrite it to begin anew", option="overwrite") from error
-        if other := [name for name, value in json.loads(self._head).items() if before.get(name) != value]:
-            raise InputError(
-                f"{self.path}: is of a run with other {', '.join(other)}; go on with the same, or overwrite it",
-                option="overwrite",
-            )
+        check_same(self.path, before, self._identity)
+        whole = sum(map(len, lines[:1]))
+        with contextlib.suppress(*_DAMAGED):  # a power cut may have left anything at the end
+            for line in lines[1:]:
+                self.entries.append(Labelled.from_json(line))
+                whole += len(line)
+        os.truncate(self.path, whole)
         return self
 
     def add(self, item: Labelled) -> None:
-        """Note a picture.
+        """Note a picture, on the disk when this returns.
 
         Raises:
             CunetError: the file cannot be written.
@@ -128,15 +142,16 @@ class Journal:
         try:
             if self._file is None:
                 self._file = self.path.open("ab", buffering=0)
-            head = "" if self._file.tell() else f"{self._head}\n"
+            head = "" if self._file.tell() else json.dumps(self._identity) + "\n"
             data = f"{head}{item.to_json()}".encode()
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise unwritable(self.path, error) from error
 
     def remove(self) -> None:
-        """The set is complete, or nothing is worth keeping."""
+        """Remove the file: the set is complete, or nothing is worth keeping."""
         self._close()
         self.path.unlink(missing_ok=True)
 

@@ -8,19 +8,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy import __version__
-from cunet_deploy._files import atomic_path, check_target, file_sha256, write_bytes_atomic
-from cunet_deploy.detection.open import open_detector
+from cunet_deploy._files import atomic_path, check_target, file_sha256, part_path
+from cunet_deploy.detection.open import named_files, open_detector
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.geometry import box_iou, landmark_boxes
 from cunet_deploy.labelling.agreement import Consensus, Rule, agree
 from cunet_deploy.labelling.base import Teacher
-from cunet_deploy.labelling.coco_set import CocoSet
-from cunet_deploy.labelling.journal import Journal, Labelled
+from cunet_deploy.labelling.coco_set import CocoSet, read_info
+from cunet_deploy.labelling.journal import Journal, Labelled, check_same
 from cunet_deploy.labelling.pictures import Found, Pictures
 from cunet_deploy.labelling.sheet import DoubtSheet
 from cunet_deploy.labelling.teachers import OwnTeacher, open_teacher
@@ -30,7 +29,7 @@ from cunet_deploy.skeletons import SKELETONS, Skeleton, map_landmarks
 from cunet_deploy.tracking.step import ImageStep
 from cunet_deploy.zoo import default_detector
 
-__all__ = ["Summary", "TeacherEnsemble", "label_pictures"]
+__all__ = ["Summary", "TeacherEnsemble", "is_done", "label_pictures"]
 
 _SAME_IOU = 0.6
 """Boxes that overlap by this much after localization are of one object."""
@@ -78,6 +77,7 @@ class TeacherEnsemble:
             self._detector = open_detector(
                 detector if session is not None else detector or default_detector(self.skeleton.name), session
             )
+            self._named = named_files(detector)
             self._step = None if session is None else ImageStep(session, self._detector)
         except BaseException:
             self._close_teachers()
@@ -135,10 +135,11 @@ class TeacherEnsemble:
         return box
 
     def found_by(self) -> dict[str, str]:
-        """Name and checksum of the weights of the detector; without a checksum where it is no network of ours."""
+        """Name of the detector and checksum of its weights or, where it is no network of ours, of the file it reads."""
         manifest: Manifest | None = getattr(self._detector, "manifest", None)
         if manifest is None:
-            return {"name": type(self._detector).__name__, "weights": ""}
+            read = "".join(file_sha256(path) for path in self._named)
+            return {"name": type(self._detector).__name__, "weights": read}
         return {"name": manifest.name, "weights": manifest.checkpoint}
 
     def provenance(self) -> list[dict[str, Any]]:
@@ -217,6 +218,19 @@ class Summary:
         return rows
 
 
+def is_done(pictures: Pictures, ensemble: TeacherEnsemble, rule: Rule, out: Path, *, sheet: int = 24) -> bool:
+    """Return whether a set is complete, and of all sources as they are now. Arguments are those of `label_pictures`.
+
+    Raises:
+        InputError: it was made with other options, or is no set of labels.
+    """
+    if not out.is_file() or Journal.of(out).exists():
+        return False
+    before = read_info(out)
+    check_same(out, before, _info(pictures, ensemble, rule, sheet))
+    return bool(before.get("sources") == pictures.digest)
+
+
 def label_pictures(
     pictures: Pictures,
     ensemble: TeacherEnsemble,
@@ -232,7 +246,7 @@ def label_pictures(
     """Label pictures and write the set: ``out``, a folder of frames and a contact sheet named after it.
 
     Each picture is noted in a journal beside the set as soon as it is labelled: however a run ends, another one can go
-    on from there, and gives the same set as if there had been one run.
+    on from there. What has changed since is labelled again, and what is gone left out.
 
     Args:
         pictures: what to label.
@@ -241,9 +255,9 @@ def label_pictures(
         out: the COCO file.
         sheet: how many of the least certain objects the contact sheet ``NAME.doubts.jpg`` shows; 0: there is none.
         overwrite: replace what is there.
-        resume: go on with a run that did not end, if there is one.
+        resume: go on with a run that did not end; a complete set with the same options is made anew, see `is_done`.
         advance: called after each picture.
-        stop: asked before each picture; once it says so, the set is written as far as it goes.
+        stop: asked for each picture and each frame between; once it says so, the set is written as far as it goes.
 
     Returns:
         What came of it.
@@ -253,31 +267,26 @@ def label_pictures(
         CunetError: a picture or network fails. What was labelled before can be resumed.
         KeyboardInterrupt: after ``stop``; the set is there, and can be resumed.
     """
-    info = _info(ensemble, rule)
-    identity = {**info, "landmarks": ensemble.skeleton.landmarks, **pictures.identity}
-    journal = Journal(out, identity, resume=resume, overwrite=overwrite)
-    work = _Work(journal, Summary(ensemble.skeleton), DoubtSheet(ensemble.skeleton, sheet), rule, advance)
-    replace, doubts_file = overwrite or journal.goes_on, out.with_suffix(".doubts.jpg")
+    info = _info(pictures, ensemble, rule, sheet)
+    journal = Journal(out, info, resume=resume, overwrite=overwrite)
+    if resume and not journal.goes_on and out.is_file():
+        check_same(out, read_info(out), info)
+        overwrite = True
+    replace, doubts_file = overwrite or journal.goes_on, part_path(out.with_suffix(""), ".doubts.jpg")
     if sheet:
         check_target(doubts_file, overwrite=replace)
-    with (
-        atomic_path(out, overwrite=replace) as temporary,
-        CocoSet(out, ensemble.skeleton, overwrite=replace, goes_on=journal.goes_on) as labels,
-        journal,
-    ):
+    work = _Work(journal, Summary(ensemble.skeleton), DoubtSheet(ensemble.skeleton, sheet), rule, advance)
+    labels = CocoSet(out, ensemble.skeleton, overwrite=replace, goes_on=journal.goes_on)
+    with atomic_path(out, overwrite=replace) as temporary, journal, labels:
         ended = work.label(pictures, ensemble, labels, stop)
-        work.summary.skipped = list(pictures.skipped)
-        if not work.summary.objects:
-            if not ended:
-                raise KeyboardInterrupt
+        if ended and not work.summary.objects:
             journal.remove()
-            raise InputError(
-                f"nothing was found in {work.summary.pictures} pictures; give --detector, or other pictures"
-            )
-        picture = work.doubts.draw(labels.place)
-        if picture is not None:
-            write_bytes_atomic(doubts_file, cv2.imencode(".jpg", picture)[1].tobytes(), overwrite=replace)
-        labels.finish(temporary, info)
+            looked = work.summary.pictures
+            raise InputError(f"nothing was found in {looked} pictures; give --detector, or other pictures")
+        if not work.summary.objects:
+            raise KeyboardInterrupt
+        work.doubts.write(doubts_file, labels.place, overwrite=replace)
+        labels.finish(temporary, {**info, "sources": pictures.digest})
     if not ended:
         raise KeyboardInterrupt
     journal.remove()
@@ -295,21 +304,24 @@ class _Work:
     advance: Callable[[], None]
 
     def label(self, pictures: Pictures, ensemble: TeacherEnsemble, labels: CocoSet, stop: Callable[[], bool]) -> bool:
-        """Label what an earlier run has not; return whether it came to the end."""
-        for item in self.journal.entries:
+        """Label what an earlier run has not, or what has changed since; return whether it came to the end."""
+        entries = [item for item in self.journal.entries if pictures.has(item.origin) and labels.has(item)]
+        for item in entries:
             self._add(item, labels)
-        known = {item.key for item in self.journal.entries}
+        known = {item.origin for item in entries}
         try:
             for found in pictures:
                 if stop():
                     return False
-                if found.key in known:
+                if found is None or found.origin in known:
                     continue
+                known.add(found.origin)
                 objects = tuple(ensemble.objects(found, self.rule))
                 height, width = found.picture.image.shape[:2]
-                item = Labelled(found.key, labels.name(found) if objects else "", (width, height), objects)
+                item = Labelled(found.origin, labels.name(found) if objects else "", (width, height), objects)
                 self.journal.add(item)
                 self._add(item, labels)
+            self.summary.skipped = list(pictures.skipped)
         except CunetError as error:
             if isinstance(error, InputError) or not self.summary.pictures:
                 raise
@@ -325,15 +337,19 @@ class _Work:
         self.advance()
 
 
-def _info(ensemble: TeacherEnsemble, rule: Rule) -> dict[str, Any]:
+def _info(pictures: Pictures, ensemble: TeacherEnsemble, rule: Rule, sheet: int) -> dict[str, Any]:
+    """Facts on which labels depend, as JSON has them."""
     return {
         "description": "labels on which networks agree; nobody has looked at them",
         "producer": f"cunet-deploy {__version__}",
         "teachers": ensemble.provenance(),
         "detector": ensemble.found_by(),
+        "landmarks": list(ensemble.skeleton.landmarks),
         "views": len(VIEWS),
         "within": rule.within,
         "size": rule.size,
         "min_score": rule.min_score,
         "min_joints": rule.min_joints,
+        "sheet": sheet,
+        **pictures.options,
     }

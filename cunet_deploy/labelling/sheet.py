@@ -7,9 +7,11 @@ import heapq
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.drawing import DOUBTED, FOUND, contact_sheet, draw_tile
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import CropRule
@@ -38,20 +40,24 @@ class DoubtSheet:
         if len(self._worst) > self._count:
             heapq.heappop(self._worst)
 
-    def draw(self, place: Callable[[str], Path]) -> NDArray[np.uint8] | None:
-        """Draw what is agreed on yellow, what is not red.
+    def write(self, file: Path, place: Callable[[str], Path], *, overwrite: bool) -> None:
+        """Draw what is agreed on yellow, what is not red; without any object there is no file.
 
         Args:
+            file: a JPEG.
             place: path of the picture of a name. What cannot be read any more is left out.
+            overwrite: replace an earlier one.
 
-        Returns:
-            (H, W, 3) BGR uint8; ``None`` without any object.
+        Raises:
+            CunetError: the file cannot be written.
         """
         tiles = []
         for *_, name, consensus in sorted(self._worst, key=lambda row: row[:2])[::-1]:
             with contextlib.suppress(InputError):
                 tiles.append(self._tile(read_image(place(name)), consensus, Path(name).stem))
-        return contact_sheet(tiles, min(_COLUMNS, len(tiles))) if tiles else None
+        if tiles:
+            sheet = contact_sheet(tiles, min(_COLUMNS, len(tiles)))
+            write_bytes_atomic(file, cv2.imencode(".jpg", sheet)[1].tobytes(), overwrite=overwrite)
 
     def _tile(self, image: NDArray[np.uint8], consensus: Consensus, name: str) -> NDArray[np.uint8]:
         crop = CropRule(_SIDE, _PADDING).crop(consensus.box)

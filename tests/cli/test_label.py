@@ -53,7 +53,8 @@ def read(folder: str, data: Path, skeleton: Skeleton = PLAIN) -> list[Example]:
 def test_photos_become_a_set_that_training_reads(teacher: Path, photos: Path, tmp_path: Path) -> None:
     (photos / "broken.png").write_bytes(b"not a picture")
     out, report = tmp_path / "set" / "train.json", tmp_path / "report.json"
-    result = label(photos, "--teacher", teacher, "-o", out, "--detector", "full", "--json", report, "--within", 0.1)
+    sources = (photos, photos / "photo0.png")  # of which one is named twice
+    result = label(*sources, "--teacher", teacher, "-o", out, "--detector", "full", "--json", report, "--within", 0.1)
     assert result.exit_code == 1, result.output  # something could not be read
     assert "skipped: broken.png: is damaged" in result.stderr
     assert "3 of 3 objects labelled, in 3 of 3 pictures" in result.stdout

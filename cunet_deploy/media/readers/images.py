@@ -95,6 +95,7 @@ class ImageFiles:
 
     Attributes:
         paths: files in the order they are read, repeated for each page.
+        pages: numbers of the pages in their files, from 0, in the same order.
         file_names: of the pictures, in the same order.
         left_out: files that gave no picture so far.
     """
@@ -117,6 +118,7 @@ class ImageFiles:
             for page in range(frames_in_image(path) if path.suffix.lower() in _PAGED else 1)
         ]
         self.paths = tuple(path for path, _ in self._items)
+        self.pages = tuple(page for _, page in self._items)
         self.file_names = [
             path.name if not page else f"{path.stem}.page{page + 1}{path.suffix}" for path, page in self._items
         ]

@@ -240,7 +240,7 @@ def open_url(url: str, *, timeout: float = 10.0, reconnect: float = 30.0) -> Liv
 
 
 def network_advice(timeout: float) -> str:
-    """What to do when a URL cannot be opened."""
+    """Advise on a URL that cannot be opened."""
     return f"nothing answered within {timeout:g} s, or no stream; check address, password and network"
 
 
