@@ -6,7 +6,6 @@ its files: sizes and times of these files, the options on which they depend, and
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cunet_deploy._decode import decode_json
-from cunet_deploy._files import part_path, write_text_atomic
+from cunet_deploy._files import part_path, stat_digest, write_text_atomic
 from cunet_deploy.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Done:
     left_out: int
 
     def remark(self) -> str:
-        """What is missing all the same, or empty."""
+        """Tell what is missing all the same; empty where nothing is."""
         images = "an image" if self.left_out == 1 else f"{self.left_out} images"
         again = f"{self.path}: {images} could not be read; --overwrite in place of --resume tries again"
         return again if self.left_out else ""
@@ -68,8 +67,7 @@ class Record:
             asked: the options.
         """
         self._plan, self._asked = plan, asked
-        states = [(path.name, _state(path)) for path in read if path.is_file()]
-        self._read = hashlib.sha256(ascii(states or name).encode()).hexdigest()
+        self._read = stat_digest(read) or name
 
     @property
     def _file(self) -> Path:
@@ -123,8 +121,7 @@ def _state(path: Path) -> str:
     """Size and time of a file, a digest of those of the ``.pts`` files in a folder, or empty where there is nothing."""
     try:
         if path.is_dir():
-            found = sorted((pts.name, _state(pts)) for pts in path.glob("*.pts"))
-            return hashlib.sha256(ascii(found).encode()).hexdigest()
+            return stat_digest(sorted(path.glob("*.pts")))
         return f"{path.stat().st_size} {path.stat().st_mtime_ns}"
     except (OSError, ValueError):
         return ""
