@@ -188,7 +188,8 @@ def test_after_ctrl_c_nothing_is_being_written(stage: str) -> None:
 
 def test_a_block_that_a_signal_left_without_waiting_is_stopped_afterwards() -> None:
     started = threading.Event()
-    written, threads = [], threading.active_count()
+    written: list[int] = []
+    threads = threading.active_count()
 
     def write(item: int) -> None:
         started.set()
