@@ -130,5 +130,5 @@ def test_an_empty_file_and_a_folder_without_a_model_are_bad_input(tmp_path: Path
 
 
 def test_threads_must_be_positive(dots_model: Path) -> None:
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="whole number from 1"):
         open_session(dots_model, threads=0)
