@@ -303,7 +303,7 @@ class Localizer:
     def _to_the_end(
         self, opened: Any, pictures: Iterator[Picture], stop: threading.Event | None
     ) -> Generator[Picture, None, None]:
-        """The same pictures; a video that ends by itself has had all frames that boxes of a file can be of."""
+        """Pass pictures on, and check the boxes of a file when a video has ended by itself: all its frames came by."""
         frames = 0
         for picture in pictures:
             frames = picture.index + 1

@@ -72,7 +72,7 @@ class Request:
 
     @cached_property
     def options(self) -> dict[str, object]:
-        """What results depend on beside their source; of files the SHA-256.
+        """Options on which results depend beside their source; of files the SHA-256.
 
         Raises:
             InputError: there is no such model or detector.

@@ -1,4 +1,4 @@
-"""Records of what results were made of and with, by which ``infer --resume`` knows what is done.
+"""Records of the inputs and options of results, by which ``infer --resume`` knows what is done.
 
 ``.cunet-infer/NAME.json`` among the results is the record of one set of them that is whole, called after the last of
 its files: sizes and times of these files, the options on which they depend, and a digest of what was read.

@@ -28,13 +28,13 @@ def _handled(numbers: tuple[signal.Signals, ...], handler: Callable[[int, FrameT
 
 
 def sigterm_interrupts() -> contextlib.AbstractContextManager[None]:
-    """Within the block SIGTERM raises `KeyboardInterrupt`, as Ctrl-C does."""
+    """Handle SIGTERM as Python does Ctrl-C: within the block it raises `KeyboardInterrupt`."""
     return _handled((signal.SIGTERM,), signal.default_int_handler)
 
 
 @contextmanager
 def interrupt_flag() -> Iterator[threading.Event]:
-    """Within the block Ctrl-C or SIGTERM sets a flag, which takes effect between frames; the second one raises."""
+    """Set a flag when Ctrl-C or SIGTERM comes within the block, which takes effect later; the second one raises."""
     flag = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -164,7 +164,7 @@ class CocoSet:
 
 
 def read_info(out: Path) -> dict[str, Any]:
-    """Read under which conditions a set was made.
+    """Read the options with which a set was made.
 
     Raises:
         InputError: the file is none.

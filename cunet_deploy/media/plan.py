@@ -41,13 +41,13 @@ class OutputPlan:
 
     @property
     def files(self) -> list[Path]:
-        """All of them, pictures first."""
+        """Paths of all files, pictures first."""
         pictures = [path for path in (self.numbered, self.video) if path is not None]
         return [*self.images, *pictures, *(self.records[name] for name in FORMATS if name in self.records)]
 
     @property
     def folder(self) -> Path:
-        """Where the files are; there has to be one."""
+        """Folder of the files, of which there has to be one."""
         first = self.files[0]
         return first if first == self.records.get("pts") and first.suffix.lower() != ".pts" else first.parent
 

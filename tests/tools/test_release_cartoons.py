@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from cunet_deploy.errors import InputError
 from tools.release import cartoons
@@ -41,14 +41,17 @@ def test_pictures_of_people_are_left_out(tmp_path: Path) -> None:
     assert len(cartoons.pictures(folder, cartoons.CHARACTERS)) == 1  # the bear
     with pytest.raises(InputError, match=r"holds no picture named by its code point, such as 1f43b\.webp"):
         cartoons.pictures(folder, cartoons.THINGS)
+    result = CliRunner().invoke(cartoons.main, [str(folder), "-o", str(tmp_path / "out")])
+    assert result.exit_code != 0
+    assert "holds no picture" in result.output
 
 
-def test_a_seed_gives_the_same_pictures_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seed_gives_the_same_pictures_again(tmp_path: Path) -> None:
     folder = _write(tmp_path / "all", "1f43b", "1f682")
     found = []
     for name in ("a", "b"):
-        monkeypatch.setattr(sys, "argv", ["cartoons", str(folder), "-n", "3", "-o", str(tmp_path / name)])
-        cartoons.main()
+        result = CliRunner().invoke(cartoons.main, [str(folder), "-n", "3", "-o", str(tmp_path / name)])
+        assert result.exit_code == 0, result.output
         found.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
     assert found[0] == found[1]
     assert len(set(found[0])) == 3

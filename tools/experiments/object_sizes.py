@@ -30,7 +30,7 @@ from tools.reports import errors_in_a_line, signed, update_reported_document, wr
 REPORT, DOCUMENT, MARK = ROOT / "docs" / "object-sizes.json", ROOT / "docs" / "mixed-data.md", "object sizes"
 PARTS = {"people#fashion_test": "fashion", "people#mpii_test": "MPII", "people#coco_test": "COCO"}
 JOINTS = "people#mpii_test"
-"""Whose boxes end at the joints; those of whole bodies are made from these."""
+"""Part whose boxes end at the joints; those of whole bodies are made from these."""
 SIDES = (48, 64, 96, 128, 192, 256)
 """Longer sides of a person's box, in pixels of the network's input."""
 SURE = 0.8

@@ -9,20 +9,22 @@ Emoji of Microsoft (MIT licence, 256 x 256 with transparency), named by their co
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cunet_deploy._files import write_bytes_atomic
 from cunet_deploy.errors import InputError
+from tools.reports import errors_in_a_line
 
 SIDE = 384
 _MOST = 6
 _LEAST_SIDE = 0.12
-"""Of a pasted picture, as a share of the side of the whole."""
+"""Smallest side of a pasted picture, as a share of the side of the whole."""
 _QUALITY = 88
 CHARACTERS = (
     (0x1F31A, 0x1F31E),  # moon and sun with faces
@@ -103,20 +105,20 @@ def _ground(rng: np.random.Generator) -> NDArray[np.float32]:
     return image.clip(0, 255)
 
 
-def main() -> None:
-    """Draw as many as wanted."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path)
-    parser.add_argument("-n", "--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    given = parser.parse_args()
-    characters, things = (pictures(given.pictures, ranges) for ranges in (CHARACTERS, THINGS))
-    given.output.mkdir(parents=True, exist_ok=True)
-    for number in range(given.count):
-        image = draw(characters, things, np.random.default_rng([given.seed, number]))
-        cv2.imwrite(str(given.output / f"{number:06d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    print(f"{given.output}: {given.count} pictures of {len(characters)} characters and {len(things)} things")
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-n", "--count", type=click.IntRange(1), default=2000, show_default=True, help="Number of pictures.")
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same pictures.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the pictures.")
+@errors_in_a_line
+def main(folder: Path, count: int, seed: int, output: Path) -> None:
+    """Draw pictures of what lies in FOLDER."""
+    characters, things = (pictures(folder, ranges) for ranges in (CHARACTERS, THINGS))
+    for number in range(count):
+        image = draw(characters, things, np.random.default_rng([seed, number]))
+        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+        write_bytes_atomic(output / f"{number:06d}.jpg", data.tobytes(), overwrite=True)
+    click.echo(f"{output}: {count} pictures of {len(characters)} characters and {len(things)} things")
 
 
 if __name__ == "__main__":

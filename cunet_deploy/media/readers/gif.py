@@ -10,7 +10,7 @@ _SHOWN_100_MS = bytes((_EXTENSION, _CONTROL, 4, 0, 10, 0, 0, 0))
 
 
 def with_durations(data: bytes) -> bytes:
-    """The same file with a control block before each frame that has none: FFmpeg sees one frame where they lack."""
+    """Insert a control block before each frame that has none: FFmpeg sees one frame where they lack."""
     if len(data) < 13:
         return data
     parts: list[bytes] = []

@@ -1,4 +1,4 @@
-"""How AVIF files say that their pictures are turned or mirrored. OpenCV decodes such pictures as they are stored."""
+"""Rotation and mirroring that AVIF files state for their pictures, which OpenCV decodes as they are stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def stated_turns(data: bytes) -> list[tuple[bytes, int]]:
 
 
 def turned(image: NDArray[np.uint8], turns: list[tuple[bytes, int]]) -> NDArray[np.uint8]:
-    """An image as it is meant to be seen."""
+    """Turn and mirror an image as it is meant to be seen."""
     for kind, value in turns:
         image = np.rot90(image, value & 3) if kind == _TURN else np.flip(image, value & 1)
     return np.ascontiguousarray(image)

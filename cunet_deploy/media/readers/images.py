@@ -27,7 +27,7 @@ IMAGE_SUFFIXES = (
 """Suffixes that are read as images; AVIF where this OpenCV was built with it."""
 
 WRITABLE_IMAGE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix != ".pgm" and cv2.haveImageWriter(suffix))
-"""Those that OpenCV writes in colour."""
+"""Suffixes of images that OpenCV writes in colour."""
 
 _MOST_PIXELS = 1 << 28
 """More than any camera has: beyond that a small file would fill the memory."""

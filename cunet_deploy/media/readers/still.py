@@ -1,4 +1,4 @@
-"""A picture on a web server, such as the snapshot of a camera: it is fetched once, and is no stream."""
+"""Image at a URL, such as the snapshot of a camera: it is fetched once, and is no stream."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _is_still(answer: HTTPResponse, path: str) -> bool:
 
 
 def _is_still_unverified(address: str, timeout: float) -> bool:
-    """The same where the certificate is not trusted; FFmpeg, which reads streams, does not check certificates."""
+    """Return the same where the certificate is not trusted: FFmpeg, which reads streams, checks none."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
