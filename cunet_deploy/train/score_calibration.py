@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from cunet_deploy.metrics import ScoreCurve, correct_joints, fit_score_curve, no
 from cunet_deploy.sessions.base import Session
 
 __all__ = [
+    "CropScores",
     "background_draws",
     "calibrate_scores",
     "choose_found_scores",
@@ -39,8 +42,8 @@ BACKGROUND_CROPS = 6000
 """Crops beside objects that are tried in all: a quantile of 99.8 % scatters from one small sample to another."""
 BATCH = 32
 TAIL, RARE = 0.01, 0.002
-"""Share of crops on the wrong side, of objects and background; and of background at most, which in a video is looked at
-again and again."""
+"""Share of crops on the wrong side, of objects and background; and at most of what lies beside objects, which in a
+video is looked at again and again."""
 
 
 def calibrate_scores(
@@ -96,19 +99,28 @@ def choose_found_scores(
     Each example is drawn a few times as a detector would find it, and several times as often a piece of its photo that
     shows no known object; of photos without objects, a few pieces. Where nearly all objects score higher than nearly
     all background, both thresholds lie halfway between the 99th percentile of the background and the 1st of the
-    objects. Where they overlap, the first lies at the 99.8th percentile of the background, for a video is searched
-    again and again, and the second at the 99th, for most of what was there a moment ago is there still.
+    objects. Where they overlap, the first is the 99th percentile of all background, but at least the 99.8th of what
+    lies beside objects, for a video is searched again and again. The second is the 99th percentile of what lies beside
+    objects alone: most of what was there a moment ago is there still.
 
     Returns:
         found: a score in [0.05, 0.95], to two decimals.
         kept: likewise; ``None`` where it is no lower.
     """
-    scores, is_background = crop_scores(session, examples, photos, backgrounds)
-    low, rare = np.quantile(scores[is_background], [1 - TAIL, 1 - RARE]) if is_background.any() else (0.0, 0.0)
-    high = np.quantile(scores[~is_background], TAIL)
-    least = (low + max(low, high)) / 2
-    kept, found = (round(float(np.clip(level, 0.05, 0.95)), 2) for level in (least, max(least, rare)))
+    scores = crop_scores(session, examples, photos, backgrounds)
+    high = np.quantile(scores.objects, TAIL)
+
+    def least(background: NDArray[np.float64]) -> float:
+        low = _quantile(background, 1 - TAIL)
+        return float(low + max(low, high)) / 2
+
+    new = max(least(np.concatenate([scores.beside, scores.empty])), _quantile(scores.beside, 1 - RARE))
+    kept, found = (round(float(np.clip(level, 0.05, 0.95)), 2) for level in (least(scores.beside), new))
     return found, kept if kept < found else None
+
+
+def _quantile(scores: NDArray[np.float64], share: float) -> float:
+    return float(np.quantile(scores, share)) if len(scores) else 0.0
 
 
 def choose_visible_score(session: Session, examples: Sequence[Example], photos: PhotoCache) -> float | None:
@@ -139,25 +151,46 @@ def background_draws(examples: Sequence[Example]) -> int:
     return min(max(-(-BACKGROUND_CROPS // usable), BACKGROUND_DRAWS), MOST_BACKGROUND_DRAWS)
 
 
+class CropScores(NamedTuple):
+    """Mean landmark scores of random crops, each (N,).
+
+    Attributes:
+        objects: around objects.
+        beside: beside them.
+        empty: of photos without objects.
+    """
+
+    objects: NDArray[np.float64]
+    beside: NDArray[np.float64]
+    empty: NDArray[np.float64]
+
+
 def crop_scores(
     session: Session, examples: Sequence[Example], photos: PhotoCache, backgrounds: Sequence[BoxedPhoto] = ()
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Mean landmark score of random crops, and which of them show background only."""
+) -> CropScores:
+    """Mean landmark scores of random crops of examples and of photos without objects."""
     manifest = session.manifest
-    scores: list[NDArray[np.floating]] = []
-    background: list[bool] = []
+    scores: dict[_Crop, list[float]] = {kind: [] for kind in _Crop}
     crops = _random_crops(manifest, examples, photos, backgrounds)
     while some := list(itertools.islice(crops, BATCH)):
-        images = [image for image, _ in some]
-        background.extend(is_background for _, is_background in some)
-        scores.append(decode(session.run(np.stack(images)), manifest.decoder)[1].mean(axis=1))
-    return np.concatenate(scores).astype(np.float64), np.array(background, np.bool_)
+        heights = decode(session.run(np.stack([image for image, _ in some])), manifest.decoder)[1].mean(axis=1)
+        for (_, kind), height in zip(some, heights, strict=True):
+            scores[kind].append(float(height))
+    return CropScores(*(np.array(scores[kind], np.float64) for kind in _Crop))
+
+
+class _Crop(Enum):
+    """Position of a crop, in the order of `CropScores`."""
+
+    OBJECT = 0
+    BESIDE = 1
+    EMPTY = 2
 
 
 def _random_crops(
     manifest: Manifest, examples: Sequence[Example], photos: PhotoCache, backgrounds: Sequence[BoxedPhoto]
-) -> Iterator[tuple[NDArray[np.uint8], bool]]:
-    """Crops around each object, then beside each, then of each photo without objects; and whether it is background."""
+) -> Iterator[tuple[NDArray[np.uint8], _Crop]]:
+    """Crops around each object, then beside each, then of each photo without objects."""
     found = AugmentConfig(scale=0.15, shift=0.05, rotation=10, flip=0, gain=0, brightness=0, blur=0, erase=0)
     for share, draws in ((0.0, DRAWS), (1.0, background_draws(examples))):
         augmenter = Augmenter(replace(found, negative=share), manifest.crop, manifest.skeleton)
@@ -167,11 +200,11 @@ def _random_crops(
                 drawn = augmenter.draw(example, photos[example.image], rng)
                 # A photo that its object fills has no background; what is drawn there instead is no news.
                 if bool(drawn.points[0, 0] == NOWHERE) == bool(share):
-                    yield drawn.image, bool(share)
+                    yield drawn.image, _Crop.BESIDE if share else _Crop.OBJECT
     augmenter = Augmenter(found, manifest.crop, manifest.skeleton)
     for index, photo in enumerate(backgrounds):
         rng = np.random.default_rng([index, 2])
         for _ in range(DRAWS):
             empty = augmenter.draw_background(photo.boxes, photos[photo.image], rng)
             if empty is not None:
-                yield empty.image, True
+                yield empty.image, _Crop.EMPTY

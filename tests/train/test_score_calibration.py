@@ -18,6 +18,7 @@ from cunet_deploy.metrics import correct_joints, normalized_errors
 from cunet_deploy.skeletons import IBUG68, LSP14
 from cunet_deploy.train import score_calibration
 from cunet_deploy.train.score_calibration import (
+    CropScores,
     background_draws,
     calibrate_scores,
     choose_found_scores,
@@ -62,13 +63,14 @@ def examples(tmp_path: Path) -> list[Example]:
 
 
 def test_the_score_lies_between_objects_and_background(examples: list[Example]) -> None:
-    scores, is_background = crop_scores(Brightness(), examples, PhotoCache())
-    assert (~is_background).sum() == score_calibration.DRAWS * len(examples)
-    assert is_background.sum() > len(examples)
-    assert scores[is_background].max() < scores[~is_background].min()
+    objects, beside, empty = crop_scores(Brightness(), examples, PhotoCache())
+    assert len(objects) == score_calibration.DRAWS * len(examples)
+    assert len(beside) > len(examples)
+    assert len(empty) == 0
+    assert beside.max() < objects.min()
     score, kept = choose_found_scores(Brightness(), examples, PhotoCache())
     assert kept is None, "an object that is followed needs the same score where nothing is in doubt"
-    assert np.quantile(scores[is_background], 0.99) < score < np.quantile(scores[~is_background], 0.01)
+    assert np.quantile(beside, 0.99) < score < np.quantile(objects, 0.01)
 
 
 def test_the_size_of_a_batch_changes_nothing(examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,8 +78,8 @@ def test_the_size_of_a_batch_changes_nothing(examples: list[Example], monkeypatc
     found = crop_scores(few, examples, PhotoCache())
     monkeypatch.setattr(score_calibration, "BATCH", 1)
     single = crop_scores(many, examples, PhotoCache())
-    np.testing.assert_array_equal(found[0], single[0])
-    np.testing.assert_array_equal(found[1], single[1])
+    for one, other in zip(found, single, strict=True):
+        np.testing.assert_array_equal(one, other)
     assert few.runs < many.runs
 
 
@@ -85,9 +87,8 @@ def test_photos_without_background_give_the_scores_of_objects_alone(tmp_path: Pa
     cv2.imwrite(str(tmp_path / "full.png"), np.full((40, 40, 3), 200, np.uint8))
     corners = np.array([[0, 0], [39, 39]], np.float64)
     full = replace(examples[0], image=tmp_path / "full.png", points=np.concatenate([corners, np.full((66, 2), 20.0)]))
-    scores, is_background = crop_scores(Brightness(), [full], PhotoCache())
-    assert len(scores) == score_calibration.DRAWS
-    assert not is_background.any()
+    scores = crop_scores(Brightness(), [full], PhotoCache())
+    assert [len(kind) for kind in scores] == [score_calibration.DRAWS, 0, 0]
 
 
 def test_the_score_of_visible_landmarks_parts_them_from_hidden_ones(examples: list[Example]) -> None:
@@ -113,19 +114,29 @@ def test_the_score_of_visible_landmarks_parts_them_from_hidden_ones(examples: li
 def test_where_background_looks_like_an_object_now_and_then_a_new_one_needs_a_higher_score(
     examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    background = np.r_[np.full(991, 0.1), np.full(9, 0.5)]  # rarer than one in a hundred, not than one in 500
-    scores = np.r_[background, np.full(200, 0.6), [0.05] * 10]
-    told = np.r_[np.ones(1000, np.bool_), np.zeros(210, np.bool_)]
-    monkeypatch.setattr(score_calibration, "crop_scores", lambda *given: (scores, told))
+    beside = np.r_[np.full(991, 0.1), np.full(9, 0.5)]  # rarer than one in a hundred, not than one in 500
+    scores = CropScores(np.r_[np.full(200, 0.6), [0.05] * 10], beside, np.zeros(0))
+    monkeypatch.setattr(score_calibration, "crop_scores", lambda *given: scores)
     assert choose_found_scores(Brightness(), examples, PhotoCache()) == (0.5, 0.1)
+
+
+def test_what_is_followed_is_not_measured_against_photos_without_objects(
+    examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects, beside = np.r_[np.full(200, 0.8), [0.05] * 10], np.r_[np.full(991, 0.1), np.full(9, 0.3)]
+    for share, found in ((0.02, 0.7), (0.005, 0.3)):  # of drawings that look like an object, among all background
+        empty = np.full(round(share * 1000), 0.7)
+        scores = CropScores(objects, beside, empty)
+        monkeypatch.setattr(score_calibration, "crop_scores", lambda *given, scores=scores: scores)
+        assert choose_found_scores(Brightness(), examples, PhotoCache()) == (found, 0.1)
 
 
 def test_photos_with_objects_that_nobody_labelled_give_no_background(examples: list[Example]) -> None:
     some = [replace(example, exhaustive=index < 5) for index, example in enumerate(examples)]
-    scores, is_background = crop_scores(Brightness(), some, PhotoCache())
-    assert (~is_background).sum() == score_calibration.DRAWS * len(examples)
+    scores = crop_scores(Brightness(), some, PhotoCache())
+    assert len(scores.objects) == score_calibration.DRAWS * len(examples)
     few = crop_scores(Brightness(), some[:5], PhotoCache())
-    np.testing.assert_array_equal(scores[is_background], few[0][few[1]])
+    np.testing.assert_array_equal(scores.beside, few.beside)
 
 
 def test_photos_without_objects_are_background_beside_what_may_be_one(tmp_path: Path, examples: list[Example]) -> None:
@@ -135,13 +146,12 @@ def test_photos_without_objects_are_background_beside_what_may_be_one(tmp_path: 
         cv2.imwrite(str(tmp_path / f"{name}.png"), photo)
     unknown = np.array([[279.0, 0, 300, 200]])
     empty = [BoxedPhoto(tmp_path / f"{name}.png", unknown, np.zeros(1), name) for name in ("dark", "half")]
-    before, told_before = crop_scores(Brightness(), examples, PhotoCache())
-    scores, is_background = crop_scores(Brightness(), examples, PhotoCache(), empty)
-    np.testing.assert_array_equal(scores[: len(before)], before)
-    np.testing.assert_array_equal(is_background[: len(before)], told_before)
-    assert is_background[len(before) :].all()
+    before = crop_scores(Brightness(), examples, PhotoCache())
+    scores = crop_scores(Brightness(), examples, PhotoCache(), empty)
+    np.testing.assert_array_equal(scores.objects, before.objects)
+    np.testing.assert_array_equal(scores.beside, before.beside)
     values = np.repeat([20, 40], score_calibration.DRAWS) / 255
-    np.testing.assert_allclose(scores[len(before) :], values, atol=0.02)  # of a crop turned at an edge, none brighter
+    np.testing.assert_allclose(scores.empty, values, atol=0.02)  # of a crop turned at an edge, none brighter
 
 
 def test_few_examples_show_more_background_each(examples: list[Example]) -> None:
