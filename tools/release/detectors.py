@@ -13,7 +13,6 @@ the photos alone. ``python -m tools.docs write`` puts the figures into README.md
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -39,7 +38,7 @@ from cunet_deploy.evaluation.boxes import evaluate_boxes
 from cunet_deploy.media import open_source
 from cunet_deploy.metrics import Estimate, bootstrap
 from cunet_deploy.sessions import open_session
-from tools.reports import errors_in_a_line, recorded_times, replace_between, signed, write_report
+from tools.reports import errors_in_a_line, file_record, recorded_times, replace_between, signed, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "detector"
@@ -66,7 +65,7 @@ LABELS = {
 @click.option("--yunet", type=click.Path(path_type=Path), help="YuNet's ONNX file, timed in turns.")
 @click.option("--objects", type=click.Choice(list(LABELS)), default="faces", show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=40, show_default=True)
-@click.option("--keep-times", is_flag=True, help="Measure the photos alone; times of the same file stay as they are.")
+@click.option("--keep-times", is_flag=True, help="Measure the photos alone; times of the same graph stay as they are.")
 @errors_in_a_line
 def main(
     name: str,
@@ -132,14 +131,13 @@ def measure(
             parts = photos | further
             accuracy["parts"] = {name: evaluate_boxes(session, some, cache).to_dict() for name, some in parts.items()}
         session.close()
-    model = (folder / "model.onnx").read_bytes()
     report = {
         "model": folder.name,
         "task": "boxes",
         "accuracy": accuracy,
         "latency": times["latency"],
         "parity": json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["parity"],
-        "file": {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()},
+        "file": file_record(folder / "model.onnx"),
     }
     new = signed(report, "torch", "onnx")
     return new | {key: times[key] for key in ("command", "machine", "versions") if key in times}

@@ -14,7 +14,6 @@ and the models' cards.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from functools import partial
@@ -35,7 +34,7 @@ from cunet_deploy.machine.describe import describe_machine, describe_versions
 from cunet_deploy.sessions import open_session
 from cunet_deploy.sessions.registry import packages
 from tools.docs.models import table_of
-from tools.reports import errors_in_a_line, recorded_times, write_report
+from tools.reports import errors_in_a_line, file_record, recorded_times, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 TITLE = "HELEN subset"
@@ -63,7 +62,7 @@ AUGMENTED = {"flip_test": TTA(flip=True), "flip_test_scales": TTA(flip=True, sca
 @click.option(
     "--rounds", type=click.IntRange(1), default=60, show_default=True, help="Rounds of the latency measurement."
 )
-@click.option("--keep-times", is_flag=True, help="Measure accuracy alone; times of the same file stay as they are.")
+@click.option("--keep-times", is_flag=True, help="Measure accuracy alone; times of the same graph stay as they are.")
 @click.option("--models", type=click.Path(path_type=Path), default=ROOT / "models", help="Folder of released models.")
 @errors_in_a_line
 def main(
@@ -94,7 +93,7 @@ def measure_model(
     paths = {"float": parent, "quantized": folder / "checkpoint.pt", "released": folder / "model.onnx"}
     photos = PhotoCache(1 << 30)
     evaluations = {kind: _evaluate(path, data[0], photos) for kind, path in paths.items()}
-    released, model = evaluations["released"], paths["released"].read_bytes()
+    released = evaluations["released"]
     if evaluations["float"].manifest.crop != released.manifest.crop:
         raise InputError(f"{parent}: takes other crops than {folder.name}; is it the float parent of this model?")
     twin = None if parent.parent == folder else parent.with_name("model.onnx")
@@ -129,7 +128,7 @@ def measure_model(
             **_parts(paths, data[1:], photos),
         },
         "latency": times["latency"],
-        "file": {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest(), "float_bytes": float_bytes},
+        "file": {**file_record(paths["released"]), "float_bytes": float_bytes},
         "parity": sidecar.get("parity"),
         "machine": times["machine"],
         "versions": times["versions"],
