@@ -61,3 +61,52 @@ def test_successive_images_may_be_one_array(localizer: Localizer) -> None:
     frames = np.stack([scene()[0]] * 2)
     assert len(list(localizer.stream(frames))) == 2
     assert len(list(localizer.stream(frames[..., 0]))) == 2
+
+
+class _Returning:
+    """A detector of a user's own that returns what it was given."""
+
+    every, retry, exact = 15, 3, False
+
+    def __init__(self, found: Any, confident_score: float) -> None:
+        self.found, self.confident_score = found, confident_score
+
+    def detect(self, image: Any, index: int = 0, name: str = "", known: Any = None) -> Any:
+        return self.found
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("confident_score", [0.0, 0.95])
+@pytest.mark.parametrize("found", [([], []), (np.zeros(0), np.zeros(0)), ([[120, 80, 200, 160]], [0.9])], ids=str)
+def test_a_detector_of_ones_own_may_return_lists(dots_model: Path, found: Any, confident_score: float) -> None:
+    with Localizer(dots_model, threads=1, detector=_Returning(found, confident_score)) as localizer:
+        image, points = scene()
+        expected = len(found[0])
+        assert len(localizer.predict(image)) == len(localizer.video().update(image)) == expected
+        if expected:
+            assert np.abs(localizer.predict(image).points[0] - points).max() < 1
+
+
+@pytest.mark.parametrize("confident_score", [0.0, 0.95])
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (None, "cannot unpack"),
+        (np.array([[120.0, 80, 200, 160]]), "not enough values"),
+        ((np.full((4, 5), 0.9), np.ones(4)), r"boxes must have shape \(N, 4\)"),  # as YOLO: a score in each row
+        (([[120, 80, 200, 160]], [0.9, 0.8]), r"scores of shape \(2,\) came with 1 boxes"),
+        (([[120, 80, 200, 160]], [float("nan")]), r"scores of shape \(1,\) came with 1 boxes"),
+        (([[120, 80, 120, 160]], [0.9]), r"box 0 is \[120, 80, 120, 160\]"),
+        (([[120, 80, float("nan"), 160]], [0.9]), "box 0 is"),
+    ],
+    ids=["nothing", "boxes alone", "scores in the rows", "scores too many", "score NaN", "no area", "box NaN"],
+)
+def test_another_result_of_a_detector_is_refused(
+    dots_model: Path, found: Any, reason: str, confident_score: float
+) -> None:
+    with Localizer(dots_model, threads=1, detector=_Returning(found, confident_score)) as localizer:
+        for look in (localizer.predict, localizer.video().update):
+            with pytest.raises(InputError, match=rf"_Returning\.detect returned .* scores \(N,\): .*{reason}"):
+                look(scene()[0])
