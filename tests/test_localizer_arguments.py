@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from dots import scene
+from dots import box, scene
 
-from cunet_deploy import InputError, Localizer
+from cunet_deploy import InputError, Localizer, Smoothing
+from cunet_deploy.media import LiveSource
+from cunet_deploy.sessions import open_session
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def localizer(dots_model: Path) -> Iterator[Localizer]:
         yield opened
 
 
-@pytest.mark.parametrize("engine", [None, 3, b"face68-s"])
+@pytest.mark.parametrize("engine", [None, 3, b"face68-s", SimpleNamespace(run=print)])
 def test_what_is_no_engine_is_refused(engine: Any) -> None:
     with pytest.raises(InputError, match=r"engine is .*; expected a bundle folder, an \.onnx or \.engine file"):
         Localizer(engine)
@@ -36,6 +39,8 @@ def test_threads_are_a_whole_number(dots_model: Path, threads: Any) -> None:
     [
         (scene()[0], {}, "source is one image, not successive ones; give it to predict, or in a list"),
         (None, {}, "source is NoneType; expected a path or URL"),
+        (0, {}, r'source is int; expected a path or URL, the number of a camera as text \("0"\)'),
+        ("", {}, "a source is an empty text"),
         (b"clip.mp4", {}, "source is bytes; expected a path or URL"),
         ([scene()[0]], {"smooth": "off"}, "smooth is 'off'; expected True, False or a Smoothing"),
         (scene()[0][..., 0], {}, "source is one image"),
@@ -61,6 +66,52 @@ def test_successive_images_may_be_one_array(localizer: Localizer) -> None:
     frames = np.stack([scene()[0]] * 2)
     assert len(list(localizer.stream(frames))) == 2
     assert len(list(localizer.stream(frames[..., 0]))) == 2
+
+
+class _Camera:
+    """As much of ``cv2.VideoCapture`` as is needed to be refused."""
+
+    released = False
+
+    def isOpened(self) -> bool:  # noqa: N802  OpenCV's name
+        return True
+
+    def get(self, prop: int) -> float:
+        return 0.0
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.mark.parametrize(
+    ("options", "opened"), [({"smooth": Smoothing(both_ways=True)}, 1), ({"follow": "no"}, 0), ({"stop": True}, 0)]
+)
+def test_a_camera_is_released_where_the_arguments_are_refused(
+    localizer: Localizer, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], opened: int
+) -> None:
+    cameras: list[_Camera] = []
+
+    def open_source(text: str) -> LiveSource:
+        cameras.append(_Camera())
+        connect: Any = lambda: cameras[-1]  # noqa: E731
+        return LiveSource(connect, name=text, stem=text, advice="")
+
+    monkeypatch.setattr("cunet_deploy.localizer.open_source", open_source)
+    with pytest.raises(InputError) as caught:
+        list(localizer.stream("0", **options))
+    assert caught.traceback  # as a debugger does, it keeps the frames of the call alive
+    assert [camera.released for camera in cameras] == [True] * opened
+
+
+def test_networks_that_were_given_open_are_left_open(dots_model: Path) -> None:
+    session = open_session(dots_model, threads=1)
+    with Localizer(session, detector="full") as localizer:
+        expected = localizer.predict(scene()[0], box()).points
+    with pytest.raises(InputError, match="is not known"):
+        Localizer(session, detector="haar")
+    with Localizer(session, detector="full") as localizer:
+        assert np.array_equal(localizer.predict(scene()[0], box()).points, expected)
+    session.close()
 
 
 class _Returning:
