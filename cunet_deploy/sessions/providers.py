@@ -28,18 +28,13 @@ __all__ = [
     "missing_provider",
 ]
 
-ORT_ERRORS = (  # they share no base class but Exception
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoModel,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    # they share no base class but Exception, and not every version has all of them: EPFail is that of GPU providers
+    *(kind for kind in vars(ort_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)),
     RuntimeError,
     UnicodeDecodeError,  # a message with the damaged name of a node in it
 )
+"""Errors that ONNX Runtime raises."""
 
 _RTX_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 
