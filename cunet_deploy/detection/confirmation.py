@@ -67,6 +67,6 @@ def _checked(detector: Detector, found: object) -> tuple[NDArray[np.float64], ND
             raise InputError(f"scores of shape {scores.shape} came with {len(boxes)} boxes")
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{type(detector).__name__}.detect returned something else than boxes (N, 4) and finite scores (N,): {error}"
+            f"{type(detector).__name__}.detect returned other values than boxes (N, 4) and finite scores (N,): {error}"
         ) from error
     return boxes, scores
