@@ -89,7 +89,7 @@ class _Networks:
 class Localizer:
     """Finds landmarks. Several threads may use one `Localizer`.
 
-    It can be pickled, and used in a process that was forked: there it opens its networks again.
+    It can be pickled, and used in a process that was forked: there it opens its networks again, unless they were given.
 
     Example:
         >>> localizer = Localizer("face68-s")
