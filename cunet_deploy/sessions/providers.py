@@ -107,7 +107,7 @@ def add_plugin(provider: Provider, options: Any) -> None:
         if not devices:
             raise ArtifactError(f"ort:{provider.name}: {provider.key} finds no device; {provider.remedy}")
         options.add_provider_for_devices(devices[:1], {})
-    except (OSError, AttributeError, *ORT_ERRORS) as error:
+    except (*ORT_ERRORS, OSError, AttributeError) as error:
         raise ArtifactError(f"ort:{provider.name}: does not load ({first_line(error)}); {provider.remedy}") from error
 
 
