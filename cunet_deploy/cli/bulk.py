@@ -87,6 +87,7 @@ def command(
     from cunet_deploy.bulk.results import Output
     from cunet_deploy.bulk.run import load_model, run_bulk
     from cunet_deploy.bulk.worker import Settings
+    from cunet_deploy.detection.open import check_spec
 
     settings = Settings(**options)
     begun = time.perf_counter()
@@ -95,6 +96,8 @@ def command(
         saying_what_is_kept(lambda: f"{out} has what was done; the same command goes on from there"),
         _Display() as display,
     ):
+        if address is None:  # on a cluster, a file need not be on this machine
+            check_spec(detector)
         output = Output(out)
         loaded = load_model(
             model, output, detector=detector, backend=settings.backend, trust=settings.trust, licence=licence
