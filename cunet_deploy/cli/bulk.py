@@ -87,7 +87,6 @@ def command(
     from cunet_deploy.bulk.results import Output
     from cunet_deploy.bulk.run import load_model, run_bulk
     from cunet_deploy.bulk.worker import Settings
-    from cunet_deploy.detection.open import check_spec
 
     settings = Settings(**options)
     begun = time.perf_counter()
@@ -96,8 +95,7 @@ def command(
         saying_what_is_kept(lambda: f"{out} has what was done; the same command goes on from there"),
         _Display() as display,
     ):
-        if address is None:  # on a cluster, a file need not be on this machine
-            check_spec(detector)
+        _check_detector(detector, address)
         output = Output(out)
         loaded = load_model(
             model, output, detector=detector, backend=settings.backend, trust=settings.trust, licence=licence
@@ -119,6 +117,14 @@ def command(
         click.echo(loaded.remark)
     if summary.failed:
         raise CunetError(f"{summary.failed} of {summary.items} items failed: see {out}/failed, then run the same again")
+
+
+def _check_detector(detector: str | None, address: str | None) -> None:
+    """Open a detector that will be opened on this machine; on a cluster, its file need not be here."""
+    from cunet_deploy.detection.open import check_spec
+
+    if address is None:
+        check_spec(detector)
 
 
 def _line(summary: Summary, out: str, seconds: float) -> str:

@@ -191,11 +191,11 @@ class Tracker:
     def update(
         self, plan: Plan, points: NDArray[np.floating], scores: NDArray[np.floating], *, again: bool = False
     ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        """Take what was localized in the boxes of a plan.
+        """Take what was localized in the N boxes of the plan of a frame.
 
         Args:
             plan: of this frame.
-            points: (N, K, 2) pixels of the frame, for the N boxes of the plan.
+            points: (N, K, 2) pixels of the frame.
             scores: (N, K).
             again: the frame was searched after an update in which all was lost, and this is the second one of it.
 
@@ -219,8 +219,7 @@ class Tracker:
         )
         following: list[Track] = []
         passed = 0 if again else 1  # frames since the last update
-        gone = self._given_up(plan, passed)
-        results: list[tuple[int, int]] = []
+        gone, results = self._given_up(plan, passed), list[tuple[int, int]]()
         for index in order:
             track = plan.tracks[index]
             believed = bool(good[index])
