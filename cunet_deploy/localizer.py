@@ -49,45 +49,47 @@ class _Opening:
 
     def open(self) -> _Networks:
         """Load the networks, both or neither."""
-        session: Session = (
-            open_session(self.engine, threads=self.threads, backend=self.backend, trust=self.trust)
-            if isinstance(self.engine, (str, Path))
-            else self.engine
-        )
-        if not callable(getattr(session, "run", None)):
+        if isinstance(self.engine, (str, Path)):
+            session = open_session(self.engine, threads=self.threads, backend=self.backend, trust=self.trust)
+            opened: tuple[Session | Detector, ...] = (session,)
+        else:
+            session, opened = self.engine, ()
+        # ONNX Runtime's own sessions have a method of that name, and no manifest
+        if not (callable(getattr(session, "run", None)) and isinstance(getattr(session, "manifest", None), Manifest)):
             raise InputError(
                 f"engine is {type(session).__name__}; expected a bundle folder, an .onnx or .engine file, the name of "
-                "a released model, or an open session"
+                "a released model, or what cunet_deploy.sessions.open_session returns"
             )
         try:
             check_landmarks(session)
             check_licence(session.manifest, self.licence)
             if self.detector is None or isinstance(self.detector, (str, Path)):
-                return _Networks(session, open_detector(self.detector, session, self.licence))
-            return _Networks(session, _checked(self.detector), foreign_detector=True)
+                detector = open_detector(self.detector, session, self.licence)
+                return _Networks(session, detector, (*opened, detector))
+            return _Networks(session, _checked(self.detector), opened)
         except BaseException:
-            session.close()
+            for network in opened:
+                network.close()
             raise
 
 
 @dataclass(frozen=True)
 class _Networks:
-    """Open networks; a detector that was given as an object is left open."""
+    """The networks in use, and those of them that were opened for it: what was given as an object is left open."""
 
     session: Session
     detector: Detector
-    foreign_detector: bool = False
+    opened: tuple[Session | Detector, ...]
 
     def close(self) -> None:
-        self.session.close()
-        if not self.foreign_detector:
-            self.detector.close()
+        for network in self.opened:
+            network.close()
 
 
 class Localizer:
     """Finds landmarks. Several threads may use one `Localizer`.
 
-    It can be pickled, and used in a process that was forked: there it opens its networks again.
+    It can be pickled, and used in a process that was forked: there it opens its networks again, unless they were given.
 
     Example:
         >>> localizer = Localizer("face68-s")
@@ -114,7 +116,8 @@ class Localizer:
         """Load a network.
 
         Args:
-            engine: a bundle folder, an ``.onnx`` or ``.engine`` file, the name of a released model, or an open session.
+            engine: a bundle folder, an ``.onnx`` or ``.engine`` file, the name of a released model, or an open session,
+                which is not closed with the localizer.
             threads: how many the network may use; ``None`` leaves it to the runtime.
             detector: where to look when no boxes are given: the name or file of a model that finds boxes,
                 ``"boxes:FILE"``, ``"yunet:FILE"``, ``"onnx:FILE"``, or an object, which is not closed with the
@@ -233,25 +236,25 @@ class Localizer:
                 shows at the end of a video, of other frames.
             CunetError: a video breaks off, or a camera or stream is lost; its frames until there came before.
         """
-        opened = _opened(source)
-        moving = bool(getattr(opened, "moving", True))
         if follow not in (None, True, False):
             raise InputError(f"follow is {follow!r}; expected True, False or None")
         if stop is not None and not callable(getattr(stop, "is_set", None)):
             raise InputError(f"stop is {stop!r}; expected a threading.Event or None")
-        if follow is None:
-            follow = moving
-        self._check_given_boxes(opened)
-        if follow and isinstance(smooth, Smoothing) and smooth.both_ways:
-            yield from self._both_ways(opened, smooth, stop)
-            return
-        live = isinstance(opened, LiveSource)
-        depth = 0 if not moving and getattr(opened, "count", None) == 1 else LIVE_DEPTH if live else DEPTH
+        opened = _opened(source)
+        live, moving = isinstance(opened, LiveSource), bool(getattr(opened, "moving", True))
+        follow = moving if follow is None else follow
         ours = closing(opened) if isinstance(opened, LiveSource) and opened is not source else nullcontext()
-        read = _pictures(opened, thumbnails=follow)
-        with closing(read_ahead(read, depth, drop_old=live, stop=stop)) as pictures, ours:
-            whole = self._to_the_end(opened, pictures, stop)
-            yield from self._follow(whole, smooth) if follow else self._each(whole)
+        with ours:  # a camera that is refused is released as well
+            self._check_given_boxes(opened)
+            if follow and isinstance(smooth, Smoothing) and smooth.both_ways:
+                yield from self._both_ways(opened, smooth, stop)
+                return
+            depth = 0 if not moving and getattr(opened, "count", None) == 1 else LIVE_DEPTH if live else DEPTH
+            read = _pictures(opened, thumbnails=follow)
+            # it is closed before the thread that reads is waited for, which then ends at once
+            with closing(read_ahead(read, depth, drop_old=live, stop=stop)) as pictures, ours:
+                whole = self._to_the_end(opened, pictures, stop)
+                yield from self._follow(whole, smooth) if follow else self._each(whole)
 
     def close(self) -> None:
         """Release the networks; the localizer cannot be used afterwards."""
@@ -351,7 +354,10 @@ def _opened(source: Any) -> Iterable[Picture | NDArray[np.uint8]]:
     if isinstance(source, np.ndarray) and (source.ndim < 3 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))):
         raise InputError("source is one image, not successive ones; give it to predict, or in a list")
     if not isinstance(source, Iterable) or isinstance(source, bytes):
-        expected = "a path or URL, what cunet_deploy.media.open_source returns, or successive images"
+        expected = (
+            'a path or URL, the number of a camera as text ("0"), what cunet_deploy.media.open_source returns, or '
+            "successive images"
+        )
         raise InputError(f"source is {type(source).__name__}; expected {expected}")
     return source
 

@@ -44,7 +44,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_two_models_their_cards_and_the_licence(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("model.onnx", "manifest.json", "numbers.json", "README.md"):
+    for name in ("model.onnx", "manifest.json", "golden.npz", "numbers.json", "README.md"):
         assert {f"cunet_deploy/_models/{model}/{name}" for model in ("face68-s", "face68-xs")} <= {*names}
     assert "cunet_deploy/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -63,6 +63,7 @@ def test_an_empty_environment_finds_the_face_without_training_libraries(
     missing = "import importlib.util as u; print([n for n in ('torch', 'onnx', 'matplotlib') if u.find_spec(n)])"
     assert _run(python, "-c", missing, cwd=tmp_path).strip() == "[]"
 
+    _run(python.with_name("cunet-deploy"), "verify", "face68-s", "--exact", cwd=tmp_path)
     _run(python.with_name("cunet-deploy"), "infer", astronaut, "-o", "out.jpg", cwd=tmp_path)
 
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -95,6 +95,7 @@ def command(
         saying_what_is_kept(lambda: f"{out} has what was done; the same command goes on from there"),
         _Display() as display,
     ):
+        _check_detector(detector, address)
         output = Output(out)
         loaded = load_model(
             model, output, detector=detector, backend=settings.backend, trust=settings.trust, licence=licence
@@ -116,6 +117,14 @@ def command(
         click.echo(loaded.remark)
     if summary.failed:
         raise CunetError(f"{summary.failed} of {summary.items} items failed: see {out}/failed, then run the same again")
+
+
+def _check_detector(detector: str | None, address: str | None) -> None:
+    """Open a detector that will be opened on this machine; on a cluster, its file need not be here."""
+    from cunet_deploy.detection.open import check_spec
+
+    if address is None:
+        check_spec(detector)
 
 
 def _line(summary: Summary, out: str, seconds: float) -> str:

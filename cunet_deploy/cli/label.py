@@ -13,6 +13,7 @@ from cunet_deploy.cli._options import (
     FloatRange,
     detector_option,
     json_option,
+    licence_option,
     output_option,
     overwrite_option,
     progress,
@@ -46,6 +47,7 @@ class _Request:
     sheet: int
     detector: str | None
     threads: int | None
+    licence: str | None
     json_path: Path | None
     resume: bool
     overwrite: bool
@@ -107,6 +109,7 @@ class _Request:
 )
 @detector_option
 @threads_option
+@licence_option
 @json_option
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped or failed.")
 @overwrite_option
@@ -124,8 +127,8 @@ def command(**given: Any) -> None:
 
     \b
     Example:
-      cunet-deploy label clip.mp4 --teacher pose14-m -o camera/train.json
-      cunet-deploy label clips/ --teacher pose14-m --teacher movenet.toml -o camera/train.json --seconds 0:90
+      cunet-deploy label clip.mp4 --teacher models/pose14-m -o camera/train.json
+      cunet-deploy label clips/ --teacher models/pose14-m --teacher movenet.toml -o camera/train.json --seconds 0:90
       cunet-deploy label portraits/ --teacher face68-s-open -o faces/portraits.json --within 0.03
     """
     _label(_Request(**given))
@@ -139,7 +142,9 @@ def _label(asked: _Request) -> None:
     if out.suffix.lower() != ".json":
         raise InputError(f"-o {out}: the labels are a .json file; give -o SET.json")
     pictures = Pictures(asked.sources, every=asked.every, seconds=_seconds(asked.seconds))
-    with TeacherEnsemble(asked.teachers, skeleton, detector=asked.detector, threads=asked.threads) as ensemble:
+    with TeacherEnsemble(
+        asked.teachers, skeleton, detector=asked.detector, threads=asked.threads, licence=asked.licence
+    ) as ensemble:
         rule = _rule(ensemble.skeleton, asked)
         if asked.resume and is_done(pictures, ensemble, rule, out, sheet=asked.sheet):
             click.echo(f"{out}: is done already")

@@ -12,7 +12,11 @@ __all__ = ["Detector"]
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds the boxes of objects in an image. Implementations are safe to call from several threads."""
+    """Finds the boxes of objects in an image. Implementations are safe to call from several threads.
+
+    A detector of your own is a class with these members; it need not inherit from this one. What `detect` returns is
+    checked.
+    """
 
     @property
     def every(self) -> int:
@@ -51,7 +55,7 @@ class Detector(Protocol):
 
         Returns:
             boxes: (N, 4) tight xyxy boxes, as around the object's landmarks, in pixels of the image, best first.
-            scores: (N,) in [0, 1].
+            scores: (N,) in [0, 1], finite.
         """
         ...
 

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from cunet_deploy.detection.base import Detector
 from cunet_deploy.detection.search import confirmed
+from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou, share_inside
+from cunet_deploy.locate import check_boxes
 from cunet_deploy.sessions.base import Session
 
 __all__ = ["SAME_OBJECT_IOU", "detect_confirmed"]
@@ -40,8 +42,11 @@ def detect_confirmed(
 
     Returns:
         (N, 4) xyxy boxes.
+
+    Raises:
+        InputError: the detector does not return what `Detector.detect` describes.
     """
-    boxes, scores = detector.detect(image, index, name, known)
+    boxes, scores = _checked(detector, detector.detect(image, index, name, known))
     if detector.confident_score <= 0:
         return boxes
     followed = np.zeros((0, 4)) if known is None else known
@@ -51,3 +56,17 @@ def detect_confirmed(
     kept = ~doubtful
     kept[new] = confirmed(session, image, boxes[new])
     return np.concatenate([boxes[kept], followed[parts.any(axis=0)]])
+
+
+def _checked(detector: Detector, found: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Boxes and scores of a detector, which may be a user's own: lists will do, and an empty one is no object."""
+    try:
+        given, rated = found  # type: ignore[misc]  # that is what is checked here
+        boxes, scores = check_boxes(given), np.asarray(rated, np.float64)
+        if scores.shape != (len(boxes),) or not np.isfinite(scores).all():
+            raise InputError(f"scores of shape {scores.shape} came with {len(boxes)} boxes")
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{type(detector).__name__}.detect returned other values than boxes (N, 4) and finite scores (N,): {error}"
+        ) from error
+    return boxes, scores

@@ -24,10 +24,11 @@ from cunet_deploy.labelling.pictures import Found, Pictures
 from cunet_deploy.labelling.sheet import DoubtSheet
 from cunet_deploy.labelling.teachers import OwnTeacher, open_teacher
 from cunet_deploy.labelling.views import VIEWS, View, look
+from cunet_deploy.licences import wanted_licence
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.skeletons import SKELETONS, Skeleton, map_landmarks
 from cunet_deploy.tracking.step import ImageStep
-from cunet_deploy.zoo import default_detector
+from cunet_deploy.zoo import check_licence, default_detector
 
 __all__ = ["Summary", "TeacherEnsemble", "is_done", "label_pictures"]
 
@@ -52,6 +53,7 @@ class TeacherEnsemble:
         *,
         detector: str | None = None,
         threads: int | None = None,
+        licence: str | None = None,
     ) -> None:
         """Open teachers and detector.
 
@@ -60,12 +62,15 @@ class TeacherEnsemble:
             skeleton: the landmarks to label; ``None``: those of the first teacher.
             detector: as ``--detector`` has it; ``None``: what the first teacher of ours names, or the usual one.
             threads: how many CPU threads each network may use.
+            licence: as `cunet_deploy.Localizer` takes it; networks of others state none, and are taken.
 
         Raises:
-            InputError: a teacher or the detector does not exist, or a teacher has no landmark of the skeleton.
+            InputError: a teacher or the detector does not exist, a licence is refused, or a teacher has no landmark of
+                the skeleton.
             CunetError: as `open_teacher` and `open_detector`.
         """
         self.teachers: list[Teacher] = []
+        wanted = wanted_licence(licence)
         try:
             for spec in specs:
                 self.teachers.append(open_teacher(spec, threads))
@@ -74,9 +79,11 @@ class TeacherEnsemble:
                 map_landmarks(np.zeros((len(teacher.skeleton), 2)), teacher.skeleton, self.skeleton)  # or refused
             ours = next((own for own in self.teachers if isinstance(own, OwnTeacher)), None)
             session = None if ours is None else ours.session
-            self._detector = open_detector(
-                detector if session is not None else detector or default_detector(self.skeleton.name), session
-            )
+            for own in self.teachers:
+                if isinstance(own, OwnTeacher):
+                    check_licence(own.session.manifest, wanted)
+            usual = None if session is not None else default_detector(self.skeleton.name, wanted)
+            self._detector = open_detector(detector or usual, session, wanted)
             self._named = named_files(detector)
             self._step = None if session is None else ImageStep(session, self._detector)
         except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.localizer import Localizer
-from cunet_deploy.media import read_image
+from cunet_deploy.media.readers.images import decode_image
 from cunet_deploy.pixels import as_bgr
 
 __all__ = ["INTERNAL_ERROR", "MAX_PIXELS", "Handler"]
@@ -84,11 +83,7 @@ class Handler:
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:
     """The picture in a file that came over the network, checked as any file is."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(data)
-        file.flush()
-        try:
-            return read_image(Path(file.name))
-        except InputError as error:
-            text = str(error).replace(file.name, "image")
-            raise InputError(f"{text}; at most {MAX_PIXELS // 10**6} megapixels") from None
+    try:
+        return decode_image(data, "image")
+    except InputError as error:
+        raise InputError(f"{error}; at most {MAX_PIXELS // 10**6} megapixels") from None

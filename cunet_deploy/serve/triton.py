@@ -26,6 +26,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the networks.
 
+        The configuration may name ``detector``, ``backend``, ``threads`` and ``licence`` as parameters; see `Handler`.
+
         Args:
             args: of Triton: the folder and the version of the model, and its configuration as JSON.
         """
@@ -37,6 +39,7 @@ class TritonPythonModel:
             detector=given.get("detector"),
             backend=given.get("backend"),
             threads=int(given.get("threads", "1")),
+            licence=given.get("licence"),
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:

@@ -214,7 +214,7 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
         with graph.making() as temporary:
             options.optimized_model_filepath = str(temporary)
             return _open(path, options, [_CPU], safe)
-    except (OSError, *ORT_ERRORS):  # the cache cannot be written to, or the network does not load: said below
+    except (*ORT_ERRORS, OSError):  # the cache cannot be written to, or the network does not load: said below
         options.optimized_model_filepath = ""
         return _open(path, options, [_CPU], safe)
 

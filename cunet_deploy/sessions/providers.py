@@ -28,18 +28,13 @@ __all__ = [
     "missing_provider",
 ]
 
-ORT_ERRORS = (  # they share no base class but Exception
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoModel,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    # they share no base class but Exception, and not every version has all of them: EPFail is that of GPU providers
+    *(kind for kind in vars(ort_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)),
     RuntimeError,
     UnicodeDecodeError,  # a message with the damaged name of a node in it
 )
+"""Errors that ONNX Runtime raises."""
 
 _RTX_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 
@@ -112,7 +107,7 @@ def add_plugin(provider: Provider, options: Any) -> None:
         if not devices:
             raise ArtifactError(f"ort:{provider.name}: {provider.key} finds no device; {provider.remedy}")
         options.add_provider_for_devices(devices[:1], {})
-    except (OSError, AttributeError, *ORT_ERRORS) as error:
+    except (*ORT_ERRORS, OSError, AttributeError) as error:
         raise ArtifactError(f"ort:{provider.name}: does not load ({first_line(error)}); {provider.remedy}") from error
 
 

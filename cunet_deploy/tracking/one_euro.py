@@ -69,7 +69,12 @@ class OneEuro:
         Args:
             smoothing: how strong; ``None``: the defaults.
             size: of the object in the units of its points, constant; ``None``: the diagonal of the points' own box.
+
+        Raises:
+            InputError: the size is not positive.
         """
+        if size is not None and not 0 < size < math.inf:
+            raise InputError(f"the size of an object is above 0, in the units of its points; got {size!r}")
         self._smoothing = smoothing or Smoothing()
         self._size = size
         self._value: FloatArray | None = None
@@ -85,11 +90,13 @@ class OneEuro:
             time_ms: when; never before the last.
 
         Raises:
-            InputError: the shape changed, a number is not finite, or time runs backwards.
+            InputError: there is no point, the shape changed, a number is not finite, or time runs backwards.
         """
         value = np.asarray(points, np.float64)
-        if value.ndim != 2 or not np.isfinite(value).all():
-            raise InputError(f"a filter takes finite points of shape (K, D), got shape {value.shape}")
+        if value.ndim != 2 or not value.size or not np.isfinite(value).all() or not math.isfinite(time_ms):
+            raise InputError(
+                f"a filter takes finite points (K, D) at a finite time, got shape {value.shape} at {time_ms} ms"
+            )
         if self._value is None:
             self._value, self._velocity, self._time_ms = value, np.zeros_like(value), time_ms
             self._last = value

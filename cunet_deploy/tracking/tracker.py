@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.detection.confirmation import SAME_OBJECT_IOU
 from cunet_deploy.detection.search import plausible
+from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou, landmark_boxes, share_inside
+from cunet_deploy.locate import check_boxes
 
 __all__ = ["Cadence", "Plan", "Track", "Tracker"]
 
@@ -134,16 +136,20 @@ class Tracker:
         """(N, 4) where the objects that are followed should be in this frame."""
         return np.array([track.box for track in self._tracks if track.missed == 0], np.float64).reshape(-1, 4)
 
-    def plan(self, detections: NDArray[np.floating] | None) -> Plan:
+    def plan(self, detections: ArrayLike | None) -> Plan:
         """Choose where to localize: followed boxes, and detections that are not followed yet.
 
         Args:
             detections: (M, 4) xyxy boxes, best first; ``None`` where the frame was not searched.
+
+        Raises:
+            InputError: the boxes have another shape, are not finite, or one has no area.
         """
-        self._since_look = 1 if detections is not None else (self._since_look or 0) + 1
+        found = None if detections is None else check_boxes(detections)
+        self._since_look = 1 if found is not None else (self._since_look or 0) + 1
         tracks = list(self._tracks)
-        if detections is not None:
-            tracks = self._merge(tracks, np.asarray(detections, np.float64).reshape(-1, 4))
+        if found is not None:
+            tracks = self._merge(tracks, found)
         return Plan(np.array([track.box for track in tracks], np.float64).reshape(-1, 4), tuple(tracks))
 
     def _merge(self, tracks: list[Track], detections: FloatArray) -> list[Track]:
@@ -185,7 +191,7 @@ class Tracker:
     def update(
         self, plan: Plan, points: NDArray[np.floating], scores: NDArray[np.floating], *, again: bool = False
     ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        """Take what was localized in the boxes of a plan.
+        """Take what was localized in the N boxes of the plan of a frame.
 
         Args:
             plan: of this frame.
@@ -196,7 +202,11 @@ class Tracker:
         Returns:
             kept: (M,) indices of the results to believe, by rising track id.
             track_ids: (M,) of them.
+
+        Raises:
+            InputError: the points or scores are not those of N boxes.
         """
+        _check_results(len(plan.tracks), points, scores)
         confidence = scores.mean(axis=1) if len(plan.tracks) else np.zeros(0)
         followed = np.array([track.track_id >= 0 and not track.missed for track in plan.tracks], np.bool_)
         least = np.where(followed, self._keep_score, self._min_score)
@@ -209,8 +219,7 @@ class Tracker:
         )
         following: list[Track] = []
         passed = 0 if again else 1  # frames since the last update
-        gone = self._given_up(plan, passed)
-        results: list[tuple[int, int]] = []
+        gone, results = self._given_up(plan, passed), list[tuple[int, int]]()
         for index in order:
             track = plan.tracks[index]
             believed = bool(good[index])
@@ -256,6 +265,16 @@ class Tracker:
             return gone.pop(int(np.where(same, overlaps, -1).argmax())).track_id
         self._next_id += 1
         return self._next_id - 1
+
+
+def _check_results(count: int, points: NDArray[np.floating], scores: NDArray[np.floating]) -> None:
+    """Refuse results that are not those of as many boxes; of no box anything will do."""
+    fits = len(points) == len(scores) == count and points.shape == (*scores.shape, 2) and scores.ndim == 2
+    if count and not fits:
+        raise InputError(
+            f"a plan of {count} boxes takes points ({count}, K, 2) and scores ({count}, K), got {points.shape} and "
+            f"{scores.shape}"
+        )
 
 
 def _overlaps(box: FloatArray, tracks: list[Track]) -> bool:

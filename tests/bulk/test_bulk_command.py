@@ -27,6 +27,13 @@ def test_a_ray_client_is_refused(tmp_path: Path) -> None:
     assert "ray job submit" in str(result.exception)
 
 
+def test_a_detector_that_is_missing_is_said_before_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cunet_deploy.bulk.run._connect", lambda *arguments: pytest.fail("Ray was started"))
+    result = CliRunner().invoke(command, [str(PHOTO), "-o", str(tmp_path / "out"), "--detector", "yunet:gone.onnx"])
+    assert isinstance(result.exception, InputError)
+    assert "there is no file gone.onnx" in str(result.exception)
+
+
 def test_a_source_that_is_missing_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

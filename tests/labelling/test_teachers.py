@@ -15,6 +15,7 @@ from dots import DOTS, box, manifest, scene, write_model
 from cunet_deploy.errors import ArtifactError, ConfigError, InputError, MissingDependencyError
 from cunet_deploy.labelling.description import Description, InputSpec, OutputSpec, read_description
 from cunet_deploy.labelling.outputs import read_outputs
+from cunet_deploy.labelling.run import TeacherEnsemble
 from cunet_deploy.labelling.teachers import open_teacher
 from cunet_deploy.labelling.views import VIEWS, View, look
 
@@ -197,3 +198,15 @@ def test_tflite_runs_in_litert_and_its_bytes_are_scaled(description: Path, monke
     teacher.close()
     np.testing.assert_allclose(points, np.full((2, 5, 2), 31.5))
     np.testing.assert_allclose(scores, 1)
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_teachers_for_research_only_are_refused_where_an_open_licence_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, by_variable: bool
+) -> None:
+    if by_variable:
+        monkeypatch.setenv("CUNET_LICENCE", "open")
+    with pytest.raises(InputError, match="face68-xs: refused: an open licence was asked for"):
+        TeacherEnsemble(["face68-xs"], licence=None if by_variable else "open")
+    with TeacherEnsemble(["face68-s-open"], licence="open") as ensemble:
+        assert ensemble.teachers[0].name == "face68-s-open"

@@ -11,6 +11,7 @@ import pytest
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import open_source, read_image
+from cunet_deploy.media.readers.animation import AnimatedImage
 from cunet_deploy.media.readers.files import look_for
 from cunet_deploy.media.readers.heif import stated_turns
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
@@ -232,6 +233,13 @@ def test_an_animated_image_is_a_video(picture: np.ndarray, tmp_path: Path, suffi
     pictures = list(source)
     assert [item.time_ms for item in pictures] == pytest.approx([0, 100, 150, 350, 450, 550], abs=1)
     assert [item.image.mean() for item in pictures] == pytest.approx([0, 30, 60, 90, 120, 150], abs=4)
+
+
+def test_an_opencv_that_decodes_no_animations_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "imdecodeanimation", raising=False)  # as in those that came before it
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match=r"a\.png: OpenCV .* decodes no animations; upgrade it, or convert"):
+        list(AnimatedImage(tmp_path / "a.png", 2))
 
 
 def test_in_a_folder_animations_are_left_to_be_read_as_videos(picture: np.ndarray, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from cunet_deploy.media import (
     read_image,
 )
 from cunet_deploy.media.writers.coco import CocoFile
+from cunet_deploy.media.writers.csv_table import csv_header
 from cunet_deploy.media.writers.video import VideoWriter
 
 
@@ -98,6 +99,13 @@ def test_csv_has_the_same_in_columns(tmp_path: Path) -> None:
     assert (float(rows[0]["left_top_x"]), float(rows[0]["left_top_y"])) == (20, 40.33)
     assert float(rows[0]["right_bottom_score"]) == 0.75
     assert all(None not in row and None not in row.values() for row in rows)
+
+
+def test_names_of_landmarks_may_hold_what_divides_columns() -> None:
+    odd = replace(DOTS, landmarks=('ear, "outer"', "a;b", "c", "d", "e"))
+    header = next(csv.reader([csv_header(odd, named=False)]))
+    assert header[7:10] == ['ear, "outer"_x', 'ear, "outer"_y', 'ear, "outer"_score']
+    assert len(header) == 3 + 4 + 3 * 5 + 1
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])

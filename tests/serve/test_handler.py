@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +41,13 @@ def test_a_picture_gives_what_the_localizer_gives(handler: Handler, astronaut: P
     given = handler.answer(frame=frame, boxes=np.array([[10, 10, 90, 90], [200, 60, 300, 160]], np.float32))
     assert given["landmarks"].shape == (2, 68, 2)
     assert given["ids"].tolist() == [0, 1]
+
+
+def test_a_picture_is_decoded_where_no_file_can_be_written(
+    handler: Handler, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(astronaut))  # as in a container whose disk is read-only
+    assert len(handler.answer(image=astronaut.read_bytes())["landmarks"]) == 1
 
 
 def test_nobody_there_is_an_answer(handler: Handler) -> None:
@@ -107,11 +116,12 @@ def triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-def open_triton(tmp_path: Path) -> TritonPythonModel:
+def open_triton(tmp_path: Path, **parameters: str) -> TritonPythonModel:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "model.onnx").write_bytes((MODELS / "face68-xs" / "model.onnx").read_bytes())
     model = TritonPythonModel()
-    config = '{"parameters": {"threads": {"string_value": "1"}}}'
+    values = {name: {"string_value": value} for name, value in {"threads": "1", **parameters}.items()}
+    config = json.dumps({"parameters": values})
     model.initialize({"model_repository": str(tmp_path), "model_version": "1", "model_config": config})
     return model
 
@@ -157,3 +167,9 @@ def test_triton_gets_an_internal_error_for_the_request_that_failed(
     assert "the device is gone" not in bad.error.message
     assert "RuntimeError: the device is gone" in caplog.text
     model.finalize()
+
+
+@pytest.mark.usefixtures("triton")
+def test_triton_refuses_weights_of_another_licence_than_its_configuration_asks_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="an open licence was asked for"):
+        open_triton(tmp_path, licence="open")

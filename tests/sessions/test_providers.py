@@ -11,9 +11,10 @@ import onnxruntime as ort
 import pytest
 from click.testing import CliRunner
 from dots import scene
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from cunet_deploy.cli import cli
-from cunet_deploy.errors import ArtifactError
+from cunet_deploy.errors import ArtifactError, CunetError
 from cunet_deploy.sessions import BACKENDS, open_session
 from cunet_deploy.sessions.providers import PROVIDERS, check_running
 
@@ -91,3 +92,13 @@ def test_each_provider_is_a_backend() -> None:
     rows = [row.variant for row in BACKENDS.values() if row.library == "ONNX Runtime"]
     assert rows == list(PROVIDERS)
     assert all(row.name == f"ort:{row.variant}" for row in BACKENDS.values() if row.library == "ONNX Runtime")
+
+
+def test_a_provider_that_fails_in_a_run_is_one_line(dots_model: Path) -> None:
+    def fail(*arguments: Any) -> None:
+        raise ort_errors.EPFail("[ONNXRuntimeError] : 11 : EP_FAIL : out of memory\nat some place")
+
+    session: Any = open_session(dots_model, threads=1)
+    session._session = SimpleNamespace(run=fail)
+    with pytest.raises(CunetError, match=r"ONNX Runtime failed on 1 crops: .*EP_FAIL : out of memory$"):
+        session.run(np.zeros((1, 64, 64, 3), np.uint8))

@@ -105,3 +105,20 @@ def test_a_clip_keeps_its_frames_and_objects() -> None:
     assert [len(frame) for frame in steady] == [len(frame) for frame in frames]
     points = np.array([frame.points[0] for frame in steady if len(frame)])
     assert jitter(points) < 0.4 * jitter(noisy())
+
+
+@pytest.mark.parametrize("time_ms", [float("nan"), float("inf")])
+def test_a_time_that_is_no_number_is_refused_and_forgotten(time_ms: float) -> None:
+    steady = OneEuro()
+    steady.update(REST, 0)
+    with pytest.raises(InputError, match="finite time"):
+        steady.update(REST, time_ms)
+    assert np.array_equal(steady.update(REST, 33), REST)
+
+
+def test_no_points_and_no_size_are_refused() -> None:
+    with pytest.raises(InputError, match=r"got shape \(0, 2\)"):
+        OneEuro().update(np.zeros((0, 2)), 0)
+    for size in (0, -1, float("nan")):
+        with pytest.raises(InputError, match="the size of an object is above 0"):
+            OneEuro(size=size)

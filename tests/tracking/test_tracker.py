@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from dots import TEMPLATE
 
+from cunet_deploy.errors import InputError
 from cunet_deploy.tracking.tracker import Cadence, Tracker
 
 HERE, THERE = (100.0, 100.0), (400.0, 100.0)
@@ -245,3 +247,21 @@ def test_what_was_given_up_inside_a_new_object_gives_it_its_id() -> None:
         tracker.update(plan, np.zeros((len(plan.boxes), 5, 2)), np.zeros((len(plan.boxes), 5)))
     assert not len(tracker.boxes())
     assert follow(tracker, np.array([[0.0, 0.0, 150.0, 300.0]]), (75, 150), 74) == [0]
+
+
+@pytest.mark.parametrize("detections", [np.ones((4, 5)), np.ones(4), [[0, 0, 0, 9]], [[0, 0, np.nan, 9]]])
+def test_what_are_no_boxes_is_refused(detections: list[list[float]]) -> None:
+    tracker = Tracker(0.5)
+    with pytest.raises(InputError, match="box"):
+        tracker.plan(detections)
+    assert len(tracker.plan([[0, 0, 9, 9]]).boxes) == 1
+
+
+@pytest.mark.parametrize(
+    ("points", "scores"), [((2, 5, 2), (2, 5)), ((1, 5, 2), (1, 4)), ((1, 5), (1, 5)), ((1, 2), (1,))]
+)
+def test_results_of_other_boxes_are_refused(points: tuple[int, ...], scores: tuple[int, ...]) -> None:
+    tracker = Tracker(0.5)
+    plan = tracker.plan(_boxes(HERE))
+    with pytest.raises(InputError, match=r"a plan of 1 boxes takes points \(1, K, 2\) and scores \(1, K\)"):
+        tracker.update(plan, np.zeros(points), np.zeros(scores))

@@ -13,6 +13,7 @@ into the cards.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def main(models: tuple[str, ...], data: Path, detector: str | None, json_path: P
         examples = read_examples(data, session.manifest.skeleton, "300w")
         yaws = read_yaws(data / "yaw.json", examples)
         errors = evaluate(session, examples, photos).nme(BOX)
-        with Localizer(session, detector=detector) as localizer:
+        with closing(session), Localizer(session, detector=detector) as localizer:
             found = [found_error(localizer, example, photos[example.image]) for example in examples]
             used = detector or default_spec(localizer.manifest)
         rows.append({"model": model, "detector": used, "by_yaw": by_yaw(yaws, errors, np.array(found))})

@@ -46,6 +46,11 @@ class AnimatedImage:
         try:
             data = self.path.read_bytes()
             self._check_size(data)
+            if not hasattr(cv2, "imdecodeanimation"):
+                raise InputError(
+                    f"{self.path}: OpenCV {cv2.__version__} decodes no animations; upgrade it, or convert the file to "
+                    "a video"
+                )
             read, animation = cv2.imdecodeanimation(np.frombuffer(data, np.uint8))
         except (cv2.error, OSError) as error:
             raise InputError(f"{self.path}: the animation is damaged; copy it again") from error

@@ -18,6 +18,7 @@ from cunet_deploy.media.readers.files import is_pattern, open_files
 from cunet_deploy.media.readers.live import open_camera, open_device, open_url
 from cunet_deploy.media.readers.raw import open_stdin
 from cunet_deploy.media.readers.video import RemoteVideo
+from cunet_deploy.media.source_lists import check_sources
 
 __all__ = ["READERS", "open_source"]
 
@@ -131,9 +132,10 @@ def open_source(
         reconnect: seconds for which one that was lost is tried again.
 
     Raises:
-        InputError: there is no such file, or it is empty or of another type.
+        InputError: the source is an empty text, there is no such file, or it is empty or of another type.
         CunetError: a camera or stream cannot be opened.
     """
     text = str(source)
+    check_sources([text])
     reader = next((row for row in READERS if row.claims(text)), _FILES)
     return reader.open(text, OpenOptions(size, timeout, reconnect))

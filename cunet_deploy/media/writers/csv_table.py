@@ -31,7 +31,7 @@ def _csv_format(count: int) -> str:
 
 def csv_header(skeleton: Skeleton, *, named: bool) -> str:
     """The header line; ``named`` adds the column of image files."""
-    names = [f"{name}_{part}" for name in skeleton.landmarks for part in ("x", "y", "score")]
+    names = [_quoted(f"{name}_{part}") for name in skeleton.landmarks for part in ("x", "y", "score")]
     names += pose_names(skeleton)
     return ",".join(["frame", *(["file"] if named else []), "time_ms", "id", *_BOX, *names, "note"]) + "\n"
 
