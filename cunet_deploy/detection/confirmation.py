@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,10 +60,10 @@ def detect_confirmed(
     return np.concatenate([boxes[kept], followed[parts.any(axis=0)]])
 
 
-def _checked(detector: Detector, found: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _checked(detector: Detector, found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Boxes and scores of a detector, which may be a user's own: lists will do, and an empty one is no object."""
     try:
-        given, rated = found  # type: ignore[misc]  # that is what is checked here
+        given, rated = found
         boxes, scores = check_boxes(given), np.asarray(rated, np.float64)
         if scores.shape != (len(boxes),) or not np.isfinite(scores).all():
             raise InputError(f"scores of shape {scores.shape} came with {len(boxes)} boxes")

@@ -19,7 +19,7 @@ from cunet_deploy.locate import MAX_COORDINATE
 from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.sessions.foreign import open_foreign
-from cunet_deploy.sessions.providers import ORT_ERRORS, first_line
+from cunet_deploy.sessions.providers import first_line, ort_errors_and
 
 __all__ = ["OnnxDetector", "letterbox", "open_spec"]
 
@@ -74,7 +74,7 @@ class OnnxDetector:
             tensor = np.ascontiguousarray(canvas[None, :, :, ::-1].transpose(0, 3, 1, 2), np.float32) / 255
         try:
             rows = np.asarray(session.run(None, {self._input: tensor})[0], np.float64)
-        except (*ORT_ERRORS, TypeError, ValueError) as error:
+        except ort_errors_and(TypeError, ValueError) as error:
             reason = first_line(error)
             raise ArtifactError(f"{self._path}: ONNX Runtime cannot run it as a detector ({reason})") from error
         rows = rows[0] if rows.ndim == 3 and rows.shape[0] == 1 else rows

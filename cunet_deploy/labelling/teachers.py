@@ -23,7 +23,7 @@ from cunet_deploy.locate import read_crops
 from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.sessions.foreign import open_foreign
-from cunet_deploy.sessions.providers import ORT_ERRORS, first_line
+from cunet_deploy.sessions.providers import first_line, ort_errors_and
 from cunet_deploy.skeletons import Skeleton
 from cunet_deploy.tracking.step import check_landmarks
 
@@ -79,7 +79,7 @@ class _OnnxRunner:
     def run(self, tensor: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         try:
             found = self._session.run(list(names) or None, {self._session.get_inputs()[0].name: tensor})
-        except (*ORT_ERRORS, TypeError, ValueError) as error:
+        except ort_errors_and(TypeError, ValueError) as error:
             raise ArtifactError(
                 f"{self._path}: does not run as its description says ({first_line(error)}); correct [input] or names"
             ) from error

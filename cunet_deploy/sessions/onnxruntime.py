@@ -24,6 +24,7 @@ from cunet_deploy.sessions.providers import (
     check_running,
     first_line,
     missing_provider,
+    ort_errors_and,
 )
 from cunet_deploy.sessions.registry import Backend
 
@@ -214,7 +215,7 @@ def _open_on_cpu(path: Path, options: Any) -> Any:
         with graph.making() as temporary:
             options.optimized_model_filepath = str(temporary)
             return _open(path, options, [_CPU], safe)
-    except (*ORT_ERRORS, OSError):  # the cache cannot be written to, or the network does not load: said below
+    except ort_errors_and(OSError):  # the cache cannot be written to, or the network does not load: said below
         options.optimized_model_filepath = ""
         return _open(path, options, [_CPU], safe)
 

@@ -26,15 +26,25 @@ __all__ = [
     "check_running",
     "first_line",
     "missing_provider",
+    "ort_errors_and",
 ]
 
+# They share no base class but Exception, and not every version has all of them: EPFail is that of GPU providers.
+_own: list[type[Exception]] = [
+    kind for kind in vars(ort_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
+]
 ORT_ERRORS: tuple[type[Exception], ...] = (
-    # they share no base class but Exception, and not every version has all of them: EPFail is that of GPU providers
-    *(kind for kind in vars(ort_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+    *_own,
     RuntimeError,
     UnicodeDecodeError,  # a message with the damaged name of a node in it
 )
 """Errors that ONNX Runtime raises."""
+
+
+def ort_errors_and(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Errors that ONNX Runtime raises, and others, to be caught together."""
+    return (*ORT_ERRORS, *others)
+
 
 _RTX_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 
@@ -107,7 +117,7 @@ def add_plugin(provider: Provider, options: Any) -> None:
         if not devices:
             raise ArtifactError(f"ort:{provider.name}: {provider.key} finds no device; {provider.remedy}")
         options.add_provider_for_devices(devices[:1], {})
-    except (*ORT_ERRORS, OSError, AttributeError) as error:
+    except ort_errors_and(OSError, AttributeError) as error:
         raise ArtifactError(f"ort:{provider.name}: does not load ({first_line(error)}); {provider.remedy}") from error
 
 
