@@ -140,9 +140,7 @@ def _label(asked: _Request) -> None:
     pictures = Pictures(asked.sources, every=asked.every, seconds=_seconds(asked.seconds))
     with TeacherEnsemble(asked.teachers, skeleton, detector=asked.detector, threads=asked.threads) as ensemble:
         rule = _rule(ensemble.skeleton, asked)
-        if asked.resume and is_done(
-            pictures, ensemble, rule, out, sheet=asked.sheet, overwrite=asked.overwrite
-        ):
+        if asked.resume and is_done(pictures, ensemble, rule, out, sheet=asked.sheet, overwrite=asked.overwrite):
             click.echo(f"{out}: is done already")
             return
         with json_report(asked.json_path, overwrite=asked.overwrite) as write:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from cunet_deploy._files import shown_name
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.frames import LeftOut, Picture
-from cunet_deploy.media.readers.heif import stated_turns, turned
+from cunet_deploy.media.readers.heic import decode_heic, is_heic
+from cunet_deploy.media.readers.heif import HeifItems, turned
 from cunet_deploy.media.readers.integrity import is_whole, stated_pixels
 from cunet_deploy.pixels import as_bgr, to_unsigned
 
@@ -22,6 +23,7 @@ __all__ = ["IMAGE_SUFFIXES", "WRITABLE_IMAGE_SUFFIXES", "ImageFiles", "decode_im
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".heic", ".heif", ".hif"),
     *((".avif",) if cv2.haveImageWriter(".avif") else ()),
 )
 """Suffixes that are read as images; AVIF where this OpenCV was built with it."""
@@ -159,7 +161,10 @@ def _reason(error: InputError, path: Path) -> str:
 
 def _decode(data: bytes, page: int = 0) -> Any:
     """The pixels, with values as they are stored, or ``None``."""
-    buffer, turns = np.frombuffer(data, np.uint8), stated_turns(data)
+    items = HeifItems(data)
+    if is_heic(items):
+        return decode_heic(items, _MOST_PIXELS)
+    buffer, turns = np.frombuffer(data, np.uint8), items.turns
     try:
         # what the container says counts, and EXIF data often repeat it
         image = _decode_page(buffer, page, _COLOUR | (cv2.IMREAD_IGNORE_ORIENTATION if turns else 0))
