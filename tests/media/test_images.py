@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from clips import write_animation
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import open_source, read_image
@@ -176,6 +177,18 @@ def test_an_avif_file_is_turned_and_mirrored_as_its_container_says(
     np.testing.assert_array_equal(read_image(tmp_path / "a.avif"), TURNS[value](read_image(tmp_path / "plain.avif")))
     for length in range(0, len(data), 7):
         assert HeifItems(data[:length]).main >= 0
+
+
+@pytest.mark.skipif(".avif" not in IMAGE_SUFFIXES, reason="this OpenCV reads no AVIF")
+def test_an_animated_avif_file_is_turned_as_its_container_says(tmp_path: Path) -> None:
+    path = write_animation(tmp_path / "a.avif")
+    plain = [picture.image for picture in open_source(path)]
+    data = path.read_bytes().replace(b"pixi\0", b"irot\3")
+    associated = data.index(b"\1\2\x83\4", data.index(b"ipma"))
+    path.write_bytes(data[: associated + 1] + b"\x82" + data[associated + 2 :])  # which readers must not pass over
+    assert len(plain) == 3
+    for picture, expected in zip(open_source(path), plain, strict=True):
+        np.testing.assert_array_equal(picture.image, np.rot90(expected, 3))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint32, np.int16])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HeifItems", "is_heif", "turned"]
+__all__ = ["HeifItems", "frames_in_tracks", "is_heif", "turned"]
 
 _CROP, _TURN, _MIRROR, _SIZE = b"clap", b"irot", b"imir", b"ispe"
 _IN_FILE, _IN_META = 0, 1
@@ -78,6 +78,17 @@ class HeifItems:
         if not extents or whole > len(source) or any(start + length > len(source) for start, length in extents):
             return None
         return b"".join(source[start : start + length] for start, length in extents)
+
+
+def frames_in_tracks(data: bytes) -> int:
+    """Count the pictures of the longest track in the content of a file that is an animation; 0 where it has none."""
+    counts = [0]
+    movie = dict(_boxes(data, 0)).get(b"moov", b"") if is_heif(data) else b""
+    for kind, track in _boxes(movie, 0):
+        for name in (b"mdia", b"minf", b"stbl", b"stsz"):
+            track = dict(_boxes(track, 0)).get(name, b"")
+        counts.append(int.from_bytes(track[8:12], "big") if kind == b"trak" else 0)
+    return max(counts)
 
 
 def turned(image: NDArray[np.uint8], turns: list[tuple[bytes, bytes]]) -> NDArray[np.uint8]:
