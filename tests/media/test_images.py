@@ -159,6 +159,17 @@ def test_photos_are_turned_and_mirrored_as_their_exif_data_says(
     assert np.abs(image.astype(int) - expected).mean() < 6
 
 
+@pytest.mark.parametrize("value", [1, 3, 6, 8])
+def test_video_of_jpeg_pictures_is_turned_as_their_exif_data_says(
+    picture: np.ndarray, tmp_path: Path, value: int
+) -> None:
+    (tmp_path / "a.mjpeg").write_bytes(with_orientation(jpeg(picture), value) * 3)
+    pictures = list(open_source(tmp_path / "a.mjpeg"))
+    assert len(pictures) == 3
+    for found in pictures:
+        assert np.abs(found.image.astype(int) - TURNS[value](picture)).mean() < 6
+
+
 @pytest.mark.skipif(".avif" not in IMAGE_SUFFIXES, reason="this OpenCV reads no AVIF")
 @pytest.mark.skipif(not hasattr(cv2, "imencodeWithMetadata"), reason="this OpenCV writes no EXIF data")
 @pytest.mark.parametrize("repeated", [True, False], ids=["and EXIF", "alone"])
