@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+
 from cunet_deploy.media.writers.video import VideoWriter
 from tools.clips import make_clip, moving_square, spoil
 
-__all__ = ["make_clip", "moving_square", "spoil", "write_clip", "write_gif"]
+__all__ = ["make_clip", "moving_square", "spoil", "write_animation", "write_clip", "write_gif"]
 
 
 def write_clip(path: Path, count: int = 30, fps: float = 25) -> Path:
@@ -17,6 +19,15 @@ def write_clip(path: Path, count: int = 30, fps: float = 25) -> Path:
     for index in range(count):
         writer.write(moving_square(index))
     writer.close()
+    return path
+
+
+def write_animation(path: Path, count: int = 3) -> Path:
+    """An animation, of the type that the suffix says, of 80x60."""
+    animation = cv2.Animation()
+    animation.frames = [moving_square(index, (80, 60)) for index in range(count)]
+    animation.durations = [100 + 50 * index for index in range(count)]
+    cv2.imwriteanimation(str(path), animation)
     return path
 
 

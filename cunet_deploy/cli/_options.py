@@ -46,6 +46,7 @@ __all__ = [
     "parse_bytes",
     "progress",
     "resolve_backend",
+    "resume_options",
     "say_skipped",
     "threads_option",
 ]
@@ -210,6 +211,21 @@ def output_option(
 def overwrite_option(function: F) -> F:
     """``--overwrite``: replace output files that exist."""
     return click.option("--overwrite", is_flag=True, help="Replace output files that exist.")(function)
+
+
+def resume_options(text: str) -> Callable[[F], F]:
+    """``--resume`` and ``--overwrite`` of a command that has both; given together, each does its part.
+
+    Args:
+        text: the help of ``--resume``.
+    """
+
+    def both(function: F) -> F:
+        replace = "Replace output files that exist; with --resume, only those that were made with other options."
+        overwrite = click.option("--overwrite", is_flag=True, help=replace)
+        return click.option("--resume", is_flag=True, help=text)(overwrite(function))
+
+    return both
 
 
 def device_option(default: str | None = "auto") -> Callable[[F], F]:

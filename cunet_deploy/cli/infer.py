@@ -17,8 +17,8 @@ from cunet_deploy.cli._options import (
     backend_options,
     detector_option,
     licence_option,
-    overwrite_option,
     resolve_backend,
+    resume_options,
 )
 from cunet_deploy.cli._watch import left_out_lines
 from cunet_deploy.errors import CunetError
@@ -141,8 +141,7 @@ class _Command(click.Command):
     show_default=True,
     help="Processes that share several sources.",
 )
-@click.option("--resume", is_flag=True, help="Skip sources that are done and unchanged, and start the others again.")
-@overwrite_option
+@resume_options("Skip sources that are done and unchanged, and start the others again.")
 def command(**given: Any) -> None:
     """Find landmarks in SOURCE, draw them and write them to files.
 

@@ -15,8 +15,8 @@ from cunet_deploy.cli._options import (
     json_option,
     licence_option,
     output_option,
-    overwrite_option,
     progress,
+    resume_options,
     threads_option,
 )
 from cunet_deploy.cli._report import json_report, results
@@ -111,8 +111,7 @@ class _Request:
 @threads_option
 @licence_option
 @json_option
-@click.option("--resume", is_flag=True, help="Go on with a run that was stopped or failed.")
-@overwrite_option
+@resume_options("Go on with a run that was stopped or failed.")
 def command(**given: Any) -> None:
     """Label photos and clips with trained networks, to train a smaller one or adapt it to a camera.
 
@@ -146,7 +145,7 @@ def _label(asked: _Request) -> None:
         asked.teachers, skeleton, detector=asked.detector, threads=asked.threads, licence=asked.licence
     ) as ensemble:
         rule = _rule(ensemble.skeleton, asked)
-        if asked.resume and is_done(pictures, ensemble, rule, out, sheet=asked.sheet):
+        if asked.resume and is_done(pictures, ensemble, rule, out, sheet=asked.sheet, overwrite=asked.overwrite):
             click.echo(f"{out}: is done already")
             return
         with json_report(asked.json_path, overwrite=asked.overwrite) as write:

@@ -90,16 +90,17 @@ class Journal:
             out: the set.
             identity: what the labels depend on, see `check_same`.
             resume: go on with an earlier run, where there is one.
-            overwrite: begin anew all the same.
+            overwrite: begin anew all the same; with ``resume`` only where that run was another.
 
         Raises:
-            InputError: there is an earlier run, and neither is set.
+            InputError: there is an earlier run, and neither is set; or it cannot be gone on with, and is not to be
+                overwritten.
         """
         self.path = self.of(out)
-        self.goes_on = resume and self.path.exists()
         self.entries: list[Labelled] = []
         self._identity = identity
         self._file: IO[bytes] | None = None
+        self.goes_on = resume and self.path.exists() and self._is_ours(overwrite)
         if self.path.exists() and not (resume or overwrite):
             raise InputError(
                 f"{self.path}: was left by a run that did not end; go on with that, or overwrite it", option="resume"
@@ -110,21 +111,29 @@ class Journal:
         """Path of the journal of a set."""
         return part_path(out, ".partial")
 
-    def __enter__(self) -> Journal:
-        """Read what is there, or remove it.
+    def _lines(self) -> list[bytes]:
+        return [line for line in self.path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
-        Raises:
-            InputError: it is damaged, or belongs to a run with other options.
-        """
+    def _is_ours(self, overwrite: bool) -> bool:
+        """Return whether what is there is of a run with the same options; unless to be overwritten, it has to be."""
+        lines = self._lines()
+        try:
+            before = dict(json.loads(lines[0]) if lines else self._identity)
+            check_same(self.path, before, self._identity)
+        except (InputError, *_DAMAGED) as error:
+            if overwrite:
+                return False
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{self.path}: is damaged; overwrite it to begin anew", option="overwrite") from error
+        return True
+
+    def __enter__(self) -> Journal:
+        """Read what is there, or remove it."""
         if not self.goes_on:
             self.remove()
             return self
-        lines = [line for line in self.path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-        try:
-            before = dict(json.loads(lines[0]) if lines else self._identity)
-        except _DAMAGED as error:
-            raise InputError(f"{self.path}: is damaged; overwrite it to begin anew", option="overwrite") from error
-        check_same(self.path, before, self._identity)
+        lines = self._lines()
         whole = sum(map(len, lines[:1]))
         with contextlib.suppress(*_DAMAGED):  # a power cut may have left anything at the end
             for line in lines[1:]:

@@ -225,16 +225,29 @@ class Summary:
         return rows
 
 
-def is_done(pictures: Pictures, ensemble: TeacherEnsemble, rule: Rule, out: Path, *, sheet: int = 24) -> bool:
+def is_done(
+    pictures: Pictures,
+    ensemble: TeacherEnsemble,
+    rule: Rule,
+    out: Path,
+    *,
+    sheet: int = 24,
+    overwrite: bool = False,
+) -> bool:
     """Return whether a set is complete, and of all sources as they are now. Arguments are those of `label_pictures`.
 
     Raises:
-        InputError: it was made with other options, or is no set of labels.
+        InputError: it was made with other options, or is no set of labels, and is not to be overwritten.
     """
     if not out.is_file() or Journal.of(out).exists():
         return False
-    before = read_info(out)
-    check_same(out, before, _info(pictures, ensemble, rule, sheet))
+    try:
+        before = read_info(out)
+        check_same(out, before, _info(pictures, ensemble, rule, sheet))
+    except InputError:
+        if overwrite:
+            return False
+        raise
     return bool(before.get("sources") == pictures.digest)
 
 
@@ -261,7 +274,7 @@ def label_pictures(
         rule: when a joint is agreed on.
         out: the COCO file.
         sheet: how many of the least certain objects the contact sheet ``NAME.doubts.jpg`` shows; 0: there is none.
-        overwrite: replace what is there.
+        overwrite: replace what is there; with ``resume`` only what was made with other options.
         resume: go on with a run that did not end; a complete set with the same options is made anew, see `is_done`.
         advance: called after each picture.
         stop: asked for each picture and each frame between; once it says so, the set is written as far as it goes.
@@ -276,7 +289,7 @@ def label_pictures(
     """
     info = _info(pictures, ensemble, rule, sheet)
     journal = Journal(out, info, resume=resume, overwrite=overwrite)
-    if resume and not journal.goes_on and out.is_file():
+    if resume and not (overwrite or journal.goes_on) and out.is_file():
         check_same(out, read_info(out), info)
         overwrite = True
     replace, doubts_file = overwrite or journal.goes_on, part_path(out.with_suffix(""), ".doubts.jpg")

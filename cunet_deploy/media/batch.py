@@ -17,6 +17,7 @@ from cunet_deploy.media.readers.files import is_pattern, look_for
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, ImageFiles, frames_in_image
 from cunet_deploy.media.readers.sources import open_source
 from cunet_deploy.media.source_lists import LIST_SUFFIXES, check_sources, parse_source_list
+from cunet_deploy.media.url_names import safe_segments
 
 __all__ = ["Item", "find_items", "plan_items"]
 
@@ -166,7 +167,14 @@ def _names(videos: Sequence[Item]) -> dict[str, str]:
 
 def _path_of(item: Item) -> str:
     """The part of a text that is like a path; of a camera, its name."""
-    text = item.text.partition("://")[2].partition("?")[0] or item.text
+    text = item.text
+    scheme, divider, place = text.partition("://")
+    if divider and not exists(text):
+        place = place.partition("?")[0].partition("#")[0]
+        if scheme.lower() == "file":
+            return unquote(place)
+        host, _, path = place.partition("/")
+        return "/".join(safe_segments(f"{host.rpartition('@')[2]}/{path}"))  # without a password
     return f"camera{text}" if text.isdecimal() and not exists(text) else text
 
 

@@ -163,11 +163,13 @@ def _claim(folder: Path, job: Job) -> None:
     text = json.dumps(record, indent=1) + "\n"
     try:
         old = dict(json.loads(path.read_text("utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if folder.exists() and (not folder.is_dir() or next(folder.iterdir(), None) is not None):
             raise InputError(f"{folder}: exists and is no folder of renders; choose a new or empty folder") from None
         write_text_atomic(path, text, overwrite=False)
         return
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); choose another folder") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error}); remove the folder, or choose another") from error
     changed = _differences(old, json.loads(text))

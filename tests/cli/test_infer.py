@@ -160,17 +160,17 @@ def test_bad_images_in_a_folder_are_named_and_the_rest_is_done(run, tmp_path: Pa
         cv2.imwrite(str(folder / name), scene()[0])
     (folder / "b.png").write_bytes(b"no image")
     (folder / "e.jpg").write_bytes((folder / "e.jpg").read_bytes()[:3000])
-    (folder / "f.heic").write_bytes(b"an image of a phone")
+    (folder / "f.jxl").write_bytes(b"an image of another type")
     (folder / "notes.txt").write_text("words")
     result = run(folder, "-o", "out")
     assert result.exit_code == 1
     assert names("out") == ["a.png", "d.png", "landmarks.csv", "landmarks.jsonl"]
     assert "left out: b.png: is damaged or not an image" in result.stderr
     assert "left out: e.jpg: the image is cut off" in result.stderr
-    assert "left out: f.heic: type .heic is not read; convert it" in result.stderr
+    assert "left out: f.jxl: type .jxl is not read; convert it" in result.stderr
     assert "error: 3 images were left out" in result.stderr
     assert [(line["file"], "error" in line) for line in lines("out/landmarks.jsonl")] == [
-        *(("a.png", False), ("b.png", True), ("d.png", False), ("e.jpg", True), ("f.heic", True)),
+        *(("a.png", False), ("b.png", True), ("d.png", False), ("e.jpg", True), ("f.jxl", True)),
     ]
 
 

@@ -180,6 +180,7 @@ def test_resume_refuses_results_of_another_model_or_of_other_options(
     assert run(source, "-o", out, "--resume", "--model", other, "--overwrite").exit_code == 0
     done = run(source, "-o", out, "--resume", "--model", other).stdout
     assert "is done already" in done or "3 sources: 0 done, 0 failed or incomplete, 3 were done before" in done
+    assert run(source, "-o", out, "--resume", "--model", other, "--overwrite").stdout == done
 
 
 def test_resume_of_one_source_that_is_done_does_nothing(run: Run) -> None:

@@ -151,10 +151,10 @@ def test_a_run_that_is_killed_while_it_replaces_a_set_goes_on(label: Label) -> N
     assert label("out", "--overwrite").exit_code == 0
 
 
-def stopped_behind(pictures: int, label: Label, monkeypatch: pytest.MonkeyPatch) -> None:
+def stopped_behind(pictures: int, label: Label, monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
     with monkeypatch.context() as failing:
         after(failing, pictures, lambda: fail(ArtifactError("the network broke")))
-        assert label("out").exit_code == 3
+        assert label("out", *options).exit_code == 3
 
 
 def test_what_has_changed_is_labelled_again_and_what_is_gone_left_out(
@@ -200,6 +200,30 @@ def test_a_complete_set_is_made_anew_where_sources_have_changed(label: Label) ->
     Path("out/set.json").write_text("[]")
     assert "out/set.json: is no set that was labelled so; choose another name" in label("out", "--resume").stderr
     assert Path("out/set.json").read_text() == "[]"
+
+
+def test_resume_and_overwrite_together_replace_what_was_made_with_other_options_alone(
+    label: Label, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = ("--resume", "--overwrite")
+    assert label("out").exit_code == 0
+    assert label("out", *both).stdout == "out/set.json: is done already\n"
+    assert "in 2 of 3 pictures" in label("out", *both, "--every", "10").stdout
+    assert label("out", *both, "--every", "10").stdout == "out/set.json: is done already\n"
+    stopped_behind(3, label, monkeypatch, *both, "--every", "3")
+    looked: list[int] = []
+    with monkeypatch.context() as counting:
+        after(counting, 0, lambda: looked.append(1))
+        assert label("out", *both, "--every", "3").exit_code == 0
+        assert len(looked) == 3
+    stopped_behind(3, label, monkeypatch, "--overwrite")
+    assert label("out", *both, "--min-score", "0.3").exit_code == 0
+    assert label("whole", "--min-score", "0.3").exit_code == 0
+    assert files("out") == files("whole")
+    stopped_behind(3, label, monkeypatch, "--overwrite")
+    Path("out/set.json.partial").write_bytes(b"\0\n[1]\n")
+    assert label("out", *both).exit_code == 0
+    assert not Path("out/set.json.partial").exists()
 
 
 def test_names_may_be_as_long_as_the_file_system_takes(label: Label, monkeypatch: pytest.MonkeyPatch) -> None:

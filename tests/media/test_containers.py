@@ -245,6 +245,31 @@ def test_joined_transport_streams_are_whole(tmp_path: Path, codec: str, starts: 
     assert picture_times(tmp_path / "joined.ts") is None  # no key frame can be found by its time
 
 
+def from_picture(data: bytes, first: int, end: int | None = None) -> bytes:
+    """A transport stream without the pictures before one, and from another one on: cut as recorders do it, anywhere."""
+    packets = [data[place : place + 188] for place in range(0, len(data), 188)]
+    starts = [at for at, packet in enumerate(packets) if packet[1] & 0x5F == 0x41 and packet[2] == 0]
+    return b"".join(packets[: starts[0]] + packets[starts[first] : None if end is None else starts[end]])
+
+
+@pytest.mark.parametrize("start", [0, 640, 840, 20_000])
+@pytest.mark.parametrize(("end", "missing"), [(25, 0), (None, 5)], ids=["cut", "whole"])
+def test_a_part_may_begin_within_a_group_of_pictures(tmp_path: Path, start: int, end: int | None, missing: int) -> None:
+    first, second = (
+        make_clip(tmp_path / "a.ts", regular(30, start=begin), codec="libx264", rate=25, group=10).read_bytes()
+        for begin in (0, start)
+    )
+    # pictures 4 to 9 refer to some that are not there; the decoder makes do with others where it has them
+    (tmp_path / "a.ts").write_bytes(from_picture(first, 0, end) + from_picture(second, 4))
+    source, known = VideoFile(tmp_path / "a.ts", threads=4), end or 30
+    indices = [picture.index for picture in source]
+    assert len(indices) == known + 26 - missing
+    assert indices[:known] == list(range(known))
+    assert indices[-1] == known + 25
+    assert sum(gap.count for gap in source.left_out) == missing
+    assert all(gap.index >= known for gap in source.left_out)
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts"])
 def test_random_damage_ends_in_one_line_or_in_pictures(tmp_path: Path, name: str) -> None:
     whole = make_clip(tmp_path / name, regular(10), codec="mpeg2video" if name == "a.ts" else "mpeg4", rate=25)

@@ -8,12 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from clips import write_animation
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import open_source, read_image
 from cunet_deploy.media.readers.animation import AnimatedImage
 from cunet_deploy.media.readers.files import look_for
-from cunet_deploy.media.readers.heif import stated_turns
+from cunet_deploy.media.readers.heif import HeifItems
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.media.readers.integrity import stated_pixels
 
@@ -159,6 +160,17 @@ def test_photos_are_turned_and_mirrored_as_their_exif_data_says(
     assert np.abs(image.astype(int) - expected).mean() < 6
 
 
+@pytest.mark.parametrize("value", [1, 3, 6, 8])
+def test_video_of_jpeg_pictures_is_turned_as_their_exif_data_says(
+    picture: np.ndarray, tmp_path: Path, value: int
+) -> None:
+    (tmp_path / "a.mjpeg").write_bytes(with_orientation(jpeg(picture), value) * 3)
+    pictures = list(open_source(tmp_path / "a.mjpeg"))
+    assert len(pictures) == 3
+    for found in pictures:
+        assert np.abs(found.image.astype(int) - TURNS[value](picture)).mean() < 6
+
+
 @pytest.mark.skipif(".avif" not in IMAGE_SUFFIXES, reason="this OpenCV reads no AVIF")
 @pytest.mark.skipif(not hasattr(cv2, "imencodeWithMetadata"), reason="this OpenCV writes no EXIF data")
 @pytest.mark.parametrize("repeated", [True, False], ids=["and EXIF", "alone"])
@@ -171,12 +183,24 @@ def test_an_avif_file_is_turned_and_mirrored_as_its_container_says(
         return cv2.imencodeWithMetadata(".avif", picture, [cv2.IMAGE_METADATA_EXIF], [exif])[1].tobytes()
 
     data = avif(value) if repeated else avif(value).replace(exif_data(value), exif_data(1))
-    assert len(stated_turns(data)) == {1: 0, 5: 2, 7: 2}.get(value, 1)
+    assert len(HeifItems(data).turns) == {1: 0, 5: 2, 7: 2}.get(value, 1)
     (tmp_path / "plain.avif").write_bytes(avif(1))
     (tmp_path / "a.avif").write_bytes(data)
     np.testing.assert_array_equal(read_image(tmp_path / "a.avif"), TURNS[value](read_image(tmp_path / "plain.avif")))
     for length in range(0, len(data), 7):
-        stated_turns(data[:length])
+        assert HeifItems(data[:length]).main >= 0
+
+
+@pytest.mark.skipif(".avif" not in IMAGE_SUFFIXES, reason="this OpenCV reads no AVIF")
+def test_an_animated_avif_file_is_turned_as_its_container_says(tmp_path: Path) -> None:
+    path = write_animation(tmp_path / "a.avif")
+    plain = [picture.image for picture in open_source(path)]
+    data = path.read_bytes().replace(b"pixi\0", b"irot\3")
+    associated = data.index(b"\1\2\x83\4", data.index(b"ipma"))
+    path.write_bytes(data[: associated + 1] + b"\x82" + data[associated + 2 :])  # which readers must not pass over
+    assert len(plain) == 3
+    for picture, expected in zip(open_source(path), plain, strict=True):
+        np.testing.assert_array_equal(picture.image, np.rot90(expected, 3))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint32, np.int16])

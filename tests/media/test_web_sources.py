@@ -17,10 +17,10 @@ from urllib.error import URLError
 import cv2
 import numpy as np
 import pytest
-from clips import write_clip, write_gif
+from clips import write_animation, write_clip, write_gif
 
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.media import open_source, plan_outputs
+from cunet_deploy.media import Item, open_source, plan_items, plan_outputs
 
 
 def test_a_video_on_a_web_server_is_read_to_its_end(tmp_path: Path) -> None:
@@ -105,6 +105,79 @@ def test_a_gif_on_a_web_server_is_read_as_a_file_is(kind: str, name: str, tmp_pa
         pytest.raises(CunetError, match="breaks off after frame"),
     ):
         list(open_source(f"http://127.0.0.1:{port}/{name}"))
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".avif"])
+@pytest.mark.parametrize("kind", ["image/any", "binary/octet-stream"])
+def test_an_animation_on_a_web_server_is_read_as_a_file_is(suffix: str, kind: str, tmp_path: Path) -> None:
+    path = write_animation(tmp_path / f"a{suffix}")
+    expected = [(p.time_ms, p.image.tobytes()) for p in open_source(path)]
+    assert len(expected) == 3
+    with serving(kind, path.read_bytes()) as (port, asked):
+        source = open_source(f"http://127.0.0.1:{port}/a%20b{suffix}")
+        assert (source.moving, source.live, source.count, source.stem) == (True, False, 3, "a b")
+        assert source.originals == ()
+        for _ in range(2):
+            assert [(p.time_ms, p.image.tobytes()) for p in source] == expected
+        assert len(asked) == 1
+    with (
+        serving(kind, path.read_bytes()[:-90]) as (port, _),
+        pytest.raises(InputError, match=r"/a\.\w+: the animation"),
+    ):
+        list(open_source(f"http://127.0.0.1:{port}/a{suffix}"))
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    ("path", "stem"),
+    [
+        ("my%20clip.png", "my clip"),
+        ("caf%C3%A9.png", "café"),
+        ("%E9.png", "\ufffd"),
+        ("x%2F..%2F..%2Fpasswd.png", "x_.._.._passwd"),
+        ("..%5Ca%3Ab%00.png", "_a_b_"),
+        ("a/%2E%2E", "a"),
+        ("%2e%2E/", "image"),
+        ("", "image"),
+        (f"{LONG}.png", None),
+        (f"{'%C3%A9' * 200}.png", None),
+    ],
+)
+def test_results_of_a_url_have_its_decoded_name_made_safe(path: str, stem: str | None, tmp_path: Path) -> None:
+    with serving("image/png", cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes()) as (port, _):
+        source = open_source(f"http://127.0.0.1:{port}/{path}")
+    names = [source.stem, next(iter(source)).name]
+    for name in names:
+        assert not set(name) & set("/\\\0:")
+        assert 0 < len(name.encode()) <= 150
+    assert stem in (None, source.stem)
+    (drawn,) = plan_outputs(source, f"{tmp_path}/").images
+    drawn.write_bytes(b"")
+    assert drawn.parent == tmp_path
+    (plan,) = plan_items([Item(f"http://me:secret@127.0.0.1:{port}/{path}")], tmp_path, formats=())
+    assert plan.video is not None
+    assert plan.video.parent == tmp_path
+    assert "secret" not in plan.video.name
+    if path not in ("", "%2e%2E/"):
+        assert plan.video.stem == source.stem
+
+
+def test_urls_that_are_decoded_to_one_name_have_results_of_their_own(tmp_path: Path) -> None:
+    urls = ["http://a/x%20y.mp4", "http://a/x y.mp4", "http://a/b/x%2520y.mp4", f"http://a/{LONG}", f"http://a/{LONG}1"]
+    plans = plan_items([Item(url) for url in urls], tmp_path)
+    assert len({path for plan in plans for path in plan.files}) == 15
+    assert plans[2].video == tmp_path / "x%20y.mp4"
+    (plan,) = plan_items([Item(f"file://{tmp_path}/my%20clip.mp4")], tmp_path / "out")
+    assert plan.video == tmp_path / "out" / "my clip.mp4"
+
+
+@pytest.mark.parametrize("url", ["http://[a/b.mp4", "http://a:b/c.mp4", "rtsp://me:secret@/x", "http://a:99999/c"])
+def test_a_url_without_a_host_that_can_be_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="names no host") as caught:
+        open_source(url)
+    assert "secret" not in str(caught.value)
 
 
 class Answer:

@@ -198,6 +198,19 @@ def test_a_folder_is_read_by_training_and_can_grow(renderer: FaceRenderer, tmp_p
         write_renders(FaceJob(replace(options, seed=1)), 5, tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["file", "link to itself", "folder of synth.json/"])
+def test_what_can_be_no_folder_of_renders_is_refused(renderer: FaceRenderer, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "renders"
+    if kind == "file":
+        folder.write_bytes(b"")
+    elif kind == "link to itself":
+        folder.symlink_to(folder)
+    else:
+        (folder / "synth.json").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"is no folder of renders; choose|cannot be read \(.*; choose another folder"):
+        write_renders(FaceJob(FaceOptions(size=64)), 1, folder)
+
+
 def test_a_folder_of_something_else_is_left_alone(renderer: FaceRenderer, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(InputError, match="is no folder of renders"):

@@ -27,6 +27,7 @@ from cunet_deploy._files import write_text_atomic
 from cunet_deploy.errors import CunetError
 from cunet_deploy.media import open_source
 from tools.clips import make_clip, spoil
+from tools.heic import box, heic
 from tools.reports import errors_in_a_line, replace_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,6 +119,7 @@ def images(folder: Path) -> Iterator[tuple[str, str, str]]:
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     data = {suffix: bytes(cv2.imencode(suffix, image)[1].tobytes()) for suffix in (".jpg", ".png", ".webp")}
     deep = bytes(cv2.imencode(".png", image.astype(np.uint16) * 16)[1].tobytes())
+    tiles = np.split(cv2.copyMakeBorder(image, 0, 64 - 60, 0, 128 - 80, cv2.BORDER_REPLICATE), 2, axis=1)
     rows = (
         *((f"a{suffix}", "", bytes(cv2.imencode(suffix, image)[1].tobytes())) for suffix in (".bmp", ".ppm", ".tif")),
         *((f"a{suffix}", "", content) for suffix, content in data.items()),
@@ -125,7 +127,9 @@ def images(folder: Path) -> Iterator[tuple[str, str, str]]:
         *((f"a{suffix}", "something behind it", content + b"tail" * 999) for suffix, content in data.items()),
         *((f"a{suffix}", "cut off", content[: len(content) // 2]) for suffix, content in data.items()),
         ("a.png", "12 bits in 16", deep),
-        ("a.heic", "of a phone", b"\0\0\0\x18ftypheic" + bytes(99)),
+        ("a.heic", "", photo := heic([image])),
+        ("a.heic", "two tiles, turned", heic(tiles, grid=(1, 2, 80, 60), turns=[box(b"irot", b"\1")])),
+        ("a.heic", "cut off", photo[:-9]),
     )
     for name, what, content in rows:
         yield name, what, _read(partial(_put, folder / name, content), [0.0])

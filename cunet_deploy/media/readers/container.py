@@ -44,6 +44,8 @@ _SLACK_FRAMES = 2
 """Headers of whole files are off by this much: a container may announce frames that nothing shows."""
 _LONGEST_STEP_BACK_MS = 500.0
 """Time stamps that fall back further begin anew, as in streams that were joined; shorter steps are jitter."""
+_LONGEST_DECODE_STEP_BACK_MS = 100.0
+"""Limit for times of decoding, which only jitter lets step back: a part may begin within a group of pictures."""
 _DECODER_OPTIONS = {"idct": "simple"}
 """Inverse transform of MPEG-4 part 2, MJPEG and the like that gives the same bits on every processor. FFmpeg chooses it
 by itself on x86, but another one on Arm."""
@@ -243,7 +245,7 @@ class VideoContainer:
             return
         seconds = float(packet.dts * packet.time_base)
         back_ms = (self._decode_time - seconds) * 1000
-        self._part += back_ms > _LONGEST_STEP_BACK_MS or (back_ms > 0 and packet.is_keyframe)
+        self._part += back_ms > _LONGEST_DECODE_STEP_BACK_MS or (back_ms > 0 and packet.is_keyframe)
         self._decode_time = seconds
 
     def _count_missing(self, seconds: float, shown: float, read: int) -> None:

@@ -42,6 +42,8 @@ _MOST_STRETCH = 8.0
 
 _Turn = tuple[bool, bool, bool]
 _UPRIGHT: _Turn = (False, False, False)
+_TURNS: dict[int, _Turn] = {1: (True, False, True), 2: (False, True, True), 3: (True, True, False)}
+"""By quarters of a turn to the left."""
 
 
 def shown_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
@@ -99,8 +101,7 @@ class PictureConverter:
         image: Any = cv2.merge([blue, green, red])
         if frame.color_trc in (_PQ, _HLG):
             image = _tone_mapped(image, frame.color_trc)
-        side: Any = frame.side_data.get("DISPLAYMATRIX")
-        transpose, mirror, upside_down = display_matrix_turn(None if side is None else bytes(side))
+        transpose, mirror, upside_down = _turn_of(frame)
         if transpose:
             image = cv2.transpose(image)
         if mirror:
@@ -108,6 +109,15 @@ class PictureConverter:
         if upside_down:
             image = cv2.flip(image, 0)
         return np.asarray(image, np.uint8)
+
+
+def _turn_of(frame: VideoFrame) -> _Turn:
+    """The turn that a frame states."""
+    try:
+        side: Any = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV 18.1 knows not all kinds of data beside a frame, such as EXIF data, and then gives none
+        return _TURNS.get(round(frame.rotation / 90) % 4, _UPRIGHT)
+    return display_matrix_turn(None if side is None else bytes(side))
 
 
 def _tone_mapped(image: NDArray[np.uint8], transfer: int) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ __all__ = ["Found", "is_pattern", "look_for", "open_file", "open_files"]
 _LOG = logging.getLogger(__name__)
 
 _UNREAD_IMAGES = (
-    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg"),
+    *(".avif", ".jxl", ".jp2", ".psd", ".svg"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
 )
 """Images that people keep beside those that are read: they are named. Other files are nobody's loss."""

@@ -1,4 +1,4 @@
-"""Rotation and mirroring that AVIF files state for their pictures, which OpenCV decodes as they are stored."""
+"""Structure of HEIF files (HEIC and AVIF): their main picture, the tiles it is made of, and how it is to be shown."""
 
 from __future__ import annotations
 
@@ -7,31 +7,113 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["stated_turns", "turned"]
+__all__ = ["HeifItems", "frames_in_tracks", "is_heif", "turned"]
 
-_TURN, _MIRROR = b"irot", b"imir"
-
-
-def stated_turns(data: bytes) -> list[tuple[bytes, int]]:
-    """The properties ``irot`` and ``imir`` of the main picture, with their values, in the order in which they apply."""
-    if data[4:8] != b"ftyp":
-        return []
-    meta = dict(_boxes(data, 0)).get(b"meta", b"")
-    inner = dict(_boxes(meta, 4))
-    rules = dict(_boxes(inner.get(b"iprp", b""), 0))
-    properties = list(_boxes(rules.get(b"ipco", b""), 0))
-    names = inner.get(b"pitm", b"")
-    main = int.from_bytes(names[4:8] if names[:1] == b"\1" else names[4:6], "big")
-    numbers = _properties_of(main, rules.get(b"ipma", b""))
-    chosen = [properties[number - 1] for number in numbers if 0 < number <= len(properties)]
-    return [(kind, content[0]) for kind, content in chosen if kind in (_TURN, _MIRROR) and content]
+_CROP, _TURN, _MIRROR, _SIZE = b"clap", b"irot", b"imir", b"ispe"
+_IN_FILE, _IN_META = 0, 1
+"""Where the bytes of an item lie."""
 
 
-def turned(image: NDArray[np.uint8], turns: list[tuple[bytes, int]]) -> NDArray[np.uint8]:
-    """Turn and mirror an image as it is meant to be seen."""
-    for kind, value in turns:
-        image = np.rot90(image, value & 3) if kind == _TURN else np.flip(image, value & 1)
+def is_heif(data: bytes) -> bool:
+    """Return whether the content of a file begins as that of HEIF files does, or of others of its family."""
+    return data[4:8] == b"ftyp"
+
+
+class HeifItems:
+    """The pictures and parts of pictures in a file, by their numbers. What is damaged counts as not there.
+
+    Attributes:
+        main: number of the main picture.
+        kind: what it is: b"hvc1", b"av01", or b"grid" of tiles; empty: unknown.
+        tiles: numbers of its tiles, row by row.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Look into the content of a file."""
+        self._data = data
+        meta = dict(_boxes(data, 0)).get(b"meta", b"") if is_heif(data) else b""
+        inner = dict(_boxes(meta, 4))
+        rules = dict(_boxes(inner.get(b"iprp", b""), 0))
+        self._all_properties = list(_boxes(rules.get(b"ipco", b""), 0))
+        self._associations = rules.get(b"ipma", b"")
+        self._beside = inner.get(b"idat", b"")
+        names = inner.get(b"pitm", b"")
+        self.main = int.from_bytes(names[4:8] if names[:1] == b"\1" else names[4:6], "big")
+        self._kinds = _kinds(inner.get(b"iinf", b""))
+        self._places = _places(inner.get(b"iloc", b""))
+        self.kind = self._kinds.get(self.main, b"")
+        self.tiles = _tiles_of(self.main, inner.get(b"iref", b""))
+
+    def kind_of(self, item: int) -> bytes:
+        """What an item is; see ``kind``."""
+        return self._kinds.get(item, b"")
+
+    def properties(self, item: int) -> list[tuple[bytes, bytes]]:
+        """Names and contents of an item's properties, in the order in which they apply."""
+        numbers = _properties_of(item, self._associations)
+        return [self._all_properties[number - 1] for number in numbers if 0 < number <= len(self._all_properties)]
+
+    def size(self, item: int) -> tuple[int, int]:
+        """Stated width and height of an item; 0 where it states none."""
+        content = dict(self.properties(item)).get(_SIZE, b"")
+        return int.from_bytes(content[4:8], "big"), int.from_bytes(content[8:12], "big")
+
+    @property
+    def turns(self) -> list[tuple[bytes, bytes]]:
+        """The properties ``clap``, ``irot`` and ``imir`` of the main picture, in the order in which they apply."""
+        return [(kind, content) for kind, content in self.properties(self.main) if kind in (_CROP, _TURN, _MIRROR)]
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether all bytes of the main picture are there, as far as its parts are known."""
+        known = (item for item in (self.main, *self.tiles) if item in self._places)
+        return all(self.content(item) is not None for item in known)
+
+    def content(self, item: int) -> bytes | None:
+        """The bytes of an item; ``None`` where the file does not hold them all."""
+        where, extents = self._places.get(item, (-1, []))
+        source = {_IN_FILE: self._data, _IN_META: self._beside}.get(where, b"")
+        extents = [(start, length or len(source) - start) for start, length in extents]
+        whole = sum(length for _, length in extents)  # at most those of the file: none is there twice
+        if not extents or whole > len(source) or any(start + length > len(source) for start, length in extents):
+            return None
+        return b"".join(source[start : start + length] for start, length in extents)
+
+
+def frames_in_tracks(data: bytes) -> int:
+    """Count the pictures of the longest track in the content of a file that is an animation; 0 where it has none."""
+    counts = [0]
+    movie = dict(_boxes(data, 0)).get(b"moov", b"") if is_heif(data) else b""
+    for kind, track in _boxes(movie, 0):
+        for name in (b"mdia", b"minf", b"stbl", b"stsz"):
+            track = dict(_boxes(track, 0)).get(name, b"")
+        counts.append(int.from_bytes(track[8:12], "big") if kind == b"trak" else 0)
+    return max(counts)
+
+
+def turned(image: NDArray[np.uint8], turns: list[tuple[bytes, bytes]]) -> NDArray[np.uint8]:
+    """Crop, turn and mirror an image as it is meant to be seen, as `HeifItems.turns` says."""
+    for kind, content in turns:
+        if kind == _CROP:
+            image = _cropped(image, content)
+        elif content:
+            image = np.rot90(image, content[0] & 3) if kind == _TURN else np.flip(image, content[0] & 1)
     return np.ascontiguousarray(image)
+
+
+def _cropped(image: NDArray[np.uint8], content: bytes) -> NDArray[np.uint8]:
+    """The part of an image that a property says: sides, and distances of its centre from that of the image."""
+    height, width = image.shape[:2]
+    if len(content) < 32:
+        return image
+    numbers = np.frombuffer(content[:32], ">i4").reshape(4, 2).astype(np.float64)
+    if (numbers[:, 1] == 0).any():
+        return image
+    wide, high, right, down = (numbers[:, 0] / numbers[:, 1]).tolist()
+    left, top = round((width - wide) / 2 + right), round((height - high) / 2 + down)
+    end, bottom = left + round(wide), top + round(high)
+    is_within = 0 <= left < end <= width and 0 <= top < bottom <= height
+    return image[top:bottom, left:end] if is_within else image
 
 
 def _boxes(data: bytes, place: int) -> Iterator[tuple[bytes, bytes]]:
@@ -45,6 +127,67 @@ def _boxes(data: bytes, place: int) -> Iterator[tuple[bytes, bytes]]:
             return
         yield data[place + 4 : place + 8], data[place + head : end]
         place = end
+
+
+class _Reader:
+    """Numbers from a place on. Behind the end they are 0."""
+
+    def __init__(self, data: bytes, place: int) -> None:
+        self._data, self._place = data, place
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the end was reached."""
+        return self._place >= len(self._data)
+
+    def number(self, size: int) -> int:
+        """The next number of some bytes."""
+        self._place += size
+        return int.from_bytes(self._data[self._place - size : self._place], "big")
+
+
+def _kinds(table: bytes) -> dict[int, bytes]:
+    """Kinds of items, by the content of the box ``iinf``."""
+    kinds: dict[int, bytes] = {}
+    for name, entry in _boxes(table, 6 if table[:1] == b"\0" else 8):
+        number = {2: 2, 3: 4}.get(int.from_bytes(entry[:1], "big"), 0)  # bytes of the item's number, by the version
+        if name == b"infe" and number:
+            kinds[int.from_bytes(entry[4 : 4 + number], "big")] = entry[6 + number : 10 + number]
+    return kinds
+
+
+def _tiles_of(item: int, table: bytes) -> list[int]:
+    """Items of which another one is derived, by the content of the box ``iref``."""
+    number = 2 if table[:1] == b"\0" else 4
+    for name, entry in _boxes(table, 4):
+        reader = _Reader(entry, 0)
+        if name == b"dimg" and reader.number(number) == item:
+            count = min(reader.number(2), len(entry) // number - 1)
+            return [reader.number(number) for _ in range(count)]
+    return []
+
+
+def _places(table: bytes) -> dict[int, tuple[int, list[tuple[int, int]]]]:
+    """By item, where its bytes lie, with starts and lengths; by the content of the box ``iloc``."""
+    version, reader = table[0] if table else 0, _Reader(table, 4)
+    sizes, more = reader.number(1), reader.number(1)
+    offset, length, base, index = sizes >> 4, sizes & 15, more >> 4, more & 15 if version else 0
+    wide = 4 if version == 2 else 2
+    places: dict[int, tuple[int, list[tuple[int, int]]]] = {}
+    for _ in range(reader.number(wide)):
+        if reader.ended:
+            break
+        item = reader.number(wide)
+        where = reader.number(2) & 15 if version else _IN_FILE
+        elsewhere, start = reader.number(2), reader.number(base)
+        extents = []
+        for _ in range(reader.number(2)):
+            if reader.ended:
+                break
+            reader.number(index)
+            extents.append((start + reader.number(offset), reader.number(length)))
+        places[item] = (-1 if elsewhere else where, extents)
+    return places
 
 
 def _properties_of(item: int, table: bytes) -> list[int]:

@@ -14,14 +14,24 @@ from numpy.typing import NDArray
 from cunet_deploy._files import shown_name
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.frames import LeftOut, Picture
-from cunet_deploy.media.readers.heif import stated_turns, turned
+from cunet_deploy.media.readers.heic import decode_heic, is_heic
+from cunet_deploy.media.readers.heif import HeifItems, frames_in_tracks, turned
 from cunet_deploy.media.readers.integrity import is_whole, stated_pixels
 from cunet_deploy.pixels import as_bgr, to_unsigned
 
-__all__ = ["IMAGE_SUFFIXES", "WRITABLE_IMAGE_SUFFIXES", "ImageFiles", "decode_image", "frames_in_image", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "WRITABLE_IMAGE_SUFFIXES",
+    "ImageFiles",
+    "decode_image",
+    "frames_in_animation",
+    "frames_in_image",
+    "read_image",
+]
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".heic", ".heif", ".hif"),
     *((".avif",) if cv2.haveImageWriter(".avif") else ()),
 )
 """Suffixes that are read as images; AVIF where this OpenCV was built with it."""
@@ -31,6 +41,8 @@ WRITABLE_IMAGE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix !=
 
 _MOST_PIXELS = 1 << 28
 """More than any camera has: beyond that a small file would fill the memory."""
+_PNG_HEAD = 1 << 12
+"""Bytes of a PNG file in which the number of frames stands, if it states one."""
 _PAGED = (".tif", ".tiff")
 _ANIMATED = (".webp", ".png", ".avif")
 _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -77,12 +89,14 @@ def decode_image(data: bytes, name: str, page: int = 0) -> NDArray[np.uint8]:
 
 def frames_in_image(path: Path) -> int:
     """Count the pages or frames of a file, by its header; 1 if unknown."""
-    if path.suffix.lower() not in (*_PAGED, *_ANIMATED):
+    suffix = path.suffix.lower()
+    if suffix not in (*_PAGED, *_ANIMATED):
         return 1
     try:
-        if path.suffix.lower() == ".png":
-            return max(_frames_of_png(path), 1)
-        return max(int(cv2.imcount(str(path))), 1)
+        if suffix in _PAGED:
+            return max(int(cv2.imcount(str(path))), 1)
+        with path.open("rb") as file:
+            return frames_in_animation(file.read(_PNG_HEAD) if suffix == ".png" else file.read())
     except (cv2.error, OSError, UnicodeEncodeError):
         return 1
 
@@ -159,7 +173,10 @@ def _reason(error: InputError, path: Path) -> str:
 
 def _decode(data: bytes, page: int = 0) -> Any:
     """The pixels, with values as they are stored, or ``None``."""
-    buffer, turns = np.frombuffer(data, np.uint8), stated_turns(data)
+    items = HeifItems(data)
+    if is_heic(items):
+        return decode_heic(items, _MOST_PIXELS)
+    buffer, turns = np.frombuffer(data, np.uint8), items.turns
     try:
         # what the container says counts, and EXIF data often repeat it
         image = _decode_page(buffer, page, _COLOUR | (cv2.IMREAD_IGNORE_ORIENTATION if turns else 0))
@@ -177,9 +194,21 @@ def _decode_page(buffer: NDArray[np.uint8], page: int, flags: int) -> Any:
     return pages[page] if page < len(pages) else None
 
 
-def _frames_of_png(path: Path) -> int:
-    """As the chunk before the pixels says; 0 without it. OpenCV would take memory for as many as that says."""
-    with path.open("rb") as file:
-        head = file.read(1 << 12)
-    announced = head[: head.find(b"IDAT")].partition(b"acTL")[2]
-    return int.from_bytes(announced[:4], "big")
+def frames_in_animation(data: bytes) -> int:
+    """Count the frames in the content of a PNG, WebP or AVIF file, as it states them; 1 for others.
+
+    OpenCV would take memory for as many as a PNG states.
+    """
+    count = 0
+    if data[:4] == b"\x89PNG":
+        before = data[:_PNG_HEAD].partition(b"IDAT")[0]
+        count = int.from_bytes(before.partition(b"acTL")[2][:4], "big")
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        place = 12
+        while place + 8 <= len(data):
+            count += data[place : place + 4] == b"ANMF"
+            size = int.from_bytes(data[place + 4 : place + 8], "little")
+            place += 8 + size + size % 2
+    else:
+        count = frames_in_tracks(data)
+    return max(count, 1)

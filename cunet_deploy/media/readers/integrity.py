@@ -9,6 +9,8 @@ import math
 import re
 from typing import Literal
 
+from cunet_deploy.media.readers.heif import HeifItems, is_heif
+
 __all__ = ["is_whole", "stated_pixels"]
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF"
@@ -31,21 +33,26 @@ _ALONE = (0x01, *range(0xD0, 0xD8))
 
 
 def is_whole(data: bytes) -> bool:
-    """Return whether a JPEG, PNG or WebP file has its end; other types are left to the decoder."""
+    """Return whether a JPEG, PNG, WebP, HEIC or AVIF file has its end; other types are left to the decoder."""
     if data[:2] == _JPEG:
         return _jpeg_ends(data)
     if data[:8] == _PNG:
         return _png_ends(data)
     if data[:4] == _RIFF and data[8:12] == b"WEBP":
         return len(data) >= int.from_bytes(data[4:8], "little") + 8
+    if is_heif(data):
+        return HeifItems(data).is_whole
     return True
 
 
 def stated_pixels(data: bytes) -> int:
-    """Read the number of pixels from the header of a JPEG, PNG, BMP or TIFF file, of its largest page.
+    """Read the number of pixels from the header of a JPEG, PNG, BMP, TIFF, HEIC or AVIF file, of its largest page.
 
-    0 for other types: of WebP the format, of AVIF the decoder allows no more than 268 megapixels.
+    0 for other types: of WebP the format allows no more than 268 megapixels.
     """
+    if is_heif(data):
+        items = HeifItems(data)
+        return math.prod(items.size(items.main))
     if data[:4] in _TIFF:
         return _tiff_pixels(data, *_TIFF[data[:4]])
     if data[:8] == _PNG:

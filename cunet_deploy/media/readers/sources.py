@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from cunet_deploy._files import exists
+from cunet_deploy._files import exists, shown_name
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.frames import FrameSize
 from cunet_deploy.media.readers.base import OpenOptions, Reader, Source
@@ -41,13 +41,22 @@ def _is_file(text: str) -> bool:
     return (exists(text) and not _is_device(text)) or (is_pattern(text) and not _scheme(text))
 
 
+def _host(url: str) -> str | None:
+    """Host of a URL; ``None`` where it names none that can be."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname if parts.port != 0 else None
+    except ValueError:  # no number for the port, or brackets that do not match
+        return None
+
+
 def _open_stream(url: str, options: OpenOptions) -> Source:
     scheme = _scheme(url)
     if scheme not in _STREAMS:
         known = ", ".join(f"{name}://" for name in ("csi", "file", *_STREAMS))
         raise InputError(f"{url}: {scheme}:// is not read; expected {known}")
-    if not urlsplit(url).hostname:
-        raise InputError(f"{url}: names no host; write {scheme}://HOST/PATH")
+    if not _host(url):
+        raise InputError(f"{shown_name(url)}: names no host; write {scheme}://HOST/PATH or {scheme}://HOST:PORT/PATH")
     if scheme in _FILES_OVER:
         from cunet_deploy.media.readers.still import open_still  # urllib takes time to load
 

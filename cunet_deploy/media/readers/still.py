@@ -19,9 +19,11 @@ from urllib.request import (
 from cunet_deploy._files import shown_name
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media.frames import LeftOut, Picture
-from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, decode_image
+from cunet_deploy.media.readers.animation import AnimatedImage
+from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, decode_image, frames_in_animation
 from cunet_deploy.media.readers.live import network_advice
 from cunet_deploy.media.readers.video import RemoteVideo
+from cunet_deploy.media.url_names import url_name
 
 __all__ = ["RemoteImage", "open_still"]
 
@@ -40,17 +42,16 @@ class RemoteImage:
     def __init__(self, url: str, data: bytes) -> None:
         """Take the content of an image file, and where it came from."""
         self.name, self._data = shown_name(url), data
-        path = PurePosixPath(urlsplit(url).path)
-        self.stem = path.stem or "image"
-        self.file_names = [path.name or self.stem]
+        name = url_name(url) or "image"
+        self.stem, self.file_names = PurePosixPath(name).stem, [name]
         self.left_out: list[LeftOut] = []
 
     def __iter__(self) -> Iterator[Picture]:
         yield Picture(0, 0.0, decode_image(self._data, self.name), self.file_names[0])
 
 
-def open_still(url: str, timeout: float) -> RemoteImage | RemoteVideo | None:
-    """The picture or animated GIF at a URL; ``None`` where the server sends something else, or refuses.
+def open_still(url: str, timeout: float) -> RemoteImage | AnimatedImage | RemoteVideo | None:
+    """The picture or animation at a URL; ``None`` where the server sends something else, or refuses.
 
     Args:
         url: of HTTP, with a user name and password or without.
@@ -86,7 +87,10 @@ def open_still(url: str, timeout: float) -> RemoteImage | RemoteVideo | None:
             raise CunetError(f"{shown_name(url)}: the picture breaks off; check the network and try again") from error
     if len(data) > _MOST_BYTES:
         raise InputError(f"{shown_name(url)}: the picture has more than {_MOST_BYTES >> 20} MiB; give a smaller one")
-    return RemoteVideo(url, timeout, data) if data.startswith(b"GIF8") else RemoteImage(url, data)
+    if data.startswith(b"GIF8"):
+        return RemoteVideo(url, timeout, data)
+    still, count = RemoteImage(url, data), frames_in_animation(data)
+    return AnimatedImage(data, count, name=still.name, stem=still.stem) if count > 1 else still
 
 
 def _is_still(answer: HTTPResponse, path: str) -> bool:

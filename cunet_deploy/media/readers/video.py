@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from cunet_deploy._files import shown_name
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media.frames import LeftOut, Picture
 from cunet_deploy.media.readers.container import VideoContainer
 from cunet_deploy.media.readers.gif import gif_is_whole
+from cunet_deploy.media.url_names import url_name
 
 __all__ = ["VIDEO_SUFFIXES", "RemoteVideo", "VideoFile"]
 
@@ -79,7 +79,7 @@ class RemoteVideo:
             InputError: it cannot be opened.
         """
         self._where, self._timeout, self._gif = gif or url, timeout, gif
-        self.name, self.stem = shown_name(url), Path(urlsplit(url).path).stem or "video"
+        self.name, self.stem = shown_name(url), Path(url_name(url)).stem or "video"
         self.left_out: list[LeftOut] = []
         with VideoContainer(self._where, name=self.name, timeout=timeout) as video:
             self.count: int | None = video.count
