@@ -54,7 +54,7 @@ class AnimatedImage:
             self._check_size(data)
             if not hasattr(cv2, "imdecodeanimation"):
                 raise InputError(
-                    f"{self.path}: OpenCV {cv2.__version__} decodes no animations; upgrade it, or convert the file to "
+                    f"{self.name}: OpenCV {cv2.__version__} decodes no animations; upgrade it, or convert the file to "
                     "a video"
                 )
             read, animation = cv2.imdecodeanimation(np.frombuffer(data, np.uint8))
