@@ -23,7 +23,8 @@ even where the clock of the machine changes. Everything ran on CPUs; nothing her
 PEERS = {
     "peers": (
         "Face models on the same crop and the same faces",
-        "One thread, batch 1; NME on 200 HELEN faces. face68-s is the first one, from before it learned sides.",
+        "One thread, batch 1; NME on 200 HELEN faces. face68-s is the first one, from before it learned sides, and "
+        "face68-xs the one that learned for 25 epochs.",
     ),
     "frameworks": (
         "face68-m in other frameworks, and large networks",
