@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import onnx
 
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.errors import CunetError, InputError
@@ -79,6 +78,8 @@ def _quoted(argument: str) -> str:
 
 def file_record(model: Path) -> dict[str, Any]:
     """Size and checksums of a model.onnx: of all bytes, and of its graph without the values of the weights."""
+    import onnx  # scripts that only report run on devices, where it need not be installed
+
     content = model.read_bytes()
     graph = onnx.load_from_string(content)
     del graph.metadata_props[:]
