@@ -13,8 +13,8 @@ _CROP, _TURN, _MIRROR, _SIZE = b"clap", b"irot", b"imir", b"ispe"
 _IN_FILE, _IN_META = 0, 1
 """Where the bytes of an item lie."""
 _LONGEST_TABLE = 1 << 22
-"""Bytes of a list of items, enough for all tiles of a picture: a longer one counts as damaged, for its numbers take many
-times as much memory."""
+"""Bytes of a list of items, enough for all tiles of a picture. A longer one counts as damaged: its numbers would take
+many times as much memory."""
 
 
 def is_heif(data: bytes) -> bool:
