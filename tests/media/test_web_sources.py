@@ -173,7 +173,7 @@ def test_results_of_a_stream_at_an_address_alone_have_a_name_that_every_file_sys
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(live, "LiveSource", lambda connect, **given: given["stem"])
-    stems = [open_url(f"rtsp://me:secret@{host}/") for host in ("[fe80::1]", "camera.lan:554")]
+    stems = [str(open_url(f"rtsp://me:secret@{host}/")) for host in ("[fe80::1]", "camera.lan:554")]
     assert stems == ["fe80__1", "camera.lan"]
 
 

@@ -207,9 +207,9 @@ def _places(table: bytes) -> dict[int, tuple[int, list[tuple[int, int]]]]:
         item = reader.number(wide)
         where = reader.number(2) & 15 if version else _IN_FILE
         elsewhere, start = reader.number(2), reader.number(base)
-        extents: list[tuple[int, int]] = []
-        for _ in range(reader.number(2)):
-            if reader.ended or (extents and not index + offset + length):  # numbers of no bytes would never end
+        extents, count = list[tuple[int, int]](), reader.number(2)
+        for _ in range(count if index + offset + length else min(count, 1)):  # without bytes, all would be the same
+            if reader.ended:
                 break
             reader.number(index)
             extents.append((start + reader.number(offset), reader.number(length)))
