@@ -46,6 +46,10 @@ def test_commands_of_the_device_load_no_training_library(name: str) -> None:
     assert not _loaded_by(f"import cunet_deploy.cli.{name}") & TRAINING
 
 
+def test_tools_of_the_device_load_no_training_library() -> None:
+    assert not _loaded_by("import tools.processors.check") & TRAINING
+
+
 @pytest.mark.parametrize(
     ("arguments", "needed"),
     [

@@ -78,7 +78,7 @@ def _quoted(argument: str) -> str:
 
 def file_record(model: Path) -> dict[str, Any]:
     """Size and checksums of a model.onnx: of all bytes, and of its graph without the values of the weights."""
-    import onnx  # which the base install does not have, with which models are run on other processors
+    import onnx  # scripts that only report run on devices, where it need not be installed
 
     content = model.read_bytes()
     graph = onnx.load_from_string(content)
@@ -99,7 +99,7 @@ def recorded_times(folder: Path) -> dict[str, Any]:
     They hold for other weights, too: arithmetic on integers of given shapes takes as long with any values.
 
     Raises:
-        InputError: there is none, or it is of another graph.
+        InputError: there is none, or it is of another graph or does not say of which.
     """
     path, model = folder / "numbers.json", folder / "model.onnx"
     try:
@@ -107,7 +107,7 @@ def recorded_times(folder: Path) -> dict[str, Any]:
         now = file_record(model)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); measure times as well") from error
-    if numbers["file"]["graph_sha256"] != now["graph_sha256"]:
+    if numbers["file"].get("graph_sha256") != now["graph_sha256"]:
         raise InputError(f"{path}: was measured with another graph than that of {model.name}; measure times as well")
     return numbers
 

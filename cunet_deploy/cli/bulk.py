@@ -88,8 +88,7 @@ def command(
     from cunet_deploy.bulk.run import load_model, run_bulk
     from cunet_deploy.bulk.worker import Settings
 
-    settings = Settings(**options)
-    begun = time.perf_counter()
+    settings, begun = Settings(**options), time.perf_counter()
     with (
         json_report(json_path, overwrite=overwrite) as write,
         saying_what_is_kept(lambda: f"{out} has what was done; the same command goes on from there"),

@@ -1,4 +1,4 @@
-"""PyAV: FFmpeg's libraries as a Python package. Loading it takes a tenth of a second: only videos do."""
+"""PyAV: FFmpeg's libraries as a Python package. Loading it takes a tenth of a second: videos and HEIC photos do."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def load_av() -> Any:
         return importlib.import_module("av")
     except ImportError as error:
         raise MissingDependencyError(
-            f"video files are read and written by PyAV, which does not load ({error}); run: pip install 'av>=17'"
+            f"videos and HEIC photos need PyAV, which does not load ({error}); run: pip install 'av>=17'"
         ) from error

@@ -11,6 +11,8 @@ __all__ = ["safe_segments", "url_name"]
 
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 """Characters that some file system does not take in a name."""
+_OF_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d) *(\.|$)", re.IGNORECASE)
+"""Names that stand for devices on Windows, with any suffix."""
 _LONGEST = 150
 """Bytes of a name that leave room for what the names of results have behind it."""
 _LONGEST_SUFFIX = 10
@@ -24,8 +26,8 @@ def url_name(url: str) -> str:
 def safe_segments(path: str) -> list[str]:
     """The parts of a URL's path as names of files; those of which nothing is left are left out.
 
-    They are decoded, and what may not stand in a name becomes ``_``, a slash that was encoded included. Of a long one
-    the beginning and a part of its hash stay, with the suffix.
+    They are decoded, and what may not stand in a name becomes ``_``, a slash that was encoded included; before the name
+    of a device comes one. Of a long one the beginning and a part of its hash stay, with the suffix.
     """
     return [name for name in map(_safe, path.split("/")) if name]
 
@@ -33,6 +35,7 @@ def safe_segments(path: str) -> list[str]:
 def _safe(segment: str) -> str:
     text = unquote(segment).encode("utf-8", "replace").decode()
     name = _NOT_IN_NAMES.sub("_", text).strip(". ")
+    name = f"_{name}" if _OF_DEVICES.match(name) else name
     if len(name.encode()) <= _LONGEST:
         return name
     suffix = PurePosixPath(name).suffix

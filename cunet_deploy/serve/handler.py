@@ -84,6 +84,6 @@ class Handler:
 def _decoded(data: bytes) -> NDArray[np.uint8]:
     """The picture in a file that came over the network, checked as any file is."""
     try:
-        return decode_image(data, "image")
+        return decode_image(data, "image", most_pixels=MAX_PIXELS)
     except InputError as error:
         raise InputError(f"{error}; at most {MAX_PIXELS // 10**6} megapixels") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import find_items, open_source, plan_outputs, read_image
 from cunet_deploy.media.readers.heif import HeifItems
+from cunet_deploy.media.readers.images import decode_image, frames_in_animation
 from tools.heic import box, heic
 
 
@@ -118,3 +120,54 @@ def test_any_damage_to_the_structure_is_no_crash(photo: bytes) -> None:
         assert all(len(kind) == 4 for kind, _ in items.turns)
     for length in range(end):
         assert HeifItems(photo[:length]).main in (0, 1)
+
+
+def test_a_photo_larger_than_asked_for_is_not_decoded(photo: bytes) -> None:
+    sizeless = photo.replace(b"ispe", b"free")
+    assert decode_image(sizeless, "a.heic", most_pixels=40_000).shape == (150, 200, 3)
+    with pytest.raises(InputError, match="is damaged"):
+        decode_image(sizeless, "a.heic", most_pixels=20_000)
+
+
+def test_a_photo_with_a_clip_beside_it_is_a_photo(photo: bytes) -> None:
+    table = box(b"stsz", bytes(8), struct.pack(">I", 30))
+    clip = box(b"moov", box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", table)))))
+    assert frames_in_animation(photo + clip) == 1
+    assert frames_in_animation(photo.replace(b"hvc1", b"av01") + clip) == 30
+
+
+def with_places(*places: bytes, sizes: bytes = b"\x44\0", of: bytes = b"") -> HeifItems:
+    """Items whose bytes lie, by the content of ``iloc``, behind each other in a file with nothing else."""
+    table = box(b"iloc", b"\1\0\0\0", sizes, struct.pack(">H", len(places)), *places)
+    named = box(b"pitm", bytes(4), struct.pack(">H", 1))
+    return HeifItems(box(b"ftyp", b"heic") + box(b"meta", bytes(4), named, table) + of)
+
+
+def test_parts_that_have_no_bytes_take_no_memory() -> None:
+    many = struct.pack(">HHHH", 1, 0, 0, 0xFFFF)
+    tracemalloc.start()
+    with_places(many, many, sizes=bytes(2))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_parts_behind_the_end_are_not_there() -> None:
+    far, whole = struct.pack(">II", 1 << 31, 0), struct.pack(">II", 0, 100)
+    for extents in ([far], [far, whole, whole]):
+        items = with_places(struct.pack(">HHHH", 1, 0, 0, len(extents)) + b"".join(extents), of=bytes(99))
+        assert items.content(1) is None
+        assert not items.is_whole
+
+
+@pytest.mark.parametrize("where", [(2, 0), (0, 1)], ids=["in another item", "in another file"])
+def test_a_photo_whose_parts_lie_elsewhere_is_not_called_cut_off(where: tuple[int, int]) -> None:
+    items = with_places(struct.pack(">HHHHII", 1, *where, 1, 0, 100))
+    assert items.is_whole
+    assert items.content(1) is None
+
+
+def test_a_list_of_items_longer_than_any_picture_needs_is_not_read() -> None:
+    several = [struct.pack(">HHHHII", 1, 0, 0, 1, 0, 9), bytes(1 << 22)]
+    assert with_places(several[0]).content(1) is not None
+    assert with_places(*several).content(1) is None

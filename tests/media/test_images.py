@@ -259,6 +259,18 @@ def test_an_animated_image_is_a_video(picture: np.ndarray, tmp_path: Path, suffi
     assert [item.image.mean() for item in pictures] == pytest.approx([0, 30, 60, 90, 120, 150], abs=4)
 
 
+@pytest.mark.skipif(".avif" not in IMAGE_SUFFIXES, reason="this OpenCV reads no AVIF")
+def test_an_animation_that_memory_would_not_hold_is_refused_by_the_size_of_its_tracks(tmp_path: Path) -> None:
+    path = write_animation(tmp_path / "a.avif")
+    data = path.read_bytes()
+    head = data.index(b"tkhd") - 4
+    end = head + int.from_bytes(data[head : head + 4], "big")
+    assert data[end - 8 : end] == struct.pack(">II", 80 << 16, 60 << 16)
+    path.write_bytes(data[: end - 8] + struct.pack(">II", 30000 << 16, 30000 << 16) + data[end:])
+    with pytest.raises(InputError, match="3 frames of 30000 x 30000 are too many to decode at once"):
+        list(open_source(path))
+
+
 def test_an_opencv_that_decodes_no_animations_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "imdecodeanimation", raising=False)  # as in those that came before it
     (tmp_path / "a.png").write_bytes(b"\x89PNG")

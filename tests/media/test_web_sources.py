@@ -21,6 +21,8 @@ from clips import write_animation, write_clip, write_gif
 
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media import Item, open_source, plan_items, plan_outputs
+from cunet_deploy.media.readers import live
+from cunet_deploy.media.readers.live import open_url
 
 
 def test_a_video_on_a_web_server_is_read_to_its_end(tmp_path: Path) -> None:
@@ -139,6 +141,9 @@ LONG = "n" * 300
         ("x%2F..%2F..%2Fpasswd.png", "x_.._.._passwd"),
         ("..%5Ca%3Ab%00.png", "_a_b_"),
         ("a/%2E%2E", "a"),
+        ("Con.png", "_Con"),
+        ("lpt1", "_lpt1"),
+        ("console.png", "console"),
         ("%2e%2E/", "image"),
         ("", "image"),
         (f"{LONG}.png", None),
@@ -162,6 +167,14 @@ def test_results_of_a_url_have_its_decoded_name_made_safe(path: str, stem: str |
     assert "secret" not in plan.video.name
     if path not in ("", "%2e%2E/"):
         assert plan.video.stem == source.stem
+
+
+def test_results_of_a_stream_at_an_address_alone_have_a_name_that_every_file_system_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live, "LiveSource", lambda connect, **given: given["stem"])
+    stems = [str(open_url(f"rtsp://me:secret@{host}/")) for host in ("[fe80::1]", "camera.lan:554")]
+    assert stems == ["fe80__1", "camera.lan"]
 
 
 def test_urls_that_are_decoded_to_one_name_have_results_of_their_own(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.frames import LeftOut, Picture
-from cunet_deploy.media.readers.heif import HeifItems, turned
+from cunet_deploy.media.readers.heif import HeifItems, size_of_tracks, turned
 
 __all__ = ["AnimatedImage"]
 
@@ -75,5 +75,4 @@ def _canvas(data: bytes) -> tuple[int, int]:
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if data[:4] == b"RIFF" and data[12:16] == b"VP8X":
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    items = HeifItems(data)
-    return items.size(items.main)
+    return size_of_tracks(data)  # that of the still picture beside them may be another

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HeifItems", "frames_in_tracks", "is_heif", "turned"]
+__all__ = ["HeifItems", "frames_in_tracks", "is_heif", "size_of_tracks", "turned"]
 
 _CROP, _TURN, _MIRROR, _SIZE = b"clap", b"irot", b"imir", b"ispe"
 _IN_FILE, _IN_META = 0, 1
 """Where the bytes of an item lie."""
+_LONGEST_TABLE = 1 << 22
+"""Bytes of a list of items, enough for all tiles of a picture. A longer one counts as damaged: its numbers would take
+many times as much memory."""
 
 
 def is_heif(data: bytes) -> bool:
@@ -34,15 +37,15 @@ class HeifItems:
         meta = dict(_boxes(data, 0)).get(b"meta", b"") if is_heif(data) else b""
         inner = dict(_boxes(meta, 4))
         rules = dict(_boxes(inner.get(b"iprp", b""), 0))
-        self._all_properties = list(_boxes(rules.get(b"ipco", b""), 0))
-        self._associations = rules.get(b"ipma", b"")
+        self._all_properties = list(_boxes(_short(rules.get(b"ipco", b"")), 0))
+        self._associations = _associations(_short(rules.get(b"ipma", b"")))
         self._beside = inner.get(b"idat", b"")
         names = inner.get(b"pitm", b"")
         self.main = int.from_bytes(names[4:8] if names[:1] == b"\1" else names[4:6], "big")
-        self._kinds = _kinds(inner.get(b"iinf", b""))
-        self._places = _places(inner.get(b"iloc", b""))
+        self._kinds = _kinds(_short(inner.get(b"iinf", b"")))
+        self._places = _places(_short(inner.get(b"iloc", b"")))
         self.kind = self._kinds.get(self.main, b"")
-        self.tiles = _tiles_of(self.main, inner.get(b"iref", b""))
+        self.tiles = _tiles_of(self.main, _short(inner.get(b"iref", b"")))
 
     def kind_of(self, item: int) -> bytes:
         """What an item is; see ``kind``."""
@@ -50,7 +53,7 @@ class HeifItems:
 
     def properties(self, item: int) -> list[tuple[bytes, bytes]]:
         """Names and contents of an item's properties, in the order in which they apply."""
-        numbers = _properties_of(item, self._associations)
+        numbers = self._associations.get(item, [])
         return [self._all_properties[number - 1] for number in numbers if 0 < number <= len(self._all_properties)]
 
     def size(self, item: int) -> tuple[int, int]:
@@ -65,30 +68,50 @@ class HeifItems:
 
     @property
     def is_whole(self) -> bool:
-        """Return whether all bytes of the main picture are there, as far as its parts are known."""
-        known = (item for item in (self.main, *self.tiles) if item in self._places)
-        return all(self.content(item) is not None for item in known)
+        """Return whether all bytes of the main picture are there, as far as it is known where its parts lie."""
+        return all(self._extents(item) for item in {self.main, *self.tiles} if self._source(item) is not None)
 
     def content(self, item: int) -> bytes | None:
         """The bytes of an item; ``None`` where the file does not hold them all."""
-        where, extents = self._places.get(item, (-1, []))
-        source = {_IN_FILE: self._data, _IN_META: self._beside}.get(where, b"")
-        extents = [(start, length or len(source) - start) for start, length in extents]
-        whole = sum(length for _, length in extents)  # at most those of the file: none is there twice
-        if not extents or whole > len(source) or any(start + length > len(source) for start, length in extents):
-            return None
-        return b"".join(source[start : start + length] for start, length in extents)
+        source = self._source(item) or b""
+        return b"".join(source[start:end] for start, end in self._extents(item)) or None
+
+    def _source(self, item: int) -> bytes | None:
+        where, _ = self._places.get(item, (-1, []))
+        return {_IN_FILE: self._data, _IN_META: self._beside}.get(where)
+
+    def _extents(self, item: int) -> list[tuple[int, int]]:
+        """Starts and ends of the parts of an item in its source; none where that does not hold them all."""
+        size = len(self._source(item) or b"")
+        _, stated = self._places.get(item, (-1, []))
+        extents = [(start, start + length if length else size) for start, length in stated]
+        whole = sum(end - start for start, end in extents)  # at most the source: none is there twice
+        return extents if whole <= size and all(start <= end <= size for start, end in extents) else []
 
 
 def frames_in_tracks(data: bytes) -> int:
     """Count the pictures of the longest track in the content of a file that is an animation; 0 where it has none."""
-    counts = [0]
-    movie = dict(_boxes(data, 0)).get(b"moov", b"") if is_heif(data) else b""
-    for kind, track in _boxes(movie, 0):
-        for name in (b"mdia", b"minf", b"stbl", b"stsz"):
-            track = dict(_boxes(track, 0)).get(name, b"")
-        counts.append(int.from_bytes(track[8:12], "big") if kind == b"trak" else 0)
-    return max(counts)
+    tables = (_inside(track, b"mdia", b"minf", b"stbl", b"stsz") for track in _tracks(data))
+    return max((int.from_bytes(table[8:12], "big") for table in tables), default=0)
+
+
+def size_of_tracks(data: bytes) -> tuple[int, int]:
+    """Largest width and height that tracks in the content of a file state; 0 where it has none."""
+    sides = [_inside(track, b"tkhd")[-8:] for track in _tracks(data)]  # as numbers with 16 bits behind the point
+    widths, heights = ([int.from_bytes(side[at : at + 2], "big") for side in sides] for at in (0, 4))
+    return max(widths, default=0), max(heights, default=0)
+
+
+def _tracks(data: bytes) -> Iterator[bytes]:
+    movie = _inside(data, b"moov") if is_heif(data) else b""
+    return (track for kind, track in _boxes(movie, 0) if kind == b"trak")
+
+
+def _inside(content: bytes, *kinds: bytes) -> bytes:
+    """Content of a box in a box in another one, and so on; empty where it is not there."""
+    for kind in kinds:
+        content = dict(_boxes(content, 0)).get(kind, b"")
+    return content
 
 
 def turned(image: NDArray[np.uint8], turns: list[tuple[bytes, bytes]]) -> NDArray[np.uint8]:
@@ -127,6 +150,10 @@ def _boxes(data: bytes, place: int) -> Iterator[tuple[bytes, bytes]]:
             return
         yield data[place + 4 : place + 8], data[place + head : end]
         place = end
+
+
+def _short(table: bytes) -> bytes:
+    return table if len(table) <= _LONGEST_TABLE else b""
 
 
 class _Reader:
@@ -180,8 +207,8 @@ def _places(table: bytes) -> dict[int, tuple[int, list[tuple[int, int]]]]:
         item = reader.number(wide)
         where = reader.number(2) & 15 if version else _IN_FILE
         elsewhere, start = reader.number(2), reader.number(base)
-        extents = []
-        for _ in range(reader.number(2)):
+        extents, count = list[tuple[int, int]](), reader.number(2)
+        for _ in range(count if index + offset + length else min(count, 1)):  # without bytes, all would be the same
             if reader.ended:
                 break
             reader.number(index)
@@ -190,19 +217,15 @@ def _places(table: bytes) -> dict[int, tuple[int, list[tuple[int, int]]]]:
     return places
 
 
-def _properties_of(item: int, table: bytes) -> list[int]:
-    """Numbers of an item's properties, counted from 1, by the content of the box ``ipma``."""
-    name, number = (4 if table[:1] != b"\0" else 2), (2 if table[3:4] == b"\1" else 1)
-    place = 8
-    for _ in range(int.from_bytes(table[4:8], "big")):
-        count = int.from_bytes(table[place + name : place + name + 1], "big")
-        begin, end = place + name + 1, place + name + 1 + count * number
-        if end > len(table):
+def _associations(table: bytes) -> dict[int, list[int]]:
+    """By item, the numbers of its properties, counted from 1; by the content of the box ``ipma``."""
+    wide, size = (4 if table[:1] != b"\0" else 2), (2 if table[3:4] == b"\1" else 1)
+    numbers = (1 << (8 * size - 1)) - 1  # without the bit that says whether readers must know the property
+    reader, found = _Reader(table, 4), dict[int, list[int]]()
+    for _ in range(reader.number(4)):
+        if reader.ended:
             break
-        if int.from_bytes(table[place : place + name], "big") == item:
-            essential = 1 << (8 * number - 1)
-            return [
-                int.from_bytes(table[each : each + number], "big") & ~essential for each in range(begin, end, number)
-            ]
-        place = end
-    return []
+        item, count = reader.number(wide), reader.number(1)
+        properties = [reader.number(size) & numbers for _ in range(count)]
+        found.setdefault(item, properties)
+    return found

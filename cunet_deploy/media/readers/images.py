@@ -50,7 +50,7 @@ _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 
 
 def read_image(path: Path, page: int = 0) -> NDArray[np.uint8]:
-    """Read an image as (H, W, 3) BGR uint8, turned as its EXIF data or, in AVIF, its container says.
+    """Read an image as (H, W, 3) BGR uint8, turned as its EXIF data or, in HEIC and AVIF, its container says.
 
     Values of more than 8 bits become such of 8, see `as_bgr` and `to_unsigned`.
 
@@ -68,17 +68,21 @@ def read_image(path: Path, page: int = 0) -> NDArray[np.uint8]:
     return decode_image(data, str(path), page)
 
 
-def decode_image(data: bytes, name: str, page: int = 0) -> NDArray[np.uint8]:
-    """Decode the content of an image file; as `read_image`, with a name for messages."""
+def decode_image(data: bytes, name: str, page: int = 0, *, most_pixels: int = _MOST_PIXELS) -> NDArray[np.uint8]:
+    """Decode the content of an image file; as `read_image`, with a name for messages, and a limit.
+
+    OpenCV, which decodes all but HEIC photos, has a limit of its own for files that state no size.
+    """
     if not data:
         raise InputError(f"{name}: is empty; replace the file")
-    if stated_pixels(data) > _MOST_PIXELS:
+    stated = stated_pixels(data)
+    if stated > most_pixels:
         raise InputError(
-            f"{name}: states {stated_pixels(data) / 1e6:.0f} megapixels, at most 268 are read; scale it down"
+            f"{name}: states {stated / 1e6:.0f} megapixels, at most {most_pixels / 1e6:.0f} are read; scale it down"
         )
     if not is_whole(data):
         raise InputError(f"{name}: the image is cut off; copy it again")
-    image = _decode(data, page)
+    image = _decode(data, page, most_pixels)
     if image is None:
         raise InputError(f"{name}: is damaged or not an image; expected one of {', '.join(IMAGE_SUFFIXES)}")
     try:
@@ -171,11 +175,11 @@ def _reason(error: InputError, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ")
 
 
-def _decode(data: bytes, page: int = 0) -> Any:
+def _decode(data: bytes, page: int, most_pixels: int) -> Any:
     """The pixels, with values as they are stored, or ``None``."""
     items = HeifItems(data)
     if is_heic(items):
-        return decode_heic(items, _MOST_PIXELS)
+        return decode_heic(items, most_pixels)
     buffer, turns = np.frombuffer(data, np.uint8), items.turns
     try:
         # what the container says counts, and EXIF data often repeat it
@@ -210,5 +214,6 @@ def frames_in_animation(data: bytes) -> int:
             size = int.from_bytes(data[place + 4 : place + 8], "little")
             place += 8 + size + size % 2
     else:
-        count = frames_in_tracks(data)
+        # a photo may have a clip beside it, which OpenCV does not decode
+        count = 0 if is_heic(HeifItems(data)) else frames_in_tracks(data)
     return max(count, 1)

@@ -23,7 +23,7 @@ import numpy as np
 from cunet_deploy._files import shown_name
 from cunet_deploy.errors import CunetError
 from cunet_deploy.media.frames import FrameSize, LeftOut, Picture
-from cunet_deploy.media.url_names import url_name
+from cunet_deploy.media.url_names import safe_segments, url_name
 
 __all__ = ["Capture", "LiveSource", "network_advice", "open_camera", "open_device", "open_url", "url_capture"]
 
@@ -228,7 +228,7 @@ def open_url(url: str, *, timeout: float = 10.0, reconnect: float = 30.0) -> Liv
     Raises:
         CunetError: it cannot be opened.
     """
-    stem = Path(url_name(url)).stem or urlsplit(url).hostname or "stream"
+    stem = Path(url_name(url)).stem or next(iter(safe_segments(urlsplit(url).hostname or "")), "stream")
     return LiveSource(
         lambda: url_capture(url, timeout),
         name=shown_name(url),
