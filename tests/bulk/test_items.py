@@ -128,6 +128,22 @@ def test_failures_are_recorded_until_an_item_is_tried_again(tmp_path: Path, stor
     output.remove("")
 
 
+@pytest.mark.parametrize("kind", ["file", "link to itself", "link to nothing", "below a file"])
+def test_an_output_that_can_be_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    if kind == "link to itself":
+        out.symlink_to(out)
+    elif kind == "link to nothing":
+        out.symlink_to(tmp_path / "gone")
+    else:
+        out.write_bytes(b"kept")
+        out = out / "deeper" if kind == "below a file" else out
+    with pytest.raises(InputError, match=r"out.*: cannot be a folder \([A-Z].*\); choose another output"):
+        Output(str(out)).write_bytes("model/network.onnx", b"-")
+    if kind in ("file", "below a file"):
+        assert (tmp_path / "out").read_bytes() == b"kept"
+
+
 @pytest.mark.parametrize("store", ["disk", "memory"])
 def test_what_is_written_is_complete_or_not_there(tmp_path: Path, store: str) -> None:
     url = str(tmp_path / "out") if store == "disk" else "memory://complete"
