@@ -240,7 +240,7 @@ def write_results(
         jsonl: also write JSON Lines.
 
     Returns:
-        How many frames were localized, and how many frames or photos could not be read.
+        How many frames were localized, and how many frames, pages or photos were not read.
     """
     counts = [0, 0]
 

@@ -62,7 +62,7 @@ class Summary:
         done: in this run.
         failed: in this run.
         frames: localized in this run.
-        left_out: frames and photos that could not be read.
+        left_out: frames, pages and photos that were not read.
     """
 
     items: int = 0
