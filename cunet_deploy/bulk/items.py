@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from cunet_deploy._files import shown_name
 from cunet_deploy._optional import require
-from cunet_deploy.errors import InputError
+from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES
 from cunet_deploy.media.source_lists import LIST_SUFFIXES, check_sources, parse_source_list
@@ -102,7 +103,7 @@ def list_items(
     *,
     photos_per_item: int = 256,
     blocks: Mapping[str, Item] | None = None,
-    refused: dict[str, InputError] | None = None,
+    refused: dict[str, CunetError] | None = None,
 ) -> Iterator[Item]:
     """List the work of some sources. What is named twice comes once.
 
@@ -111,17 +112,18 @@ def list_items(
             `cunet_deploy.media.source_lists.parse_source_list`.
         photos_per_item: photos whose results are one file.
         blocks: of an earlier run, by photo: they come as they were, and other photos form blocks of their own.
-        refused: where to note sources that are not there or of no type that is read; ``None`` makes the first one an
-            error.
+        refused: where to note sources that are not there, of no type that is read or out of reach; ``None`` makes the
+            first one an error.
 
     Raises:
         InputError: a source is refused and ``refused`` is ``None``, or all are.
+        CunetError: as before, and a server or store cannot be reached.
     """
     photos: list[str] = []
     check_sources(sources)
     known, met = blocks or {}, set[str]()
 
-    def refuse(source: str, error: InputError) -> None:
+    def refuse(source: str, error: CunetError) -> None:
         if refused is None:
             raise error
         refused[source] = error
@@ -147,10 +149,13 @@ def list_items(
     if not met:
         reasons = list((refused or {}).values())
         whole = f"{', '.join(sources)}: no photo or video is there"
-        raise reasons[0] if len(reasons) == 1 else InputError("; ".join([whole, *map(str, reasons[:1])]))
+        if len(reasons) == 1:
+            raise reasons[0]
+        kind = InputError if all(isinstance(reason, InputError) for reason in reasons) else CunetError
+        raise kind("; ".join([whole, *map(str, reasons[:1])]))
 
 
-def _files(sources: Iterable[str], refuse: Callable[[str, InputError], object]) -> Iterator[str]:
+def _files(sources: Iterable[str], refuse: Callable[[str, CunetError], object]) -> Iterator[str]:
     """URLs of single photos and videos."""
     for source in sources:
         try:
@@ -161,6 +166,13 @@ def _files(sources: Iterable[str], refuse: Callable[[str, InputError], object]) 
                 yield from _found(system, path, source)
         except InputError as error:
             refuse(source, error)
+        except CunetError:
+            raise
+        except Exception as error:  # the library of each store has errors of its own
+            if "://" not in source:
+                raise
+            why = f"cannot be reached ({str(error) or type(error).__name__}); check the address and the network"
+            refuse(source, CunetError(f"{shown_name(source)}: {why}"))
 
 
 def _found(system: Any, path: str, source: str) -> list[str]:

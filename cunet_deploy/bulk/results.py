@@ -8,6 +8,7 @@ knows what is done. ``OUT/refused/KEY.json`` says why a source of the last run g
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import posixpath
 import tempfile
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cunet_deploy.bulk.items import Item, file_system, is_local
-from cunet_deploy.errors import CunetError
+from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import Frame, LeftOut
@@ -34,6 +35,8 @@ METADATA_KEY = b"cunet_deploy"
 _ROWS_PER_GROUP = 20_000
 _UNFINISHED = ".part"
 _CONCURRENT_READS = 16
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP)
+"""Errors of making a folder where a file, or a link that leads nowhere, has its place."""
 _NOTHING = dict.fromkeys(("id", "box", "landmarks", "scores"))
 
 
@@ -195,10 +198,19 @@ class Output:
 
     @contextlib.contextmanager
     def replacing(self, path: str) -> Iterator[IO[bytes]]:
-        """Open a file to write, which takes its place when the block ends well."""
+        """Open a file to write, which takes its place when the block ends well.
+
+        Raises:
+            InputError: the output is a file, or a link that leads nowhere.
+        """
         system, root = self._open()
         final = posixpath.join(root, path)
-        system.makedirs(posixpath.dirname(final), exist_ok=True)
+        try:
+            system.makedirs(posixpath.dirname(final), exist_ok=True)
+        except OSError as error:
+            if error.errno not in _NO_FOLDER:
+                raise
+            raise InputError(f"{self.url}: cannot be a folder ({error.strerror}); choose another output") from error
         if not is_local(system):  # an object appears when all of it was sent, and is sent when it is complete
             with tempfile.NamedTemporaryFile(prefix="cunet-bulk-") as copy:
                 yield copy.file
@@ -228,7 +240,7 @@ def write_results(
         jsonl: also write JSON Lines.
 
     Returns:
-        How many frames were localized, and how many frames or photos could not be read.
+        How many frames were localized, and how many frames, pages or photos were not read.
     """
     counts = [0, 0]
 

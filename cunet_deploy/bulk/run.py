@@ -62,7 +62,7 @@ class Summary:
         done: in this run.
         failed: in this run.
         frames: localized in this run.
-        left_out: frames and photos that could not be read.
+        left_out: frames, pages and photos that were not read.
     """
 
     items: int = 0
@@ -179,11 +179,11 @@ def run_bulk(
         InputError: no source can be read, the output holds results of other settings, or the address is that of a Ray
             client.
         MissingDependencyError: Ray is not installed.
-        CunetError: the cluster cannot be reached.
+        CunetError: the cluster, or a store with the only sources, cannot be reached.
     """
     ray = require("ray", extra="ray")
     finished = output.done_keys()
-    refused: dict[str, InputError] = {}
+    refused: dict[str, CunetError] = {}
     items = list(list_items(sources, blocks=output.done_blocks(finished), refused=refused))
     _keep_settings(output, model, settings, note=False)
     output.sweep()

@@ -20,6 +20,7 @@ from cunet_deploy.errors import CunetError
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.machine.allocator import keep_freed_memory
 from cunet_deploy.media import Frame, LeftOut, Picture, VideoFile, read_image
+from cunet_deploy.media.readers.images import frames_in_image
 
 __all__ = [
     "DETECTOR_FILE",
@@ -93,7 +94,7 @@ class Status:
         name: its first source.
         part: of a video in parts, the number of this one.
         frames: that were localized.
-        left_out: frames or photos that could not be read.
+        left_out: frames, pages and photos that were not read.
         error: why it failed; empty: it did not.
         parts: of a long video, of which nothing was localized yet.
     """
@@ -198,10 +199,10 @@ class Worker:
         return write_results(self._output, item, self._schema, self._frames(item, path), jsonl=jsonl)
 
     def _frames(self, item: Item, path: Path | None) -> Iterator[tuple[str, Frame | LeftOut]]:
-        """Frames with the source that each came from, and what could not be read."""
+        """Frames with the source that each came from, and what was not read."""
         if path is None:
             for index, source in enumerate(item.sources):
-                yield source, self._photo(index, source)
+                yield from ((source, found) for found in self._photo(index, source))
             return
         (source,) = item.sources
         threads, left_out = self._settings.threads, list[LeftOut]()
@@ -220,14 +221,19 @@ class Worker:
         for gap in left_out[told:]:
             yield source, gap
 
-    def _photo(self, index: int, source: str) -> Frame | LeftOut:
+    def _photo(self, index: int, source: str) -> Iterator[Frame | LeftOut]:
+        """The first frame or page of a photo; further ones are left out."""
         name = posixpath.basename(source)
         try:
             with local_copy(source) as path:
-                image = read_image(path)
+                image, count = read_image(path), frames_in_image(path)
         except (CunetError, OSError) as problem:
-            return LeftOut(index, str(problem).partition(": ")[2] or str(problem), name=name)
-        return Frame(index, 0.0, image, self._localizer.predict(image), name)
+            yield LeftOut(index, str(problem).partition(": ")[2] or str(problem), name=name)
+            return
+        yield Frame(index, 0.0, image, self._localizer.predict(image), name)
+        if count > 1:
+            reason = f"the first of {count} frames or pages is read; infer reads them all"
+            yield LeftOut(index, reason, count - 1, name=name)
 
 
 @contextlib.contextmanager

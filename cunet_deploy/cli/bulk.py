@@ -128,7 +128,7 @@ def _check_detector(detector: str | None, address: str | None) -> None:
 
 def _line(summary: Summary, out: str, seconds: float) -> str:
     already = f", {summary.already_done} done before" if summary.already_done else ""
-    gaps = f", {summary.left_out} frames or photos could not be read" if summary.left_out else ""
+    gaps = f", {summary.left_out} frames, pages or photos were not read" if summary.left_out else ""
     rate = f", {summary.frames / seconds:.0f} frames a second" if summary.frames else ""
     return f"{out}: {summary.done} items{already}, {summary.failed} failed; {summary.frames} frames{rate}{gaps}"
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+import socket
 from pathlib import Path
 
 import pytest
 
-from cunet_deploy.errors import InputError
+from cunet_deploy.errors import CunetError, InputError
 
 pytest.importorskip("fsspec", reason="the extra [ray] is not installed: fsspec is missing")
 pa = pytest.importorskip("pyarrow", reason="the extra [ray] is not installed: pyarrow is missing")
@@ -94,6 +95,34 @@ def test_sources_that_are_none_cost_themselves_only(folder: Path) -> None:
         list(list_items([str(folder / "gone"), str(folder / "other")], refused={}))
 
 
+@pytest.mark.parametrize("name", ["photo.jpg", "*.jpg", "list.txt"])
+def test_a_server_that_does_not_answer_costs_its_source_only(folder: Path, name: str) -> None:
+    pytest.importorskip("aiohttp", reason="aiohttp is not installed: nothing is read from web servers")
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/{name}"
+        refused: dict[str, CunetError] = {}
+        items = list(list_items([url, str(folder / "a.mp4")], refused=refused))
+        assert names(items, folder) == [("a.mp4",)]
+        assert str(refused[url]).startswith(f"{url}: cannot be reached (")
+        for sources in ([url], [url, str(folder / "gone")]):
+            with pytest.raises(CunetError, match=r"cannot be reached \(.*\); check the address") as caught:
+                list(list_items(sources, refused={}))
+            assert caught.value.exit_code == 1
+            assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_a_store_that_has_no_text_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    def fail(*given: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "isdir", fail)
+    with pytest.raises(CunetError, match=r"^memory://a\.jpg: cannot be reached \(TimeoutError\); check"):
+        list(list_items(["memory://a.jpg"]))
+
+
 def test_a_manifest_without_the_column_is_refused(folder: Path) -> None:
     (folder / "list.csv").write_text("file\na.mp4\n")
     with pytest.raises(InputError, match="has no column 'source'"):
@@ -126,6 +155,22 @@ def test_failures_are_recorded_until_an_item_is_tried_again(tmp_path: Path, stor
     output.forget_failures([])
     assert not output.exists("refused")
     output.remove("")
+
+
+@pytest.mark.parametrize("kind", ["file", "link to itself", "link to nothing", "below a file"])
+def test_an_output_that_can_be_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    if kind == "link to itself":
+        out.symlink_to(out)
+    elif kind == "link to nothing":
+        out.symlink_to(tmp_path / "gone")
+    else:
+        out.write_bytes(b"kept")
+        out = out / "deeper" if kind == "below a file" else out
+    with pytest.raises(InputError, match=r"out.*: cannot be a folder \([A-Z].*\); choose another output"):
+        Output(str(out)).write_bytes("model/network.onnx", b"-")
+    if kind in ("file", "below a file"):
+        assert (tmp_path / "out").read_bytes() == b"kept"
 
 
 @pytest.mark.parametrize("store", ["disk", "memory"])

@@ -321,17 +321,6 @@ def test_an_error_of_a_library_ends_its_item_only(tmp_path: Path, monkeypatch: p
     assert worker.run(Item("video", (str(CLIP),))).error == ""
 
 
-def test_photos_that_cannot_be_read_are_rows_with_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_bytes(PHOTO.read_bytes()[:2000])
-    output = Output(str(tmp_path / "out"))
-    worker = Worker(load_model("face68-s", output), Settings(), output)
-    status = worker.run(Item("images", (str(PHOTO), str(tmp_path / "broken.jpg"))))
-    assert (status.frames, status.left_out, status.error) == (1, 1, "")
-    (row,) = table(tmp_path / "out", "broken.jpg")
-    assert row["id"] is None
-    assert "cut off" in row["error"]
-
-
 def test_two_machines_share_the_work(clips: Path, tmp_path: Path) -> None:
     _, output = python(TWO_NODES, clips, "-o", tmp_path / "out")
     assert "4 items, 0 failed; 301 frames" in output, output
