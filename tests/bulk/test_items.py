@@ -86,7 +86,7 @@ def test_sources_that_are_none_are_refused(folder: Path, source: str, message: s
 def test_sources_that_are_none_cost_themselves_only(folder: Path) -> None:
     listed = ["a.mp4", "gone.mp4", "b/notes.md", "b/*.avi", "nowhere://x", "b/d.jpg"]
     (folder / "list.txt").write_text("\n".join(listed))
-    refused: dict[str, InputError] = {}
+    refused: dict[str, CunetError] = {}
     items = list(list_items([str(folder / "list.txt"), str(folder / "gone")], refused=refused))
     assert names(items, folder) == [("a.mp4",), ("b/d.jpg",)]
     assert list(refused) == [*(str(folder / name) for name in listed[1:4]), "nowhere://x", str(folder / "gone")]
