@@ -15,7 +15,9 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.media import open_source
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES
+from tools.heic import heic
 
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 MOST_FRAMES = 100
 FRAMES = 6
 
@@ -54,10 +56,12 @@ def picture(width: int = 64, height: int = 48, shift: int = 0) -> NDArray[np.uin
 def write_images(root: Path) -> list[Path]:
     """One of each suffix, and those that hold more than eight bits of three colours once."""
     for suffix in IMAGE_SUFFIXES:
-        data = cv2.imencode(
-            {".jfif": ".jpg", ".jpe": ".jpg"}.get(suffix, suffix), picture()[:, :, 0] if suffix == ".pgm" else picture()
-        )[1]
-        (root / f"p{suffix}").write_bytes(data.tobytes())
+        if suffix in HEIC_SUFFIXES:
+            data = heic([picture(64, 64)] * 2, grid=(1, 2, 100, 60)) if suffix == ".hif" else heic([picture()])
+        else:
+            image = picture()[:, :, 0] if suffix == ".pgm" else picture()
+            data = cv2.imencode({".jfif": ".jpg", ".jpe": ".jpg"}.get(suffix, suffix), image)[1].tobytes()
+        (root / f"p{suffix}").write_bytes(data)
     cv2.imwrite(str(root / "grey16.png"), picture()[:, :, 0].astype(np.uint16) * 100)
     cv2.imwrite(str(root / "alpha.png"), np.dstack([picture(), picture()[:, :, :1]]))
     cv2.imwritemulti(str(root / "pages.tif"), [picture(), picture(shift=2)])
