@@ -11,7 +11,7 @@ __all__ = ["HeifItems", "frames_in_tracks", "is_heif", "size_of_tracks", "turned
 
 _CROP, _TURN, _MIRROR, _SIZE = b"clap", b"irot", b"imir", b"ispe"
 _IN_FILE, _IN_META = 0, 1
-"""Where the bytes of an item lie."""
+"""Places of the bytes of an item, as `iloc` numbers them."""
 _LONGEST_TABLE = 1 << 22
 """Bytes of a list of items, enough for all tiles of a picture. A longer one counts as damaged: its numbers would take
 many times as much memory."""
@@ -48,7 +48,7 @@ class HeifItems:
         self.tiles = _tiles_of(self.main, _short(inner.get(b"iref", b"")))
 
     def kind_of(self, item: int) -> bytes:
-        """What an item is; see ``kind``."""
+        """Type of an item; see ``kind``."""
         return self._kinds.get(item, b"")
 
     def properties(self, item: int) -> list[tuple[bytes, bytes]]:
