@@ -43,7 +43,7 @@ _MOST_STRETCH = 8.0
 _Turn = tuple[bool, bool, bool]
 _UPRIGHT: _Turn = (False, False, False)
 _TURNS: dict[int, _Turn] = {1: (True, False, True), 2: (False, True, True), 3: (True, True, False)}
-"""By quarters of a turn to the left."""
+"""Steps that undo a turn to the left, for each number of quarters of one."""
 
 
 def shown_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:

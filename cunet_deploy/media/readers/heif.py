@@ -195,7 +195,7 @@ def _tiles_of(item: int, table: bytes) -> list[int]:
 
 
 def _places(table: bytes) -> dict[int, tuple[int, list[tuple[int, int]]]]:
-    """By item, where its bytes lie, with starts and lengths; by the content of the box ``iloc``."""
+    """Places of the bytes of each item, starts and lengths, from the content of the box ``iloc``."""
     version, reader = table[0] if table else 0, _Reader(table, 4)
     sizes, more = reader.number(1), reader.number(1)
     offset, length, base, index = sizes >> 4, sizes & 15, more >> 4, more & 15 if version else 0
@@ -218,7 +218,7 @@ def _places(table: bytes) -> dict[int, tuple[int, list[tuple[int, int]]]]:
 
 
 def _associations(table: bytes) -> dict[int, list[int]]:
-    """By item, the numbers of its properties, counted from 1; by the content of the box ``ipma``."""
+    """Numbers of the properties of each item, counted from 1, from the content of the box ``ipma``."""
     wide, size = (4 if table[:1] != b"\0" else 2), (2 if table[3:4] == b"\1" else 1)
     numbers = (1 << (8 * size - 1)) - 1  # without the bit that says whether readers must know the property
     reader, found = _Reader(table, 4), dict[int, list[int]]()
