@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import open_source
-from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
+from cunet_deploy.media.readers.images import HEIC_SUFFIXES, IMAGE_SUFFIXES
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES
 from tools.heic import heic
 
-HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 MOST_FRAMES = 100
 FRAMES = 6
 

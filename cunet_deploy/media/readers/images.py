@@ -20,6 +20,7 @@ from cunet_deploy.media.readers.integrity import is_whole, stated_pixels
 from cunet_deploy.pixels import as_bgr, to_unsigned
 
 __all__ = [
+    "HEIC_SUFFIXES",
     "IMAGE_SUFFIXES",
     "WRITABLE_IMAGE_SUFFIXES",
     "ImageFiles",
@@ -29,9 +30,10 @@ __all__ = [
     "read_image",
 ]
 
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
-    *(".heic", ".heif", ".hif"),
+    *HEIC_SUFFIXES,
     *((".avif",) if cv2.haveImageWriter(".avif") else ()),
 )
 """Suffixes that are read as images; AVIF where this OpenCV was built with it."""
