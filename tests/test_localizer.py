@@ -13,7 +13,6 @@ from dots import DOTS, TEMPLATE, box, draw, scene
 
 import cunet_deploy
 from cunet_deploy.errors import CunetError, InputError
-from cunet_deploy.geometry import landmark_boxes
 from cunet_deploy.localizer import Localizer
 from cunet_deploy.media import DEPTH, Frame, Picture, WriteBehind
 from cunet_deploy.tracking.one_euro import Smoothing
@@ -212,16 +211,6 @@ def test_landmarks_confirm_what_a_detector_is_not_sure_of(dots_model: Path) -> N
         assert np.abs(points.mean(axis=0) - [80, 120]).max() < 2
         told.rounds = [[background]]
         assert len(localizer.predict(image)) == 0
-
-
-def test_a_box_that_landmarks_confirmed_moves_to_them(dots_model: Path) -> None:
-    image, points = scene((80, 120), 30)
-    loose, again = [42.0, 78, 106, 142], [58.0, 96, 120, 160]
-    with Localizer(dots_model, threads=1, detector=Unsure([loose, again])) as localizer:
-        (box,) = localizer.predict(image).boxes  # both show the same object, and one is left
-        (frame,) = localizer.stream([image], smooth=False)
-    assert np.abs(box - landmark_boxes(points[None])[0]).max() < 1
-    assert np.abs(frame.landmarks.boxes[0] - box).max() < 1e-3
 
 
 def test_a_part_of_what_is_followed_says_that_it_is_there_and_is_nothing_new(dots_model: Path) -> None:

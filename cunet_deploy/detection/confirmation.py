@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.detection.base import Detector
-from cunet_deploy.detection.search import move_to_landmarks
+from cunet_deploy.detection.search import confirmed
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou, share_inside
 from cunet_deploy.locate import check_boxes
@@ -20,8 +20,6 @@ SAME_OBJECT_IOU = 0.3
 """A detection that overlaps a followed box by this much is that object."""
 _PART_MIN_OVERLAP = 0.7
 """A box of which this share lies in that of something followed shows a part of it."""
-_REPEATED_IOU = 0.5
-"""Boxes that overlap by more once they have moved to their landmarks show one object."""
 
 
 def detect_confirmed(
@@ -34,7 +32,7 @@ def detect_confirmed(
 ) -> NDArray[np.float64]:
     """Find objects; landmarks have to confirm new ones that the detector is not confident of.
 
-    Their boxes fit worse, too, those of profiles above all, and are moved to the landmarks. Boxes that lie in the box of what is followed are a part of it, and say that it is still there.
+    Boxes that lie in the box of what is followed are a part of it, and say that it is still there.
 
     Args:
         detector: where to look.
@@ -57,12 +55,9 @@ def detect_confirmed(
     doubtful = (scores < detector.confident_score) & ~(box_iou(boxes, followed) >= SAME_OBJECT_IOU).any(axis=1)
     parts = doubtful[:, None] & (share_inside(boxes, followed) >= _PART_MIN_OVERLAP)
     new = doubtful & ~parts.any(axis=1)
-    moved, sure = move_to_landmarks(session, image, boxes[new])
-    found = boxes[~doubtful]
-    for box in moved[sure]:
-        if not (box_iou(box[None], found) > _REPEATED_IOU).any():
-            found = np.concatenate([found, box[None]])
-    return np.concatenate([found, followed[parts.any(axis=0)]])
+    kept = ~doubtful
+    kept[new] = confirmed(session, image, boxes[new])
+    return np.concatenate([boxes[kept], followed[parts.any(axis=0)]])
 
 
 def _checked(detector: Detector, found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -17,7 +17,7 @@ from cunet_deploy.locate import locate
 from cunet_deploy.preprocess import shrink
 from cunet_deploy.sessions.base import Session
 
-__all__ = ["CoarseToFineSearch", "move_to_landmarks", "open_spec", "plausible", "windows"]
+__all__ = ["CoarseToFineSearch", "confirmed", "open_spec", "plausible", "windows"]
 
 FloatArray = NDArray[np.float64]
 
@@ -175,13 +175,11 @@ def open_spec(argument: str, session: Session | None) -> CoarseToFineSearch:
     return CoarseToFineSearch(session)
 
 
-def move_to_landmarks(
-    session: Session, image: NDArray[np.uint8], boxes: FloatArray
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Move boxes to the landmarks that they show, and say of which the network is sure, however it looks at them.
+def confirmed(session: Session, image: NDArray[np.uint8], boxes: FloatArray) -> NDArray[np.bool_]:
+    """Return whether a network of landmarks is sure that an object is there, however it is looked at.
 
-    The landmarks are looked for again in a few slightly different crops: background that passes for an object in one of
-    them seldom does in all.
+    Each box is moved to the landmarks that it shows, and these are looked for again in a few slightly different crops:
+    background that passes for an object in one of them seldom does in all.
 
     Args:
         session: the network.
@@ -189,17 +187,15 @@ def move_to_landmarks(
         boxes: (N, 4) tight xyxy boxes.
 
     Returns:
-        boxes: (N, 4) around the landmarks, where these are plausible; else as they were.
-        sure: (N,) whether the lowest mean score is the least that the model asks for.
+        (N,) whether the lowest mean score is the least that the model asks for.
     """
     points, _ = locate(session, image, boxes)
+    good = plausible(landmark_boxes(points), boxes)
     moved = landmark_boxes(points)
-    sure = plausible(moved, boxes)
-    moved = np.where(sure[:, None], moved, boxes)
-    for index in np.flatnonzero(sure):
+    for index in np.flatnonzero(good):
         _, heights = locate(session, image, _views(moved[index]))
-        sure[index] = heights.mean(axis=1).min() >= session.manifest.min_score
-    return moved, sure
+        good[index] = heights.mean(axis=1).min() >= session.manifest.min_score
+    return good
 
 
 def _views(box: FloatArray) -> FloatArray:

@@ -22,7 +22,6 @@ const CONFIDENT_SHARE = 0.5;
 const HYSTERESIS_RATIO = 0.5;
 const MIN_OVERLAP = 0.3;
 const PART_MIN_OVERLAP = 0.7;
-const REPEATED_IOU = 0.5;
 const VIEW_OFFSETS = [
   [0, 0, 1],
   [0.06, -0.06, 0.88],
@@ -116,7 +115,7 @@ export function turnOf(look, count) {
 }
 
 /**
- * Boxes of objects; landmarks have to confirm new ones that the detector is not confident of, whose boxes move to them.
+ * Boxes of objects; landmarks have to confirm new ones that the detector is not confident of.
  * @param {Detector} detector @param {Network} network @param {Pixels} image @param {number} index
  * @param {Box[] | null} known boxes of what is followed; `null` for single images
  * @returns {Promise<Box[]>}
@@ -126,8 +125,6 @@ export async function detectConfirmed(detector, network, image, index = 0, known
   const followed = known ?? [];
   /** @type {Box[]} */
   const boxes = [];
-  /** @type {Box[]} */
-  const moved = [];
   const seen = new Set();
   for (const { box, score } of found) {
     if (score >= detector.confidentScore || followed.some((other) => boxIou(box, other) >= SAME_OBJECT_IOU)) {
@@ -136,10 +133,8 @@ export async function detectConfirmed(detector, network, image, index = 0, known
     }
     const owners = followed.flatMap((other, place) => (shareInside(box, other) >= PART_MIN_OVERLAP ? [place] : []));
     owners.forEach((place) => seen.add(place));
-    const sure = owners.length ? null : await moveToLandmarks(network, image, box);
-    if (sure) moved.push(sure);
+    if (!owners.length && (await confirmed(network, image, box))) boxes.push(box);
   }
-  for (const box of moved) if (!boxes.some((other) => boxIou(box, other) > REPEATED_IOU)) boxes.push(box);
   return [...boxes, ...followed.filter((_, place) => seen.has(place))];
 }
 
@@ -153,16 +148,12 @@ export function plausible(points, box) {
   return longer > 0.25 * Math.max(box[2] - box[0], box[3] - box[1]) && shorter > 0.2 * longer;
 }
 
-/**
- * The box around the landmarks that a box shows; `null` where the network is not sure of them in every view.
- * @param {Network} network @param {Pixels} image @param {Box} box
- */
-async function moveToLandmarks(network, image, box) {
+/** @param {Network} network @param {Pixels} image @param {Box} box */
+async function confirmed(network, image, box) {
   const [first] = await network.locate(image, [box]);
-  if (!plausible(first.points, box)) return null;
-  const moved = landmarkBox(first.points);
-  const views = await network.locate(image, viewsOf(moved));
-  return Math.min(...views.map(meanHeight)) >= network.minScore ? moved : null;
+  if (!plausible(first.points, box)) return false;
+  const views = await network.locate(image, viewsOf(landmarkBox(first.points)));
+  return Math.min(...views.map(meanHeight)) >= network.minScore;
 }
 
 /** Boxes around and beside a box, to look at what is in it again. @param {Box} box @returns {Box[]} */
