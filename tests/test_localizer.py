@@ -192,12 +192,13 @@ class Unsure:
 
     def __init__(self, *rounds: list[list[float]]) -> None:
         self.rounds = list(rounds)
+        self.score = 0.4
 
     def detect(
         self, image: np.ndarray, index: int = 0, name: str = "", known: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         boxes = np.array(self.rounds[min(index, len(self.rounds) - 1)], np.float64).reshape(-1, 4)
-        return boxes, np.full(len(boxes), 0.4)
+        return boxes, np.full(len(boxes), self.score)
 
     def close(self) -> None:
         pass
@@ -210,6 +211,22 @@ def test_landmarks_confirm_what_a_detector_is_not_sure_of(dots_model: Path) -> N
         (points,) = localizer.predict(image).points
         assert np.abs(points.mean(axis=0) - [80, 120]).max() < 2
         told.rounds = [[background]]
+        assert len(localizer.predict(image)) == 0
+
+
+def test_where_a_detector_is_confident_lower_scores_of_landmarks_are_enough(dots_model: Path) -> None:
+    image = (scene((80, 120), 30)[0] * 0.5 + 64).astype(np.uint8)  # pale dots
+    told = Unsure([[50, 90, 110, 150]])
+    with Localizer(dots_model, threads=1, detector=told) as localizer:
+        least = localizer.manifest.min_score
+        (scores,) = localizer.predict(image, told.rounds[0]).scores
+        assert least / 2 < scores.mean() < least
+        assert len(localizer.predict(image)) == 0
+        assert [len(frame.landmarks) for frame in localizer.stream([image] * 3)] == [0] * 3
+        told.score = told.confident_score
+        assert len(localizer.predict(image)) == 1
+        assert [len(frame.landmarks) for frame in localizer.stream([image] * 3)] == [1] * 3
+        told.rounds = [[[200.0, 90, 260, 150]]]
         assert len(localizer.predict(image)) == 0
 
 

@@ -35,9 +35,9 @@ class Detector(Protocol):
 
     @property
     def confident_score(self) -> float:
-        """Score from which a new box is believed; below, landmarks have to confirm it in several crops.
+        """Score from which a new box is believed: half of the mean landmark score that is usually asked for is enough.
 
-        0 for a detector whose boxes are taken at their word.
+        Below, landmarks have to confirm the box in several crops. 0 for a detector whose boxes are taken at their word.
         """
         ...
 

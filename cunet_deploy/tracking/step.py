@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.detection.base import Detector
-from cunet_deploy.detection.confirmation import detect_confirmed
+from cunet_deploy.detection.confirmation import Detections, detect_confirmed, least_score
 from cunet_deploy.detection.search import plausible
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
@@ -78,13 +78,14 @@ class ImageStep:
         """
         image, detector, session = as_bgr(image), self._detector, self._session
         self._on_stage("detect")
-        boxes = detect_confirmed(detector, session, image, index, name)
+        boxes, sure = detect_confirmed(detector, session, image, index, name)
         self._on_stage("crop")
         points, heights = locate(session, image, boxes)
         self._on_stage("track")
         if detector.exact or not len(boxes):
             return _landmarks(session, boxes, points, heights)
-        good = (heights.mean(axis=1) >= session.manifest.min_score) & plausible(landmark_boxes(points), boxes)
+        likely = heights.mean(axis=1) >= least_score(session.manifest.min_score, sure)
+        good = likely & plausible(landmark_boxes(points), boxes)
         return _landmarks(session, boxes[good], points[good], heights[good])
 
 
@@ -193,9 +194,9 @@ class VideoStep:
     def _follow(self, image: UInt8Array, index: int, name: str) -> Landmarks:
         tracker = self._tracker
         looked, again = tracker.wants_detection(), False
-        boxes = self._look(image, index, name) if looked else None
+        found = self._look(image, index, name) if looked else None
         while True:
-            plan = tracker.plan(boxes)
+            plan = tracker.plan(None) if found is None else tracker.plan(found.boxes, found.sure)
             self._on_stage("crop")
             points, heights = locate(self._session, image, plan.boxes)
             self._on_stage("track")
@@ -204,13 +205,13 @@ class VideoStep:
             if looked or not just_lost or not tracker.wants_detection():
                 return _landmarks(self._session, plan.boxes[kept], points[kept], heights[kept], track_ids)
             # all that was followed is lost in this very frame: look for it at once
-            looked, again, boxes = True, True, self._look(image, index, name)
+            looked, again, found = True, True, self._look(image, index, name)
 
-    def _look(self, image: UInt8Array, index: int, name: str) -> NDArray[np.float64]:
+    def _look(self, image: UInt8Array, index: int, name: str) -> Detections:
         self._on_stage("detect")
-        boxes = detect_confirmed(self._detector, self._session, image, index, name, self._tracker.boxes())
+        found = detect_confirmed(self._detector, self._session, image, index, name, self._tracker.boxes())
         self._on_stage("track")
-        return boxes
+        return found
 
 
 def _begin(session: Session, detector: Detector, smooth: bool | Smoothing) -> VideoState:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cunet_deploy.detection.confirmation import SAME_OBJECT_IOU
+from cunet_deploy.detection.confirmation import SAME_OBJECT_IOU, least_score
 from cunet_deploy.detection.search import plausible
 from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import box_iou, landmark_boxes, share_inside
@@ -62,6 +62,7 @@ class Track:
         missed: frames since it was last found.
         given: the box is an exact detection of this frame.
         unseen: looks of the detector in a row that did not see it.
+        sure: the detector was confident of it, and has seen it in every look since.
         usual: its mean score over the last frames.
         falling: its score is far below that.
     """
@@ -71,6 +72,7 @@ class Track:
     missed: int = 0
     given: bool = False
     unseen: int = 0
+    sure: bool = False
     usual: float = 0.0
     falling: bool = False
 
@@ -136,56 +138,65 @@ class Tracker:
         """(N, 4) where the objects that are followed should be in this frame."""
         return np.array([track.box for track in self._tracks if track.missed == 0], np.float64).reshape(-1, 4)
 
-    def plan(self, detections: ArrayLike | None) -> Plan:
+    def plan(self, detections: ArrayLike | None, sure: ArrayLike | None = None) -> Plan:
         """Choose where to localize: followed boxes, and detections that are not followed yet.
 
         Args:
             detections: (M, 4) xyxy boxes, best first; ``None`` where the frame was not searched.
+            sure: (M,) whether the detector is confident of them, so that lower scores of landmarks are enough;
+                ``None``: of none.
 
         Raises:
-            InputError: the boxes have another shape, are not finite, or one has no area.
+            InputError: the boxes have another shape, are not finite, or one has no area; or ``sure`` is not of M.
         """
         found = None if detections is None else check_boxes(detections)
+        confident = np.zeros(0 if found is None else len(found), np.bool_)
+        if sure is not None:
+            confident = np.asarray(sure, np.bool_)
+            if found is None or confident.shape != (len(found),):
+                raise InputError(f"sure has shape {confident.shape}; expected one value for each detection")
         self._since_look = 1 if found is not None else (self._since_look or 0) + 1
         tracks = list(self._tracks)
         if found is not None:
-            tracks = self._merge(tracks, found)
+            tracks = self._merge(tracks, found, confident)
         return Plan(np.array([track.box for track in tracks], np.float64).reshape(-1, 4), tuple(tracks))
 
-    def _merge(self, tracks: list[Track], detections: FloatArray) -> list[Track]:
+    def _merge(self, tracks: list[Track], detections: FloatArray, sure: NDArray[np.bool_]) -> list[Track]:
         """Give each detection to the track that it overlaps most, else to one that it holds, or start a new one."""
         exact = self._cadence.exact
         followed = np.array([track.box for track in tracks]).reshape(-1, 4)
-        taken: dict[int, FloatArray] = {}
-        left: list[FloatArray] = []
-        for row, box in zip(box_iou(detections, followed), detections, strict=True):
+        taken: dict[int, int] = {}
+        left: list[int] = []
+        for place, row in enumerate(box_iou(detections, followed)):
             free = [index for index in range(len(tracks)) if index not in taken and row[index] >= SAME_OBJECT_IOU]
             if free:
-                taken[max(free, key=lambda index: float(row[index]))] = box
+                taken[max(free, key=lambda index: float(row[index]))] = place
             elif exact or not len(row) or row.max() < SAME_OBJECT_IOU:
-                left.append(box)
+                left.append(place)
         fresh: list[Track] = []
         shrunk: set[int] = set()
-        for box in left:
+        for place in left:
+            box = detections[place]
             inside = np.zeros(0) if exact else share_inside(followed, box[None])[:, 0]
             held = [index for index, share in enumerate(inside) if index not in taken and share >= _SAME_OBJECT_INSIDE]
             if held:
                 shrunk.add(held[0])
-                taken[held[0]] = box
+                taken[held[0]] = place
             else:
-                fresh.append(Track(-1, box, given=exact))
+                fresh.append(Track(-1, box, given=exact, sure=bool(sure[place])))
         if exact:
             if not len(detections):
                 return tracks
-            return [replace(tracks[index], box=box, given=True) for index, box in taken.items()] + fresh
+            given = [replace(tracks[index], box=detections[place], given=True) for index, place in taken.items()]
+            return given + fresh
         # a lost object that is detected again is looked for there; one that is followed keeps its own, steadier box
         kept: list[Track] = []
         for index, track in enumerate(tracks):
             if index not in taken:
-                kept.append(replace(track, unseen=track.unseen + 1))
+                kept.append(replace(track, unseen=track.unseen + 1, sure=False))
             else:
-                lost = track.missed > 0 or index in shrunk
-                kept.append(replace(track, box=taken[index] if lost else track.box, unseen=0))
+                box = detections[taken[index]] if track.missed > 0 or index in shrunk else track.box
+                kept.append(replace(track, box=box, unseen=0, sure=track.sure or bool(sure[taken[index]])))
         return [track for track in kept if track.unseen < _MAX_UNSEEN] + fresh
 
     def update(
@@ -209,7 +220,8 @@ class Tracker:
         _check_results(len(plan.tracks), points, scores)
         confidence = scores.mean(axis=1) if len(plan.tracks) else np.zeros(0)
         followed = np.array([track.track_id >= 0 and not track.missed for track in plan.tracks], np.bool_)
-        least = np.where(followed, self._keep_score, self._min_score)
+        sure = np.array([track.sure for track in plan.tracks], np.bool_)
+        least = np.minimum(np.where(followed, self._keep_score, np.inf), least_score(self._min_score, sure))
         boxes = landmark_boxes(points) if len(plan.tracks) else np.zeros((0, 4))
         good = (confidence >= least) & plausible(boxes, plan.boxes)
         # an older track wins over a younger one, a more certain new object over a less certain one
@@ -240,6 +252,7 @@ class Tracker:
                     box,
                     0 if believed else track.missed + passed,
                     unseen=track.unseen,
+                    sure=track.sure,
                     usual=_CONFIDENCE_MEMORY * track.usual + (1 - _CONFIDENCE_MEMORY) * score if track.usual else score,
                     falling=score < _FALLING_RATIO * track.usual,
                 )

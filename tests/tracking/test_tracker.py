@@ -211,6 +211,29 @@ def test_what_is_followed_may_be_less_sure_than_what_is_new() -> None:
     assert [step(score) for score in (0.6, 0.6, 0.6, 0.45, 0.45, 0.4)] == [0, 0, 1, 1, 1, 0]
 
 
+def test_what_the_detector_is_confident_of_needs_half_the_score_while_it_sees_it() -> None:
+    tracker, points = Tracker(0.5, Cadence(every=2)), _points(HERE)[None]
+
+    def step(boxes: np.ndarray, sure: list[bool], score: float) -> int:
+        plan = tracker.plan(boxes, sure) if tracker.wants_detection() else tracker.plan(None)
+        count = len(plan.boxes)
+        return len(tracker.update(plan, np.tile(points, (count, 1, 1)), np.full((count, 5), score))[0])
+
+    assert step(_boxes(HERE), [False], 0.49) == 0
+    tracker.begin_shot()
+    assert step(_boxes(HERE), [True], 0.24) == 0
+    tracker.begin_shot()
+    # confident once, then seen again, then not seen
+    looks = [(_boxes(HERE), [True])] + [(_boxes(HERE), [False])] * 4 + [(_boxes(), [])] * 2
+    assert [step(*look, 0.26) for look in looks] == [1, 1, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(("boxes", "sure"), [(_boxes(HERE), [True, True]), (None, [True]), (_boxes(), [False])])
+def test_each_detection_has_its_confidence(boxes: np.ndarray | None, sure: list[bool]) -> None:
+    with pytest.raises(InputError, match="one value for each detection"):
+        Tracker(0.5).plan(boxes, sure)
+
+
 def follow(tracker: Tracker, boxes: np.ndarray | None, center: tuple[float, float], half: float) -> list[int]:
     """One frame in which landmarks are found at a place in every planned box; the track ids."""
     plan = tracker.plan(boxes)

@@ -22,6 +22,7 @@ const CONFIDENT_SHARE = 0.5;
 const HYSTERESIS_RATIO = 0.5;
 const MIN_OVERLAP = 0.3;
 const PART_MIN_OVERLAP = 0.7;
+const SURE_RATIO = 0.5;
 const VIEW_OFFSETS = [
   [0, 0, 1],
   [0.06, -0.06, 0.88],
@@ -114,28 +115,35 @@ export function turnOf(look, count) {
   return (look + ((block ^ (block >>> 16)) >>> 0)) % count;
 }
 
+/** @typedef {{box: Box, sure: boolean}} Found a box to localize in, and whether the detector is confident of it */
+
+/** Mean landmark score from which something new is believed. @param {number} minScore @param {boolean} sure */
+export const leastScore = (minScore, sure) => (sure ? SURE_RATIO : 1) * minScore;
+
 /**
  * Boxes of objects; landmarks have to confirm new ones that the detector is not confident of.
  * @param {Detector} detector @param {Network} network @param {Pixels} image @param {number} index
  * @param {Box[] | null} known boxes of what is followed; `null` for single images
- * @returns {Promise<Box[]>}
+ * @returns {Promise<Found[]>}
  */
 export async function detectConfirmed(detector, network, image, index = 0, known = null) {
-  const found = await detector.detect(image, index, known);
+  const detections = await detector.detect(image, index, known);
   const followed = known ?? [];
-  /** @type {Box[]} */
-  const boxes = [];
+  /** @type {Found[]} */
+  const found = [];
   const seen = new Set();
-  for (const { box, score } of found) {
-    if (score >= detector.confidentScore || followed.some((other) => boxIou(box, other) >= SAME_OBJECT_IOU)) {
-      boxes.push(box);
+  for (const { box, score } of detections) {
+    const sure = score >= detector.confidentScore;
+    if (sure || followed.some((other) => boxIou(box, other) >= SAME_OBJECT_IOU)) {
+      found.push({ box, sure });
       continue;
     }
     const owners = followed.flatMap((other, place) => (shareInside(box, other) >= PART_MIN_OVERLAP ? [place] : []));
     owners.forEach((place) => seen.add(place));
-    if (!owners.length && (await confirmed(network, image, box))) boxes.push(box);
+    if (!owners.length && (await confirmed(network, image, box))) found.push({ box, sure });
   }
-  return [...boxes, ...followed.filter((_, place) => seen.has(place))];
+  const again = followed.filter((_, place) => seen.has(place));
+  return [...found, ...again.map((box) => ({ box, sure: false }))];
 }
 
 /**

@@ -2,7 +2,7 @@
  * Images and frames in, landmarks out; the counterpart of `cunet_deploy/localizer.py` and `tracking/step.py`.
  */
 
-import { Detector, detectConfirmed, plausible } from "./detector.js";
+import { Detector, detectConfirmed, leastScore, plausible } from "./detector.js";
 import { Network, loadBundle, mean, meanHeight, scoresOf } from "./network.js";
 import { ShotBoundaryDetector } from "./shots.js";
 import { DEFAULT_SMOOTHING, Smoother } from "./smoothing.js";
@@ -69,8 +69,11 @@ export class Localizer {
    */
   async predict(image, boxes) {
     if (boxes) return (await this.network.locate(image, boxes)).map((one, place) => landmarks(this.network, one, place));
-    const found = await this.network.locate(image, await detectConfirmed(this.#requireDetector(), this.network, image));
-    const good = found.filter((one) => meanHeight(one) >= this.minScore && plausible(one.points, one.box));
+    const found = await detectConfirmed(this.#requireDetector(), this.network, image);
+    const located = await this.network.locate(image, found.map(({ box }) => box));
+    const good = located.filter(
+      (one, place) => meanHeight(one) >= leastScore(this.minScore, found[place].sure) && plausible(one.points, one.box),
+    );
     return good.map((one, place) => landmarks(this.network, one, place));
   }
 
@@ -123,9 +126,9 @@ export class VideoStep {
   async #follow(image, index) {
     let looked = this.tracker.wantsDetection();
     let again = false;
-    let boxes = looked ? await this.#look(image, index) : null;
+    let found = looked ? await this.#look(image, index) : null;
     for (;;) {
-      const plan = this.tracker.plan(boxes);
+      const plan = this.tracker.plan(found);
       const located = await this.network.locate(image, plan.map((track) => track.box));
       const kept = this.tracker.update(plan, located, again);
       const justLost = !kept.length && plan.some((track) => track.missed === 0);
@@ -133,7 +136,7 @@ export class VideoStep {
         return kept.map(({ id, index: place }) => landmarks(this.network, located[place], id));
       }
       looked = again = true; // all that was followed is lost in this very frame
-      boxes = await this.#look(image, index);
+      found = await this.#look(image, index);
     }
   }
 

@@ -2,11 +2,12 @@
  * Following objects through a video; the counterpart of `cunet_deploy/tracking/tracker.py`. Pure bookkeeping.
  */
 
-import { SAME_OBJECT_IOU, plausible } from "./detector.js";
+import { SAME_OBJECT_IOU, leastScore, plausible } from "./detector.js";
 import { boxIou, landmarkBox, shareInside } from "./geometry.js";
 import { meanHeight } from "./network.js";
 
 /** @typedef {import("./geometry.js").Box} Box */
+/** @typedef {import("./detector.js").Found} Found */
 /** @typedef {import("./network.js").Located} Located */
 
 /**
@@ -15,6 +16,7 @@ import { meanHeight } from "./network.js";
  * @property {Box} box where to look next
  * @property {number} missed frames since it was last found
  * @property {number} unseen looks of the detector in a row that did not see it
+ * @property {boolean} sure the detector was confident of it, and has seen it in every look since
  * @property {number} usual its mean score over the last frames
  * @property {boolean} falling its score is far below that
  */
@@ -68,40 +70,41 @@ export class Tracker {
     return this.tracks.filter((track) => track.missed === 0).map((track) => track.box);
   }
 
-  /** The tracks to localize in. @param {Box[] | null} detections `null` where the frame was not searched */
+  /** The tracks to localize in. @param {Found[] | null} detections `null` where the frame was not searched */
   plan(detections) {
     this.sinceLook = detections ? 1 : (this.sinceLook ?? 0) + 1;
     return detections ? this.#merge(this.tracks, detections) : [...this.tracks];
   }
 
-  /** @param {Track[]} tracks @param {Box[]} detections */
+  /** @param {Track[]} tracks @param {Found[]} detections */
   #merge(tracks, detections) {
-    /** @type {Map<number, Box>} */
+    /** @type {Map<number, Found>} */
     const taken = new Map();
-    /** @type {Box[]} */
+    /** @type {Found[]} */
     const left = [];
-    for (const box of detections) {
-      const overlaps = tracks.map((track) => boxIou(box, track.box));
+    for (const found of detections) {
+      const overlaps = tracks.map((track) => boxIou(found.box, track.box));
       const free = overlaps.flatMap((iou, place) => (iou >= SAME_OBJECT_IOU && !taken.has(place) ? [place] : []));
-      if (free.length) taken.set(free.reduce((best, place) => (overlaps[place] > overlaps[best] ? place : best)), box);
-      else if (!overlaps.some((iou) => iou >= SAME_OBJECT_IOU)) left.push(box);
+      if (free.length) taken.set(free.reduce((best, place) => (overlaps[place] > overlaps[best] ? place : best)), found);
+      else if (!overlaps.some((iou) => iou >= SAME_OBJECT_IOU)) left.push(found);
     }
     /** @type {Track[]} */
     const fresh = [];
     const shrunk = new Set();
-    for (const box of left) {
-      const held = tracks.findIndex((t, place) => !taken.has(place) && shareInside(t.box, box) >= SAME_OBJECT_INSIDE);
+    for (const found of left) {
+      const held = tracks.findIndex((t, place) => !taken.has(place) && shareInside(t.box, found.box) >= SAME_OBJECT_INSIDE);
       if (held < 0) {
-        fresh.push(newTrack(box));
+        fresh.push(newTrack(found));
         continue;
       }
       shrunk.add(held);
-      taken.set(held, box);
+      taken.set(held, found);
     }
     const kept = tracks.map((track, place) => {
-      const box = taken.get(place);
-      if (!box) return { ...track, unseen: track.unseen + 1 };
-      return { ...track, box: track.missed || shrunk.has(place) ? box : track.box, unseen: 0 };
+      const found = taken.get(place);
+      if (!found) return { ...track, unseen: track.unseen + 1, sure: false };
+      const box = track.missed || shrunk.has(place) ? found.box : track.box;
+      return { ...track, box, unseen: 0, sure: track.sure || found.sure };
     });
     return [...kept.filter((track) => track.unseen < MAX_UNSEEN), ...fresh];
   }
@@ -119,7 +122,7 @@ export class Tracker {
     const boxes = located.map(({ points }) => landmarkBox(points));
     const good = plan.map((track, place) => {
       const followed = track.id >= 0 && !track.missed;
-      const least = followed ? this.keepScore : this.minScore;
+      const least = Math.min(followed ? this.keepScore : Infinity, leastScore(this.minScore, track.sure));
       return scores[place] >= least && plausible(located[place].points, track.box);
     });
     const order = plan
@@ -149,6 +152,7 @@ export class Tracker {
         box,
         missed: 0,
         unseen: track.unseen,
+        sure: track.sure,
         usual: track.usual ? CONFIDENCE_MEMORY * track.usual + (1 - CONFIDENCE_MEMORY) * score : score,
         falling: score < FALLING_RATIO * track.usual,
       });
@@ -169,7 +173,7 @@ export class Tracker {
   }
 }
 
-/** @param {Box} box @returns {Track} */
-function newTrack(box) {
-  return { id: -1, box, missed: 0, unseen: 0, usual: 0, falling: false };
+/** @param {Found} found @returns {Track} */
+function newTrack({ box, sure }) {
+  return { id: -1, box, missed: 0, unseen: 0, sure, usual: 0, falling: false };
 }
