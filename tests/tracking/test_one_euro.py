@@ -107,6 +107,25 @@ def test_a_clip_keeps_its_frames_and_objects() -> None:
     assert jitter(points) < 0.4 * jitter(noisy())
 
 
+def test_in_a_clip_an_object_that_was_away_for_long_starts_anew() -> None:
+    times = [0.0, 33.0, 5000.0, 5033.0]
+    frames = [landmarks(points[None], [3]) for points in (REST, REST, REST + 30, REST + 30)]
+    steady = smooth_clip(frames, times)
+    np.testing.assert_allclose([frame.points[0] for frame in steady], [REST, REST, REST + 30, REST + 30])
+
+
+def test_speeds_are_counted_in_the_given_size_of_the_object() -> None:
+    moved = REST + [9.0, 0.0]
+    by_size = {}
+    for size in (None, 50.0, float(np.linalg.norm(REST[1] - REST[0])), 5000.0):
+        steady = OneEuro(size=size)
+        steady.update(REST, 0)
+        by_size[size] = float((steady.update(moved, 33) - REST)[0, 0])
+    given, small, own, large = by_size.values()
+    assert given == pytest.approx(own)
+    assert small > own > large
+
+
 @pytest.mark.parametrize("time_ms", [float("nan"), float("inf")])
 def test_a_time_that_is_no_number_is_refused_and_forgotten(time_ms: float) -> None:
     steady = OneEuro()
