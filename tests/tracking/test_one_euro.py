@@ -115,7 +115,7 @@ def test_in_a_clip_an_object_that_was_away_for_long_starts_anew() -> None:
 
 
 def test_speeds_are_counted_in_the_given_size_of_the_object() -> None:
-    moved = REST + [9.0, 0.0]
+    moved = REST + np.array([9.0, 0.0])
     by_size = {}
     for size in (None, 50.0, float(np.linalg.norm(REST[1] - REST[0])), 5000.0):
         steady = OneEuro(size=size)
