@@ -80,7 +80,7 @@ def test_a_map_without_a_positive_cell_gives_its_centre_and_no_score(fill: float
 
 
 def test_an_empty_map_among_others_gives_its_centre_and_the_others_their_peaks() -> None:
-    maps = encode([[np.nan, np.nan], [3, 6], [np.inf, 0]], 12, 1)
+    maps = encode(np.array([[np.nan, np.nan], [3, 6], [np.inf, 0]]), 12, 1)
     points, scores = decode(maps, Decoder())
     assert points.tolist() == [[5.5, 5.5], pytest.approx([3, 6], abs=1e-5), [5.5, 5.5]]
     assert scores.tolist() == [0, 1, 0]

@@ -105,7 +105,7 @@ class Weak(Squares):
     """Is sure of less than half of what it has to be sure of."""
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        return super().run(images) * np.array([0.3, 1, 1])[:, None, None]
+        return np.asarray(super().run(images) * np.array([0.3, 1, 1])[:, None, None])
 
 
 def test_what_is_followed_is_found_with_half_of_the_least_score() -> None:
