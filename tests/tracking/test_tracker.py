@@ -165,6 +165,25 @@ def test_what_the_detector_does_not_see_twice_in_a_row_is_given_up() -> None:
     assert not alive[-1]
 
 
+def test_a_detection_is_of_the_track_that_it_overlaps_most() -> None:
+    beside = (HERE[0] + 50, HERE[1])  # a third of the union
+    world, tracker = World(HERE, beside), Tracker(0.5, Cadence(every=1))
+    assert sorted(world.step(tracker)) == [0, 1]
+    world.detect = lambda: _boxes(beside)  # type: ignore[method-assign]
+    assert [sorted(world.step(tracker)) for _ in range(2)] == [[0, 1], [1]]
+
+
+def test_an_object_that_comes_back_is_the_one_that_left_nearest_to_it() -> None:
+    beside = (HERE[0] + 50, HERE[1])
+    world, tracker = World(HERE, beside), Tracker(0.5, Cadence(every=0, retry=1))
+    assert sorted(world.step(tracker)) == [0, 1]
+    world.objects = []
+    for _ in range(4):
+        assert world.step(tracker) == {}
+    world.objects = [np.array(beside)]
+    assert list(world.step(tracker)) == [1]
+
+
 def test_given_boxes_are_used_as_they_are_whatever_the_score() -> None:
     world, tracker = World(), Tracker(0.5, Cadence(every=1, exact=True))
     for center in ((100.0, 100.0), (110.0, 100.0), (120.0, 100.0)):
