@@ -49,7 +49,7 @@ def document() -> str:
     parts = [INTRODUCTION]
     for name, (title, text) in PEERS.items():
         report = _read(name)
-        of = next((row["accuracy"] for row in report["peers"] if row["accuracy"]), {})
+        of: dict[str, Any] = next((row["accuracy"] for row in report["peers"] if row["accuracy"]), {})
         parts.append(f"\n## {title}\n\n{text.format(**of)} {_origin(report)}\n\n{faces.table(report['peers'])}")
     if (REPORTS / "pose.json").is_file():
         report = _read("pose")
