@@ -136,7 +136,7 @@ def test_a_stream_that_stays_away_keeps_what_was_done_and_is_1(program: Program,
     assert "did not come back" in last
     assert "Traceback" not in stderr
     assert f"{program.frames()} frames" in stdout
-    assert len(list(open_source(program.folder / "out.mp4"))) > 5
+    assert len(list(open_source(program.folder / "out.mp4"))) == program.frames() > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -152,7 +152,7 @@ def test_one_signal_is_enough_while_a_stream_stalls(
     assert process.returncode == 130, stderr
     assert stderr == "cunet-deploy: interrupted\n"
     assert f"{program.frames()} frames" in stdout
-    assert len(list(open_source(program.folder / "out.mp4"))) > 5
+    assert len(list(open_source(program.folder / "out.mp4"))) == program.frames() > 0
 
 
 def test_ctrl_c_is_heard_while_a_stream_is_opened(program: Program) -> None:
