@@ -56,6 +56,20 @@ def test_where_nothing_is_known_nothing_counts_but_a_known_box() -> None:
     assert targets.center[60, 60] == 1
 
 
+def test_what_is_unknown_is_as_wide_and_as_high_as_it_is() -> None:
+    weight = CODE.encode(NONE, [[8, 100, 47, 119]], 64, 4).center
+    unknown = np.argwhere(weight == 0)  # rows and columns
+    assert unknown.min(axis=0).tolist() == [25, 2]
+    assert unknown.max(axis=0).tolist() == [29, 11]
+    assert (weight[25:30, 2:12] == 0).all()
+
+
+@pytest.mark.parametrize(("side", "code"), [(4.0, 0.0), (8.0, 0.0), (16.0, 0.2), (256.0, 1.0), (400.0, 1.0)])
+def test_sides_are_coded_from_the_smallest_to_so_many_doublings_of_it_and_no_further(side: float, code: float) -> None:
+    box = [[128 - side / 2, 128 - side / 2, 128 + side / 2, 128 + side / 2]]
+    assert CODE.encode(box, NONE, 64, 4).maps[1:, 32, 32] == pytest.approx([code, code])
+
+
 def test_balance_lets_small_boxes_count_as_much_as_large_ones() -> None:
     boxes = [[20, 20, 60, 60], [80, 80, 240, 240]]  # Gaussians of 1 and 4 cells
     plain = CODE.encode(boxes, NONE, 64, 4)
@@ -74,6 +88,14 @@ def test_empty_maps_hold_no_box() -> None:
     found, scores = CODE.decode(np.zeros((3, 64, 64), np.float32), 4, 0.0)
     assert found.shape == (0, 4)
     assert scores.shape == (0,)
+
+
+def test_a_score_is_never_above_one_and_counts_from_the_least_on() -> None:
+    maps = CODE.encode([[78, 78, 182, 182]], NONE, 64, 4).maps
+    peak = float(maps[0].max())
+    assert len(CODE.decode(maps, 4, peak)[1]) == 1
+    assert len(CODE.decode(maps, 4, np.nextafter(peak, 2))[1]) == 0
+    assert CODE.decode(maps * np.array([1.5, 1, 1])[:, None, None], 4, 0.5)[1].tolist() == [1]
 
 
 def test_of_boxes_that_overlap_the_best_stays() -> None:

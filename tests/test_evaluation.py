@@ -268,6 +268,26 @@ def test_the_flip_test_of_a_symmetric_network_changes_nothing(people: list[Examp
     assert both.to_dict()["flip_test"] is True
 
 
+def test_the_flip_test_takes_the_mean_of_both_looks(people: list[Example]) -> None:
+    @dataclass
+    class Shifted(KnowingNetwork):
+        """Sees everything a cell further to the right of the photo in the mirror image of a crop."""
+
+        def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            if len(self.seen) % 2 == 0:
+                self.maps = super().run(images)
+                return self.maps
+            self.seen.append(images[:0])
+            return np.roll(self.maps, 1, axis=3)[:, LSP14.flip_order, :, ::-1]
+
+    once = evaluate(KnowingNetwork(people, manifest=POSE), people, PhotoCache())
+    both = evaluate(Shifted(people, manifest=POSE), people, PhotoCache(), tta=TTA(flip=True))
+    cells = np.array([POSE.crop.crop(example.box).side / POSE.map_size for example in people])
+    moved = (both.points - once.points) / cells[:, None, None]
+    labelled = np.isfinite(once.truth).all(axis=-1)
+    np.testing.assert_allclose(moved[labelled], np.tile([0.5, 0], (labelled.sum(), 1)), atol=0.08)
+
+
 def test_maps_of_crops_of_other_sizes_are_averaged_where_they_belong(people: list[Example]) -> None:
     @dataclass
     class Scaled(KnowingNetwork):

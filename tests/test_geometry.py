@@ -107,6 +107,17 @@ def test_a_crop_that_is_not_turned_shows_whole_pixels_wherever_it_is(
         np.testing.assert_array_equal(moved.center, np.array(crop.center) + shift)
 
 
+@pytest.mark.parametrize("side", [100.0, 101.0])
+def test_a_crop_moves_with_its_box_by_the_pixel_also_from_the_middle_between_two(side: float) -> None:
+    half = (side - 1) / 2
+    corners = [whole_pixels(20.5 + half + step, -3.5 + half - step, side, 128).center for step in range(4)]
+    np.testing.assert_array_equal(np.diff(corners, axis=0), [[1, -1]] * 3)
+
+
+def test_the_side_of_a_crop_grows_with_its_box_by_the_pixel_also_from_the_middle_between_two() -> None:
+    assert [whole_pixels(0, 0, side + 0.5, 128).side for side in range(100, 104)] == [101, 102, 103, 104]
+
+
 @pytest.mark.parametrize("size", [96, 128, 256, 320])
 @pytest.mark.parametrize("side", [33.3, 100.0, 255.7, 641.0, 1279.2])
 def test_whole_pixels_are_those_that_are_interpolated_with_few_bits(size: int, side: float) -> None:

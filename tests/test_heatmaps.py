@@ -79,6 +79,13 @@ def test_a_map_without_a_positive_cell_gives_its_centre_and_no_score(fill: float
     assert scores.tolist() == [0, 0]
 
 
+def test_an_empty_map_among_others_gives_its_centre_and_the_others_their_peaks() -> None:
+    maps = encode(np.array([[np.nan, np.nan], [3, 6], [np.inf, 0]]), 12, 1)
+    points, scores = decode(maps, Decoder())
+    assert points.tolist() == [[5.5, 5.5], pytest.approx([3, 6], abs=1e-5), [5.5, 5.5]]
+    assert scores.tolist() == [0, 1, 0]
+
+
 def test_the_score_is_never_above_one() -> None:
     assert decode(encode([3, 3], 8, 1) * np.float32(1.5), Decoder())[1] == 1
 
@@ -89,6 +96,22 @@ def test_peak_moves_towards_its_larger_neighbour() -> None:
     (x, y), _ = decode(maps, Decoder())
     assert 4 < x < 4.5
     assert y == 1
+
+
+def test_an_empty_neighbour_counts_as_a_hundredth_of_the_peak() -> None:
+    maps = np.zeros((3, 9), np.float32)
+    maps[1, 4:6] = 1.0, 0.5
+    (x, y), _ = decode(maps, Decoder())
+    low, right = np.log(0.01), np.log(0.5)
+    assert x == pytest.approx(4 + (right - low) / (2 * -(low + right)), abs=1e-5)
+    assert y == 1
+
+
+def test_what_lies_beside_the_highest_cell_moves_the_point_no_further_than_its_edge() -> None:
+    maps = np.zeros((9, 9), np.float32)
+    maps[4, 4], maps[[3, 5], 5] = 1.0, 0.9
+    assert decode(maps, Decoder())[0].tolist() == [4.5, 4]
+    assert decode(maps.T, Decoder())[0].tolist() == [4, 4.5]
 
 
 def test_a_map_smaller_than_the_window_is_refused() -> None:

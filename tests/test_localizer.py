@@ -255,7 +255,7 @@ def test_a_stream_can_be_left_early(localizer: Localizer) -> None:
     stream = localizer.stream([image for image, _ in moving(200)])
     next(stream)
     stream.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_a_stream_opens_files_itself(localizer: Localizer, tmp_path: Path) -> None:

@@ -136,6 +136,9 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
     sample = np.random.default_rng(3).normal(size=50)
     assert bootstrap_mean(sample, seed=7) == bootstrap_mean(sample, seed=7)
     assert bootstrap_mean(sample, seed=7) != bootstrap_mean(sample, seed=8)
+    for paired in (paired_difference, paired_relative_difference):
+        assert paired(sample**2, sample + 5, seed=7) == paired(sample**2, sample + 5, seed=7)
+        assert paired(sample**2, sample + 5, seed=7) != paired(sample**2, sample + 5, seed=8)
 
 
 def test_one_outlier_moves_the_mean_but_not_the_median() -> None:
@@ -182,8 +185,8 @@ def test_percent_is_a_scaled_estimate() -> None:
         ),
         pytest.param(lambda: bootstrap_mean([np.nan]), "no object", id="nothing"),
         pytest.param(lambda: paired_difference([1], [1, 2]), "cannot be paired", id="pairing"),
-        pytest.param(lambda: paired_difference([np.inf], [np.inf]), "infinite", id="infinite pair"),
-        pytest.param(lambda: paired_relative_difference([1], [0]), "positive", id="relative to zero"),
+        pytest.param(lambda: paired_difference([np.inf, 1], [1, 1]), "infinite", id="infinite pair"),
+        pytest.param(lambda: paired_relative_difference([1, 1], [1, 0]), "positive", id="relative to zero"),
         pytest.param(lambda: auc_parts([0.1], 0), "positive", id="threshold"),
     ],
 )

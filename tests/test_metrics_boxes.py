@@ -23,6 +23,18 @@ def test_too_little_overlap_is_no_find() -> None:
     assert match.wrong.tolist() == [0.9]
 
 
+def test_half_of_the_union_is_enough_and_of_two_boxes_the_one_that_is_overlapped_more_is_found() -> None:
+    assert match_boxes([[0, 0, 10, 5]], [0.9], [A], NONE).truth.tolist() == [0.9]
+    beside = [2, 0, 12, 10]
+    assert match_boxes([beside], [0.9], [A, beside], NONE).truth.tolist() == [-np.inf, 0.9]
+
+
+def test_the_share_that_lies_on_something_unknown_is_that_of_the_found_box() -> None:
+    crowd, small, large = [0, 0, 40, 40], [5, 5, 15, 15], [0, 0, 100, 100]
+    assert match_boxes([small], [0.9], NONE, [crowd]).wrong.tolist() == []
+    assert match_boxes([large], [0.9], NONE, [crowd]).wrong.tolist() == [0.9]
+
+
 def test_a_find_on_something_unknown_is_neither_right_nor_wrong() -> None:
     match = match_boxes([A, B], [0.9, 0.8], [B], [A])
     assert match.truth.tolist() == [0.8]
@@ -50,6 +62,13 @@ def test_recall_by_size_counts_those_boxes_only() -> None:
     assert np.isnan(recall([match], 0.5, (100, np.inf)).value)
 
 
+def test_a_box_at_the_end_of_a_range_is_of_the_next_one() -> None:
+    match = match_boxes([A], [0.9], [A], NONE)  # sides of 10
+    assert np.isnan(recall([match], 0.5, (0, 10)).value)
+    assert recall([match], 0.5, (10, 20)).value == 1
+    assert [len(match.of_size(*sides).truth) for sides in ((0, 10), (10, 20))] == [0, 1]
+
+
 def test_average_precision_by_size_leaves_out_finds_of_other_sizes() -> None:
     small, large = [A, B], [[100, 0, 140, 40]]
     found = [*small, [200, 0, 210, 10], *large, [300, 0, 340, 40]]
@@ -69,6 +88,13 @@ def test_images_without_boxes_count_where_something_was_found_in_them() -> None:
 def test_the_best_threshold_parts_right_from_wrong() -> None:
     matches = [Matches(np.array([0.9, 0.6]), np.array([10.0, 10.0]), np.array([0.3]), np.array([10.0]))]
     assert 0.3 < best_threshold(matches) < 0.6
+
+
+def test_a_threshold_does_not_part_equal_scores() -> None:
+    right, wrong = np.array([0.9, 0.5]), np.array([0.5, 0.5, 0.5])
+    matches = [Matches(right, np.full(2, 10.0), wrong, np.full(3, 10.0))]
+    # with the second right one alone F1 would be 1; with all four of its score it is less than without them
+    assert best_threshold(matches) == pytest.approx(0.7)
 
 
 def test_where_recall_counts_more_more_is_found() -> None:

@@ -85,6 +85,15 @@ def test_labels_so_near_that_both_readings_hold_are_not_swapped() -> None:
     assert metrics.swapped_pairs(errors, errors, LSP14, 0.2).tolist() == [[0] * 6]
 
 
+def test_one_joint_that_lies_between_both_labels_makes_no_pair_right() -> None:
+    errors, mirrored = np.full((1, 14), 0.1), np.full((1, 14), 0.1)
+    (left, right), *_ = LSP14.flip_pairs
+    errors[0, left] = 0.3
+    assert metrics.swapped_pairs(errors, mirrored, LSP14, 0.2).tolist() == [[1, *[0] * 5]]
+    mirrored[0, right] = 0.3
+    assert metrics.swapped_pairs(errors, mirrored, LSP14, 0.2).tolist() == [[0] * 6]
+
+
 def test_only_labelled_joints_count_and_people_weigh_by_their_joints() -> None:
     correct = np.array([[1, 1, 1, 1], [0, NAN, NAN, NAN], [NAN] * 4])
     assert metrics.share(correct).value == pytest.approx(4 / 5)  # not the mean of 1 and 0
@@ -296,5 +305,16 @@ def test_oks_ap_by_hand() -> None:
     ap, ar = metrics.oks_average_precision([image])
     assert ap == pytest.approx((51 + 50 * 2 / 3) / 101)
     assert ar == 1
+    # The first is as similar to both, and takes the last, as COCOeval does; so the other one is left for the second.
+    tie = metrics.PeopleInImage(np.array([0.9, 0.8]), np.array([[0.8, 0.8], [0.9, 0.0]]), np.zeros(2, np.bool_))
+    assert metrics.oks_average_precision([tie], (0.5,)) == pytest.approx((1, 1))
     nobody = metrics.PeopleInImage(np.array([0.5]), np.zeros((1, 0)), np.zeros(0, np.bool_))
     assert np.isnan(metrics.oks_average_precision([nobody])).all()
+
+
+@pytest.mark.parametrize(("place", "recall"), [(19, 1.0), (20, 0.0)])
+def test_of_an_image_the_twenty_surest_people_count(place: int, recall: float) -> None:
+    similarity = np.zeros((25, 1))
+    similarity[place] = 1
+    image = metrics.PeopleInImage(np.linspace(0.9, 0.1, 25), similarity, np.zeros(1, np.bool_))
+    assert metrics.oks_average_precision([image])[1] == recall

@@ -38,6 +38,12 @@ def test_joints_at_one_place_do_not_exchange() -> None:
     assert not exchanged_pairs(points, LSP14, 41).any()
 
 
+def test_a_joint_that_comes_to_the_other_one_is_no_exchange() -> None:
+    points = standing(3)
+    points[1:, LEFT] = (35, 0)
+    assert not exchanged_pairs(points, LSP14, 2).any()
+
+
 def test_limbs_that_pass_each_other_slowly_do_not_exchange() -> None:
     points = standing(9)
     points[:, LEFT, 0] = np.linspace(0, 40, 9)

@@ -150,6 +150,13 @@ def test_an_image_of_another_size_shows_the_same_places(size: tuple[int, int]) -
     np.testing.assert_allclose(small[inner, 5, 1], (rows / HEIGHT * 255)[inner], atol=1.6)
 
 
+@pytest.mark.parametrize(("width", "height"), [(81, 60), (80, 61), (81, 61)])
+def test_an_image_of_odd_sides_loses_no_more_than_a_line_before_it_is_halved(width: int, height: int) -> None:
+    image = noise(height, width)  # halved otherwise, blocks would be of fractions of pixels, which processors round
+    even = np.asarray(cv2.resize(image, (80, 60), interpolation=cv2.INTER_LINEAR_EXACT))
+    np.testing.assert_array_equal(shrink(image, 40, 30), halved(even.astype(int), 2))
+
+
 def test_what_is_shrunk_often_does_not_become_brighter() -> None:
     image = noise(512, 512)
     assert abs(shrink(image, 64, 64).mean() - image.mean()) < 0.15

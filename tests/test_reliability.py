@@ -55,6 +55,24 @@ def test_bins_count_what_lies_in_them() -> None:
     assert error.value == pytest.approx((0.05 + 2 * 0.45) / 3)
 
 
+def test_a_score_of_one_is_in_the_last_range_of_its_own_object() -> None:
+    bins = reliability([[1.0, 0.9], [0.0, 0.1]], np.ones((2, 2)))
+    assert [own.landmarks for own in bins] == [1, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+
+
+def test_objects_without_labels_are_not_drawn() -> None:
+    scores, correct = drawn(4, 40)
+    alone = bootstrap_calibration_error(scores, correct)
+    nobody = np.full((160, 5), np.nan)
+    assert bootstrap_calibration_error(np.r_[scores, np.ones((160, 5))], np.r_[correct, nobody]) == alone
+
+
+def test_beyond_the_heights_that_were_seen_a_curve_rises_no_further() -> None:
+    heights, correct = drawn(5)
+    curve = fit_score_curve(heights / 2, correct, "torso", 0.2)
+    assert curve.apply(1.0) == curve.apply(0.5) == np.float32(max(curve.shares[:-1])) < 1
+
+
 def test_too_few_landmarks_are_refused() -> None:
     with pytest.raises(InputError, match="too few to calibrate scores"):
         fit_score_curve(*drawn(0, 20), "torso", 0.2)

@@ -304,7 +304,7 @@ def test_a_full_disk_is_1_and_keeps_what_is_done(run, clip: Path, monkeypatch: p
     assert names() == ["out.csv", "out.csv.part", "out.jsonl", "out.jsonl.part", "out.mp4", "out.mp4.part"]
     assert [line["frame"] for line in lines("out.jsonl")] == list(range(12))
     assert len(list(open_source("out.mp4"))) == 12
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def test_a_disk_that_is_full_from_the_start_leaves_no_file(run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -356,7 +356,7 @@ def test_ctrl_c_in_any_stage_keeps_what_is_done(run, clip: Path, monkeypatch: py
     assert count == 30 if stage == "finish" else 0 < count < 30
     assert f"{count} frames" in result.stdout
     assert cv2.VideoCapture("out.avi").get(cv2.CAP_PROP_FRAME_COUNT) == count
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -379,4 +379,4 @@ def test_a_second_signal_stops_at_once_and_leaves_nothing(run, clip: Path, monke
     assert result.stderr == "cunet-deploy: interrupted\n"
     assert names() == []
     assert writing == []
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads

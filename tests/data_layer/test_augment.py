@@ -163,6 +163,46 @@ def test_an_object_with_few_landmarks_is_not_cut() -> None:
         assert not np.isinf(drawn.points).any()
 
 
+def levels(level: int, **changes: float) -> np.ndarray:
+    """(20, 3) grey levels of the channels that a photo of one level has with some seeds."""
+    example, photo = striped()
+    found = []
+    for seed in range(20):
+        drawn = augmenter(**changes).draw(example, np.full_like(photo, level), np.random.default_rng(seed))
+        assert (drawn.image == drawn.image[0, 0]).all()
+        np.testing.assert_array_equal(drawn.points, RULE.crop(example.box).to_input(example.points))
+        found.append(drawn.image[0, 0].astype(int))
+    return np.array(found)
+
+
+def test_gain_spreads_each_channel_around_the_middle_level() -> None:
+    assert (levels(128, gain=0.4) == 128).all()
+    dark = levels(78, gain=0.4)  # 50 below: with 0.6 * 0.8 to 1.4 * 1.2 times that
+    assert 128 - 50 * 1.68 - 1 <= dark.min() < 70
+    assert 86 < dark.max() <= 128 - 50 * 0.48 + 1
+    assert (dark.max(axis=1) > dark.min(axis=1)).mean() > 0.8
+    assert (levels(0, gain=0.4) >= 0).all()
+
+
+def test_brightness_moves_all_channels_alike_and_no_further_than_it_says() -> None:
+    moved = levels(128, brightness=40.0)
+    assert (moved == moved[:, :1]).all()
+    assert 88 <= moved.min() < 108
+    assert 148 < moved.max() <= 168
+    assert set(levels(250, brightness=40.0).ravel()) >= {255}
+
+
+def test_blur_takes_detail_and_moves_nothing() -> None:
+    example, photo = striped()
+    sharp = augmenter().draw(example, photo, np.random.default_rng(0))
+    for seed in range(5):
+        drawn = augmenter(blur=1.0).draw(example, photo, np.random.default_rng(seed))
+        np.testing.assert_array_equal(drawn.points, sharp.points)
+        before, after = (np.abs(np.diff(image.astype(float), axis=0)).mean() for image in (sharp.image, drawn.image))
+        assert after < 0.8 * before
+        assert drawn.image.mean() == pytest.approx(sharp.image.mean(), abs=3)
+
+
 def test_low_resolution_takes_detail_and_moves_nothing() -> None:
     example, photo = striped()
     sharp = augmenter().draw(example, photo, np.random.default_rng(0))

@@ -101,6 +101,33 @@ def test_a_small_object_that_is_followed_is_looked_for_in_its_tile() -> None:
         assert len(NetworkDetector(Squares()).detect(image, index, known=box)[0]) == 1
 
 
+class Weak(Squares):
+    """Is sure of less than half of what it has to be sure of."""
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray(super().run(images) * np.array([0.3, 1, 1])[:, None, None])
+
+
+def test_what_is_followed_is_found_with_half_of_the_least_score() -> None:
+    box, image = (200, 100, 420, 330), picture(640, 480, (200, 100, 420, 330))
+    detector = NetworkDetector(Weak())
+    assert len(detector.detect(image)[0]) == 0
+    for known, count in ((box, 1), ((230, 100, 450, 330), 1), ((20, 20, 100, 90), 0)):
+        assert len(detector.detect(image, known=np.array([known], np.float64))[0]) == count
+
+
+def test_what_the_edge_of_a_tile_cuts_is_one_object() -> None:
+    cut = (350, 100, 450, 160)  # a third of it lies in the tiles on the left, which end at 384
+    found, _ = NetworkDetector(Squares()).detect(picture(640, 480, cut))
+    assert len(found) == 1
+    assert box_iou(found, [cut])[0, 0] > 0.8
+
+
+@pytest.mark.parametrize(("least", "sure"), [(0.5, 0.75), (0.2, 0.6)])
+def test_a_box_is_believed_from_halfway_between_the_least_score_and_one(least: float, sure: float) -> None:
+    assert NetworkDetector(Squares(replace(MANIFEST, min_score=least))).confident_score == pytest.approx(sure)
+
+
 def test_boxes_are_made_tight_as_the_manifest_says() -> None:
     code = BoxCode(tight_down=0.1, tight_width=0.8, tight_height=0.6)
     session = Squares(replace(MANIFEST, boxes=code))

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dots import RADIUS, TEMPLATE, draw, scene
+from dots import RADIUS, TEMPLATE, box, draw, scene
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cunet_deploy.detection.search import CoarseToFineSearch, plausible, windows
 from cunet_deploy.geometry import box_iou, landmark_boxes
+from cunet_deploy.locate import locate
 from cunet_deploy.sessions import Session, open_session
 
 
@@ -51,8 +52,19 @@ def test_one_object_is_found_wherever_it_is(session: Session, half: int, place: 
 
 def test_the_frame_may_be_huge(session: Session) -> None:
     image, points = scene((2600, 1900), 900, (3700, 5400))
-    boxes, _ = CoarseToFineSearch(session).detect(image)
+    boxes, scores = CoarseToFineSearch(session).detect(image)
     assert box_iou(boxes, landmark_boxes(points[None]))[0, 0] > 0.9
+    middle, expected = ((one[:2] + one[2:]) / 2 for one in (boxes[0], landmark_boxes(points)))
+    assert np.abs(middle - expected).max() < 3  # where 19 pixels were searched as one
+    assert scores[0] < 0.9 < locate(session, image, boxes)[1].mean()  # the lowest of several looks
+
+
+def test_what_is_followed_comes_best_first_while_it_is_there(session: Session) -> None:
+    image, _ = scene()
+    near = box() + 3
+    boxes, scores = CoarseToFineSearch(session).detect(image, known=np.concatenate([near, box()]))
+    np.testing.assert_array_equal(boxes, np.concatenate([box(), near]))
+    assert scores[0] > scores[1] >= 0.5
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ def test_views_that_fall_together_are_kept_and_one_that_is_elsewhere_is_told_in_
     np.testing.assert_allclose(found.points, PERSON)  # the median does not follow one view
 
 
+def test_a_joint_that_is_far_off_makes_an_object_no_more_doubtful_than_one_that_is_a_torso_off() -> None:
+    for away in (1.0, 9.0):
+        views = np.repeat(PERSON[None], 5, axis=0)
+        views[3, WRIST] += (away * TORSO, 0)
+        assert opinions(views).doubt == pytest.approx(1 / len(LSP14))
+
+
 def test_two_teachers_are_averaged_where_they_agree() -> None:
     first = np.repeat(PERSON[None], 3, axis=0)
     second = first + np.array([0.1 * TORSO, 0])

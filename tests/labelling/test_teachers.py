@@ -8,15 +8,17 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from dots import DOTS, box, manifest, scene, write_model
 
 from cunet_deploy.errors import ArtifactError, ConfigError, InputError, MissingDependencyError
+from cunet_deploy.geometry import CropRule
 from cunet_deploy.labelling.description import Description, InputSpec, OutputSpec, read_description
 from cunet_deploy.labelling.outputs import read_outputs
 from cunet_deploy.labelling.run import TeacherEnsemble
-from cunet_deploy.labelling.teachers import open_teacher
+from cunet_deploy.labelling.teachers import RUNNERS, DescribedTeacher, open_teacher
 from cunet_deploy.labelling.views import VIEWS, View, look
 
 DESCRIPTION = """
@@ -76,6 +78,75 @@ def test_a_narrow_input_sees_all_of_a_wide_box() -> None:
     crop = View().crop(described(form="heatmap").rule, (0, 0, 90, 60), shares=(0.75, 1.0))
     assert crop.side == pytest.approx(90 / 0.75 * 1.25, abs=2)
     assert View().crop(described(form="heatmap").rule, (0, 0, 30, 60), shares=(0.75, 1.0)).side == 75
+
+
+class _Centroid:
+    """A teacher that sees all landmarks in the middle of what is bright."""
+
+    name, file, library, skeleton, rule, shares = "centroid", Path("x"), "", DOTS, CropRule(64, 1.4), (1.0, 1.0)
+
+    def read(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weights = images[..., 0].astype(float)
+        rows, columns = np.indices(weights.shape[1:])
+        places = [(weights * axis).sum(axis=(1, 2)) / weights.sum(axis=(1, 2)) for axis in (columns, rows)]
+        return np.repeat(np.stack(places, axis=1)[:, None], 5, axis=1), np.ones((len(images), 5))
+
+    def close(self) -> None: ...
+
+
+def test_what_is_seen_in_every_view_lies_at_the_same_place_of_the_photo() -> None:
+    image = np.zeros((240, 320, 3), np.uint8)
+    cv2.circle(image, (150, 110), 6, (255, 255, 255), -1, cv2.LINE_AA)
+    found, _ = look(_Centroid(), image, box()[0])
+    np.testing.assert_allclose(found, np.broadcast_to([150, 110], found.shape), atol=0.3)  # a pixel of a crop is 1.75
+
+
+class _Runner:
+    """Keeps what it is given, and says that each landmark is at the brightest place of the first channel."""
+
+    library = "fake"
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        self.given: list[np.ndarray] = []
+
+    def run(self, tensor: np.ndarray, names: Any) -> list[np.ndarray]:
+        self.given.append(tensor)
+        channel = tensor[0, 0] if tensor.shape[1] == 3 else tensor[0, ..., 0]
+        row, column = np.unravel_index(int(channel.argmax()), channel.shape)
+        return [np.tile(np.array([column, row], np.float32), (1, 5, 1))]
+
+
+def fed(monkeypatch: pytest.MonkeyPatch, image: np.ndarray, **spec: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What a described network of 48 x 64 pixels is given of a square, and where it finds the landmarks in that."""
+    monkeypatch.setitem(RUNNERS, ".onnx", _Runner)
+    given = replace(described(form="coordinates"), input=InputSpec(width=48, height=64, **spec))
+    teacher = DescribedTeacher(given, None)
+    points, _ = teacher.read(image[None])
+    return teacher._runner.given[0], points[0]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("layout", "axis"), [("NCHW", 1), ("NHWC", 3)])
+@pytest.mark.parametrize(("colour", "order"), [("RGB", [2, 1, 0]), ("BGR", [0, 1, 2])])
+def test_a_described_network_is_given_the_colours_and_range_that_it_asks_for(
+    monkeypatch: pytest.MonkeyPatch, layout: str, axis: int, colour: str, order: list[int]
+) -> None:
+    image = np.full((64, 64, 3), (10, 20, 30), np.uint8)
+    mean, scale = (1.0, 2.0, 3.0), (2.0, 4.0, 8.0)
+    tensor, _ = fed(monkeypatch, image, layout=layout, colour=colour, mean=mean, scale=scale)
+    assert tensor.dtype == np.float32
+    assert tensor.shape == ((1, 3, 64, 48) if layout == "NCHW" else (1, 64, 48, 3))
+    expected = (np.array([10, 20, 30])[order] - mean) / scale
+    np.testing.assert_allclose(np.moveaxis(tensor, axis, 3)[0, 5, 5], expected)
+    halves, _ = fed(monkeypatch, image, type="uint8", colour="BGR", scale=(4.0,))  # 2.5 and 7.5
+    assert halves.dtype == np.uint8
+    assert halves[0, :, 5, 5].tolist() == [2, 5, 8]
+
+
+def test_landmarks_of_a_narrow_input_are_placed_in_the_square_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[40, 20] = 255
+    _, points = fed(monkeypatch, image)
+    np.testing.assert_array_equal(points, [[20, 40]] * 5)
 
 
 def test_simcc_is_read_from_its_two_rows() -> None:

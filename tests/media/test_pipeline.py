@@ -74,7 +74,7 @@ def test_closing_early_ends_the_thread_and_reads_no_further(depth: int) -> None:
     items = read_ahead(endless(), depth)
     next(items)
     items.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     assert len(taken) <= depth + 3
 
 
@@ -91,7 +91,7 @@ def test_leaving_a_loop_ends_the_thread_and_the_source() -> None:
     before = threading.active_count()
     for _ in read_ahead(endless(), 1):
         break
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     assert ended == [True]
 
 
@@ -131,7 +131,7 @@ def test_an_error_of_writing_reaches_the_caller_and_nothing_is_written_after_it(
         for item in range(1000):
             writer.put(item)
     assert written == [0, 1, 2, 3]
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_an_error_of_the_last_item_is_raised_when_the_block_ends() -> None:
@@ -182,7 +182,7 @@ def test_after_ctrl_c_nothing_is_being_written(stage: str) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert not running.is_set()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     assert written == list(range(len(written)))
 
 
@@ -204,7 +204,7 @@ def test_a_block_that_a_signal_left_without_waiting_is_stopped_afterwards() -> N
     for _ in range(2):
         writer.stop()
     assert written == [0]  # what was being written is written, the rest is dropped
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def run_stages(
@@ -263,7 +263,7 @@ def test_an_error_of_any_stage_comes_as_itself_and_ends_all_threads(stage: str) 
             2,
         )
     assert caught.value is problem
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     assert written == list(range(20))
 
 

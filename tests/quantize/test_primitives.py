@@ -220,6 +220,19 @@ def test_a_fitted_scale_errs_no_more_than_one_that_reaches_the_largest_weight(we
     assert (error(scale) <= error(full) * (1 + 1e-5) + 1e-6).all()
 
 
+def test_with_few_bits_a_fitted_scale_clips_the_few_large_weights() -> None:
+    rows = torch.from_numpy(np.random.default_rng(0).standard_t(3, (4, 600)).astype(np.float32))
+    full = rows.abs().amax(dim=1) / 7
+
+    def error(scale: Tensor) -> Tensor:
+        return (round_clamp(rows / scale[:, None], -7, 7) * scale[:, None] - rows).square().sum(dim=1)
+
+    found = error(choose_weight_scale(rows, 7))
+    best = torch.stack([error(full * share) for share in torch.linspace(0.2, 1, 400).tolist()]).amin(dim=0)
+    assert (found < 0.8 * error(full)).all()
+    assert (found < 1.05 * best).all()
+
+
 @pytest.mark.parametrize("high", [1, 7, 127])
 def test_the_gradient_of_a_learned_step_is_that_of_lsq(high: int) -> None:
     """Inside the range round(w / s) - w / s, outside the largest integer; damped by 1 / sqrt(n * largest)."""

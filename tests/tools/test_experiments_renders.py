@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from cunet_deploy.config import load_config
 from cunet_deploy.errors import InputError
@@ -26,6 +28,20 @@ def test_a_group_that_helps_comes_first() -> None:
 def test_networks_on_other_faces_are_not_compared() -> None:
     with pytest.raises(InputError, match="the same faces"):
         renders.compare({"all": [0.1, 0.2], "hats": [0.1]})
+
+
+def test_the_table_says_on_how_many_faces_of_what_and_of_how_many_renders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = {"all": [0.05, 0.06], "hats": [0.06, 0.07]}
+    monkeypatch.setattr(renders, "_trained", lambda name, *rest: Path(name))
+    monkeypatch.setattr(renders, "_errors", lambda checkpoint, photos: errors[checkpoint.name])
+    options = ["--photos", str(tmp_path / "afw"), "--runs", str(tmp_path), "-n", "10", "--group", "hats"]
+    result = CliRunner().invoke(renders.main, ["ablation", *options, "--json", str(tmp_path / "r.json")])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("\n\nOn 2 faces of afw, one network of 10 renders a row.\n")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["photos"], report["measured_faces"], report["faces"]) == ("afw", 2, 10)
 
 
 def test_what_is_there_is_left_to_commands_that_compare_its_options(

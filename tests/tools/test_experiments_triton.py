@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cunet_deploy.checkpoint.storage import load_checkpoint
 from cunet_deploy.export.bundle import export_checkpoint
-from tools.experiments.triton import inputs
+from tools.experiments.triton import inputs, measure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +38,43 @@ def test_inputs_have_the_types_of_the_repository(tmp_path: Path) -> None:
     text = (tmp_path / "triton/face68-xs/config.pbtxt").read_text()
     wanted = dict(re.findall(r'name: "(\w+)", data_type: TYPE_(\w+), dims: \[[-\d, ]+\], optional', text))
     assert wanted == {name: kind.replace("BYTES", "STRING") for name, _, kind in described}
+
+
+class RefusedError(Exception):
+    """What a client raises."""
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], None]) -> None:
+    """Put clients of a server that answers like that in place of tritonclient's."""
+
+    class Client:
+        def __init__(self, address: str) -> None: ...
+
+        def infer(self, name: str, sent: list[Any]) -> None:
+            answer()
+
+    package: Any = ModuleType("tritonclient")
+    package.grpc, package.utils = ModuleType("tritonclient.grpc"), ModuleType("tritonclient.utils")
+    package.grpc.InferenceServerClient, package.grpc.InferInput = Client, FakeProtocol.InferInput
+    package.utils.InferenceServerException = RefusedError
+    for module in (package, package.grpc, package.utils):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_every_client_sends_a_request_however_few_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, lambda: None)
+    for requests, sent in ((3, 4), (8, 8), (11, 8)):
+        found = measure("", "m", b"photo", 4, requests)
+        assert (found["clients"], found["answered"], found["refused"], found["lost"]) == (4, sent, 0, 0)
+
+
+def test_a_server_that_answers_nobody_has_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RefusedError("exceeds maximum queue size")
+
+    serve(monkeypatch, refuse)
+    with pytest.raises(AssertionError, match="none of 2 clients was answered: exceeds maximum queue size"):
+        measure("", "m", b"photo", 2, 4)
 
 
 @pytest.mark.slow

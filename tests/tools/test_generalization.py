@@ -21,9 +21,9 @@ def test_a_source_has_a_row_and_a_model_two_columns() -> None:
         for source in ("MPII", "COCO")
     ]
     text = generalization.table_of({"rows": rows, "command": "x"})
-    assert "| people of | `s`: learned from | others | `m`: learned from | others |" in text
+    assert "| people of | how many | `s`: learned from | others | `m`: learned from | others |" in text
     expected = "60.0 % (59.0 to 61.0) | 50.0 % (49.0 to 51.0) | 70.0 % (69.0 to 71.0) | 55.0 % (54.0 to 56.0) |"
-    assert [line for line in text.splitlines() if line.startswith("| COCO")] == [f"| COCO | {expected}"]
+    assert [line for line in text.splitlines() if line.startswith("| COCO")] == [f"| COCO | 9 and 9 | {expected}"]
 
 
 def test_detectors_have_a_table_of_recall() -> None:
@@ -31,7 +31,7 @@ def test_detectors_have_a_table_of_recall() -> None:
     others = {"people": 4, "recall_percent": {"value": 50, "ci95_low": 40, "ci95_high": 58}}
     rows = [{"model": "p", "source": "MPII", "learned": learned, "others": others}]
     text = generalization.boxes_table_of({"rows": rows, "command": "x"})
-    assert "| MPII | 60.0 % (59.0 to 61.0) | 50.0 % (40.0 to 58.0) |" in text
+    assert "| MPII | 9 and 4 | 60.0 % (59.0 to 61.0) | 50.0 % (40.0 to 58.0) |" in text
     assert "Recall" in text
 
 

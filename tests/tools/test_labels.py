@@ -28,18 +28,20 @@ def test_rows_differ_from_the_first_in_what_they_name_only(script: ModuleType) -
 
 
 def test_gains_have_the_sign_that_people_expect(script: ModuleType) -> None:
-    def part(value: float, lost: float) -> dict[str, Any]:
+    def part(name: str, value: float, lost: float) -> dict[str, Any]:
         measured = {"value": value, "ci95_low": value - 1, "ci95_high": value + 1}
         return {
+            "people": 20 if name.endswith(":clean") else 30,
             "pck_20_percent": measured,
             "lost_percent_points": {"value": lost, "ci95_low": lost - 0.5, "ci95_high": lost + 1},
         }
 
     rows = [
-        {"name": "base", **{name: part(40.0, 0.0) for name in script.PARTS}},
-        {"name": "twice", **{name: part(42.0, -2.0) for name in script.PARTS}},
+        {"name": "base", **{name: part(name, 40.0, 0.0) for name in script.PARTS}},
+        {"name": "twice", **{name: part(name, 42.0, -2.0) for name in script.PARTS}},
     ]
     lines = script.table_of({"rows": rows}).splitlines()
+    assert lines[-1] == "All: 30 people of Leeds Sports Pose Extended; clean: 20 of them."
     assert "| 40.0 % (39.0 to 41.0) | - |" in lines[2]
     assert "| 42.0 % (41.0 to 43.0) | +2.0 (+1.0 to +2.5) |" in lines[3]
 

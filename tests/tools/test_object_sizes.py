@@ -42,8 +42,8 @@ class Bright:
         return self.manifest.boxes.encode(shown, np.zeros((0, 4)), 32, 4).maps[None]
 
 
-@pytest.mark.parametrize(("side", "hit"), [(32, 0.0), (48, 100.0), (64, 100.0)])
-def test_a_person_is_shown_at_the_size_that_is_asked_for(tmp_path: Path, side: float, hit: float) -> None:
+@pytest.mark.parametrize(("side", "hit"), [(32, False), (48, True), (64, True)])
+def test_a_person_is_shown_at_the_size_that_is_asked_for(tmp_path: Path, side: float, hit: bool) -> None:
     photo = np.zeros((300, 300, 3), np.uint8)
     photo[100:181, 60:141] = 255
     cv2.imwrite(str(tmp_path / "a.png"), photo)
@@ -53,15 +53,26 @@ def test_a_person_is_shown_at_the_size_that_is_asked_for(tmp_path: Path, side: f
     assert object_sizes._found(session, photos, side, PhotoCache()) == [hit]
 
 
+def test_people_of_one_photo_are_drawn_together() -> None:
+    alone = object_sizes.recall_of([[True]] * 10 + [[False]] * 10 + [[]])
+    assert (alone["photos"], alone["people"], alone["recall_percent"]["value"]) == (20, 20, 50)
+    together = object_sizes.recall_of([[True] * 10, [False] * 10])
+    assert (together["photos"], together["people"]) == (2, 20)
+    assert together["recall_percent"] == {"value": 50, "ci95_low": 0, "ci95_high": 100}
+    assert 20 < alone["recall_percent"]["ci95_low"] < alone["recall_percent"]["ci95_high"] < 80
+
+
 def test_a_size_has_a_row_and_a_model_a_column_for_each_part() -> None:
     recall = {"value": 50, "ci95_low": 40, "ci95_high": 60}
     rows = [
-        {"model": model, "part": part, "side": side, "recall_percent": recall}
+        {"model": model, "part": part, "side": side, "photos": 3, "people": 5, "recall_percent": recall}
         for model in ("runs/a/bundle", "b")
         for part in object_sizes.PARTS
         for side in object_sizes.SIDES
     ]
-    lines = object_sizes.table_of({"rows": rows, "command": "x"}).splitlines()
+    text = object_sizes.table_of({"rows": rows, "command": "x"})
+    assert "(fashion 5 people in 3 photos, MPII 5 people in 3 photos, COCO 5 people in 3 photos)" in text
+    lines = text.splitlines()
     assert (
         lines[0]
         == "| person of | fashion, `runs/a` | fashion, `b` | MPII, `runs/a` | MPII, `b` | COCO, `runs/a` | COCO, `b` |"

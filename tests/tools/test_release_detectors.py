@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -85,7 +86,10 @@ def root(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
-def test_a_detector_of_people_is_measured_on_frames_of_any_size(script: ModuleType, root: Path) -> None:
+def test_a_detector_of_people_is_measured_on_frames_of_any_size(
+    script: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["detectors.py", "with times"])
     frames = root / "frames"
     frames.mkdir()
     for index in range(5):
@@ -107,6 +111,15 @@ def test_a_detector_of_people_is_measured_on_frames_of_any_size(script: ModuleTy
     assert readme.endswith("<!-- detector: end -->\n\nmore\n")
     assert "detects faces:" in readme
     assert "detects people:" in readme
+    monkeypatch.setattr(sys, "argv", ["detectors.py", "other photos"])
+    arguments = ["tiny-detect", "--objects", "people", "--test", f"{root}/lspet#train:clean", "--keep-times"]
+    for _ in range(2):
+        assert CliRunner().invoke(script.main, arguments).exit_code == 0
+        again = json.loads((root / "models" / "tiny-detect" / "numbers.json").read_text())
+        assert again["accuracy"]["dataset"] == "lspet#train:clean"
+        assert again["latency"] == measured["latency"]
+        assert again["command"] == measured["command"].replace("with times", "other photos")
+        assert again["times_command"] == measured["command"]
 
 
 def test_yunet_takes_frames_of_one_size(script: ModuleType, root: Path) -> None:

@@ -93,6 +93,12 @@ def test_changed_files_and_other_data_are_noticed(data: Path, tmp_path: Path) ->
     export_checkpoint(load_checkpoint(run / "float.pt"), model)
     (model / "config.toml").write_text((run / "config.toml").read_text())
     assert invoke("write", run, "--data", data, "-o", model / provenance.NAME)[0] == 0
+    whole = (model / "model.onnx").read_bytes()
+    (model / "model.onnx").write_bytes(whole + b"\0")
+    code, output = invoke("check", model)
+    assert (code, "model.onnx is another file than the one that is recorded" in output) == (4, True)
+    (model / "model.onnx").write_bytes(whole)
+    assert invoke("check", model)[0] == 0
     changed = tmp_path / "data"
     write_faces(changed / "town" / "photos", 6, seed=4)
     assert "its files are others" in invoke("check", model, "--data", changed)[1]

@@ -62,15 +62,16 @@ def test_rows_are_means_and_shares_by_yaw() -> None:
     assert [row["nme_box_percent"]["value"] for row in rows] == pytest.approx([3, 8, 25, 19.3333])
     assert [row["found_percent"]["value"] for row in rows] == pytest.approx([50, 100, 50, 66.6667])
     assert [row["found_close_percent"]["value"] for row in rows] == pytest.approx([50, 0, 50, 33.3333])
-    assert "| s | 75 to 90° | 2 | 25.00 %" in sides.table([{"model": "s", "by_yaw": rows}])
+    table = sides.table([{"model": "s", "by_yaw": rows}])
+    assert "| s | 75 to 90° | 2 | 25.00 % (20.00 to 30.00) | 50 % (0 to 100) | 50 % (0 to 100) |" in table
 
 
 def test_a_card_has_a_row_for_each_range_of_yaw() -> None:
     rows = sides.by_yaw(np.array([40.0, 80.0]), np.array([0.02, 0.05]), np.array([0.02, np.inf]))
     report = {"faces": 2, "close_percent": 7.0, "command": "x", "models": [{"detector": "d", "by_yaw": rows}]}
     text = sides.text_of(report)
-    assert "| 30 to 45° | 1 | 2.00 % (2.00 to 2.00) | 100 % | 100 % |" in text
-    assert "| 75 to 90° | 1 | 5.00 % (5.00 to 5.00) | 0 % | 0 % |" in text
+    assert "| 30 to 45° | 1 | 2.00 % (2.00 to 2.00) | 100 % (100 to 100) | 100 % (100 to 100) |" in text
+    assert "| 75 to 90° | 1 | 5.00 % (5.00 to 5.00) | 0 % (0 to 0) | 0 % (0 to 0) |" in text
 
 
 def test_what_the_cards_quote_is_current() -> None:

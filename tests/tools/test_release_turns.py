@@ -40,9 +40,9 @@ def test_frames_are_counted_by_yaw_and_ids_by_change() -> None:
     assert [row["frames"] for row in rows.values()] == [2, 2, 2, 6]
     assert [row["found_percent"] for row in rows.values()] == [100, 100, 0, 66.67]
     assert [row["close_percent"] for row in rows.values()] == [100, 50, 0, 50]
-    assert "| s | 100 (100) % | 100 (50) % | 0 (0) % | 67 (50) % | 2 | 2 frames | 0 |" in turns.table(
-        [{"model": "s", **found}]
-    )
+    table = turns.table([{"model": "s", **found}])
+    assert "at 0 to 30° (2 frames) | 30 to 60° (2 frames) | 60 to 90° (2 frames) | 0 to 90° (6 frames) |" in table
+    assert "| s | 100 (100) % | 100 (50) % | 0 (0) % | 67 (50) % | 2 | 2 frames | 0 |" in table
 
 
 def test_what_is_found_elsewhere_is_no_face() -> None:

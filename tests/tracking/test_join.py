@@ -70,6 +70,21 @@ def test_two_tracks_of_a_part_never_become_one() -> None:
     assert len(set(found.ids.tolist())) == 2
 
 
+def test_a_track_is_that_on_which_it_lies_in_most_frames() -> None:
+    joiner = PartJoiner(4)
+    joiner.add([frame({0: (50, 50), 1: (200, 50)})] * 4)
+    (found,) = joiner.add([*[frame({0: (50, 50)})] * 3, frame({0: (200, 50)}), frame({0: (210, 50)})])
+    assert found.ids.tolist() == [0]
+
+
+def test_in_a_frame_each_object_lies_on_one_other() -> None:
+    joiner, near = PartJoiner(3), frame({0: (52, 50), 1: (72, 50)})
+    joiner.add([*[frame({0: (50, 50), 1: (70, 50)})] * 2, frame({1: (70, 50)})])
+    # the first overlaps the second of before in all frames, but in two of them another one overlaps that more
+    (found,) = joiner.add([near, near, frame({0: (60, 50)}), near])
+    assert places([found]) == places([near])
+
+
 def test_parts_without_overlap_go_on_counting() -> None:
     joiner = PartJoiner(0)
     ids = [each.ids.tolist() for _ in range(2) for each in joiner.add([frame({0: (50, 50)})])]

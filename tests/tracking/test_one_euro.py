@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,24 @@ def filtered(track: np.ndarray, smoothing: Smoothing | None = None) -> np.ndarra
 
 def jitter(track: np.ndarray) -> float:
     return float(np.sqrt((np.diff(track[30:], axis=0) ** 2).mean()))
+
+
+def test_the_cutoff_rises_with_the_low_pass_of_the_measured_velocity() -> None:
+    """The filter of Casiez, Roussel and Vogel, written out; speeds in sizes of the object a second."""
+
+    def weight(cutoff: float) -> float:
+        return float(1 / (1 + 1 / (2 * np.pi * cutoff / 30)))
+
+    track = noisy(3.0) + (TIMES / 10)[:, None, None] * [1.0, 0.5]
+    values, velocity, expected = track[0].copy(), np.zeros((2, 2)), [track[0]]
+    for before, now in itertools.pairwise(track):
+        size = np.linalg.norm(np.ptp(now, axis=0))
+        velocity = velocity + weight(4.0) * ((now - before) * 30 / size - velocity)
+        for point in range(2):
+            share = weight(1.0 + 15.0 * float(np.linalg.norm(velocity[point])))
+            values[point] = values[point] + share * (now[point] - values[point])
+        expected.append(values.copy())
+    np.testing.assert_allclose(filtered(track), expected, rtol=1e-9)
 
 
 def test_what_stands_still_is_much_steadier() -> None:
@@ -105,6 +125,25 @@ def test_a_clip_keeps_its_frames_and_objects() -> None:
     assert [len(frame) for frame in steady] == [len(frame) for frame in frames]
     points = np.array([frame.points[0] for frame in steady if len(frame)])
     assert jitter(points) < 0.4 * jitter(noisy())
+
+
+def test_in_a_clip_an_object_that_was_away_for_long_starts_anew() -> None:
+    times = [0.0, 33.0, 5000.0, 5033.0]
+    frames = [landmarks(points[None], [3]) for points in (REST, REST, REST + 30, REST + 30)]
+    steady = smooth_clip(frames, times)
+    np.testing.assert_allclose([frame.points[0] for frame in steady], [REST, REST, REST + 30, REST + 30])
+
+
+def test_speeds_are_counted_in_the_given_size_of_the_object() -> None:
+    moved = REST + np.array([9.0, 0.0])
+    by_size = {}
+    for size in (None, 50.0, float(np.linalg.norm(REST[1] - REST[0])), 5000.0):
+        steady = OneEuro(size=size)
+        steady.update(REST, 0)
+        by_size[size] = float((steady.update(moved, 33) - REST)[0, 0])
+    given, small, own, large = by_size.values()
+    assert given == pytest.approx(own)
+    assert small > own > large
 
 
 @pytest.mark.parametrize("time_ms", [float("nan"), float("inf")])

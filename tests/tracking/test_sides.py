@@ -48,6 +48,14 @@ def test_what_the_network_says_for_most_of_a_second_is_believed_and_stays() -> N
     assert not any(shown(sides, body(exchanged=one)) for one in (False, True, False, True) * 5)
 
 
+def test_sides_that_were_just_believed_are_not_given_up_at_once() -> None:
+    sides = SideConsistency(LSP14)
+    assert shown(sides, body())
+    while shown(sides, body(exchanged=True)):
+        pass
+    assert not any(shown(sides, body(exchanged=one)) for one in (False, True, False, False, True) * 3)
+
+
 def test_joints_at_one_place_are_left_alone_and_say_nothing() -> None:
     sides = SideConsistency(LSP14)
     assert shown(sides, body(apart=8))

@@ -90,6 +90,15 @@ def test_a_camera_that_drops_frames_is_searched_more_rarely(dots_model: Path, st
     assert stages.count("detect") == looks
 
 
+def test_in_a_picture_the_mean_of_all_landmarks_decides(dots_model: Path) -> None:
+    session, image = open_session(dots_model, threads=1), clip(1)[0].copy()
+    step = ImageStep(session, Looker())
+    assert len(step.update(image)) == 1
+    image[112:] = 128  # two of five are left, both as sure as before
+    assert len(step.update(image)) == 0
+    session.close()
+
+
 class Blind(Looker):
     """Finds nothing, every second frame."""
 

@@ -97,6 +97,28 @@ def test_an_object_hidden_for_a_moment_comes_back_under_its_number() -> None:
     assert list(world.step(tracker)) == [0]
 
 
+def test_a_lost_object_is_looked_for_where_it_was_in_five_more_frames() -> None:
+    world, tracker = World(HERE), Tracker(0.5, Cadence(every=0, retry=1000))
+    world.step(tracker)
+    world.objects, planned = [], []
+    for _ in range(8):
+        plan = tracker.plan(None)
+        planned.append(len(plan.boxes))
+        tracker.update(plan, *world.localize(plan.boxes))
+    assert planned == [1] * 6 + [0] * 2
+
+
+@pytest.mark.parametrize(("away", "number"), [(25, 0), (45, 1)])
+def test_a_track_id_is_kept_for_an_object_that_left_for_thirty_frames(away: int, number: int) -> None:
+    world, tracker = World(HERE), Tracker(0.5, Cadence(every=0, retry=1))
+    world.step(tracker)
+    objects, world.objects = world.objects, []
+    for _ in range(away):
+        assert world.step(tracker) == {}
+    world.objects = objects
+    assert list(world.step(tracker)) == [number]
+
+
 def test_an_object_that_left_is_not_followed_and_the_next_one_gets_a_new_number() -> None:
     world, tracker = World(HERE), Tracker(0.5, Cadence(every=0, retry=2))
     world.step(tracker)
@@ -118,6 +140,15 @@ def test_two_boxes_that_find_the_same_object_become_one() -> None:
     assert len(kept) == 1
 
 
+@pytest.mark.parametrize(("shift", "kept"), [(20, [1]), (33, [1]), (34, [0, 1]), (50, [0, 1])])
+def test_of_results_that_overlap_by_half_the_surest_stays(shift: float, kept: list[int]) -> None:
+    tracker = Tracker(0.5, Cadence())
+    plan = tracker.plan(_boxes(HERE, (HERE[0] + shift, HERE[1])))
+    points = np.stack([_points(HERE), _points((HERE[0] + shift, HERE[1]))])
+    found, _ = tracker.update(plan, points, np.repeat([[0.6], [0.9]], 5, axis=1))
+    assert sorted(found.tolist()) == kept
+
+
 def test_tracks_that_run_into_one_object_keep_the_older_number() -> None:
     world, tracker = World(HERE, (180, 100)), Tracker(0.5, Cadence(every=0))
     assert sorted(world.step(tracker)) == [0, 1]
@@ -132,6 +163,25 @@ def test_what_the_detector_does_not_see_twice_in_a_row_is_given_up() -> None:
     alive = [bool(world.step(tracker)) for _ in range(12)]
     assert alive[:9] == [True] * 9
     assert not alive[-1]
+
+
+def test_a_detection_is_of_the_track_that_it_overlaps_most() -> None:
+    beside = (HERE[0] + 50, HERE[1])  # a third of the union
+    world, tracker = World(HERE, beside), Tracker(0.5, Cadence(every=1))
+    assert sorted(world.step(tracker)) == [0, 1]
+    world.detect = lambda: _boxes(beside)  # type: ignore[method-assign]
+    assert [sorted(world.step(tracker)) for _ in range(2)] == [[0, 1], [1]]
+
+
+def test_an_object_that_comes_back_is_the_one_that_left_nearest_to_it() -> None:
+    beside = (HERE[0] + 50, HERE[1])
+    world, tracker = World(HERE, beside), Tracker(0.5, Cadence(every=0, retry=1))
+    assert sorted(world.step(tracker)) == [0, 1]
+    world.objects = []
+    for _ in range(4):
+        assert world.step(tracker) == {}
+    world.objects = [np.array(beside)]
+    assert list(world.step(tracker)) == [1]
 
 
 def test_given_boxes_are_used_as_they_are_whatever_the_score() -> None:
@@ -189,6 +239,18 @@ def test_an_object_whose_score_falls_is_looked_for_before_it_is_lost() -> None:
         kept, _ = tracker.update(plan, points, np.full((1, 5), score))
         assert len(kept) == 1
     assert tracker.wants_detection()
+
+
+@pytest.mark.parametrize(
+    ("scores", "falls"), [([0.7], False), ([0.65], True), ([0.7, 0.55], True), ([0.7] * 30 + [0.55], False)]
+)
+def test_a_score_falls_against_the_usual_one_of_many_frames(scores: list[float], falls: bool) -> None:
+    tracker = Tracker(0.3, Cadence(every=1000, retry=1))
+    for score in [0.9] * 10 + scores:
+        assert not tracker._tracks or not tracker.wants_detection()
+        plan = tracker.plan(_boxes(HERE) if tracker.wants_detection() else None)
+        tracker.update(plan, _points(HERE)[None], np.full((1, 5), score))
+    assert tracker.wants_detection() == falls
 
 
 def test_how_often_to_look_can_be_set_on_the_way() -> None:

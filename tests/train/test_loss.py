@@ -8,7 +8,7 @@ import torch
 from drawn import tiny_config
 
 from cunet_deploy.heatmaps import map_to_input
-from cunet_deploy.train.loss import heatmap_loss, landmark_loss, make_targets, match_heights, total_loss, trust
+from cunet_deploy.train.loss import WINDOW, heatmap_loss, landmark_loss, make_targets, match_heights, total_loss, trust
 
 CONFIG = tiny_config(crop={"size": 64}, train={"coordinate_weight": 0.01})
 
@@ -29,6 +29,43 @@ def test_a_miss_on_the_peak_costs_ten_times_a_miss_beside_it() -> None:
     beside[0, 0, 14, 14] -= 0.1
     ratio = heatmap_loss(on, targets, 9.0) / heatmap_loss(beside, targets, 9.0)
     assert ratio.item() == pytest.approx(10, rel=1e-3)
+
+
+def test_a_miss_costs_its_square_by_the_cells_of_the_known_landmarks() -> None:
+    for cells in (((5.0, 5.0),), ((5.0, 5.0), (np.nan, np.nan))):
+        targets = make_targets(points(*cells), CONFIG)
+        maps = targets.maps.clone()
+        maps[0, 0, 14, 14] += 0.4
+        assert heatmap_loss(maps, targets, 9.0).item() == pytest.approx(0.16 / 256, rel=1e-3)
+        assert heatmap_loss(maps, targets, 9.0, lambda count: 2 * count).item() == pytest.approx(0.08 / 256, rel=1e-3)
+
+
+def test_every_supervised_unet_counts_alike() -> None:
+    targets = make_targets(points((5.0, 5.0)), CONFIG)
+    wrong = make_targets(points((7.0, 5.0)), CONFIG).maps
+    alone = total_loss([wrong], targets, CONFIG).item()
+    assert alone > 0
+    for maps in ([wrong, wrong], [wrong, targets.maps], [targets.maps, wrong]):
+        share = sum(each is wrong for each in maps) / 2
+        assert total_loss(maps, targets, CONFIG).item() == pytest.approx(share * alone, rel=1e-5)
+
+
+def test_a_landmark_beyond_the_map_is_known_and_has_no_place_to_find() -> None:
+    targets = make_targets(points((5.0, 6.0), (-3.0, 5.0), (5.0, 40.0), (16.0, 5.0)), CONFIG)
+    assert targets.known.tolist() == [[1, 1, 1, 1]]
+    assert targets.present.tolist() == [[1, 0, 0, 0]]
+    assert targets.points[0].tolist() == [[5, 6], [0, 0], [0, 0], [0, 0]]
+
+
+def test_a_label_counts_as_much_as_its_weight_says() -> None:
+    cells = points((5.0, 5.0), (10.0, 5.0))  # mirror images in a map of 16 cells
+    targets = make_targets(cells, CONFIG, np.array([[1.0, 0.25]]))
+    assert targets.known.tolist() == targets.present.tolist() == [[1, 0.25]]
+    maps = torch.zeros_like(targets.maps, requires_grad=True)
+    total_loss([maps], targets, CONFIG).backward()
+    assert maps.grad is not None
+    first, second = maps.grad[0].abs().amax(dim=(1, 2)).tolist()
+    assert second == pytest.approx(first / 4, rel=1e-3)
 
 
 def test_unlabelled_landmarks_do_not_count_and_absent_ones_do() -> None:
@@ -63,6 +100,8 @@ def test_a_label_counts_less_where_the_network_is_sure_of_another_place() -> Non
     plain = tiny_config(crop={"size": 64})
     assert total_loss([maps], targets, robust) < total_loss([maps], targets, plain)
     assert total_loss([targets.maps], targets, robust).item() == 0
+    both = [maps, targets.maps]  # the last U-Net has learnt most, and agrees with the label
+    assert total_loss(both, targets, robust).item() == total_loss(both, targets, plain).item()
 
 
 def test_the_landmark_loss_grows_with_the_shift_of_the_peak() -> None:
@@ -73,7 +112,9 @@ def test_the_landmark_loss_grows_with_the_shift_of_the_peak() -> None:
     ]
     assert losses[0] == pytest.approx(0, abs=1e-9)
     assert losses == sorted(losses)
-    assert losses[3] > 0.5
+    # under the window the centroid moves by less than the peak; smooth L1 takes half of beta, 0.1, off
+    moved = WINDOW**2 / (WINDOW**2 + CONFIG.heatmap.sigma**2)
+    assert losses[3] == pytest.approx(moved - 0.05, abs=0.01)
 
 
 def test_every_supervised_unet_gets_a_gradient() -> None:

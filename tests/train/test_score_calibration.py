@@ -120,6 +120,15 @@ def test_where_background_looks_like_an_object_now_and_then_a_new_one_needs_a_hi
     assert choose_found_scores(Brightness(), examples, PhotoCache()) == (0.5, 0.1)
 
 
+@pytest.mark.parametrize(("height", "found"), [(0.0, 0.05), (1.0, 0.95)])
+def test_a_threshold_leaves_room_at_both_ends(
+    examples: list[Example], monkeypatch: pytest.MonkeyPatch, height: float, found: float
+) -> None:
+    scores = CropScores(np.full(100, height), np.full(100, height), np.zeros(0))
+    monkeypatch.setattr(score_calibration, "crop_scores", lambda *given: scores)
+    assert choose_found_scores(Brightness(), examples, PhotoCache()) == (found, None)
+
+
 def test_what_is_followed_is_not_measured_against_photos_without_objects(
     examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,8 +23,8 @@ even where the clock of the machine changes. Everything ran on CPUs; nothing her
 PEERS = {
     "peers": (
         "Face models on the same crop and the same faces",
-        "One thread, batch 1; NME on 200 HELEN faces. face68-s is the first one, from before it learned sides, and "
-        "face68-xs the one that learned for 25 epochs.",
+        "One thread, batch 1; NME on {objects} faces ({dataset}). face68-s is the first one, from before it "
+        "learned sides, and face68-xs the one that learned for 25 epochs.",
     ),
     "frameworks": (
         "face68-m in other frameworks, and large networks",
@@ -49,7 +49,8 @@ def document() -> str:
     parts = [INTRODUCTION]
     for name, (title, text) in PEERS.items():
         report = _read(name)
-        parts.append(f"\n## {title}\n\n{text} {_origin(report)}\n\n{faces.table(report['peers'])}")
+        of: dict[str, Any] = next((row["accuracy"] for row in report["peers"] if row["accuracy"]), {})
+        parts.append(f"\n## {title}\n\n{text.format(**of)} {_origin(report)}\n\n{faces.table(report['peers'])}")
     if (REPORTS / "pose.json").is_file():
         report = _read("pose")
         parts.append(f"\n## Body models on the same crop and the same people\n\n{POSE} {_origin(report)}\n\n")

@@ -5,13 +5,16 @@ r"""Accuracy against latency against bytes, of any number of models: a table, a 
 
 The narrow networks are not released: ``train`` and ``export`` make their bundles from
 tools/experiments/configs/.
-The models take turns on one thread, so their times can be compared; the errors are of the same faces.
+The models take turns on one thread, so their times can be compared; the errors are of the same faces. ``python -m
+tools.docs write`` says below the picture in docs/models.md what it was measured on, and which models changed since.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,11 @@ from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.evaluation import evaluate
 from cunet_deploy.metrics import Estimate, bootstrap_mean
 from cunet_deploy.sessions import model_file, open_session
-from tools.reports import errors_in_a_line, signed, write_report
+from tools.reports import errors_in_a_line, replace_between, signed, write_report
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORT, DOCUMENT, MARK = ROOT / "docs" / "curve.json", ROOT / "docs" / "models.md", "curve"
+ERROR = "nme_outer_eye_percent"
 
 
 @click.command()
@@ -61,7 +68,7 @@ def measure(models: Sequence[tuple[str, str]], data: Path, rounds: int) -> dict[
         result = evaluate(session, examples, PhotoCache(1 << 30))
         error = bootstrap_mean(result.nme("outer_eye"))
         bytes_ = model_file(path).stat().st_size
-        rows.append({"name": name, "file_bytes": bytes_, "nme_outer_eye_percent": error.scaled(100).to_dict()})
+        rows.append({"name": name, "file_bytes": bytes_, ERROR: error.scaled(100).to_dict()})
         session.close()
     timings = measure_latency(candidates, Scene.centred(drawn_picture()), rounds=rounds)
     for row, timing in zip(rows, timings, strict=True):
@@ -75,12 +82,45 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """The Markdown table."""
     lines = ["| model | file | NME | network | all |", "|---|---|---|---|---|"]
     for row in rows:
-        nme = Estimate.of(row["nme_outer_eye_percent"]).text(unit="%")
+        nme = Estimate.of(row[ERROR]).text(unit="%")
         lines.append(
             f"| `{row['name']}` | {row['file_bytes'] / 1e6:.3f} MB | {nme} | {row['network_p50_ms']:.2f} ms "
             f"| {row['total_p50_ms']:.2f} ms |"
         )
     return "\n".join(lines) + "\n"
+
+
+def note(report: Mapping[str, Any], released: Mapping[str, float]) -> str:
+    """Say what the picture was measured on, and which released models are others now.
+
+    Args:
+        report: of the picture.
+        released: errors of the released models by name, in percent, as they are quoted.
+    """
+    changed = [
+        f"`{row['name']}`"
+        for row in report["models"]
+        if row["name"] in released and f"{row[ERROR]['value']:.2f}" != f"{released[row['name']]:.2f}"
+    ]
+    text = (
+        f"On {report['objects']} faces, with 95 % intervals, and on one thread of {report['machine']['processor']}, "
+        f"{report['rounds']} turns each."
+    )
+    if changed:
+        text += f" It shows {', '.join(changed)} before they were trained again; the table has them as they are."
+    return textwrap.fill(text, 124, break_on_hyphens=False) + "\n"
+
+
+def update(*, write: bool) -> list[Path]:
+    """docs/models.md where the note below the picture is not current; with ``write`` it is brought up to date."""
+    tables = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "models").glob("*/numbers.json"))]
+    released = {
+        numbers["model"]: numbers["accuracy"]["released"][ERROR]["value"]
+        for numbers in tables
+        if ERROR in numbers["accuracy"]["released"]
+    }
+    text = note(json.loads(REPORT.read_text(encoding="utf-8")), released)
+    return [] if replace_between(DOCUMENT, MARK, text, write=write) else [DOCUMENT]
 
 
 def draw(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -95,7 +135,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> bytes:
 
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120)
     for row in rows:
-        x, nme = row["network_p50_ms"], row["nme_outer_eye_percent"]
+        x, nme = row["network_p50_ms"], row[ERROR]
         low, high = nme["value"] - nme["ci95_low"], nme["ci95_high"] - nme["value"]
         axes.errorbar(x, nme["value"], yerr=[[low], [high]], color="#666666", capsize=3, linewidth=1, zorder=1)
         axes.scatter(x, nme["value"], s=row["file_bytes"] / 2000, color="#0072b2", alpha=0.7, zorder=2)

@@ -80,7 +80,7 @@ def _recall(session: Session, dataset: Path) -> dict[str, Any]:
 
 def table_of(report: dict[str, Any]) -> str:
     """The Markdown table of models of landmarks: one row for each source, two columns for each model."""
-    sentence = "PCK@0.2 by torso, boxes given, a single crop each."
+    sentence = "PCK@0.2 by torso, boxes given, a single crop each; 95 % intervals over people."
     return f"{_table(report, 'pck_20_percent')}\n\n{sentence} `{report['command']}`\n"
 
 
@@ -88,7 +88,7 @@ def boxes_table_of(report: dict[str, Any]) -> str:
     """The same of detectors."""
     sentence = (
         "Recall at the score of each model, at an intersection over union of 0.5 with the boxes of whole bodies around "
-        "labelled joints, of people of at least 24 px of the input; each photo whole."
+        "labelled joints, of people of at least 24 px of the input; each photo whole; 95 % intervals over photos."
     )
     return f"{_table(report, 'recall_percent')}\n\n{sentence} `{report['command']}`\n"
 
@@ -96,15 +96,12 @@ def boxes_table_of(report: dict[str, Any]) -> str:
 def _table(report: dict[str, Any], key: str) -> str:
     models = list(dict.fromkeys(row["model"] for row in report["rows"]))
     heads = " | ".join(f"`{model}`: learned from | others" for model in models)
-    lines = [f"| people of | {heads} |", "|---" * (1 + 2 * len(models)) + "|"]
+    lines = [f"| people of | how many | {heads} |", "|---" * (2 + 2 * len(models)) + "|"]
     for source in dict.fromkeys(row["source"] for row in report["rows"]):
-        cells = [
-            Estimate.of(row[part][key]).text(1, unit="%")
-            for row in report["rows"]
-            if row["source"] == source
-            for part in ("learned", "others")
-        ]
-        lines.append(f"| {source} | {' | '.join(cells)} |")
+        rows = [row for row in report["rows"] if row["source"] == source]
+        counts = dict.fromkeys(f"{row['learned']['people']:,} and {row['others']['people']:,}" for row in rows)
+        cells = [Estimate.of(row[part][key]).text(1, unit="%") for row in rows for part in ("learned", "others")]
+        lines.append(f"| {source} | {' or '.join(counts)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -125,7 +125,8 @@ def table_of(report: dict[str, Any]) -> str:
             gained = Estimate.of(row[part]["lost_percent_points"]).scaled(-1)
             cells.append(gained.text(1, sign=True) if index else "-")
         text += f"| {' | '.join(cells)} |\n"
-    return text
+    every, clean = (report["rows"][0][part]["people"] for part in PARTS)
+    return f"{text}\nAll: {every} people of Leeds Sports Pose Extended; clean: {clean} of them.\n"
 
 
 update = partial(update_reported_document, REPORT, DOCUMENT, MARK, table_of)

@@ -9,6 +9,7 @@ puts it into docs/mixed-data.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cunet_deploy.data.faces import BoxedPhoto
 from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation import open_model
 from cunet_deploy.geometry import Crop, box_iou
-from cunet_deploy.metrics import Estimate, bootstrap_mean
+from cunet_deploy.metrics import Estimate, bootstrap_ratio
 from cunet_deploy.preprocess import sample
 from cunet_deploy.sessions.base import Session
 from tools.experiments.rows import ROOT
@@ -52,16 +53,27 @@ def main(models: tuple[str, ...], data: Path) -> None:
         for part in PARTS:
             people = read_boxes(data / part, bodies=part == JOINTS)
             for side in SIDES:
-                found = bootstrap_mean([hit for photo in people for hit in _found(session, photo, side, photos)])
-                rows.append({"model": model, "part": part, "side": side, "recall_percent": found.to_dict()})
+                hits = [_found(session, photo, side, photos) for photo in people]
+                rows.append({"model": model, "part": part, "side": side, **recall_of(hits)})
         session.close()
     report = signed({"rows": rows})
     write_report(REPORT, report)
     click.echo(table_of(report), nl=False)
 
 
-def _found(session: Session, photo: BoxedPhoto, side: float, photos: PhotoCache) -> list[float]:
-    """Recall in percent, 100 or 0, of each labelled person of a photo when its box is that large."""
+def recall_of(hits: Sequence[Sequence[bool]]) -> dict[str, Any]:
+    """Recall over the people of some photos; its interval is over photos, whose people are found or missed together.
+
+    Args:
+        hits: of each photo, whether each of its people was found.
+    """
+    counts = [(sum(photo), len(photo)) for photo in hits if photo]
+    people = sum(count for _, count in counts)
+    return {"photos": len(counts), "people": people, "recall_percent": bootstrap_ratio(counts).scaled(100).to_dict()}
+
+
+def _found(session: Session, photo: BoxedPhoto, side: float, photos: PhotoCache) -> list[bool]:
+    """Return whether each labelled person of a photo is found when its box is that large."""
     manifest, hits = session.manifest, []
     assert manifest.boxes is not None
     for box in photo.boxes[photo.scores >= SURE]:
@@ -71,7 +83,7 @@ def _found(session: Session, photo: BoxedPhoto, side: float, photos: PhotoCache)
         maps = session.run(sample(photos[photo.image], crop)[None])[0]
         boxes, _ = manifest.boxes.decode(maps, manifest.stride, manifest.min_score)
         true = crop.to_input(box.reshape(2, 2)).reshape(1, 4)
-        hits.append(100.0 * (len(boxes) > 0 and np.max(box_iou(true, boxes)) >= OVERLAP))
+        hits.append(len(boxes) > 0 and bool(np.max(box_iou(true, boxes)) >= OVERLAP))
     return hits
 
 
@@ -80,6 +92,7 @@ def table_of(report: dict[str, Any]) -> str:
     found = {(row["model"], row["part"], row["side"]): Estimate.of(row["recall_percent"]) for row in report["rows"]}
     models = list(dict.fromkeys(row["model"] for row in report["rows"]))
     columns = [(model, part) for part in PARTS for model in models]
+    counts = {row["part"]: f"{row['people']} people in {row['photos']} photos" for row in report["rows"]}
     heads = [f"{PARTS[part]}, `{model.removesuffix('/bundle')}`" for model, part in columns]
     lines = [f"| person of | {' | '.join(heads)} |", "|---" * (1 + len(columns)) + "|"]
     for side in SIDES:
@@ -87,7 +100,8 @@ def table_of(report: dict[str, Any]) -> str:
         lines.append(f"| {side} px | {' | '.join(cells)} |")
     sentence = (
         f"Recall at the score of each model, at an intersection over union of {OVERLAP}, of people in the middle of "
-        "the input; 95 % bootstrap intervals over people."
+        f"the input ({', '.join(f'{name} {counts[part]}' for part, name in PARTS.items())}); 95 % bootstrap intervals "
+        "over photos."
     )
     return "\n".join([*lines, "", f"{sentence} `{report['command']}`", ""])
 

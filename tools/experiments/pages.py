@@ -73,7 +73,7 @@ def document(rows: Rows, results: Results) -> str:
         members = {name: row for name, row in rows.items() if table in row["tables"]}
         recorded = {name: row for name, row in members.items() if name in results}
         if recorded:
-            parts.append(f"## {title}\n\n{text}\n\n{_trained(table, recorded, results)}")
+            parts.append(f"## {title}\n\n{text}\n\n{_trained(recorded, results)}")
         absent = [f"`{name}`" for name in members if name not in results]
         if absent:
             parts.append(f"Not recorded: {', '.join(absent)}.\n")
@@ -88,7 +88,7 @@ def _measured(result: Mapping[str, Any]) -> str:
     return f"## {result['title']}\n\n{result['text']} Command: `{result['command']}`.\n\n{head}{body}"
 
 
-def _trained(table: str, rows: Rows, results: Results) -> str:
+def _trained(rows: Rows, results: Results) -> str:
     first = next(iter(rows))
     text = f"| | parameters | GMAC | NME | against {rows[first]['label']} | epochs | row |\n" + "|---" * 7 + "|\n"
     return text + "".join(f"| {' | '.join(_cells(name, row, results, first))} |\n" for name, row in rows.items())

@@ -103,9 +103,12 @@ def ablation(
     for name in (FULL, *(groups or GROUPS)):
         errors[name] = _errors(_trained(name, runs, count, config, workers), photos)
         click.echo(f"{name}: {100 * sum(errors[name]) / len(errors[name]):.2f} %", err=True)
-    report = signed({"photos": photos.name, "faces": count, "groups": compare(errors)})
+    measured = len(errors[FULL])
+    report = signed({"photos": photos.name, "measured_faces": measured, "faces": count, "groups": compare(errors)})
     write_report(json_path, report)
-    click.echo(table(report["groups"]), nl=False)
+    click.echo(
+        f"{table(report['groups'])}\nOn {measured} faces of {photos.name}, one network of {count} renders a row."
+    )
 
 
 def compare(errors: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:

@@ -169,7 +169,7 @@ def _status(client: Any, protocol: Any, name: str, sent: dict[str, Any]) -> str:
 
 
 def measure(address: str, name: str, photo: bytes, clients: int, requests: int) -> dict[str, Any]:
-    """Latency of so many requests by so many clients at once, in milliseconds."""
+    """Latency of about so many requests by so many clients at once, in milliseconds; each sends one at least."""
     import tritonclient.grpc as protocol
     from tritonclient.utils import InferenceServerException
 
@@ -187,20 +187,22 @@ def measure(address: str, name: str, photo: bytes, clients: int, requests: int) 
             else:
                 seconds.append(time.perf_counter() - start)
 
-    threads = [threading.Thread(target=work, args=(requests // clients,)) for _ in range(clients)]
+    each = max(requests // clients, 1)
+    threads = [threading.Thread(target=work, args=(each,)) for _ in range(clients)]
     start = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     whole = time.perf_counter() - start
+    assert seconds, f"none of {clients} clients was answered: {failures[0] if failures else 'they failed'}"
     quantiles = {f"p{share}_ms": round(1000 * float(np.percentile(seconds, share)), 1) for share in (50, 90, 99)}
     rate = round(len(seconds) / whole, 1)
     refused = sum(is_refusal(text) for text in failures)
     counts = {
         "answered": len(seconds),
         "refused": refused,
-        "lost": requests // clients * clients - len(seconds) - refused,
+        "lost": each * clients - len(seconds) - refused,
     }
     return {"clients": clients, **counts, "per_second": rate, **quantiles}
 
@@ -241,6 +243,7 @@ def overload(address: str, name: str, photo: bytes) -> dict[str, int]:
     "--requests",
     default=400,
     show_default=True,
+    type=click.IntRange(1),
     help="Requests of the most clients; fewer clients send a tenth of them.",
 )
 @click.option("--note", default="", help="What else the machine did meanwhile.")

@@ -136,7 +136,8 @@ def _share(errors: Points) -> dict[str, float]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The Markdown table: a line a peer and crop."""
     sets = list(rows[0].get("accuracy", {}))
-    columns = [f"PCK@0.2 of 12 joints, {name}" for name in sets]
+    people = [rows[0]["accuracy"][name]["people"] for name in sets]
+    columns = [f"PCK@0.2 of 12 joints, {count} people of {name}" for name, count in zip(sets, people, strict=True)]
     head = ["model", "file", "crop", "network", "landmarks", "network / first", "total / first", *columns]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:

@@ -140,7 +140,7 @@ def measure(peer: Peer, data: Path) -> dict[str, Any]:
     every, inner = (metrics.bootstrap_mean(metrics.object_errors(part)) for part in (errors, errors[:, 17:]))
     median = float(np.median(metrics.object_errors(errors)))  # a few lost faces make most of some means
     return {
-        "dataset": "HELEN subset",
+        "dataset": "/".join(data.resolve().parts[-2:]),
         "objects": len(examples),
         "nme_outer_eye_percent": every.scaled(100).to_dict(),
         "nme_inner_51_percent": inner.scaled(100).to_dict(),
@@ -170,4 +170,4 @@ def _cells(row: dict[str, Any]) -> Iterator[str]:
         yield f"{row[f'{stage}_p50_ms']:.2f} ms"
     yield metrics.Estimate.of(row["total_ratio_to_first"]).text()
     for key in ("nme_outer_eye_percent", "nme_inner_51_percent"):
-        yield f"{row['accuracy'][key]['value']:.2f} %" if row["accuracy"] else "-"
+        yield metrics.Estimate.of(row["accuracy"][key]).text(unit="%") if row["accuracy"] else "-"

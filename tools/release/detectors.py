@@ -36,7 +36,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation import open_model
 from cunet_deploy.evaluation.boxes import evaluate_boxes
 from cunet_deploy.media import open_source
-from cunet_deploy.metrics import Estimate, bootstrap
+from cunet_deploy.metrics import Estimate, ratio_of_medians
 from cunet_deploy.sessions import open_session
 from tools.reports import errors_in_a_line, file_record, recorded_times, replace_between, signed, write_report
 
@@ -119,7 +119,7 @@ def measure(
     Args:
         folder: of the released detector.
         photos: what it is measured on, by name.
-        times: ``latency``, and of `recorded_times` also the machine, the versions and the command.
+        times: ``latency``, and of `recorded_times` also the machine, the versions and the command that measured it.
         further: what the released detector is also measured on, each by itself.
     """
     cache, everything = PhotoCache(1 << 30), [photo for some in photos.values() for photo in some]
@@ -140,7 +140,11 @@ def measure(
         "file": file_record(folder / "model.onnx"),
     }
     new = signed(report, "torch", "onnx")
-    return new | {key: times[key] for key in ("command", "machine", "versions") if key in times}
+    if "command" not in times:
+        return new
+    # the photos of this command need not be those of the one that measured the times
+    measured_by = times.get("times_command", times["command"])
+    return new | {"times_command": measured_by, "machine": times["machine"], "versions": times["versions"]}
 
 
 def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dict[str, Any]:
@@ -171,20 +175,13 @@ def _latency(folder: Path, frames: Path, yunet: Path | None, rounds: int) -> dic
     table: dict[str, Any] = {"threads": 1, "frame": [width, height], "rounds": rounds}
     for name, rows in times.items():
         values = np.array(rows)
-        pair = np.stack([ours, values], axis=1)
-        ratio = bootstrap(pair, _quotient)
+        ratio = ratio_of_medians(np.stack([ours, values], axis=1))
         table[name] = {
             "look_p50_ms": round(float(np.median(values)), 3),
             "look_p95_ms": round(float(np.percentile(values, 95)), 3),
             "ratio_of_ours_to_it": ratio.to_dict(),
         }
     return table
-
-
-def _quotient(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ratio of the medians of (R, N, 2, C) times of ours and another's."""
-    medians = np.median(drawn, axis=(1, 3))
-    return np.asarray(medians[:, 0] / medians[:, 1])
 
 
 def table_of(numbers: dict[str, Any]) -> str:

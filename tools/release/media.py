@@ -25,6 +25,7 @@ import numpy as np
 
 from cunet_deploy._files import write_text_atomic
 from cunet_deploy.errors import CunetError
+from cunet_deploy.machine.describe import describe_machine
 from cunet_deploy.media import open_source
 from tools.clips import make_clip, spoil
 from tools.heic import box, heic
@@ -211,6 +212,7 @@ def timed(clips: list[Path], rounds: int = 7) -> dict[str, Any]:
         "clips": [path.name for path in clips],
         "frames": frames,
         "rounds": rounds,
+        "processor": describe_machine()["processor"],
         **{f"{name}_cpu_ms_per_frame": median(values) for name, values in spent.items()},
     }
 
@@ -232,7 +234,7 @@ def document(report: dict[str, Any]) -> str:
         parts.append(
             f"\nReading {len(row['clips'])} clips ({row['frames']} frames) takes {ours:.2f} ms of processor time a "
             f"frame, and {opencv:.2f} ms with OpenCV's own reader, which converts colours less exactly (median of "
-            f"{row['rounds']} turns).\n"
+            f"{row['rounds']} turns{', on ' + row['processor'] if 'processor' in row else ''}).\n"
         )
     for group, rows in report["rows"].items():
         parts.append(f"\n## {group}\n\n| file | what | pictures read, size |\n|---|---|---|\n")

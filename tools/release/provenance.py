@@ -209,6 +209,11 @@ def problems_of_model(folder: Path, data: Path | None = None) -> list[str]:
     manifest = Manifest.from_json((folder / "manifest.json").read_text("utf-8"), folder)
     if manifest.checkpoint not in table["weights"].values():
         problems.append("the provenance is of other weights than model.onnx")
+    problems += [
+        f"{name} is another file than the one that is recorded; write the provenance again"
+        for name, recorded in table["files"].items()
+        if (folder / name).is_file() and file_sha256(folder / name) != recorded
+    ]
     if manifest.licence != table["licence"]:
         problems.append(f"the provenance says {table['licence']}, the manifest {manifest.licence}")
     named = source_paths(load_config(folder / "config.toml"))

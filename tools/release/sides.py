@@ -123,11 +123,15 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     for row in rows:
         for part in row["by_yaw"]:
-            error = Estimate.of(part["nme_box_percent"]).text(2, unit="%")
-            shares = [f"{part[key]['value']:.0f} %" for key in ("found_percent", "found_close_percent")]
-            yaw = f"{part['yaw_from']} to {part['yaw_to']}°"
-            lines.append(f"| {row['model']} | {yaw} | {part['faces']} | {error} | {' | '.join(shares)} |")
+            lines.append(f"| {row['model']} | {_cells(part)} |")
     return "\n".join(lines) + "\n"
+
+
+def _cells(part: Mapping[str, Any]) -> str:
+    """Yaw, number of faces, error and shares of a row."""
+    error = Estimate.of(part["nme_box_percent"]).text(2, unit="%")
+    shares = [Estimate.of(part[key]).text(0, unit="%") for key in ("found_percent", "found_close_percent")]
+    return " | ".join([f"{part['yaw_from']} to {part['yaw_to']}°", str(part["faces"]), error, *shares])
 
 
 def text_of(report: Mapping[str, Any]) -> str:
@@ -135,15 +139,14 @@ def text_of(report: Mapping[str, Any]) -> str:
     (row,) = report["models"]
     lines = [
         f"On {report['faces']} real faces from the side, a single crop each: NME by the box in crops of the labelled "
-        f"boxes, and what is found in the whole photo with {row['detector']} (`{report['command']}`):",
+        f"boxes, and what is found in the whole photo with {row['detector']}, with 95 % intervals "
+        f"(`{report['command']}`):",
         "",
         f"| yaw | faces | NME by box | found | found with NME below {report['close_percent']:g} % |",
         "|---|---|---|---|---|",
     ]
     for part in row["by_yaw"]:
-        error = Estimate.of(part["nme_box_percent"]).text(2, unit="%")
-        shares = [f"{part[key]['value']:.0f} %" for key in ("found_percent", "found_close_percent")]
-        lines.append(f"| {part['yaw_from']} to {part['yaw_to']}° | {part['faces']} | {error} | {' | '.join(shares)} |")
+        lines.append(f"| {_cells(part)} |")
     return "\n".join(lines) + "\n"
 
 

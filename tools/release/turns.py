@@ -109,7 +109,7 @@ def _percent(values: NDArray[np.bool_]) -> float:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    spans = [f"{part['yaw_from']} to {part['yaw_to']}°" for part in rows[0]["by_yaw"]]
+    spans = [f"{part['yaw_from']} to {part['yaw_to']}° ({part['frames']} frames)" for part in rows[0]["by_yaw"]]
     spans[0] = f"found (with NME below {CLOSE:.0%}) at {spans[0]}"
     lines = [f"| model | {' | '.join(spans)} | ids | longest gap | something else |", "|---" * (len(spans) + 4) + "|"]
     for row in rows:

@@ -118,7 +118,7 @@ def main() -> None:
 def motion(model: str, min_cutoff: float | None, beta: float | None, json_path: Path | None) -> None:
     """Jitter, lag and track ids on drawn clips."""
     base = Smoothing()
-    chosen = Smoothing(min_cutoff or base.min_cutoff, base.beta if beta is None else beta)
+    chosen = Smoothing(base.min_cutoff if min_cutoff is None else min_cutoff, base.beta if beta is None else beta)
     rows: list[dict[str, Any]] = []
     with Localizer(model, threads=1) as localizer:
         for kind in MOTIONS:
