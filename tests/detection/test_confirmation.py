@@ -45,19 +45,25 @@ class Sure:
 
 def test_a_doubtful_box_needs_landmarks_and_a_sure_one_does_not(session: Session) -> None:
     found = [(EMPTY, 0.79), (OBJECT, 0.4), (ELSEWHERE, 0.8)]
-    np.testing.assert_array_equal(detect_confirmed(Sure(found), session, IMAGE), [OBJECT, ELSEWHERE])
-    at_their_word = Sure(found, confident_score=0.0)
-    np.testing.assert_array_equal(detect_confirmed(at_their_word, session, IMAGE), [place for place, _ in found])
+    boxes, sure = detect_confirmed(Sure(found), session, IMAGE)
+    np.testing.assert_array_equal(boxes, [OBJECT, ELSEWHERE])
+    assert sure.tolist() == [False, True]
+    boxes, sure = detect_confirmed(Sure(found, confident_score=0.0), session, IMAGE)
+    np.testing.assert_array_equal(boxes, [place for place, _ in found])
+    assert not sure.any()
 
 
 def test_a_doubtful_box_on_what_is_followed_is_believed(session: Session) -> None:
     near, far = np.array([30.0, 10, 100, 80]), np.array([60.0, 10, 130, 80])  # 50 of 90 columns are shared, 20 of 120
     detector = Sure([(near, 0.4), (far, 0.4)])
-    np.testing.assert_array_equal(detect_confirmed(detector, session, IMAGE, known=EMPTY[None]), [near])
+    boxes, sure = detect_confirmed(detector, session, IMAGE, known=EMPTY[None])
+    np.testing.assert_array_equal(boxes, [near])
+    assert sure.tolist() == [False]
 
 
 def test_a_part_of_what_is_followed_says_that_the_whole_is_there(session: Session) -> None:
     part, beside = np.array([20.0, 20, 40, 40]), np.array([70.0, 20, 90, 40])
     followed = np.stack([EMPTY, ELSEWHERE])
     found = detect_confirmed(Sure([(part, 0.4), (beside, 0.4)]), session, IMAGE, known=followed)
-    np.testing.assert_array_equal(found, [EMPTY])
+    np.testing.assert_array_equal(found.boxes, [EMPTY])
+    assert found.sure.tolist() == [False]
