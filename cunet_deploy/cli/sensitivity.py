@@ -53,7 +53,7 @@ class _Request:
     "--data",
     required=True,
     type=click.Path(path_type=Path),
-    help="Labelled photos: NAME.jpg beside NAME.pts. None that shall judge the model later.",
+    help="Labelled photos, as evaluate takes them. None that shall judge the model later.",
 )
 @output_option("FILE.toml", "The file of bits to write.", folder=False, required=True)
 @click.option(

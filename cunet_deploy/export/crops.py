@@ -53,7 +53,7 @@ class Photos:
         labelled = tuple(item for item in self.items if isinstance(item, Example))
         if len(labelled) < len(self.items):
             folder = next(item.parent for item in self.items if isinstance(item, Path))
-            raise InputError(f"{folder}: holds pictures without labels; expected NAME.jpg beside NAME.pts")
+            raise InputError(f"{folder}: holds pictures without labels; expected photos as evaluate takes them")
         return labelled
 
     @property
