@@ -79,7 +79,7 @@ class Checkpoint:
             InputError: the checkpoint is quantized.
         """
         if self.kind != "float":
-            raise InputError("the checkpoint is quantized already; a float one is needed here")
+            raise InputError("the checkpoint is quantized already; name a float one (float.pt)")
         return fold(self.graph, self.state)
 
     def quantized_network(self) -> QuantizedNetwork:
