@@ -124,6 +124,7 @@ def _sensitivity(asked: _Request) -> None:
     photos = list_photos(asked.data, make_manifest(source), asked.images)
     _ = photos.examples  # notices a lack of labels before the calibration
     prober = Prober(source, ranges := ranges_of(source, asked.calibration or asked.data, device=chosen), photos, chosen)
+    prober.check_budget(names, limit)
     identity = {"weights": source.checksum, "photos": photos.checksum, "formats": ",".join(names)}
     beside = ResumeFile.beside(asked.out, **identity, ranges=repr(sorted(ranges.items())))
     resume = replace(beside, path=asked.keep or beside.path)
