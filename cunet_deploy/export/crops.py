@@ -98,7 +98,7 @@ def list_photos(folder: Path, manifest: Manifest, limit: int) -> Photos:
         return Photos(tuple(_spread(read_examples(folder, manifest.skeleton), limit)), rule)
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise InputError(f"{folder}: holds no picture ({', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(f"{folder}: holds no picture; expected some of {', '.join(IMAGE_SUFFIXES)}")
     return Photos(tuple(_spread(paths, limit)), rule, whole)
 
 
