@@ -295,3 +295,4 @@ def test_the_lines_for_a_jetson_install_all_but_its_opencv() -> None:
         assert line
         assert names <= set(re.findall(r"[\w-]+", line[1]))
         assert "'numpy<2'" in line[1]
+        assert "pip install --no-deps ." in text  # the package is in no registry
