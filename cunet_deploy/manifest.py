@@ -180,7 +180,7 @@ class Manifest:
             if version > FORMAT:
                 raise ArtifactError(
                     f"{source}: manifest format {version} is newer than this version reads ({FORMAT}); "
-                    "upgrade: pip install -U cunet-deploy"
+                    "upgrade, in the clone: git pull && pip install ."
                 )
             return decode_json(text, cls)
         except InputError as error:

@@ -79,12 +79,23 @@ def check_licence(manifest: Manifest, wanted: str) -> None:
     """
     if wanted == "any" or is_open(manifest.licence):
         return
-    names = open_models(manifest.skeleton.name)
-    instead = f"use {' or '.join(names)}" if names else "train your own, for example on cunet-deploy synth faces"
     raise InputError(
         f"{manifest.name}: refused: an open licence was asked for, and that of these weights is {manifest.licence!r}; "
-        f"{instead}"
+        f"{_instead_of(manifest)}"
     )
+
+
+def _instead_of(manifest: Manifest) -> str:
+    """Name open models here that find the same as a refused one, or what to train one on."""
+    if manifest.boxes is None:
+        skeletons, names = [manifest.skeleton.name], open_models(manifest.skeleton.name)
+    else:
+        skeletons = [skeleton for skeleton, detectors in _DETECTORS.items() if manifest.name in detectors]
+        names = sorted({name for name in (default_detector(skeleton, "open") for skeleton in skeletons) if name})
+    if names:
+        return f"use {' or '.join(names)}"
+    photos = "cunet-deploy synth faces" if "ibug68" in skeletons else "photos whose licence allows every use"
+    return f"train your own on {photos}"
 
 
 def research_remark(manifest: Manifest, detector: Manifest | None = None) -> str | None:

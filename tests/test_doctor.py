@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from cunet_deploy import doctor
 from cunet_deploy.cli import cli
+from cunet_deploy.cli import doctor as doctor_command
 from cunet_deploy.machine.gpu import Gpu
 from cunet_deploy.machine.jetson import JETPACKS, Jetson, read_jetson
 from cunet_deploy.sessions.registry import BACKENDS, Backend
@@ -262,6 +263,12 @@ def test_the_command_shows_a_table_and_writes_json(tmp_path: Path) -> None:
     assert {check["name"] for check in report["checks"]} >= {"Python", "processor", "TensorRT"}
 
 
+def test_commands_for_backends_and_boards_are_not_broken_into_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"[not here]: {'it needs a driver; ' * 12}run: pip install 'a[b]'"
+    doctor_command._print(doctor.Report((), {"dummy": line}, (line,)))
+    assert capsys.readouterr().out.splitlines()[-2:] == [f"dummy             cannot run: {line}", f"Jetson: {line}"]
+
+
 def test_without_onnx_runtime_the_table_comes_with_exit_code_5(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_module", lambda name: ("", ""))
     result = CliRunner().invoke(cli, ["doctor"])
@@ -288,3 +295,4 @@ def test_the_lines_for_a_jetson_install_all_but_its_opencv() -> None:
         assert line
         assert names <= set(re.findall(r"[\w-]+", line[1]))
         assert "'numpy<2'" in line[1]
+        assert "pip install --no-deps ." in text  # the package is in no registry

@@ -19,6 +19,7 @@ from cunet_deploy.detection.search import CoarseToFineSearch
 from cunet_deploy.errors import InputError
 from cunet_deploy.export.bundle import export_checkpoint
 from cunet_deploy.licences import OPEN_LICENCES, is_open, wanted_licence
+from cunet_deploy.manifest import Manifest
 
 DETECTOR = Path(__file__).resolve().parents[1] / "models" / "face-detect-s"
 LICENCES = {"face": "research", "face-open": "Apache-2.0", "own": "unknown"}
@@ -96,6 +97,20 @@ def test_without_open_weights_the_message_says_what_else_helps(models: Path, mon
     monkeypatch.setattr(zoo, "open_models", lambda skeleton: [])
     with pytest.raises(InputError, match="train your own"):
         Localizer("face", licence="open", detector="full")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("pose14-s", "train your own on photos whose licence allows every use"),
+        ("person-detect-s", "train your own on photos whose licence allows every use"),
+        ("face-detect-s", "use face-detect-open"),
+    ],
+)
+def test_what_is_named_instead_finds_the_same_objects(name: str, advice: str) -> None:
+    path = zoo.find_model(name).with_name("manifest.json")
+    with pytest.raises(InputError, match=f"{name}: refused: .*; {advice}$"):
+        zoo.check_licence(Manifest.from_json(path.read_text(encoding="utf-8"), path), "open")
 
 
 @pytest.mark.parametrize(("name", "said"), [("face", True), ("face-open", False), ("own", False)])

@@ -182,10 +182,10 @@ def _found(system: Any, path: str, source: str) -> list[str]:
         paths = system.glob(path) if is_pattern else system.find(path)
         found = [_named(system, source, found) for found in sorted(paths) if _is_read(found)]
         if not found:
-            raise InputError(f"{source}: no photo or video is there")
+            raise InputError(f"{source}: no photo or video is there; check the path")
         return found
     if not system.isfile(path):
-        raise InputError(f"{source}: does not exist, or is no file")
+        raise InputError(f"{source}: does not exist, or is no file; check the path")
     if PurePosixPath(source).suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
         kinds = f"a photo or video of a type that is read, or a list of sources ({' '.join(LIST_SUFFIXES)})"
         raise InputError(f"{source}: is not {kinds}")

@@ -79,7 +79,7 @@ class Checkpoint:
             InputError: the checkpoint is quantized.
         """
         if self.kind != "float":
-            raise InputError("the checkpoint is quantized already; a float one is needed here")
+            raise InputError("the checkpoint is quantized already; name a float one (float.pt)")
         return fold(self.graph, self.state)
 
     def quantized_network(self) -> QuantizedNetwork:
@@ -231,9 +231,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     table = read_tensors(path, "checkpoint")
     if not isinstance(table, dict) or "state" not in table or "config" not in table or "kind" not in table:
         raise InputError(f"{path}: is a torch file but not a checkpoint; expected one written by cunet-deploy train")
+    version = table.get("format", 0)
+    if isinstance(version, int) and version > FORMAT:
+        raise ArtifactError(
+            f"{path}: checkpoint format {version} is newer than this version reads ({FORMAT}); "
+            "upgrade, in the clone: git pull && pip install ."
+        )
     try:
-        if int(table.get("format", 0)) > FORMAT:
-            raise ArtifactError(f"format {table['format']} is newer than {FORMAT}: pip install -U cunet-deploy")
         checkpoint = Checkpoint(
             table["kind"],
             parse_config(table["config"]),

@@ -151,7 +151,7 @@ def run_one(localizer: Localizer, source: Source, name: str, plan: OutputPlan, a
             failure = failure or error
     if failure is None and source.left_out and not source.moving:
         failure = CunetError(f"{len(source.left_out)} images were left out; the others are done")
-    return Run(tally.line(name, outputs, plan.files), failure, research_remark(*localizer.manifests) or "")
+    return Run(tally.line(name, outputs, plan), failure, research_remark(*localizer.manifests) or "")
 
 
 def _total(source: Source, limit: int | None) -> int | None:

@@ -136,7 +136,8 @@ def detector_option(function: F) -> F:
     return click.option(
         "--detector",
         type=_DetectorForm(),
-        help=f"Where to look: {detector_help()}.  [default: what the model names, face-detect-s for faces]",
+        help=f"Where to look: {detector_help()}.  [default: what the model names, else face-detect-s for faces, "
+        "person-detect-s for people, full for the rest]",
     )(function)
 
 

@@ -15,9 +15,7 @@ import click
 from cunet_deploy.cli._options import progress
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from cunet_deploy.media import Frame, Outputs, Source
+    from cunet_deploy.media import Frame, OutputPlan, Outputs, Source
 
 __all__ = ["Tally", "left_out_lines", "watching"]
 
@@ -79,7 +77,7 @@ class Tally:
             "done": done,
         }
 
-    def line(self, source: str, outputs: Outputs, files: list[Path]) -> str:
+    def line(self, source: str, outputs: Outputs, plan: OutputPlan) -> str:
         """The summary."""
         stages = {
             "read": self.read,
@@ -88,8 +86,8 @@ class Tally:
             "write": outputs.write_seconds,
         }
         times = ", ".join(f"{name} {seconds / self.frames * 1000:.1f}" for name, seconds in stages.items())
-        there = [path for path in files if path.exists() or "%" in path.name]  # not a video that would not play
-        shown = ", ".join(map(str, there)) or "nothing"
+        there = [path for path in plan.files if path.exists() or "%" in path.name]  # not a video that would not play
+        shown = ", ".join(map(str, there)) or ("to stdout" if plan.stdout else "nothing")
         if len(there) > 3:
             whole, folders = [path for path in there if not path.is_dir()], [path for path in there if path.is_dir()]
             of_objects = "".join(f", those of each object in {folder}" for folder in folders)

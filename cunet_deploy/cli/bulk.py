@@ -17,7 +17,6 @@ from cunet_deploy.cli._options import (
     console,
     json_option,
     licence_option,
-    overwrite_option,
 )
 from cunet_deploy.cli._report import json_report
 from cunet_deploy.errors import CunetError
@@ -33,8 +32,18 @@ __all__ = ["command"]
 @click.command("bulk")
 @click.argument("sources", nargs=-1, required=True)
 @click.option("-o", "--output", "out", metavar="DIR", required=True, help="Folder or URL of the results.")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundle, .onnx, .engine or released model.")
-@click.option("--detector", metavar="MODEL", help="Detector of the objects.  [default: that of the model]")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="Bundle, .onnx, .engine or released model.",
+)
+@click.option(
+    "--detector",
+    metavar="NAME|PATH",
+    help="Detector of the objects, as infer takes it, but for boxes:FILE.  [default: that of the model]",
+)
 @click.option("--address", metavar="auto|HOST:PORT", help="A Ray cluster.  [default: this machine alone]")
 @click.option("--workers", type=click.IntRange(1), help="Processes with a network.  [default: one for each processor]")
 @click.option(
@@ -55,7 +64,7 @@ __all__ = ["command"]
 @backend_options
 @licence_option
 @json_option
-@overwrite_option
+@click.option("--overwrite", is_flag=True, help="Replace the --json file; results are never replaced.")
 def command(
     sources: tuple[str, ...],
     out: str,

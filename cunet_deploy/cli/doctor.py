@@ -42,7 +42,6 @@ def _print(report: Report) -> None:
     for check in report.checks:
         table.add_row(escape(check.name), escape(check.found) or "-", escape(check.advice))
     results().print(table)
-    for name, reason in report.backends.items():
-        results().print(f"{name:17} {f'cannot run: {reason}' if reason else 'can run'}", markup=False)
-    for hint in report.hints:
-        results().print(f"Jetson: {hint}", markup=False)
+    lines = [f"{name:17} {f'cannot run: {why}' if why else 'can run'}" for name, why in report.backends.items()]
+    for line in (*lines, *(f"Jetson: {hint}" for hint in report.hints)):
+        click.echo(line)  # whole, so that the commands in it can be copied

@@ -67,7 +67,8 @@ def command(
         report = check_model(path, target=target, flavour=flavour or "")
         write({"model": str(path), **report.to_dict(), "storage": {"file": str(stored), **storage.to_dict()}})
     _print_storage(stored, storage, layers=layers)
-    if model.is_dir() and path == stored and not (target or flavour):
+    made_for_cpus = model.is_dir() and path == stored
+    if made_for_cpus and not (target or flavour):
         click.echo(
             f"{path}: made for CPUs; export --target tensorrt adds a file for TensorRT, and --target NAME here says "
             "what TensorRT would make of this one"
@@ -77,7 +78,10 @@ def command(
     _print_findings(report.findings)
     if report.errors:
         count = len(report.errors)
-        raise VerificationError(f"{path}: {count} {'error' if count == 1 else 'errors'} for TensorRT, listed above")
+        advice = "; it was made for CPUs: export its checkpoint with --target tensorrt" if made_for_cpus else ""
+        raise VerificationError(
+            f"{path}: {count} {'error' if count == 1 else 'errors'} for TensorRT, listed above{advice}"
+        )
 
 
 def _print_storage(path: Path, storage: Storage, *, layers: bool) -> None:

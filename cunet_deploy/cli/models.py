@@ -49,7 +49,7 @@ def command(measure: bool, json_path: Path | None, overwrite: bool) -> None:
         write({"models": rows, **here})
     if not rows:
         results().print(
-            "no released models in this installation; reinstall it: pip install --force-reinstall cunet-deploy"
+            "no released models in this installation; in a clone of the repository run: pip install --force-reinstall ."
         )
         return
     table = Table()

@@ -53,7 +53,7 @@ class _Request:
     "--data",
     required=True,
     type=click.Path(path_type=Path),
-    help="Labelled photos: NAME.jpg beside NAME.pts. None that shall judge the model later.",
+    help="Labelled photos, as evaluate takes them. None that shall judge the model later.",
 )
 @output_option("FILE.toml", "The file of bits to write.", folder=False, required=True)
 @click.option(
@@ -124,6 +124,7 @@ def _sensitivity(asked: _Request) -> None:
     photos = list_photos(asked.data, make_manifest(source), asked.images)
     _ = photos.examples  # notices a lack of labels before the calibration
     prober = Prober(source, ranges := ranges_of(source, asked.calibration or asked.data, device=chosen), photos, chosen)
+    prober.check_budget(names, limit)
     identity = {"weights": source.checksum, "photos": photos.checksum, "formats": ",".join(names)}
     beside = ResumeFile.beside(asked.out, **identity, ranges=repr(sorted(ranges.items())))
     resume = replace(beside, path=asked.keep or beside.path)

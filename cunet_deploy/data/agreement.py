@@ -66,7 +66,7 @@ def apply_agreement(
     """
     table = read_label_json(path, _File, "a file of agreement on labels")
     if len(set(table.joints)) < len(table.joints):
-        raise InputError(f"{path}: names a joint twice")
+        raise InputError(f"{path}: names a joint twice; give each once")
     own = Skeleton("agreement", tuple(table.joints), (), ())
     counts = Counter(example.image.name for example in examples)
     twice = [name for name in table.images if counts[name] > 1]
@@ -88,7 +88,9 @@ def apply_agreement(
         if np.isfinite(agreed.points).all(axis=1).sum() >= LEAST_LABELLED:
             found.append(agreed)
     if not used:
-        raise InputError(f"{path}: names no photo of the data set that it should be of")
+        raise InputError(
+            f"{path}: names no photo of the data set that it should be of; give the file that belongs to it"
+        )
     return found
 
 

@@ -55,7 +55,7 @@ def read_boxes(
         read, around = row.read_boxes, body_box if bodies else None
         photos = read_part(dataset, lambda own, part: read(own, part, bad, around))
         if not photos:
-            raise InputError(f"{dataset}: holds no photo with a box")
+            raise InputError(f"{dataset}: holds no photo with a box; check its labels")
         return photos
     if row.skeleton is None:
         able = ", ".join(other.name for other in LAYOUTS.values() if other.skeleton or other.read_boxes)
@@ -97,7 +97,7 @@ def read_backgrounds(folder: Path, *, people: bool = False) -> list[BoxedPhoto]:
         raise InputError(f"{folder}: is not a folder; expected photos without what is to be found")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise InputError(f"{folder}: holds no photo ({', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(f"{folder}: holds no photo; expected some of {', '.join(IMAGE_SUFFIXES)}")
     return [BoxedPhoto(path, np.zeros((0, 4)), np.zeros(0), path.stem) for path in paths]
 
 

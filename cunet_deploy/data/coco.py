@@ -329,7 +329,9 @@ def _is_coco(begin: bytes) -> bool:
 def _files(folder: Path, part: str) -> dict[str, Path]:
     files = json_files(folder, _is_coco)
     if not files:
-        raise InputError(f"{folder}: holds no JSON file of coco labels, in annotations or beside the photos")
+        raise InputError(
+            f"{folder}: holds no JSON file of coco labels; expected one in annotations or beside the photos"
+        )
     return {part: files[part]} if part in files else files
 
 

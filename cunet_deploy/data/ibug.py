@@ -67,6 +67,10 @@ def read_pts(path: Path, count: int | None = None) -> NDArray[np.float64]:
         points = np.array([[float(x), float(y)] for x, y in rows], np.float64).reshape(-1, 2)
     except ValueError as error:
         raise InputError(f"{path}: a line is not two numbers; expected 'x y' of one landmark a line") from error
+    if count is not None and stated and len(points) == int(stated.group(1)) != count:
+        raise InputError(
+            f"{path}: has {len(points)} landmarks, and the model {count}; give a data set of the same ones"
+        )
     expected = count if count is not None else int(stated.group(1)) if stated else len(points)
     if len(points) != expected or not len(points) or not np.isfinite(points).all():
         raise InputError(f"{path}: holds {len(points)} landmarks, expected {expected} finite ones")

@@ -270,7 +270,9 @@ def _read(folder: Path, skeleton: Skeleton, part: str, bad: list[str] | None) ->
         return {"": as_skeleton(read_mpii_mat(mat, images, bad), MPII16, skeleton)}
     files = json_files(folder, _is_conversion)
     if not files:
-        raise InputError(f"{folder}: holds no JSON file of mpii labels, in annotations or beside the photos")
+        raise InputError(
+            f"{folder}: holds no JSON file of mpii labels; expected one in annotations or beside the photos"
+        )
     found: dict[str, list[Example]] = {}
     for path in [files[part]] if part in files else files.values():
         for name, examples in read_mpii_json(path, images, bad).items():

@@ -2,7 +2,7 @@
 
 A data set is a folder. A ``splits.json`` in it, ``{"test": ["NAME.jpg", ...], ...}``, names parts of it by the file
 names of photos: ``FOLDER#test`` is one of them, and each further name narrows it down: ``FOLDER#test:clean`` is what is
-in both.
+in both. Photos in folders below may be named by their path from there, ``day1/NAME.jpg``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def read_examples(
     least = min(LEAST_LABELLED, len(skeleton))
     usable = _usable(chosen, least, bad)
     if not usable:
-        raise InputError(f"{dataset}: holds no object with enough labelled landmarks")
+        raise InputError(f"{dataset}: holds no object with {least} labelled landmarks or more; label more of each")
     return usable
 
 
@@ -111,7 +111,7 @@ def read_part(dataset: Path, read: Callable[[Path, str], dict[str, list[Item]]])
         read: gives what a folder holds by the parts that its layout itself has; takes the name of the wanted part.
 
     Raises:
-        InputError: there is no such part.
+        InputError: there is no such part, or it names no photo with labels.
     """
     folder, parts = split_name(dataset)
     found = read(folder, parts[0] if parts else "")
@@ -119,14 +119,11 @@ def read_part(dataset: Path, read: Callable[[Path, str], dict[str, list[Item]]])
         chosen, parts = found[parts[0]], parts[1:]
     else:
         chosen = [item for part in found.values() for item in part]
-    if parts:
-        names = _names_of(folder, parts)
-        chosen = [item for item in chosen if item.image.name in names]
-    return chosen
+    return _named(folder, parts, chosen) if parts else chosen
 
 
-def _names_of(folder: Path, parts: Sequence[str]) -> set[str]:
-    """File names of the photos that are in all of the parts."""
+def _named(folder: Path, parts: Sequence[str], items: list[Item]) -> list[Item]:
+    """Those of some objects whose photos are in all of the parts that ``splits.json`` names."""
     path = folder / "splits.json"
     if not path.is_file():
         raise InputError(f"{path}: is missing; it must say which photos are in {', '.join(parts)}")
@@ -134,7 +131,18 @@ def _names_of(folder: Path, parts: Sequence[str]) -> set[str]:
     for part in parts:
         if part not in splits:
             raise InputError(f"{path}: has no part {part!r}; it has {', '.join(sorted(splits))}")
-    return set.intersection(*(set(splits[part]) for part in parts))
+    named = [{name.replace("\\", "/") for name in splits[part]} for part in parts]
+    chosen = [item for item in items if all(_is_named(item.image, folder, names) for names in named)]
+    if items and not chosen:
+        raise InputError(
+            f"{path}: no photo of {':'.join(parts)} has labels here; expected names such as {items[0].image.name!r}"
+        )
+    return chosen
+
+
+def _is_named(photo: Path, folder: Path, names: set[str]) -> bool:
+    """Return whether a photo is among names of files, or of paths from a folder."""
+    return photo.name in names or (photo.is_relative_to(folder) and photo.relative_to(folder).as_posix() in names)
 
 
 def _usable(examples: Sequence[Example], least: int, bad: list[str] | None) -> list[Example]:

@@ -53,7 +53,7 @@ class Photos:
         labelled = tuple(item for item in self.items if isinstance(item, Example))
         if len(labelled) < len(self.items):
             folder = next(item.parent for item in self.items if isinstance(item, Path))
-            raise InputError(f"{folder}: holds pictures without labels; expected NAME.jpg beside NAME.pts")
+            raise InputError(f"{folder}: holds pictures without labels; expected photos as evaluate takes them")
         return labelled
 
     @property
@@ -98,7 +98,7 @@ def list_photos(folder: Path, manifest: Manifest, limit: int) -> Photos:
         return Photos(tuple(_spread(read_examples(folder, manifest.skeleton), limit)), rule)
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise InputError(f"{folder}: holds no picture ({', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(f"{folder}: holds no picture; expected some of {', '.join(IMAGE_SUFFIXES)}")
     return Photos(tuple(_spread(paths, limit)), rule, whole)
 
 

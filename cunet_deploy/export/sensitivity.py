@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -159,8 +160,7 @@ class Prober:
         Raises:
             InputError: a photo cannot be read, or the progress belongs to something else.
         """
-        layers = self.layers
-        counts = tuple(self._folded[f"{layer}.weight"].numel() for layer in layers)
+        layers, counts = self.layers, self._counts()
         shape = (len(layers), len(formats), len(self._examples))
         state = _restored(resume, shape)
         done = state["done"]
@@ -183,6 +183,11 @@ class Prober:
                     resume.save(state)
         return Measurement(layers, tuple(formats), counts, state["baseline"], state["errors"], state["moves"])
 
+    def check_budget(self, formats: Sequence[str], budget: int | None) -> None:
+        """Find out before a measurement whether a file can be that small; raises as `plan`."""
+        if budget is not None:
+            self._extremes(formats, budget)
+
     def plan(self, measurement: Measurement, budget: int | None = None) -> Plan:
         """Formats for a model.onnx of at most ``budget`` bytes.
 
@@ -198,13 +203,8 @@ class Prober:
             InputError: no choice of formats makes the file so small.
         """
         choices = measurement.choices()
-        full, least = self._file_bytes({}), self._file_bytes(_smallest(choices))
+        full, least = self._extremes(measurement.formats, budget)
         budget = max((full + least) // 2, min(full, least)) if budget is None else budget
-        if min(full, least) > budget:
-            raise InputError(
-                f"with these formats model.onnx has {min(full, least)} bytes at least, the budget is {budget}; allow "
-                "more, or add smaller formats"
-            )
         if full <= budget:
             return self._tried(measurement, dict.fromkeys(choices, EIGHT_BITS))
         candidates = [self._fitting(_without_smaller(choices, name), budget) for name in measurement.formats]
@@ -213,6 +213,22 @@ class Prober:
             candidates.append(alike if self._file_bytes(alike) <= budget else None)
         distinct = {tuple(formats.items()): formats for formats in candidates if formats is not None}
         return min((self._tried(measurement, formats) for formats in distinct.values()), key=_measured)
+
+    def _extremes(self, formats: Sequence[str], budget: int | None) -> tuple[int, int]:
+        """Bytes of model.onnx with 8 bits everywhere, and with the smallest format of each layer."""
+        sizes = zip(self.layers, self._counts(), strict=True)
+        smallest = {layer: min((EIGHT_BITS, *formats), key=partial(weight_bytes, count)) for layer, count in sizes}
+        full, least = self._file_bytes({}), self._file_bytes(smallest)
+        if budget is not None and min(full, least) > budget:
+            raise InputError(
+                f"with these formats model.onnx has {min(full, least)} bytes at least, the budget is {budget}; allow "
+                "more, or add smaller formats"
+            )
+        return full, least
+
+    def _counts(self) -> tuple[int, ...]:
+        """Number of weights of each layer."""
+        return tuple(self._folded[f"{layer}.weight"].numel() for layer in self.layers)
 
     def _tried(self, measurement: Measurement, formats: dict[str, str]) -> Plan:
         measured = paired_difference(self._errors(formats), measurement.baseline).scaled(100)

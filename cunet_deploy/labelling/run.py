@@ -301,8 +301,7 @@ def label_pictures(
         ended = work.label(pictures, ensemble, labels, stop)
         if ended and not work.summary.objects:
             journal.remove()
-            looked = work.summary.pictures
-            raise InputError(f"nothing was found in {looked} pictures; give --detector, or other pictures")
+            raise _nothing(work.summary.pictures, pictures.skipped)
         if not work.summary.objects:
             raise KeyboardInterrupt
         work.doubts.write(doubts_file, labels.place, overwrite=replace)
@@ -311,6 +310,15 @@ def label_pictures(
         raise KeyboardInterrupt
     journal.remove()
     return work.summary
+
+
+def _nothing(looked_at: int, skipped: Sequence[str]) -> InputError:
+    """Reason why there is no label at all."""
+    if looked_at:
+        return InputError(f"nothing was found in {looked_at} pictures; give --detector, or other pictures")
+    if skipped:
+        return InputError(f"no picture can be read; {skipped[0]}")
+    return InputError("no frame of the clips is in the part that is wanted; give another one", option="seconds")
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,8 +104,8 @@ class Jetson:
             )
         major = release.cuda.partition(".")[0]
         lines += [
-            "keep JetPack's OpenCV, which has GStreamer and needs NumPy 1: pip install --no-deps cunet-deploy, then "
-            "pip install av click msgspec 'numpy<2' onnxruntime protobuf rich",
+            "keep JetPack's OpenCV, which has GStreamer and needs NumPy 1: in the clone pip install --no-deps ., then "
+            "pip install av click msgspec 'numpy<2' onnx onnxruntime protobuf rich tomli",
             "GPU memory: PATH=/usr/local/cuda/bin:$PATH pip install pycuda (it is compiled here), or "
             f"pip install 'cuda-bindings=={major}.*' (a wheel)",
             "PyPI's tensorrt and onnxruntime-gpu are for servers; on a Jetson use JetPack's TensorRT",

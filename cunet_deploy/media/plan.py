@@ -165,7 +165,7 @@ def _records(stem: Path, formats: tuple[str, ...] | None, *, of_one: bool) -> Ou
 def _folder_plan(source: ImageFiles, out: Path | None, draw: bool, formats: tuple[str, ...] | None) -> OutputPlan:
     folder = Path("landmarks") if out is None else out
     if (exists(folder) and not folder.is_dir()) or folder.suffix.lower() in (*IMAGE_SUFFIXES, *WRITABLE_SUFFIXES):
-        raise InputError(f"{folder}: several images are written to a folder; give one with -o DIR")
+        raise InputError(f"{folder}: several images or clips are written to a folder; give one with -o DIR")
     names = [_written_name(name) for name in source.file_names]
     repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if repeated:
@@ -193,9 +193,11 @@ def _file_plan(source: Source, out: Path, draw: bool, formats: tuple[str, ...] |
     if out.suffix.lower() not in accepted:
         what = "a video" if video else "an image"
         more = ("frames/%06d.png",) if video else ()
-        others = ", ".join((*accepted, *more, *(row.suffix for row in FORMATS.values() if not row.one_image)))
+        others = ", ".join(
+            (*accepted, *more, *(row.suffix for row in FORMATS.values() if not (video and row.one_image)))
+        )
         given = str(source.originals[0]) if source.originals else "the source"
-        raise InputError(f"{out}: {given} is {what}; the output may end in {others}")
+        raise InputError(f"{out}: {given} is {what}; the output may end in {others}, or in / for a new folder")
     plan = _records(out.with_suffix(""), formats, of_one=not video)
     if not draw:
         return plan

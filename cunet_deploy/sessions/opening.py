@@ -95,6 +95,8 @@ def model_file(engine: str | Path, backend: str | None = None) -> Path:
     suffixes = {row.suffix for row in BACKENDS.values()}
     if there and path.is_file():
         if path.suffix not in suffixes:
+            if path.suffix == ".pt":
+                raise InputError(f"{path}: is a checkpoint; make a bundle of it: cunet-deploy export {path} -o DIR")
             raise InputError(f"{path}: {model_forms()} is expected")
         return path
     if path.suffix in suffixes or len(path.parts) != 1:

@@ -143,14 +143,13 @@ def find_model_file(model: Path) -> Path:
     """
     if model.is_file():
         return model
+    command = f"cunet-deploy export CKPT --target tensorrt -o {model}"
     if not model.is_dir():
-        raise InputError(f"{model}: does not exist; give a bundle folder or an .onnx file")
+        raise InputError(f"{model}: does not exist; give a bundle folder or an .onnx file, or make a bundle: {command}")
     lowered = model / "model.tensorrt.onnx"
     if lowered.is_file():
         return lowered
-    raise InputError(
-        f"{model}: holds no model.tensorrt.onnx; write it: cunet-deploy export CKPT --target tensorrt -o {model}"
-    )
+    raise InputError(f"{model}: holds no model.tensorrt.onnx; write the bundle again: {command} --overwrite")
 
 
 def plan_build(spec: BuildSpec) -> BuildPlan:

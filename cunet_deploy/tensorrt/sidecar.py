@@ -191,7 +191,7 @@ class EngineManifest:
             if version > FORMAT:
                 raise ArtifactError(
                     f"{path}: its format {version} is newer than this version reads ({FORMAT}); "
-                    "upgrade: pip install -U cunet-deploy"
+                    "upgrade, in the clone: git pull && pip install ."
                 )
             made = decode_json(text, cls)
         except InputError as error:

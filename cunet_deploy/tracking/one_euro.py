@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TypeVar
 
 import numpy as np
@@ -50,7 +51,8 @@ class Smoothing:
     both_ways: bool = False
 
     def __post_init__(self) -> None:
-        if not (0 < self.min_cutoff < math.inf and 0 <= self.beta < math.inf):
+        are_numbers = isinstance(self.min_cutoff, Real) and isinstance(self.beta, Real)
+        if not (are_numbers and 0 < self.min_cutoff < math.inf and 0 <= self.beta < math.inf):
             raise InputError(f"smoothing: min_cutoff above 0 and beta of 0 or more expected, got {self}")
 
 

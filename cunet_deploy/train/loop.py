@@ -112,7 +112,9 @@ class Trainer:
                     "a parent with another teacher needs a [quant] distill above 0; set it, or leave the teacher out"
                 )
         elif (teacher is None) == (config.train.distill > 0):
-            raise InputError("a teacher and a [train] distill above 0 go together; give both, or neither")
+            raise InputError(
+                "a teacher and a [train] distill above 0 go together; give both, or neither", option="teacher"
+            )
         self.parent = None if parent is None else fitting_parent(parent, config)
         self.teacher = None if teacher is None else DistillationTeacher(teacher, config)
         # The quantized phase learns from what it starts from, or from the teacher where that is another's.

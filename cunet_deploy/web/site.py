@@ -138,7 +138,10 @@ def _chosen(model: str, detector: str | None, wanted: str) -> tuple[tuple[Path, 
     check_licence(manifest, wanted)
     name = detector or manifest.detector or default_detector(manifest.skeleton.name, wanted)
     if not name:
-        raise InputError(f"{model}: no detector is known for {manifest.skeleton.name}; give one")
+        raise InputError(
+            f"{model}: no detector is known for {manifest.skeleton.name}; name a model that finds boxes",
+            option="detector",
+        )
     detector_file, detector_manifest = _opened(name)
     if detector_manifest.boxes is None:
         raise InputError(f"{name}: finds landmarks; a detector finds boxes, such as face-detect-s")

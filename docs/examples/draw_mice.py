@@ -52,7 +52,7 @@ rotation = 90.0
 
 [train]
 epochs = 30
-batch_size = 16
+batch_size = 8
 learning_rate = 3e-3
 ema_decay = 0.98
 validate_every = 5

@@ -217,6 +217,7 @@ def test_lines_on_standard_output_are_nothing_but_lines(program: Program, clip: 
     assert done.returncode == 0
     assert [json.loads(line)["frame"] for line in done.stdout.splitlines()] == list(range(7))
     assert "7 frames" in done.stderr
+    assert "; wrote to stdout\n" in done.stderr
 
 
 @pytest.mark.parametrize(

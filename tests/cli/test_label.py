@@ -188,6 +188,23 @@ def test_where_nothing_is_found_nothing_is_written(teacher: Path, tmp_path: Path
     assert not list(out.parent.iterdir())
 
 
+def test_a_part_behind_the_end_of_a_clip_is_told(teacher: Path, clip: Path, tmp_path: Path) -> None:
+    options = ("--teacher", teacher, "--detector", "full", "--seconds", "60:", "-o", tmp_path / "set.json")
+    result = label(clip, *options)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "no frame of the clips is in the part that is wanted; give another one (--seconds)" in result.stderr
+
+
+def test_sources_of_which_none_can_be_read_say_why(teacher: Path, tmp_path: Path) -> None:
+    sources = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    for path in sources:
+        path.write_bytes(b"not a clip")
+    result = label(*sources, "--teacher", teacher, "--detector", "full", "-o", tmp_path / "set.json")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "no picture can be read; " in result.stderr
+    assert str(sources[0]) in result.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

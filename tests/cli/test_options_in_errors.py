@@ -12,6 +12,8 @@ from cunet_deploy.cli._errors import describe
 from cunet_deploy.errors import CunetError, InputError
 
 PACKAGE = Path(__file__).resolve().parents[2] / "cunet_deploy"
+FROM_A_REGISTRY = re.compile(r"pip install [^\"'\n]*\bcunet-deploy\b")
+"""The package is in no registry, where anybody may take its name; it is installed from a clone."""
 NAMED = re.compile(r'\boption="(\w+)"')
 
 
@@ -30,3 +32,8 @@ def test_every_option_that_an_error_names_exists() -> None:
     named = {name for path in PACKAGE.rglob("*.py") for name in NAMED.findall(path.read_text(encoding="utf-8"))}
     assert named
     assert {f"--{name.replace('_', '-')}" for name in named} <= options
+
+
+def test_nothing_asks_a_registry_for_a_package_of_this_name() -> None:
+    files = [path for path in PACKAGE.rglob("*.py") if FROM_A_REGISTRY.search(path.read_text(encoding="utf-8"))]
+    assert files == []

@@ -55,6 +55,13 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, messa
     assert "face.pts" in str(caught.value)
 
 
+def test_a_file_of_other_landmarks_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "face.pts"
+    path.write_text("version: 1\nn_points: 2\n{\n1 1\n2 2\n}")
+    with pytest.raises(InputError, match="has 2 landmarks, and the model 14; give a data set of the same ones"):
+        read_pts(path, 14)
+
+
 def test_binary_and_missing_files_are_input_errors(tmp_path: Path) -> None:
     (tmp_path / "a.pts").write_bytes(b"\xff\xfe\x00\x81")
     for name, message in [("a.pts", "not a text file"), ("b.pts", "cannot be read")]:

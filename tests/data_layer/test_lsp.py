@@ -61,7 +61,7 @@ def test_joints_are_matched_to_another_body_by_name(tmp_path: Path) -> None:
 
 def test_people_with_fewer_than_three_joints_are_left_out(tmp_path: Path) -> None:
     write_lspet(tmp_path / "lspet", 4, unlabelled=12)
-    with pytest.raises(InputError, match="no object with enough labelled landmarks"):
+    with pytest.raises(InputError, match="no object with 3 labelled landmarks or more; label more"):
         read_examples(tmp_path / "lspet", LSP14)
 
 

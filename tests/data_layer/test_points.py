@@ -33,6 +33,21 @@ def test_a_line_is_an_object(tmp_path: Path) -> None:
     assert len(second.others) == 2
 
 
+@pytest.mark.parametrize("name", ["day1/1.jpg", "day1\\1.jpg"])
+def test_a_part_names_photos_by_their_path(tmp_path: Path, name: str) -> None:
+    table(tmp_path, "day1/1.jpg,1,2,3,4,5,6,7,8", "day2/1.jpg,1,2,3,4,5,6,7,8", "2.jpg,1,2,3,4,5,6,7,8")
+    (tmp_path / "splits.json").write_text(json.dumps({"test": [name, "2.jpg"]}))
+    found = [example.photo for example in read_examples(Path(f"{tmp_path}#test"), MOUSE)]
+    assert found == ["day1/1", "2"]
+
+
+def test_a_part_without_labels_says_which_names_are_expected(tmp_path: Path) -> None:
+    table(tmp_path, "1.jpg,1,2,3,4,5,6,7,8")
+    (tmp_path / "splits.json").write_text('{"test": ["0001.jpg"]}')
+    with pytest.raises(InputError, match=r"splits\.json: no photo of test has labels here; expected .* '1\.jpg'"):
+        read_examples(Path(f"{tmp_path}#test"), MOUSE)
+
+
 @pytest.mark.parametrize("divider", [";", "\t"])
 def test_a_table_that_excel_writes_is_read(tmp_path: Path, divider: str) -> None:
     path = table(tmp_path, "1.jpg,1,2,3,4,5,6,70.5,8") / "points.csv"

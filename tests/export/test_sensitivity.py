@@ -294,6 +294,7 @@ def test_what_was_measured_serves_for_another_budget(
     [
         (("--budget", "small"), "--budget small: expected bytes"),
         (("--budget", "0.4TB"), "such as 0.40MB"),
+        (("--budget", "1kB"), "bytes at least, the budget is 1000; allow more"),
         (("--formats", "4,9"), "'9' is unknown"),
         (("--formats", "8"), "names none beside 8"),
     ],

@@ -100,12 +100,15 @@ def test_nothing_and_standard_output_are_no_files(clip: VideoFile) -> None:
 
 @pytest.mark.parametrize("name", ["out.png", "out", "out.txt"])
 def test_a_video_does_not_go_into_another_kind_of_file(clip: VideoFile, tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"clip\.avi is a video; the output may end in \.mp4"):
+    with pytest.raises(InputError, match=r"clip\.avi is a video; the output may end in \.mp4") as refused:
         plan_outputs(clip, tmp_path / name)
+    assert ".pts" not in str(refused.value)
 
 
 def test_images_do_not_go_into_another_kind_of_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.jpg is an image; the output may end in"):
+    with pytest.raises(
+        InputError, match=r"a\.jpg is an image; the output may end in .*\.pts, or in / for a new folder"
+    ):
         plan_outputs(_images(tmp_path, "a.jpg", single=True), tmp_path / "out.mp4")
     with pytest.raises(InputError, match="-o DIR"):
         plan_outputs(_images(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out.png")

@@ -122,6 +122,7 @@ def test_a_bundle_for_cpus_is_checked_for_tensorrt_only_when_asked(tmp_path: Pat
     plain, asked = run("inspect", bundle.path), run("inspect", bundle.path, "--target", "sm87")
     assert (plain.exit_code, asked.exit_code) == (0, 4)
     assert "made for CPUs" in plain.output
+    assert asked.stderr.endswith("it was made for CPUs: export its checkpoint with --target tensorrt\n")
     assert "error" not in plain.output
 
 

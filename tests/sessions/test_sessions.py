@@ -44,6 +44,13 @@ def test_crops_of_another_form_are_refused(dots_model: Path, images: np.ndarray)
         open_session(dots_model, threads=1).run(images)
 
 
+def test_a_checkpoint_is_to_be_exported_first(tmp_path: Path) -> None:
+    path = tmp_path / "quantized.pt"
+    path.write_bytes(b"weights")
+    with pytest.raises(InputError, match=f"is a checkpoint; make a bundle of it: cunet-deploy export {path} -o DIR"):
+        open_session(path)
+
+
 def test_a_closed_session_says_so(dots_model: Path) -> None:
     session = open_session(dots_model, threads=1)
     session.close()

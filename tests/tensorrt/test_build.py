@@ -95,6 +95,16 @@ def test_two_builds_of_a_fixed_batch_give_the_same_bytes(tmp_path: Path) -> None
     assert hashlib.sha256(one).hexdigest() == hashlib.sha256(two).hexdigest()
 
 
+def test_without_a_file_for_tensorrt_the_command_that_writes_it_is_told(tmp_path: Path) -> None:
+    folder, command = tmp_path / "bundle", "cunet-deploy export CKPT --target tensorrt -o"
+    missing = run("build", folder)
+    folder.mkdir()
+    for_cpus = run("build", folder)
+    assert (missing.exit_code, for_cpus.exit_code) == (2, 2)
+    assert missing.stderr.endswith(f"or make a bundle: {command} {folder}\n")
+    assert for_cpus.stderr.endswith(f"write the bundle again: {command} {folder} --overwrite\n")
+
+
 def test_an_engine_is_replaced_only_with_overwrite(engine: Path, bundle: Path) -> None:
     arguments = ["build", bundle, "--flavour", "tensorrt_rtx", "--batch", "1:4:8", "-o", engine.parent]
     before = engine.read_bytes()

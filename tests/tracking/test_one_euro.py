@@ -91,8 +91,10 @@ def test_a_filter_refuses_what_is_not_its_object() -> None:
         steady.update(REST * np.nan, 150)
 
 
-@pytest.mark.parametrize("wrong", [{"min_cutoff": 0.0}, {"beta": -1.0}, {"beta": float("inf")}])
-def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"min_cutoff": 0.0}, {"beta": -1.0}, {"beta": float("inf")}, {"min_cutoff": "1"}, {"beta": None}]
+)
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError, match="smoothing"):
         Smoothing(**wrong)  # type: ignore[arg-type]
 

@@ -196,8 +196,9 @@ def test_quantized_networks_are_neither_parents_nor_teachers(data: Path, tmp_pat
 
 def test_a_teacher_and_its_weight_go_together(data: Path, parent: Checkpoint, tmp_path: Path) -> None:
     for weight, teacher in ((0.0, parent), (1.0, None)):
-        with pytest.raises(InputError, match="go together; give both, or neither"):
+        with pytest.raises(InputError, match="go together; give both, or neither") as refused:
             train(tiny_config(train={"distill": weight}), data, tmp_path / str(weight), teacher=teacher)
+        assert refused.value.option == "teacher"
     with pytest.raises(InputError, match=r"a parent with another teacher needs a \[quant\] distill above 0"):
         train(tiny_config(), data, tmp_path / "both", parent=parent, teacher=parent)
 

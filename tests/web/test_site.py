@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import dots
 import pytest
 from click.testing import CliRunner
 
+from cunet_deploy.cli import cli
 from cunet_deploy.cli.web import command
 from cunet_deploy.errors import InputError
 from cunet_deploy.web import site as site_module
@@ -84,6 +86,13 @@ def test_models_that_do_not_fit_are_refused(model: str, detector: str | None, me
     with pytest.raises(InputError, match=message):
         build_site(model, tmp_path / "site", detector=detector, runtime="cdn")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_without_a_usual_detector_is_told_how_to_name_one(tmp_path: Path) -> None:
+    model = dots.write_model(tmp_path / "model.onnx")
+    refused = CliRunner().invoke(cli, ["web", str(model), "-o", str(tmp_path / "site")])
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "no detector is known for dots; name a model that finds boxes (--detector)" in refused.stderr
 
 
 def test_a_page_says_when_weights_are_for_research_only_and_open_ones_are_asked_for(tmp_path: Path) -> None:
