@@ -159,9 +159,7 @@ class VideoContainer:
         self._decode_time = -math.inf  # of the last packet
         self._part = self._shown_part = 0  # of the last packet and the last picture: a joined stream has several
         self._waiting: list[tuple[int, float]] = []  # part and time of packets whose pictures have not come yet
-        self._orientations: dict[
-            int | None, int
-        ] = {}  # by time stamp, of JPEG pictures to come
+        self._orientations: dict[int | None, int] = {}  # by time stamp, of JPEG pictures to come
         self._stamped = True  # whether all packets have the times of their pictures
         self._index = 0
 
