@@ -207,7 +207,7 @@ class Localizer:
 
     def stream(
         self,
-        source: str | Path | Iterable[Picture | NDArray[np.uint8]],
+        source: str | Path | Iterable[Picture | NDArray[np.uint8] | NDArray[np.uint16]],
         *,
         follow: bool | None = None,
         smooth: bool | Smoothing | None = None,
@@ -327,7 +327,7 @@ class Localizer:
             yield _frame(step, picture)
 
     def _both_ways(
-        self, source: Iterable[Picture | NDArray[np.uint8]], smooth: Smoothing, stop: threading.Event | None
+        self, source: Iterable[Any], smooth: Smoothing, stop: threading.Event | None
     ) -> Generator[Frame, None, None]:
         """Localize in all frames, then read them again and yield them with landmarks that know what came after."""
         if isinstance(source, (Iterator, LiveSource)):
@@ -344,7 +344,7 @@ class Localizer:
                 yield Frame(picture.index, picture.time_ms, picture.image, landmarks, picture.name, seconds)
 
 
-def _opened(source: Any) -> Iterable[Picture | NDArray[np.uint8]]:
+def _opened(source: Any) -> Iterable[Any]:
     """A source that can be iterated over, of what `Localizer.stream` was given.
 
     Raises:
@@ -363,13 +363,13 @@ def _opened(source: Any) -> Iterable[Picture | NDArray[np.uint8]]:
     return source
 
 
-def _pictures(source: Iterable[Picture | NDArray[np.uint8]]) -> Iterator[Picture]:
+def _pictures(source: Iterable[Any]) -> Iterator[Picture]:
     """Pictures of a source that do not follow each other, as BGR."""
     for picture in _numbered(source):
         yield replace(picture, image=as_bgr(picture.image))
 
 
-def _frames(source: Iterable[Picture | NDArray[np.uint8]], *, thumbnails: bool = True) -> Iterator[Picture]:
+def _frames(source: Iterable[Any], *, thumbnails: bool = True) -> Iterator[Picture]:
     """Frames of a video, as BGR; those of more than 8 bits are scaled as in `VideoStep.update`."""
     depth = 8
     for picture in _numbered(source):
@@ -378,7 +378,7 @@ def _frames(source: Iterable[Picture | NDArray[np.uint8]], *, thumbnails: bool =
         yield replace(picture, image=image, thumbnail=make_thumbnail(image) if thumbnails else None)
 
 
-def _numbered(source: Iterable[Picture | NDArray[np.uint8]]) -> Iterator[Picture]:
+def _numbered(source: Iterable[Any]) -> Iterator[Picture]:
     """Bare arrays are numbered, and taken as 30 a second."""
     for index, item in enumerate(source):
         yield item if isinstance(item, Picture) else Picture(index, index * ASSUMED_STEP_MS, item)

@@ -44,7 +44,7 @@ def test_an_output_whose_store_is_out_of_reach_is_named_in_one_line() -> None:
     class LibraryError(Exception):
         """An error of the library of a store."""
 
-    class Gone(fsspec.AbstractFileSystem):
+    class Gone(fsspec.AbstractFileSystem):  # type: ignore[misc]  # has no type information
         protocol = "gone"
 
         def info(self, path: str, **options: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import itertools
 import struct
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,10 +72,13 @@ def test_tiles_are_put_together_and_cut_where_they_reach_beyond_the_picture(
 
 
 def test_a_tile_that_is_named_many_times_is_decoded_once(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, decoded = heic_reader._Decoder.decode, []
-    monkeypatch.setattr(
-        heic_reader._Decoder, "decode", lambda self, *given: decoded.append(given[1]) or decode(self, *given)
-    )
+    decode, decoded = heic_reader._Decoder.decode, list[int]()
+
+    def noted(self: heic_reader._Decoder, items: HeifItems, item: int, shown: list[tuple[bytes, bytes]]) -> Any:
+        decoded.append(item)
+        return decode(self, items, item, shown)
+
+    monkeypatch.setattr(heic_reader._Decoder, "decode", noted)
     tiles = [picture[:64, :64], picture[64:128, :64], picture[:64, 64:128], picture[64:128, 64:128]]
     data = heic(tiles, grid=(2, 2, 120, 128))
     repeated = data.replace(struct.pack(">4H", 1, 2, 3, 4), struct.pack(">4H", 2, 1, 2, 2))

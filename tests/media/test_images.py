@@ -189,7 +189,7 @@ def test_a_page_is_decoded_without_the_others(
     picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cv2.imwritemulti(str(tmp_path / "a.tif"), [picture, 255 - picture, picture // 2])
-    decode, numbers = cv2.imdecodemulti, []
+    decode, numbers = cv2.imdecodemulti, list[int]()
 
     def counted(*given: Any, **named: Any) -> Any:
         found = decode(*given, **named)
