@@ -220,8 +220,7 @@ class Localizer:
         of a camera or stream that come faster than they are localized are left out; ``index`` counts them.
 
         Args:
-            source: what `cunet_deploy.media.open_source` takes or gives, or successive frames, which are arrays as
-                `predict` takes them.
+            source: what `cunet_deploy.media.open_source` takes or gives, or successive frames, as `predict` takes them.
             follow: whether successive frames show the same scene; ``None``: unless the source is image files.
             smooth: whether landmarks of an object that is followed are steadied over time, or how much; ``None``: where
                 objects are followed. See `cunet_deploy.tracking.one_euro`; ``Smoothing(both_ways=True)`` reads the
@@ -251,7 +250,7 @@ class Localizer:
                 yield from self._both_ways(opened, smooth, stop)
                 return
             depth = 0 if not moving and getattr(opened, "count", None) == 1 else LIVE_DEPTH if live else DEPTH
-            read = _frames(opened) if follow else _pictures(opened)
+            read = _pictures(opened, follow=follow, thumbnails=follow)
             # it is closed before the thread that reads is waited for, which then ends at once
             with closing(read_ahead(read, depth, drop_old=live, stop=stop)) as pictures, ours:
                 whole = self._to_the_end(opened, pictures, stop)
@@ -326,20 +325,18 @@ class Localizer:
         for picture in pictures:
             yield _frame(step, picture)
 
-    def _both_ways(
-        self, source: Iterable[Any], smooth: Smoothing, stop: threading.Event | None
-    ) -> Generator[Frame, None, None]:
+    def _both_ways(self, source: Iterable[Any], smooth: Smoothing, stop: threading.Event | None) -> Iterator[Frame]:
         """Localize in all frames, then read them again and yield them with landmarks that know what came after."""
         if isinstance(source, (Iterator, LiveSource)):
             raise InputError("smoothing both ways reads the source twice: give a file or a list, not a stream")
         found: list[Landmarks] = []
         times: list[tuple[float, float]] = []  # of the frame, and that it took
-        with closing(read_ahead(_frames(source), DEPTH, stop=stop)) as pictures:
+        with closing(read_ahead(_pictures(source, follow=True, thumbnails=True), DEPTH, stop=stop)) as pictures:
             for frame in self._follow(self._to_the_end(source, pictures, stop), smooth=False):
                 found.append(frame.landmarks)
                 times.append((frame.time_ms, frame.seconds))
         steady = smooth_clip(found, [time_ms for time_ms, _ in times], smooth)
-        with closing(read_ahead(_frames(source, thumbnails=False), DEPTH, stop=stop)) as pictures:
+        with closing(read_ahead(_pictures(source, follow=True, thumbnails=False), DEPTH, stop=stop)) as pictures:
             for picture, landmarks, (_, seconds) in zip(pictures, steady, times, strict=False):
                 yield Frame(picture.index, picture.time_ms, picture.image, landmarks, picture.name, seconds)
 
@@ -363,25 +360,14 @@ def _opened(source: Any) -> Iterable[Any]:
     return source
 
 
-def _pictures(source: Iterable[Any]) -> Iterator[Picture]:
-    """Pictures of a source that do not follow each other, as BGR."""
-    for picture in _numbered(source):
-        yield replace(picture, image=as_bgr(picture.image))
-
-
-def _frames(source: Iterable[Any], *, thumbnails: bool = True) -> Iterator[Picture]:
-    """Frames of a video, as BGR; those of more than 8 bits are scaled as in `VideoStep.update`."""
+def _pictures(source: Iterable[Any], *, follow: bool, thumbnails: bool) -> Iterator[Picture]:
+    """Pictures of a source, as BGR; bare arrays are numbered, and taken as 30 a second."""
     depth = 8
-    for picture in _numbered(source):
-        depth = max(depth, depth_of(picture.image))
+    for index, item in enumerate(source):
+        picture = item if isinstance(item, Picture) else Picture(index, index * ASSUMED_STEP_MS, item)
+        depth = max(depth, depth_of(picture.image)) if follow else 8  # as `VideoStep.update`
         image = as_bgr(picture.image, depth)
         yield replace(picture, image=image, thumbnail=make_thumbnail(image) if thumbnails else None)
-
-
-def _numbered(source: Iterable[Any]) -> Iterator[Picture]:
-    """Bare arrays are numbered, and taken as 30 a second."""
-    for index, item in enumerate(source):
-        yield item if isinstance(item, Picture) else Picture(index, index * ASSUMED_STEP_MS, item)
 
 
 def _frame(step: ImageStep | VideoStep, picture: Picture) -> Frame:
