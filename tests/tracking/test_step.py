@@ -70,7 +70,7 @@ def test_a_step_goes_on_where_another_one_ended(localizer: Localizer, cut: int) 
 @pytest.mark.parametrize("smooth", [True, Smoothing(both_ways=True)], ids=["as they come", "both ways"])
 def test_frames_of_more_than_8_bits_are_scaled_alike(localizer: Localizer, smooth: bool | Smoothing) -> None:
     plain = [image // (8 if index % 3 == 2 else 1) for index, image in enumerate(clip(12))]  # each third is dark
-    deep = [image.astype(np.uint16) << 4 for image in plain]
+    deep = [np.asarray(image.astype(np.uint16) << 4, np.uint16) for image in plain]
     assert [depth_of(image) for image in deep[:3]] == [12, 12, 10]
     for expected, found in zip(
         localizer.stream(plain, smooth=smooth), localizer.stream(deep, smooth=smooth), strict=True
