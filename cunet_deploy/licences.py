@@ -1,7 +1,8 @@
 """Licences of weights: which of them allow every use, and what is asked for on this machine.
 
 A manifest names the licence of its weights. ``--licence open``, ``Localizer(licence="open")`` and the environment
-variable ``CUNET_LICENCE=open`` refuse weights whose licence is not in `OPEN_LICENCES`; see `cunet_deploy.zoo`.
+variable ``CUNET_LICENCE=open`` refuse weights whose licence is not in `OPEN_LICENCES`; see `cunet_deploy.zoo`. Commands
+that only measure or check a model, such as ``bench``, ``evaluate`` and ``verify``, take weights of any licence.
 """
 
 from __future__ import annotations

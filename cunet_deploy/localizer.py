@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,7 +26,7 @@ from cunet_deploy.licences import wanted_licence
 from cunet_deploy.locate import check_boxes, locate
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, LiveSource, Picture, open_source, read_ahead
-from cunet_deploy.pixels import as_bgr
+from cunet_deploy.pixels import as_bgr, depth_of
 from cunet_deploy.sessions import Session, open_session
 from cunet_deploy.tracking.one_euro import ASSUMED_STEP_MS, Smoothing, smooth_clip
 from cunet_deploy.tracking.shot_boundary import make_thumbnail
@@ -207,7 +207,7 @@ class Localizer:
 
     def stream(
         self,
-        source: str | Path | Iterable[Picture | NDArray[np.uint8]],
+        source: str | Path | Iterable[Picture | NDArray[np.uint8] | NDArray[np.uint16]],
         *,
         follow: bool | None = None,
         smooth: bool | Smoothing | None = None,
@@ -220,7 +220,7 @@ class Localizer:
         of a camera or stream that come faster than they are localized are left out; ``index`` counts them.
 
         Args:
-            source: what `cunet_deploy.media.open_source` takes or gives, or successive frames.
+            source: what `cunet_deploy.media.open_source` takes or gives, or successive frames, as `predict` takes them.
             follow: whether successive frames show the same scene; ``None``: unless the source is image files.
             smooth: whether landmarks of an object that is followed are steadied over time, or how much; ``None``: where
                 objects are followed. See `cunet_deploy.tracking.one_euro`; ``Smoothing(both_ways=True)`` reads the
@@ -250,7 +250,7 @@ class Localizer:
                 yield from self._both_ways(opened, smooth, stop)
                 return
             depth = 0 if not moving and getattr(opened, "count", None) == 1 else LIVE_DEPTH if live else DEPTH
-            read = _pictures(opened, thumbnails=follow)
+            read = _pictures(opened, follow=follow, thumbnails=follow)
             # it is closed before the thread that reads is waited for, which then ends at once
             with closing(read_ahead(read, depth, drop_old=live, stop=stop)) as pictures, ours:
                 whole = self._to_the_end(opened, pictures, stop)
@@ -325,25 +325,23 @@ class Localizer:
         for picture in pictures:
             yield _frame(step, picture)
 
-    def _both_ways(
-        self, source: Iterable[Picture | NDArray[np.uint8]], smooth: Smoothing, stop: threading.Event | None
-    ) -> Generator[Frame, None, None]:
+    def _both_ways(self, source: Iterable[Any], smooth: Smoothing, stop: threading.Event | None) -> Iterator[Frame]:
         """Localize in all frames, then read them again and yield them with landmarks that know what came after."""
         if isinstance(source, (Iterator, LiveSource)):
             raise InputError("smoothing both ways reads the source twice: give a file or a list, not a stream")
         found: list[Landmarks] = []
         times: list[tuple[float, float]] = []  # of the frame, and that it took
-        with closing(read_ahead(_pictures(source, thumbnails=True), DEPTH, stop=stop)) as pictures:
+        with closing(read_ahead(_pictures(source, follow=True, thumbnails=True), DEPTH, stop=stop)) as pictures:
             for frame in self._follow(self._to_the_end(source, pictures, stop), smooth=False):
                 found.append(frame.landmarks)
                 times.append((frame.time_ms, frame.seconds))
         steady = smooth_clip(found, [time_ms for time_ms, _ in times], smooth)
-        with closing(read_ahead(_pictures(source), DEPTH, stop=stop)) as pictures:
+        with closing(read_ahead(_pictures(source, follow=True, thumbnails=False), DEPTH, stop=stop)) as pictures:
             for picture, landmarks, (_, seconds) in zip(pictures, steady, times, strict=False):
                 yield Frame(picture.index, picture.time_ms, picture.image, landmarks, picture.name, seconds)
 
 
-def _opened(source: Any) -> Iterable[Picture | NDArray[np.uint8]]:
+def _opened(source: Any) -> Iterable[Any]:
     """A source that can be iterated over, of what `Localizer.stream` was given.
 
     Raises:
@@ -362,13 +360,14 @@ def _opened(source: Any) -> Iterable[Picture | NDArray[np.uint8]]:
     return source
 
 
-def _pictures(source: Iterable[Picture | NDArray[np.uint8]], *, thumbnails: bool = False) -> Iterator[Picture]:
-    """Frames of a source, as BGR; bare arrays are numbered, and taken as 30 a second."""
+def _pictures(source: Iterable[Any], *, follow: bool, thumbnails: bool) -> Iterator[Picture]:
+    """Pictures of a source, as BGR; bare arrays are numbered, and taken as 30 a second."""
+    depth = 8
     for index, item in enumerate(source):
         picture = item if isinstance(item, Picture) else Picture(index, index * ASSUMED_STEP_MS, item)
-        image = as_bgr(picture.image)
-        thumbnail = make_thumbnail(image) if thumbnails else None
-        yield Picture(picture.index, picture.time_ms, image, picture.name, thumbnail)
+        depth = max(depth, depth_of(picture.image)) if follow else 8  # as `VideoStep.update`
+        image = as_bgr(picture.image, depth)
+        yield replace(picture, image=image, thumbnail=make_thumbnail(image) if thumbnails else None)
 
 
 def _frame(step: ImageStep | VideoStep, picture: Picture) -> Frame:

@@ -20,7 +20,7 @@ from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES
 from cunet_deploy.media.source_lists import LIST_SUFFIXES, check_sources, parse_source_list
 
-__all__ = ["Item", "Part", "file_system", "is_local", "list_items"]
+__all__ = ["Item", "Part", "file_system", "is_local", "list_items", "out_of_reach"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,12 @@ def file_system(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise InputError(f"{url}: {error}; install it beside cunet-deploy on every machine of the cluster") from error
     return system, path
+
+
+def out_of_reach(url: str, error: Exception) -> CunetError:
+    """An error that names a server or store, from one of its library."""
+    why = f"cannot be reached ({str(error) or type(error).__name__}); check the address and the network"
+    return CunetError(f"{shown_name(url)}: {why}")
 
 
 def is_local(system: Any) -> bool:
@@ -171,8 +177,7 @@ def _files(sources: Iterable[str], refuse: Callable[[str, CunetError], object]) 
         except Exception as error:  # the library of each store has errors of its own
             if "://" not in source:
                 raise
-            why = f"cannot be reached ({str(error) or type(error).__name__}); check the address and the network"
-            refuse(source, CunetError(f"{shown_name(source)}: {why}"))
+            refuse(source, out_of_reach(source, error))
 
 
 def _found(system: Any, path: str, source: str) -> list[str]:

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cunet_deploy._files import shown_name
 from cunet_deploy.bulk.items import Item, file_system, is_local
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.landmarks import Landmarks
@@ -248,6 +249,7 @@ def write_results(
         # JSON Lines are complete before the rows end: the Parquet file then marks the item as done
         with output.replacing(f"jsonl/{item.key}.jsonl") if jsonl else contextlib.nullcontext() as lines:
             for source, frame in frames:
+                source = shown_name(source)
                 if isinstance(frame, LeftOut):
                     counts[1] += frame.count
                     some = [_row_left_out(frame, source)]

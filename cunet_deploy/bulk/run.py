@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cunet_deploy._optional import require
-from cunet_deploy.bulk.items import Item, list_items
+from cunet_deploy.bulk.items import Item, list_items, out_of_reach
 from cunet_deploy.bulk.join import join_parts
 from cunet_deploy.bulk.results import Output
 from cunet_deploy.bulk.worker import (
@@ -87,6 +87,7 @@ def load_model(
     Raises:
         InputError: there is no such model, it finds boxes, a licence is refused, or the output holds results of another
             model.
+        CunetError: the store of the output cannot be reached.
     """
     wanted = wanted_licence(licence)
     if detector is not None and detector.startswith("boxes:"):
@@ -117,10 +118,26 @@ def load_model(
 
 def _share(path: Path, output: Output, name: str) -> None:
     content = path.read_bytes()
-    if not output.exists(name):
-        output.write_bytes(name, content)
-    elif output.read_bytes(name) != content:
+    with _in_reach(output):
+        if not output.exists(name):
+            output.write_bytes(name, content)
+            return
+        same = output.read_bytes(name) == content
+    if not same:
         raise InputError(f"{output.url}: holds results of another model than {path}; choose another output")
+
+
+@contextlib.contextmanager
+def _in_reach(output: Output) -> Iterator[None]:
+    """Name the output where the library of its store raises an error of its own."""
+    try:
+        yield
+    except CunetError:
+        raise
+    except Exception as error:
+        if "://" not in output.url:
+            raise
+        raise out_of_reach(output.url, error) from error
 
 
 def _keep_settings(output: Output, model: Model, settings: Settings, *, note: bool = True) -> None:
@@ -179,10 +196,11 @@ def run_bulk(
         InputError: no source can be read, the output holds results of other settings, or the address is that of a Ray
             client.
         MissingDependencyError: Ray is not installed.
-        CunetError: the cluster, or a store with the only sources, cannot be reached.
+        CunetError: the cluster, or a store with the only sources or the output, cannot be reached.
     """
     ray = require("ray", extra="ray")
-    finished = output.done_keys()
+    with _in_reach(output):
+        finished = output.done_keys()
     refused: dict[str, CunetError] = {}
     items = list(list_items(sources, blocks=output.done_blocks(finished), refused=refused))
     _keep_settings(output, model, settings, note=False)

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 
+from cunet_deploy._files import shown_name
 from cunet_deploy.bulk.items import Item, file_system, is_local
 from cunet_deploy.bulk.results import Output, schema_of, write_results
 from cunet_deploy.bulk.split import parts_of, read_part
@@ -223,12 +224,13 @@ class Worker:
 
     def _photo(self, index: int, source: str) -> Iterator[Frame | LeftOut]:
         """The first frame or page of a photo; further ones are left out."""
-        name = posixpath.basename(source)
+        name, place = shown_name(posixpath.basename(source)), source
         try:
             with local_copy(source) as path:
+                place = str(path)
                 image, count = read_image(path), frames_in_image(path)
         except (CunetError, OSError) as problem:
-            yield LeftOut(index, str(problem).partition(": ")[2] or str(problem), name=name)
+            yield LeftOut(index, str(problem).removeprefix(f"{source}: ").removeprefix(f"{place}: "), name=name)
             return
         yield Frame(index, 0.0, image, self._localizer.predict(image), name)
         if count > 1:

@@ -30,6 +30,7 @@ from cunet_deploy.sessions.registry import AUTO, BACKENDS, backend_choices, defa
 
 __all__ = [
     "MAX_THREADS",
+    "AnyPath",
     "BackendNames",
     "FilePath",
     "FloatRange",
@@ -63,11 +64,28 @@ MAX_THREADS = 1024
 """Largest value of ``--threads``: tens of thousands take minutes to start, or never do."""
 
 
-class FilePath(click.Path):
-    """Path of a file to write, as a `Path`: ``new/`` is a folder, whether it exists or not."""
+class AnyPath(click.Path):
+    """Path of a file or folder, as a `Path` unless said otherwise.
+
+    An empty text, as an unset variable of a shell gives, is refused: it would be the current folder.
+    """
+
+    def __init__(
+        self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True, path_type: type[Any] = Path
+    ) -> None:
+        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=path_type)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail('an empty text is no path; give one, or "." for the current folder', param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class FilePath(AnyPath):
+    """Path of a file to write: ``new/`` is a folder, whether it exists or not."""
 
     def __init__(self) -> None:
-        super().__init__(dir_okay=False, path_type=Path)
+        super().__init__(dir_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if str(value).endswith(("/", os.sep)):
@@ -204,7 +222,7 @@ def output_option(
         name,
         metavar=metavar,
         required=required,
-        type=click.Path(path_type=Path) if folder else FilePath(),
+        type=AnyPath() if folder else FilePath(),
         help=text,
     )
 

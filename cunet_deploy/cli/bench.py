@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from rich.table import Table
 
 from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._options import (
+    MAX_THREADS,
+    AnyPath,
     BackendNames,
     FilePath,
     FloatRange,
@@ -35,16 +38,20 @@ __all__ = ["command"]
 
 
 class _Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers from 1, divided by commas."""
+    """Whole numbers from 1 to ``most``, divided by commas."""
 
     name = "N,..."
+
+    def __init__(self, most: float = math.inf) -> None:
+        self._most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isdecimal() and int(part) >= 1 for part in parts):
-            self.fail(f"{value!r} is not a number from 1, or several divided by commas", param, ctx)
+        if not all(part.isdecimal() and 1 <= int(part) <= self._most for part in parts):
+            bound = f" to {self._most}" if math.isfinite(self._most) else ""
+            self.fail(f"{value!r} is not a number from 1{bound}, or several divided by commas", param, ctx)
         return tuple(dict.fromkeys(int(part) for part in parts))
 
 
@@ -54,7 +61,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
     "--input", "source", metavar="FILE|DIR", help="Photo, folder of photos or clip.  [default: a drawn picture]"
 )
 @detector_option
-@click.option("--threads", type=_Numbers(), default=(1,), metavar="N,...", help="CPU threads.  [default: 1]")
+@click.option("--threads", type=_Numbers(MAX_THREADS), default=(1,), metavar="N,...", help="CPU threads.  [default: 1]")
 @click.option(
     "--batch", "batches", type=_Numbers(), default=(1,), metavar="N,...", help="Crops per call.  [default: 1]"
 )
@@ -79,7 +86,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
     "--compare",
     "earlier",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=AnyPath(dir_okay=False),
     help="Judge against an earlier --json FILE; exit code 4 when a row is slower by more than noise and tolerance.",
 )
 @click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import Progress
 
-from cunet_deploy.cli._options import console, output_option, overwrite_option, parse_bytes, progress
+from cunet_deploy.cli._options import AnyPath, console, output_option, overwrite_option, parse_bytes, progress
 from cunet_deploy.errors import InputError
 from cunet_deploy.tensorrt.flavour import FLAVOURS
 
@@ -19,7 +19,7 @@ __all__ = ["build_and_print", "command"]
 
 
 @click.command("build")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=AnyPath())
 @click.option(
     "--flavour",
     type=click.Choice(["auto", *FLAVOURS]),
@@ -30,9 +30,7 @@ __all__ = ["build_and_print", "command"]
 @click.option("--sm", metavar="N,N", help="Compute capabilities to build for, 86,120; TensorRT for RTX only.")
 @click.option("--batch", metavar="MIN:OPT:MAX", help="Batch sizes, 1:4:8, or one.  [default: the model's, or 1:1:16]")
 @click.option("--workspace", metavar="SIZE", help="Limit of temporary GPU memory: 2GiB, 2GB.  [default: no limit]")
-@click.option(
-    "--timing-cache", type=click.Path(path_type=Path), help="File of measured kernels; makes the next build faster."
-)
+@click.option("--timing-cache", type=AnyPath(), help="File of measured kernels; makes the next build faster.")
 @click.option("--dla", metavar="N", type=click.IntRange(min=0), help="Build for this DLA core of a Jetson.")
 @click.option("--gpu-fallback", is_flag=True, help="With --dla: what the DLA cannot run goes to the GPU.")
 @click.option("--require-int8", is_flag=True, help="Exit code 4, and no engine, unless every convolution is int8.")

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cunet_deploy.cli._interrupts import saying_what_is_kept
 from cunet_deploy.cli._options import (
     MAX_THREADS,
+    AnyPath,
     FloatRange,
     backend_options,
     console,
@@ -31,7 +32,15 @@ __all__ = ["command"]
 
 @click.command("bulk")
 @click.argument("sources", nargs=-1, required=True)
-@click.option("-o", "--output", "out", metavar="DIR", required=True, help="Folder or URL of the results.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=AnyPath(path_type=str),
+    metavar="DIR",
+    required=True,
+    help="Folder or URL of the results.",
+)
 @click.option(
     "--model",
     metavar="NAME|PATH",

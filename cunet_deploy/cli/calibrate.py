@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from cunet_deploy.cli._options import (
+    AnyPath,
     FloatRange,
     device_option,
     method_option,
@@ -21,8 +22,8 @@ __all__ = ["command"]
 
 
 @click.command("calibrate")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--images", required=True, type=click.Path(path_type=Path), help="Photos like those on the device.")
+@click.argument("checkpoint", type=AnyPath())
+@click.option("--images", required=True, type=AnyPath(), help="Photos like those on the device.")
 @output_option("FILE.json", "The ranges file to write.", folder=False, required=True)
 @method_option
 @click.option(

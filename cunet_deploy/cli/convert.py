@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cunet_deploy.cli._options import FloatRange, output_option, overwrite_option
+from cunet_deploy.cli._options import AnyPath, FloatRange, output_option, overwrite_option
 
 if TYPE_CHECKING:
     from cunet_deploy.checkpoint.storage import Checkpoint
@@ -16,7 +16,7 @@ __all__ = ["command"]
 
 
 @click.command("convert")
-@click.argument("legacy", type=click.Path(path_type=Path))
+@click.argument("legacy", type=AnyPath())
 @output_option("FILE.pt", "The checkpoint to write.", folder=False, required=True)
 @click.option("--name", default="", help="Name of the model.  [default: that of the file]")
 @click.option(

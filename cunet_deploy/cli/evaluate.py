@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._options import (
+    AnyPath,
     FloatRange,
     backend_options,
     device_option,
@@ -70,7 +71,7 @@ class _Request:
 
 @click.command("evaluate")
 @click.argument("model")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=AnyPath())
 @click.option("--against", metavar="MODEL", help="Evaluate this model too and show the paired difference to it.")
 @click.option(
     "--batch-size",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from cunet_deploy.cli._options import method_option, output_option, overwrite_option, progress
+from cunet_deploy.cli._options import AnyPath, method_option, output_option, overwrite_option, progress
 from cunet_deploy.cli._report import advancing
 from cunet_deploy.config import QuantConfig, load_bits
 from cunet_deploy.errors import CunetError, InputError
@@ -31,7 +31,7 @@ def target_options(function: F) -> F:
         for option in reversed(target.options):
             kind: click.ParamType[Any] = click.Choice(option.choices) if option.choices else click.IntRange(min=1)
             if option.is_file:
-                kind = click.Path(exists=True, dir_okay=False, path_type=Path)
+                kind = AnyPath(exists=True, dir_okay=False)
             default = f"  [default: {option.choices[0]}]" if option.choices else ""
             text = f"With --target {target.name}: {option.help}{default}"
             metavar = None if option.choices else "FILE" if option.is_file else "N"
@@ -43,7 +43,7 @@ def target_options(function: F) -> F:
 
 
 @click.command("export")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=AnyPath())
 @click.option(
     "--bits",
     metavar="1..8|32|FILE.toml",
@@ -64,7 +64,7 @@ def target_options(function: F) -> F:
 @output_option("DIR", "Folder of the bundle.  [default: ./NAME, after the name of the model]")
 @click.option(
     "--calibration",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     help="Photos, or a file of cunet-deploy calibrate: ranges for a checkpoint that was not trained quantized.",
 )
 @method_option
@@ -77,7 +77,7 @@ def target_options(function: F) -> F:
 @click.option(
     "--parity",
     "images",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     help="Photos on which the exported model is compared with the checkpoint.  [default: the photos of --calibration, "
     "else drawn faces]",
 )
@@ -85,7 +85,7 @@ def target_options(function: F) -> F:
     "--calibrate-scores",
     "scored",
     metavar="DATASET",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     help="Labelled photos that the model was not trained on, as evaluate takes them: scores become the share of "
     "landmarks with such a peak that are right.",
 )
@@ -274,7 +274,7 @@ def _wanted(bits: str | None, reduce_range: bool) -> QuantConfig | Literal["floa
         return None
     if bits == "32":
         return "float"
-    if bits.isdigit() and 1 <= int(bits) <= 8:
+    if bits.isdecimal() and 1 <= int(bits) <= 8:
         return QuantConfig(weight_bits=int(bits))
     if bits.endswith(".toml"):
         return load_bits(bits, QuantConfig())

@@ -13,6 +13,7 @@ from cunet_deploy.cli._infer_one import Request, run_one
 from cunet_deploy.cli._infer_record import Record
 from cunet_deploy.cli._options import (
     MAX_THREADS,
+    AnyPath,
     FloatRange,
     backend_options,
     detector_option,
@@ -63,7 +64,9 @@ def _source_options(function: F) -> F:
 
 def _result_options(function: F) -> F:
     """Options of what is written, drawn and shown."""
-    out = click.option("-o", "--output", "out", metavar="OUT", help="Where to write; see above.")
+    out = click.option(
+        "-o", "--output", "out", type=AnyPath(path_type=str), metavar="OUT", help="Where to write; see above."
+    )
     formats = click.option(
         "--format",
         "formats",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cunet_deploy.cli._options import json_option, overwrite_option
+from cunet_deploy.cli._options import AnyPath, json_option, overwrite_option
 from cunet_deploy.cli._report import json_report
 from cunet_deploy.tensorrt.flavour import FLAVOURS
 from cunet_deploy.tensorrt.targets import TARGETS
@@ -25,7 +25,7 @@ _SHOWN = 5
 
 
 @click.command("inspect")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=AnyPath())
 @click.option(
     "--target",
     metavar="NAME",

@@ -10,6 +10,7 @@ import click
 
 from cunet_deploy.cli._interrupts import saying_what_is_kept
 from cunet_deploy.cli._options import (
+    AnyPath,
     FilePath,
     device_option,
     json_option,
@@ -48,11 +49,11 @@ class _Request:
 
 
 @click.command("sensitivity")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=AnyPath())
 @click.option(
     "--data",
     required=True,
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     help="Labelled photos, as evaluate takes them. None that shall judge the model later.",
 )
 @output_option("FILE.toml", "The file of bits to write.", folder=False, required=True)
@@ -70,7 +71,7 @@ class _Request:
 @click.option("--images", default=100, show_default=True, type=click.IntRange(min=2), help="Maximum number of objects.")
 @click.option(
     "--calibration",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     help="Photos, or a file of cunet-deploy calibrate: ranges of the activations.  [default: the photos of --data]",
 )
 @click.option(

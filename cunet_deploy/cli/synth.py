@@ -11,7 +11,7 @@ import click
 
 from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._interrupts import saying_what_is_kept
-from cunet_deploy.cli._options import FilePath, overwrite_option, progress
+from cunet_deploy.cli._options import AnyPath, FilePath, overwrite_option, progress
 from cunet_deploy.cli._report import advancing
 from cunet_deploy.errors import InputError
 
@@ -84,13 +84,18 @@ _CAMERA_OPTIONS = (
         help="Leave a group out, everything else unchanged: children, laughs, hair, fringes, beards, glasses, hats, "
         "collars, hands, objects, stage-light, heads, environments, blur, low-light, jpeg. May be given several times.",
     ),
-    click.option("--backgrounds", type=click.Path(), metavar="DIR", help="Your pictures to put behind the heads."),
     click.option(
-        "--environments", type=click.Path(), metavar="DIR", help="Your .exr or .hdr panoramas for light and background."
+        "--backgrounds", type=AnyPath(path_type=str), metavar="DIR", help="Your pictures to put behind the heads."
+    ),
+    click.option(
+        "--environments",
+        type=AnyPath(path_type=str),
+        metavar="DIR",
+        help="Your .exr or .hdr panoramas for light and background.",
     ),
 )
 _output = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder: new, or of the run to go on with."
+    "-o", "--output", type=AnyPath(), required=True, help="Folder: new, or of the run to go on with."
 )
 
 

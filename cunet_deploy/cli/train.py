@@ -13,6 +13,7 @@ import click
 from cunet_deploy._decode import read_text
 from cunet_deploy.cli._interrupts import saying_what_is_kept
 from cunet_deploy.cli._options import (
+    AnyPath,
     device_option,
     output_option,
     parse_bytes,
@@ -52,33 +53,33 @@ class _Request:
 
 
 @click.command("train")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder that holds the data folders.")
+@click.argument("config", type=AnyPath())
+@click.option("--data", required=True, type=AnyPath(), help="Folder that holds the data folders.")
 @output_option("DIR", "Folder of the run.", name="run", required=True)
 @click.option("--resume", is_flag=True, help="Continue after the last complete epoch of the run in -o.")
 @click.option(
     "--from",
     "parent",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     help="Float checkpoint to start the quantized phase from, without a float phase; from its first U-Nets where "
     "CONFIG has fewer.",
 )
 @click.option(
     "--init",
     "start",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     help="Float checkpoint whose weights training starts from; CONFIG may have other landmarks, more U-Nets, or wider "
     "ones.",
 )
 @click.option(
     "--bits",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     metavar="FILE.toml",
     help="Weight bits by layer, instead of those of [quant].",
 )
 @click.option(
     "--teacher",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     help="Float checkpoint to learn from, by the weight [train] distill; with --from, [quant] distill.",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out photos and labels that cannot be read, and name them.")
@@ -95,7 +96,7 @@ class _Request:
 @click.option(
     "--photo-cache",
     metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=AnyPath(file_okay=False),
     help="Keep smaller copies of large photos in this folder and train on them.",
 )
 @click.option(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from cunet_deploy.cli._options import (
+    AnyPath,
     FloatRange,
     backend_options,
     json_option,
@@ -53,9 +54,9 @@ class _Request:
 
 
 @click.command("verify")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--engine", type=click.Path(path_type=Path), help="Check this .engine in place of BUNDLE's model.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Run this checkpoint (.pt) too; needs torch.")
+@click.argument("bundle", type=AnyPath())
+@click.option("--engine", type=AnyPath(), help="Check this .engine in place of BUNDLE's model.")
+@click.option("--checkpoint", type=AnyPath(), help="Run this checkpoint (.pt) too; needs torch.")
 @click.option(
     "--max-mean-px",
     type=FloatRange(0),

@@ -159,13 +159,13 @@ def evaluate_boxes(
             if bad is None:
                 raise
             bad.append(str(error))
-            continue
-        used.append(photo)
-        crop = whole_image(image.shape[1], image.shape[0], manifest.crop.size)
-        found, scores = manifest.boxes.decode(session.run(sample(image, crop)[None])[0], manifest.stride, _LOW)
-        true = crop.to_input(photo.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
-        counted = (photo.scores >= MIN_LABEL) & (photo.longer * crop.scale >= MIN_SIDE)
-        matches.append(match_boxes(found, scores, true[counted], true[~counted]))
+        else:
+            used.append(photo)
+            crop = whole_image(image.shape[1], image.shape[0], manifest.crop.size)
+            found, scores = manifest.boxes.decode(session.run(sample(image, crop)[None])[0], manifest.stride, _LOW)
+            true = crop.to_input(photo.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+            counted = (photo.scores >= MIN_LABEL) & (photo.longer * crop.scale >= MIN_SIDE)
+            matches.append(match_boxes(found, scores, true[counted], true[~counted]))
         if advance is not None:
             advance(1)
     if not used:

@@ -58,12 +58,13 @@ class Photos:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the names and sizes of the files, the boxes and the crop rule: other crops have another one."""
+        """SHA-256 of the names and sizes of the files, the labels and the crop rule: other crops have another one."""
         digest = hashlib.sha256(repr(self.rule).encode())
         for item in self.items:
             path = item.image if isinstance(item, Example) else item
             digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-            digest.update(item.points.tobytes() if isinstance(item, Example) else b"")
+            if isinstance(item, Example):
+                digest.update(item.points.tobytes() + (b"" if item.given is None else item.given.tobytes()))
         return digest.hexdigest()
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:

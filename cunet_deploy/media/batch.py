@@ -86,17 +86,15 @@ def find_items(sources: Sequence[str]) -> list[Item] | None:
     items: dict[str, Item] = {}
     loose: list[Path] = []
     for text in dict.fromkeys(texts):
-        if _is_group(text):
-            for item in _grouped(text):
-                items.setdefault(item.text, item)
-        elif _is_still(text):
+        if _is_still(text):
             loose.append(Path(text))
-        else:
-            items.setdefault(text, Item(text))
-    if loose:
-        paths = list(dict.fromkeys(loose))
-        items["images"] = Item(f"{len(paths)} images" if len(paths) > 1 else str(paths[0]), tuple(paths))
-    return list(items.values())
+            continue
+        for item in _grouped(text) if _is_group(text) else [Item(text)]:
+            items.setdefault(str(Path(item.text)) if exists(item.text) else item.text, item)
+    if not loose:
+        return list(items.values())
+    paths = tuple(dict.fromkeys(loose))
+    return [*items.values(), Item(f"{len(paths)} images" if len(paths) > 1 else str(paths[0]), paths)]
 
 
 def plan_items(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cunet_deploy.geometry import box_iou
+from cunet_deploy.geometry import box_iou, share_inside
 from cunet_deploy.metrics.estimates import Estimate, bootstrap_ratio
 
 __all__ = ["OVERLAP", "Matches", "average_precision", "best_threshold", "match_boxes", "precision", "recall"]
@@ -60,7 +60,7 @@ def match_boxes(
     boxes, certain = np.asarray(found, np.float64).reshape(-1, 4), np.asarray(scores, np.float64).reshape(-1)
     true, unknown = (np.asarray(some, np.float64).reshape(-1, 4) for some in (truth, ignored))
     reached = np.full(len(true), -np.inf)
-    overlaps, beside = box_iou(boxes, true), _inside(boxes, unknown)
+    overlaps, beside = box_iou(boxes, true), share_inside(boxes, unknown)
     wrong: list[int] = []
     for index in np.argsort(-certain, kind="stable"):
         free = np.where(np.isneginf(reached), overlaps[index], -1.0)
@@ -150,11 +150,3 @@ def _ratio(counts: Sequence[tuple[int, int]]) -> Estimate:
     """Sum of the firsts over that of the seconds; images that have nothing to count are left out."""
     rows = np.array([row for row in counts if row[1] > 0], np.float64).reshape(-1, 2)
     return bootstrap_ratio(rows) if len(rows) else Estimate(np.nan, np.nan, np.nan)
-
-
-def _inside(boxes: FloatArray, areas: FloatArray) -> FloatArray:
-    """(N, M) how much of each box lies in each area."""
-    low = np.maximum(boxes[:, None, :2], areas[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], areas[None, :, 2:])
-    sizes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return np.asarray((high - low).clip(0).prod(axis=-1) / np.maximum(sizes, 1e-9)[:, None])

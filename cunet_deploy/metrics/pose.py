@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.metrics.estimates import Estimate, bootstrap_ratio
+from cunet_deploy.metrics.landmarks import landmark_errors
 from cunet_deploy.skeletons import Skeleton
 
 __all__ = [
@@ -143,10 +144,7 @@ def share(parts: ArrayLike) -> Estimate:
 
 def joint_shares(parts: ArrayLike) -> FloatArray:
     """(N, K) numbers of joints to the (K,) mean of each joint; NaN for one that is never labelled."""
-    parts = np.asarray(parts, np.float64)
-    known = ~np.isnan(parts)
-    count = known.sum(axis=0)
-    return np.where(count > 0, np.where(known, parts, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    return landmark_errors(parts)
 
 
 def paired_share_difference(parts: ArrayLike, reference: ArrayLike) -> Estimate:

@@ -70,7 +70,7 @@ class Handler:
         """
         if (image is None) == (frame is None):
             raise InputError("send one of image (an encoded picture) and frame (H x W x 3 pixels, BGR)")
-        picture = _decoded(image) if image is not None else as_bgr(frame)
+        picture = as_bgr(frame) if image is None else decode_image(image, "image", most_pixels=MAX_PIXELS)
         if picture.shape[0] * picture.shape[1] > MAX_PIXELS:
             raise InputError(f"the picture has more than {MAX_PIXELS // 10**6} megapixels; send a smaller one")
         found = self._localizer.predict(picture, boxes=boxes)
@@ -79,11 +79,3 @@ class Handler:
     def close(self) -> None:
         """Release the networks."""
         self._localizer.close()
-
-
-def _decoded(data: bytes) -> NDArray[np.uint8]:
-    """The picture in a file that came over the network, checked as any file is."""
-    try:
-        return decode_image(data, "image", most_pixels=MAX_PIXELS)
-    except InputError as error:
-        raise InputError(f"{error}; at most {MAX_PIXELS // 10**6} megapixels") from None

@@ -83,6 +83,8 @@ def choose_backend(engine: str | Path, *, threads: int | None = None) -> Choice:
 
 def model_file(engine: str | Path, backend: str | None = None) -> Path:
     """The file that ``engine`` stands for on a backend, see `open_session`, which raises the same errors."""
+    if engine == "":  # as an unset variable of a shell gives; as a path it would be the current folder
+        raise InputError(f"a model is an empty text; give {model_forms()}")
     wanted = None if backend in (None, AUTO) else find_backend(str(backend))
     path = Path(engine)
     there = exists(path)

@@ -21,7 +21,7 @@ from cunet_deploy.errors import InputError
 from cunet_deploy.geometry import landmark_boxes
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.locate import locate
-from cunet_deploy.pixels import as_bgr
+from cunet_deploy.pixels import as_bgr, depth_of
 from cunet_deploy.sessions.base import Session
 from cunet_deploy.tracking.one_euro import ASSUMED_STEP_MS, Smoother, Smoothing
 from cunet_deploy.tracking.shot_boundary import ShotBoundaryDetector, make_thumbnail
@@ -98,12 +98,14 @@ class VideoState:
         shots: what the last frame looked like.
         smoother: filters of what is followed; ``None`` where landmarks are not steadied.
         last: index of the last frame; -1 before the first.
+        depth: bits that the values of uint16 frames have needed so far.
     """
 
     tracker: Tracker
     shots: ShotBoundaryDetector
     smoother: Smoother | None
     last: int = -1
+    depth: int = 8
 
 
 class VideoStep:
@@ -151,15 +153,15 @@ class VideoStep:
         self._on_stage = on_stage or _ignore
         begun = copy.deepcopy(state) if state is not None else _begin(session, detector, smooth)
         self._tracker, self._shots, self._smoother = begun.tracker, begun.shots, begun.smoother
-        self._last = begun.last
+        self._last, self._depth = begun.last, begun.depth
 
     def state(self) -> VideoState:
         """A copy of what it knows so far, to go on from in another process or after a restart."""
-        return copy.deepcopy(VideoState(self._tracker, self._shots, self._smoother, self._last))
+        return copy.deepcopy(VideoState(self._tracker, self._shots, self._smoother, self._last, self._depth))
 
     def update(
         self,
-        image: UInt8Array,
+        image: UInt8Array | NDArray[np.uint16],
         index: int | None = None,
         time_ms: float | None = None,
         name: str = "",
@@ -169,7 +171,8 @@ class VideoStep:
         """Localize in the next frame.
 
         Args:
-            image: uint8, as `cunet_deploy.Localizer.predict` takes it.
+            image: as `cunet_deploy.Localizer.predict` takes it; uint16 is scaled by the bits that any frame so far has
+                needed.
             index: of the frame in its source, rising; ``None``: the next. A gap says that a camera dropped frames.
             time_ms: since the start; ``None``: not known, and taken as 30 frames a second.
             name: of the image file that it came from, without folders; empty for video.
@@ -179,14 +182,15 @@ class VideoStep:
             The objects in it, by rising track id.
         """
         self._on_stage("track")
-        image, every = as_bgr(image), self._detector.every
+        self._depth = max(self._depth, depth_of(image))
+        bgr, every = as_bgr(image, self._depth), self._detector.every
         index = self._last + 1 if index is None else index
         # frames that a camera dropped say that time is short: then new objects are looked for less often
         self._tracker.pace(_LATE_CADENCE_RATIO * every if index > self._last + 1 else every)
         self._last = index
-        if self._shots.update(make_thumbnail(image) if thumbnail is None else thumbnail):
+        if self._shots.update(make_thumbnail(bgr) if thumbnail is None else thumbnail):
             self._tracker.begin_shot()
-        found = self._follow(image, index, name)
+        found = self._follow(bgr, index, name)
         if self._smoother is None:
             return found
         return self._smoother.update(found, index * ASSUMED_STEP_MS if time_ms is None else time_ms)

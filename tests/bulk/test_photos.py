@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import sys
 from pathlib import Path
 
 import cv2
@@ -35,6 +37,23 @@ def test_photos_that_cannot_be_read_are_rows_with_the_reason(tmp_path: Path) -> 
     *_, row = output.read_rows(output.landmarks_path(item))
     assert (row["source"], row["id"]) == (str(tmp_path / "broken.jpg"), None)
     assert "cut off" in row["error"]
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are Unicode here")
+def test_names_that_are_no_unicode_are_written_as_they_are_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "a: b"
+    folder.mkdir()
+    good, broken = (folder / os.fsdecode(name) for name in (b"good\xe9.jpg", b"broken\xe9.jpg"))
+    good.write_bytes(PHOTO.read_bytes())
+    broken.write_bytes(b"")
+    output, item = Output(str(tmp_path / "out")), Item("images", (str(good), str(broken)))
+    status = localize(output, item)
+    assert (status.frames, status.left_out, status.error) == (1, 1, "")
+    rows = list(output.read_rows(output.landmarks_path(item)))
+    assert [row["source"] for row in rows] == [str(folder / name) for name in ("good\\xe9.jpg", "broken\\xe9.jpg")]
+    assert rows[-1]["error"] == "is empty; replace the file"
+    lines = [json.loads(line) for line in output.read_bytes(f"jsonl/{item.key}.jsonl").splitlines()]
+    assert [line["file"] for line in lines] == ["good\\xe9.jpg", "broken\\xe9.jpg"]
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".png", ".avif", ".tif"])

@@ -238,6 +238,16 @@ def test_results_of_one_stem_have_names_of_their_own(tmp_path: Path) -> None:
     ]
 
 
+def test_sources_of_any_name_have_items_of_their_own(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in").rename(tmp_path / "images")
+    cv2.imwrite(str(tmp_path / "c.png"), scene()[0])
+    items = find_items(["images", "c.png", "images/", "./images/one.mkv"])
+    assert items is not None
+    assert [sorted(path.name for path in item.originals) for item in items] == [
+        *(["a.png", "b.png"], ["one.mkv"], ["two.mp4"], ["c.png"]),
+    ]
+
+
 def test_a_single_source_has_no_items(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.avi", 2)
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 9, 3), np.uint8))

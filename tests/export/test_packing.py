@@ -262,7 +262,8 @@ def test_a_float_checkpoint_is_packed_after_calibration_with_a_warning(bits: str
 
 
 @pytest.mark.parametrize(
-    ("bits", "message"), [("9", "expected 1 to 8"), ("0", "expected 1 to 8"), ("four", "expected 1 to 8")]
+    ("bits", "message"),
+    [("9", "expected 1 to 8"), ("0", "expected 1 to 8"), ("four", "expected 1 to 8"), ("²", "expected 1 to 8")],
 )
 def test_bits_that_do_not_exist_are_refused(bits: str, message: str, tmp_path: Path) -> None:
     save_checkpoint(quantized("post", FORMATS["binary"]), tmp_path / "x.pt")

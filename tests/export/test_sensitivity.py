@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,17 @@ def test_the_baseline_is_everything_at_eight_bits(prober: Prober, measurement: M
     expected = nme(prober.checkpoint.with_ranges(prober.ranges, QuantConfig()), faces)
     np.testing.assert_allclose(measurement.baseline, expected, rtol=1e-6)
     assert measurement.nme_percent == pytest.approx(100 * expected.mean(), abs=1e-5)
+
+
+def test_other_boxes_make_other_photos(faces: Path) -> None:
+    """Measurements that are kept for later are not those of crops of other boxes."""
+    photos = list_photos(faces, make_manifest(small()), 100)
+    boxes = [example.box for example in photos.examples]
+    given, moved = (
+        replace(photos, items=tuple(replace(e, given=box + by) for e, box in zip(photos.examples, boxes, strict=True)))
+        for by in (0.0, 3.0)
+    )
+    assert len({photos.checksum, given.checksum, moved.checksum}) == 3
 
 
 def test_every_convolution_is_measured_with_its_weights_counted(prober: Prober, measurement: Measurement) -> None:

@@ -6,6 +6,7 @@ import itertools
 import struct
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import find_items, open_source, plan_outputs, read_image
+from cunet_deploy.media.readers import heic as heic_reader
 from cunet_deploy.media.readers.heif import HeifItems
 from cunet_deploy.media.readers.images import decode_image, frames_in_animation
 from tools.heic import box, heic
@@ -67,6 +69,23 @@ def test_tiles_are_put_together_and_cut_where_they_reach_beyond_the_picture(
         (tmp_path / "a.heic").write_bytes(wrong)
         with pytest.raises(InputError, match="is damaged"):
             read_image(tmp_path / "a.heic")
+
+
+def test_a_tile_that_is_named_many_times_is_decoded_once(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, decoded = heic_reader._Decoder.decode, list[int]()
+
+    def noted(self: heic_reader._Decoder, items: HeifItems, item: int, shown: list[tuple[bytes, bytes]]) -> Any:
+        decoded.append(item)
+        return decode(self, items, item, shown)
+
+    monkeypatch.setattr(heic_reader._Decoder, "decode", noted)
+    tiles = [picture[:64, :64], picture[64:128, :64], picture[:64, 64:128], picture[64:128, 64:128]]
+    data = heic(tiles, grid=(2, 2, 120, 128))
+    repeated = data.replace(struct.pack(">4H", 1, 2, 3, 4), struct.pack(">4H", 2, 1, 2, 2))
+    assert repeated != data
+    expected = np.vstack([np.hstack([tiles[1], tiles[0]]), np.hstack([tiles[1], tiles[1]])])[:, :120]
+    assert difference(decode_image(repeated, "a.heic"), expected) < 2
+    assert decoded == [2, 1]
 
 
 @pytest.mark.parametrize("angle", range(4))

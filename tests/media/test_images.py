@@ -4,6 +4,7 @@ import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,9 @@ from clips import write_animation
 
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import open_source, read_image
+from cunet_deploy.media.readers import images
 from cunet_deploy.media.readers.animation import AnimatedImage
+from cunet_deploy.media.readers.exif import jpeg_orientation
 from cunet_deploy.media.readers.files import look_for
 from cunet_deploy.media.readers.heif import HeifItems
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
@@ -160,15 +163,45 @@ def test_photos_are_turned_and_mirrored_as_their_exif_data_says(
     assert np.abs(image.astype(int) - expected).mean() < 6
 
 
-@pytest.mark.parametrize("value", [1, 3, 6, 8])
-def test_video_of_jpeg_pictures_is_turned_as_their_exif_data_says(
-    picture: np.ndarray, tmp_path: Path, value: int
+def test_video_of_jpeg_pictures_is_turned_and_mirrored_as_their_exif_data_says(
+    picture: np.ndarray, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.mjpeg").write_bytes(with_orientation(jpeg(picture), value) * 3)
+    content = b"".join(with_orientation(jpeg(picture), value) for value in TURNS) + jpeg(picture)
+    (tmp_path / "a.mjpeg").write_bytes(content)
     pictures = list(open_source(tmp_path / "a.mjpeg"))
-    assert len(pictures) == 3
-    for found in pictures:
-        assert np.abs(found.image.astype(int) - TURNS[value](picture)).mean() < 6
+    assert len(pictures) == 9
+    for found, turn in zip(pictures, [*TURNS.values(), TURNS[1]], strict=True):
+        assert np.abs(found.image.astype(int) - turn(picture)).mean() < 6
+
+
+@pytest.mark.parametrize("data", [b"MM\0*\0\0\0\x08\0\1" + struct.pack(">HHIHH", 0x112, 3, 1, 7, 0), exif_data(7)])
+def test_an_orientation_is_read_in_both_orders_of_bytes_and_damage_is_none(data: bytes) -> None:
+    segment = b"Exif\0\0" + data
+    photo = b"\xff\xd8\xff\xe0\0\4ab\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + b"\xff\xda"
+    assert jpeg_orientation(photo) == 7
+    for damaged in (photo.replace(b"Exif", b"http"), photo.replace(data[:4], b"II?\0"), b"", photo[:30]):
+        assert jpeg_orientation(damaged) == 0
+    assert {jpeg_orientation(photo[:length]) for length in range(len(photo))} <= {0, 7}
+
+
+@pytest.mark.skipif(not images._DECODES_RANGES, reason="this OpenCV decodes all pages at once")
+def test_a_page_is_decoded_without_the_others(
+    picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cv2.imwritemulti(str(tmp_path / "a.tif"), [picture, 255 - picture, picture // 2])
+    decode, numbers = cv2.imdecodemulti, list[int]()
+
+    def counted(*given: Any, **named: Any) -> Any:
+        found = decode(*given, **named)
+        numbers.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(cv2, "imdecodemulti", counted)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", 1), 255 - picture)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", 2), picture // 2)
+    with pytest.raises(InputError, match="is damaged"):
+        read_image(tmp_path / "a.tif", 3)
+    assert numbers[:2] == [1, 1]
 
 
 @pytest.mark.skipif(".avif" not in IMAGE_SUFFIXES, reason="this OpenCV reads no AVIF")

@@ -66,7 +66,7 @@ def test_nobody_there_is_an_answer(handler: Handler) -> None:
         ({}, "send one of image"),
         ({"image": b"x", "frame": np.zeros((4, 4, 3), np.uint8)}, "send one of image"),
         ({"image": b""}, "image: is empty"),
-        ({"image": b"garbage"}, "image: is damaged or not an image.*at most 50 megapixels"),
+        ({"image": b"garbage"}, "image: is damaged or not an image"),
         (
             {"image": cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()[:300]},
             "image: the image is cut",
@@ -85,7 +85,7 @@ def test_a_picture_of_too_many_pixels_is_refused(handler: Handler, monkeypatch: 
     monkeypatch.setattr(handler_module, "MAX_PIXELS", 1_000_000)
     with pytest.raises(InputError, match="more than 1 megapixels; send a smaller one"):
         handler.answer(frame=np.zeros((1001, 1000, 3), np.uint8))
-    with pytest.raises(InputError, match="states 4 megapixels, at most 1 are read"):  # before it is decoded
+    with pytest.raises(InputError, match=r"states 4 megapixels, at most 1 are read; scale it down$"):  # not decoded
         handler.answer(image=cv2.imencode(".png", np.zeros((2000, 2000, 3), np.uint8))[1].tobytes())
 
 

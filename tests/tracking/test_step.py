@@ -13,6 +13,7 @@ from dots import TEMPLATE, draw
 from cunet_deploy import Localizer
 from cunet_deploy.errors import InputError
 from cunet_deploy.landmarks import Landmarks
+from cunet_deploy.pixels import depth_of
 from cunet_deploy.sessions import open_session
 from cunet_deploy.tracking.one_euro import Smoothing
 from cunet_deploy.tracking.step import STAGES, ImageStep, VideoStep
@@ -64,6 +65,26 @@ def test_a_step_goes_on_where_another_one_ended(localizer: Localizer, cut: int) 
         second = localizer.video(state=state)
         for index, image in enumerate(images[cut:], cut):
             assert_same(second.update(image, time_ms=40.0 * index), expected[index])
+
+
+@pytest.mark.parametrize("smooth", [True, Smoothing(both_ways=True)], ids=["as they come", "both ways"])
+def test_frames_of_more_than_8_bits_are_scaled_alike(localizer: Localizer, smooth: bool | Smoothing) -> None:
+    plain = [image // (8 if index % 3 == 2 else 1) for index, image in enumerate(clip(12))]  # each third is dark
+    deep = [np.asarray(image.astype(np.uint16) << 4, np.uint16) for image in plain]
+    assert [depth_of(image) for image in deep[:3]] == [12, 12, 10]
+    for expected, found in zip(
+        localizer.stream(plain, smooth=smooth), localizer.stream(deep, smooth=smooth), strict=True
+    ):
+        np.testing.assert_array_equal(found.image, expected.image)
+        assert_same(found.landmarks, expected.landmarks)
+    ends = []
+    for images in (plain, deep):
+        step = localizer.video(smooth=False)
+        step.update(images[0])
+        ends.append(localizer.video(state=pickle.loads(pickle.dumps(step.state()))).update(images[2]))
+    assert_same(*ends)
+    (dark,) = localizer.stream(deep[2:3], follow=False)
+    np.testing.assert_array_equal(dark.image, plain[2] << 2)  # a picture that follows no other
 
 
 class Looker:

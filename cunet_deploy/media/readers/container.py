@@ -25,6 +25,7 @@ from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.media._libav import load_av
 from cunet_deploy.media.frames import LeftOut
 from cunet_deploy.media.readers.display import PictureConverter
+from cunet_deploy.media.readers.exif import jpeg_orientation
 from cunet_deploy.media.readers.gif import with_durations
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ _SILENT_CODECS = (
     "gif",
 )
 """Their whole files hold packets that show nothing: only what raises an error is missing."""
+_JPEG_CODEC = "mjpeg"
+_EXIF_BYTES = 1 << 17
+"""Bytes of a picture in which its EXIF data end."""
 _TRUSTED_LENGTHS = ("mov", "matroska", "avi", "flv", "asf")
 """Containers whose header states a length. Of others FFmpeg estimates it from what is there."""
 _COUNTED = "avi"
@@ -155,6 +159,7 @@ class VideoContainer:
         self._decode_time = -math.inf  # of the last packet
         self._part = self._shown_part = 0  # of the last packet and the last picture: a joined stream has several
         self._waiting: list[tuple[int, float]] = []  # part and time of packets whose pictures have not come yet
+        self._orientations: dict[int | None, int] = {}  # by time stamp, of JPEG pictures to come
         self._stamped = True  # whether all packets have the times of their pictures
         self._index = 0
 
@@ -188,7 +193,7 @@ class VideoContainer:
                 self._count_missing(seconds, shown, read)
             time_ms = shown if shown > time_ms else max(time_ms, -step) + step
             try:
-                image = self._converter.convert(frame)
+                image = self._converter.convert(frame, self._orientations.pop(frame.pts, 0))
             except self._failures as error:
                 self.left_out.append(LeftOut(self._index, f"cannot be shown ({error})", 1, time_ms))
                 self._index += 1
@@ -223,6 +228,8 @@ class VideoContainer:
                 self._packets_seen += 1
                 self._see_end(packet)
                 self._see_part(packet)
+                if self._codec == _JPEG_CODEC:
+                    self._orientations[packet.pts] = jpeg_orientation(bytes(memoryview(packet)[:_EXIF_BYTES]))
                 if packet.pts is None:
                     self._stamped = False
                 elif not packet.is_discard and packet.pts * packet.time_base >= self._begin:

@@ -44,6 +44,17 @@ _Turn = tuple[bool, bool, bool]
 _UPRIGHT: _Turn = (False, False, False)
 _TURNS: dict[int, _Turn] = {1: (True, False, True), 2: (False, True, True), 3: (True, True, False)}
 """Steps that undo a turn to the left, for each number of quarters of one."""
+_ORIENTATIONS: dict[int, _Turn] = {
+    1: _UPRIGHT,
+    2: (False, True, False),
+    3: (False, True, True),
+    4: (False, False, True),
+    5: (True, False, False),
+    6: (True, True, False),
+    7: (True, True, True),
+    8: (True, False, True),
+}
+"""Steps for each EXIF orientation."""
 
 
 def shown_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
@@ -85,8 +96,13 @@ class PictureConverter:
         self._aspect = aspect
         self._reformatter: Any = load_av().video.reformatter.VideoReformatter()
 
-    def convert(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """A frame as (H, W, 3) BGR."""
+    def convert(self, frame: VideoFrame, orientation: int = 0) -> NDArray[np.uint8]:
+        """A frame as (H, W, 3) BGR.
+
+        Args:
+            frame: of the decoder.
+            orientation: that its EXIF data state, 1 to 8; 0: none.
+        """
         width, height = shown_size(frame.width, frame.height, self._aspect)
         if frame.colorspace == _UNSPECIFIED and (
             frame.width >= _HIGH_DEFINITION[0] or frame.height > _HIGH_DEFINITION[1]
@@ -101,7 +117,7 @@ class PictureConverter:
         image: Any = cv2.merge([blue, green, red])
         if frame.color_trc in (_PQ, _HLG):
             image = _tone_mapped(image, frame.color_trc)
-        transpose, mirror, upside_down = _turn_of(frame)
+        transpose, mirror, upside_down = _turn_of(frame, orientation)
         if transpose:
             image = cv2.transpose(image)
         if mirror:
@@ -111,12 +127,13 @@ class PictureConverter:
         return np.asarray(image, np.uint8)
 
 
-def _turn_of(frame: VideoFrame) -> _Turn:
+def _turn_of(frame: VideoFrame, orientation: int) -> _Turn:
     """The turn that a frame states."""
     try:
         side: Any = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV 18.1 knows not all kinds of data beside a frame, such as EXIF data, and then gives none
-        return _TURNS.get(round(frame.rotation / 90) % 4, _UPRIGHT)
+        # its rotation does not tell whether it is mirrored
+        return _ORIENTATIONS.get(orientation) or _TURNS.get(round(frame.rotation / 90) % 4, _UPRIGHT)
     return display_matrix_turn(None if side is None else bytes(side))
 
 

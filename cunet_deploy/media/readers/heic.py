@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -97,10 +98,14 @@ def _grid(items: HeifItems, decoder: _Decoder, most_pixels: int) -> NDArray[np.u
     shown = items.properties(items.main)
     image = np.empty((height, width, 3), np.uint8)
     across = down = 0  # sides of a tile
+    times = Counter(items.tiles)
+    again: dict[int, NDArray[np.uint8]] = {}  # a small file may name one tile thousands of times
     for number, item in enumerate(items.tiles):
-        tile = decoder.decode(items, item, shown)
+        tile = again[item] if item in again else decoder.decode(items, item, shown)
         if tile is None:
             return None
+        if times[item] > 1:
+            again[item] = tile
         if not number:
             down, across = tile.shape[:2]
             if not ((columns - 1) * across < width <= columns * across and (rows - 1) * down < height <= rows * down):

@@ -47,6 +47,8 @@ _PNG_HEAD = 1 << 12
 """Bytes of a PNG file in which the number of frames stands, if it states one."""
 _PAGED = (".tif", ".tiff")
 _ANIMATED = (".webp", ".png", ".avif")
+_DECODES_RANGES = "range" in (cv2.imdecodemulti.__doc__ or "")
+"""Whether this OpenCV decodes one page without those before it; from 4.9 on."""
 _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 """Flags that keep all bits: OpenCV alone would keep the upper 8, which are almost black where 12 bits lie in 16."""
 
@@ -196,6 +198,9 @@ def _decode(data: bytes, page: int, most_pixels: int) -> Any:
 def _decode_page(buffer: NDArray[np.uint8], page: int, flags: int) -> Any:
     if not page:
         return cv2.imdecode(buffer, flags)
+    if _DECODES_RANGES:
+        pages = cv2.imdecodemulti(buffer, flags, range=(page, page + 1))[1]
+        return pages[0] if pages else None
     pages = cv2.imdecodemulti(buffer, flags)[1]
     return pages[page] if page < len(pages) else None
 
