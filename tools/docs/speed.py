@@ -23,8 +23,7 @@ even where the clock of the machine changes. Everything ran on CPUs; nothing her
 PEERS = {
     "peers": (
         "Face models on the same crop and the same faces",
-        "One thread, batch 1; NME on {objects} faces ({dataset}). face68-s is the first one, from before it "
-        "learned sides, and face68-xs the one that learned for 25 epochs.",
+        "One thread, batch 1; NME on {objects} faces ({dataset}).",
     ),
     "frameworks": (
         "face68-m in other frameworks, and large networks",
@@ -33,9 +32,9 @@ PEERS = {
 }
 
 POSE = """\
-One thread, batch 1; PCK@0.2 of the torso on people of Leeds Sports Pose Extended, the data set whose other photos ours
-learned from. pose14-s is the first one, before it learned ordinary people. MediaPipe's network is made for people who
-stand upright in its crop: its first line is in a crop like ours, which is not turned, the further ones are in crops
+One thread, batch 1; PCK@0.2 of the torso on people in photos of the data sets whose other photos ours learned from:
+gymnasts and climbers of Leeds Sports Pose Extended, fashion photos, and MPII. MediaPipe's network is made for people
+who stand upright in its crop: its first line is in a crop like ours, which is not turned, the further ones are in crops
 that are."""
 
 
