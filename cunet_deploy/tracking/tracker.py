@@ -219,11 +219,8 @@ class Tracker:
         """
         _check_results(len(plan.tracks), points, scores)
         confidence = scores.mean(axis=1) if len(plan.tracks) else np.zeros(0)
-        followed = np.array([track.track_id >= 0 and not track.missed for track in plan.tracks], np.bool_)
-        sure = np.array([track.sure for track in plan.tracks], np.bool_)
-        least = np.minimum(np.where(followed, self._keep_score, np.inf), least_score(self._min_score, sure))
         boxes = landmark_boxes(points) if len(plan.tracks) else np.zeros((0, 4))
-        good = (confidence >= least) & plausible(boxes, plan.boxes)
+        good = (confidence >= self._least_scores(plan)) & plausible(boxes, plan.boxes)
         # an older track wins over a younger one, a more certain new object over a less certain one
         order = sorted(
             range(len(plan.tracks)),
@@ -261,6 +258,12 @@ class Tracker:
         results.sort()
         kept = np.array([index for _, index in results], np.intp)
         return kept, np.array([track_id for track_id, _ in results], np.int64)
+
+    def _least_scores(self, plan: Plan) -> FloatArray:
+        """(N,) mean landmark score from which each result is believed."""
+        followed = np.array([track.track_id >= 0 and not track.missed for track in plan.tracks], np.bool_)
+        sure = np.array([track.sure for track in plan.tracks], np.bool_)
+        return np.minimum(np.where(followed, self._keep_score, np.inf), least_score(self._min_score, sure))
 
     def _given_up(self, plan: Plan, passed: int) -> list[Track]:
         """Tracks that were given up a moment ago, and those that the plan of a frame leaves out."""

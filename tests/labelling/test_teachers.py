@@ -117,7 +117,7 @@ class _Runner:
 
 
 def fed(monkeypatch: pytest.MonkeyPatch, image: np.ndarray, **spec: Any) -> tuple[np.ndarray, np.ndarray]:
-    """What a described network of 48 x 64 pixels is given of a square, and where it finds the landmarks in that."""
+    """Show a square to a described network of 48 x 64 pixels: its input, and the landmarks that it finds."""
     monkeypatch.setitem(RUNNERS, ".onnx", _Runner)
     given = replace(described(form="coordinates"), input=InputSpec(width=48, height=64, **spec))
     teacher = DescribedTeacher(given, None)

@@ -41,7 +41,7 @@ def test_inputs_have_the_types_of_the_repository(tmp_path: Path) -> None:
 
 
 class RefusedError(Exception):
-    """What a client raises."""
+    """Exception of a client."""
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], None]) -> None:

@@ -48,7 +48,7 @@ _PNG_HEAD = 1 << 12
 _PAGED = (".tif", ".tiff")
 _ANIMATED = (".webp", ".png", ".avif")
 _DECODES_RANGES = "range" in (cv2.imdecodemulti.__doc__ or "")
-"""Whether this OpenCV decodes one page without those before it; from 4.9 on."""
+"""True where OpenCV decodes one page without those before it; from 4.9 on."""
 _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 """Flags that keep all bits: OpenCV alone would keep the upper 8, which are almost black where 12 bits lie in 16."""
 
