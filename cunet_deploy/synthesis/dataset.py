@@ -38,7 +38,7 @@ __all__ = ["BLOCK", "Job", "Maker", "Product", "count_rendered", "write_renders"
 BLOCK = 20
 """Pictures in a block."""
 
-_FORMAT = 1
+_FORMAT = 2
 _WRITERS = 4
 _QUEUE = 2  # blocks a worker is given ahead
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy._decode import read_toml
+from cunet_deploy._optional import require
 from cunet_deploy.skeletons import IBUG68
 from cunet_deploy.synthesis.mesh import HeadMesh
 from cunet_deploy.synthesis.rays import Anchors, cast_rays
@@ -17,7 +18,8 @@ __all__ = ["BrowLine", "Landmarks68", "read_definition"]
 
 Floats = NDArray[np.float32]
 
-_CONTOUR, _BROWS = 17, 10
+_CONTOUR, _BROWS, _CHIN = 17, 10, 8
+_STEPS = 200  # of a half of the contour, along which distances are measured
 _EAR = 60  # brightness of the ear mask from which on skin belongs to an ear
 _FAR_AHEAD = np.array([0.0, 7.0, 1e5])  # rays from here are parallel
 
@@ -150,7 +152,7 @@ class Landmarks68:
         return np.concatenate([one(surface[0]), one(surface[1])[::-1]]).astype(np.float32)
 
     def locate(self, vertices: Floats, brow: BrowLine, project: Any, roll: float) -> Floats:
-        """(68, 3) landmarks of a turned head, the contour as it is seen.
+        """(68, 3) landmarks of a turned head, the contour as it is seen, at equal distances from ear to chin.
 
         Args:
             vertices: (V, 3) of the turned mesh.
@@ -169,4 +171,28 @@ class Landmarks68:
         for number, strip in enumerate(self._strips):
             candidates = strip.at(vertices)
             points[number] = candidates[np.argmax(project(candidates) @ outward[number])]
+        points[:_CONTOUR] = even_contour(points[:_CONTOUR], project)
         return points
+
+
+def even_contour(points: Floats, project: Any) -> Floats:
+    """Spread the contour: ends and chin stay, between them points lie at equal distances of the picture.
+
+    Args:
+        points: (17, 3) of the contour, in order.
+        project: maps (N, 3) points to (N, 2) in the picture plane.
+
+    Returns:
+        (17, 3) on a smooth curve through the points.
+    """
+    # Centripetal: a curve by chord length would overshoot where points nearly meet, as behind a face in profile.
+    chords = np.sqrt(np.linalg.norm(np.diff(project(points), axis=0), axis=1))
+    knots = np.concatenate([[0.0], np.cumsum(chords + 1e-3 * chords.mean() + np.finfo(np.float32).tiny)])
+    curve = require("scipy.interpolate", "synth").CubicSpline(knots, points)
+    halves = []
+    for first, last in ((0, _CHIN), (_CHIN, _CONTOUR - 1)):
+        where = np.linspace(knots[first], knots[last], _STEPS)
+        gaps = np.linalg.norm(np.diff(project(curve(where)), axis=0), axis=1)
+        length = np.concatenate([[0.0], np.cumsum(gaps)])
+        halves.append(np.interp(np.linspace(0, length[-1], last - first + 1), length, where))
+    return np.asarray(curve(np.concatenate([halves[0], halves[1][1:]])), np.float32)

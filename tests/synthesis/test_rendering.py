@@ -92,6 +92,14 @@ def test_the_contour_slides_to_the_edge_of_the_turned_face(renderer: FaceRendere
         assert np.flatnonzero(row)[-1] - x < 0.06 * SIZE  # the far cheek ends the head there
 
 
+@pytest.mark.parametrize("yaw", [0.0, 30.0])
+def test_the_contour_is_evenly_spaced_in_the_picture(renderer: FaceRenderer, yaw: float) -> None:
+    points = renderer.layer(_plain(renderer, Pose(yaw, 0, 0, yaw, 0))).points
+    gaps = np.linalg.norm(np.diff(points[:17], axis=0), axis=1)
+    for half in (gaps[:8], gaps[8:])[: 1 if yaw else 2]:  # the far side may be hidden, and moved
+        assert np.ptp(half) < 0.05 * half.mean()
+
+
 def test_hidden_landmarks_are_moved_or_left_inside(renderer: FaceRenderer) -> None:
     recipe = _plain(renderer, Pose(80, 0, 0, 50, 0))
     edge = renderer.layer(recipe).points
