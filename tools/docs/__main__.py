@@ -15,7 +15,16 @@ import click
 from cunet_deploy.errors import CunetError
 from tools import head_pose
 from tools.docs import models, processors, serving, speed
-from tools.experiments import crop_sizes, curve, generalization, labels, learning_curve, object_sizes, reproduce
+from tools.experiments import (
+    conventions,
+    crop_sizes,
+    curve,
+    generalization,
+    labels,
+    learning_curve,
+    object_sizes,
+    reproduce,
+)
 from tools.release import detectors, media, people, reliability, sides, steadiness, video
 from tools.reports import errors_in_a_line
 
@@ -34,6 +43,7 @@ GENERATED: tuple[Callable[..., list[Path]], ...] = (
     learning_curve.update,
     crop_sizes.update,
     object_sizes.update,
+    conventions.update,
     reproduce.update,
     head_pose.update,
 )

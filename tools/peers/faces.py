@@ -133,19 +133,25 @@ def _row(peer: Peer, timings: NDArray[np.float64], index: int, data: Path | None
 
 def measure(peer: Peer, data: Path) -> dict[str, Any]:
     """Error by the outer eye corners on labelled faces: of all 68 landmarks, and of the 51 without the contour."""
-    skeleton, photos = get_skeleton("ibug68"), PhotoCache(1 << 30)
-    examples = read_300w(data, len(skeleton))
-    found = np.stack([_locate(peer, photos[item.image], np.asarray(item.box, np.float64)) for item in examples])
-    errors = metrics.normalized_errors(found, np.stack([item.points for item in examples]), skeleton, "outer_eye")
+    found, truth = find_landmarks(peer, data)
+    errors = metrics.normalized_errors(found, truth, get_skeleton("ibug68"), "outer_eye")
     every, inner = (metrics.bootstrap_mean(metrics.object_errors(part)) for part in (errors, errors[:, 17:]))
     median = float(np.median(metrics.object_errors(errors)))  # a few lost faces make most of some means
     return {
         "dataset": "/".join(data.resolve().parts[-2:]),
-        "objects": len(examples),
+        "objects": len(found),
         "nme_outer_eye_percent": every.scaled(100).to_dict(),
         "nme_inner_51_percent": inner.scaled(100).to_dict(),
         "nme_outer_eye_median_percent": round(100 * median, 5),
     }
+
+
+def find_landmarks(peer: Peer, data: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, 68, 2) landmarks that a peer finds in the boxes of labelled faces, and their labels, in pixels."""
+    photos = PhotoCache(1 << 30)
+    examples = read_300w(data, len(get_skeleton("ibug68")))
+    found = [_locate(peer, photos[item.image], np.asarray(item.box, np.float64)) for item in examples]
+    return np.stack(found), np.stack([item.points for item in examples])
 
 
 def _locate(peer: Peer, image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.float64]:
