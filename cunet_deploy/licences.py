@@ -8,10 +8,11 @@ that only measure or check a model, such as ``bench``, ``evaluate`` and ``verify
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from cunet_deploy.errors import InputError
 
-__all__ = ["CHOICES", "OPEN_LICENCES", "RESEARCH", "is_open", "wanted_licence"]
+__all__ = ["CHOICES", "OPEN_LICENCES", "RESEARCH", "is_open", "stated_licence", "wanted_licence"]
 
 OPEN_LICENCES = (
     "0BSD",
@@ -31,6 +32,8 @@ OPEN_LICENCES = (
 RESEARCH = "research"
 """Licence, in a manifest, of weights that learnt from data for research only."""
 
+_LEGAL_CODE = "Creative Commons Legal Code"
+
 CHOICES = ("any", "open")
 """Values of ``--licence`` and ``CUNET_LICENCE``; the first is the default."""
 
@@ -38,6 +41,20 @@ CHOICES = ("any", "open")
 def is_open(licence: str) -> bool:
     """Return whether weights under a licence may be used for every purpose."""
     return licence in OPEN_LICENCES
+
+
+def stated_licence(folder: Path) -> str:
+    """Title of the ``LICENSE`` of a folder, its first line; empty where there is none.
+
+    The texts of Creative Commons begin with a line that all of them share; theirs is the next one.
+    """
+    for path in sorted(folder.glob("LICEN[CS]E*")):
+        lines = [line.strip() for line in path.read_text("utf-8-sig", errors="replace").splitlines() if line.strip()]
+        if lines and lines[0] == _LEGAL_CODE:
+            del lines[0]
+        if lines:
+            return lines[0][:200]
+    return ""
 
 
 def wanted_licence(given: str | None = None) -> str:

@@ -18,7 +18,7 @@ from cunet_deploy.detection.network import NetworkDetector
 from cunet_deploy.detection.search import CoarseToFineSearch
 from cunet_deploy.errors import InputError
 from cunet_deploy.export.bundle import export_checkpoint
-from cunet_deploy.licences import OPEN_LICENCES, is_open, wanted_licence
+from cunet_deploy.licences import OPEN_LICENCES, is_open, stated_licence, wanted_licence
 from cunet_deploy.manifest import Manifest
 
 DETECTOR = Path(__file__).resolve().parents[1] / "models" / "face-detect-s"
@@ -146,3 +146,22 @@ def test_a_bulk_run_refuses_before_it_starts(models: Path, tmp_path: Path) -> No
     loaded = load_model("face-open", Output(str(tmp_path / "out")), licence="open")
     assert (loaded.name, loaded.remark) == ("face-open", "")
     assert "face are for research only" in load_model("face", Output(str(tmp_path / "other")), detector="full").remark
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("Public domain, says the archive\nmore\n", "Public domain, says the archive"),
+        ("\n\n  MIT  \n", "MIT"),
+        ("Creative Commons Legal Code\n\nCC0 1.0 Universal\n\n  CREATIVE COMMONS CORPORATION\n", "CC0 1.0 Universal"),
+        ("Creative Commons Legal Code\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_title_of_a_licence_is_what_it_states(tmp_path: Path, text: str, title: str) -> None:
+    (tmp_path / "LICENSE").write_text(text)
+    assert stated_licence(tmp_path) == title
+
+
+def test_a_folder_without_a_licence_states_none(tmp_path: Path) -> None:
+    assert stated_licence(tmp_path) == ""

@@ -30,6 +30,7 @@ import cv2
 from cunet_deploy import __version__
 from cunet_deploy._files import write_bytes_atomic, write_text_atomic
 from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.licences import stated_licence
 from cunet_deploy.synthesis.assets import AssetLibrary, listed_assets
 from cunet_deploy.synthesis.gl import Graphics
 
@@ -196,14 +197,10 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def _user_files(folder: str) -> dict[str, Any]:
-    """Names of the files in a user's folder, and what its ``LICENSE`` begins with."""
+    """Names of the files in a user's folder, and the title of its ``LICENSE``."""
     path = Path(folder)
-    stated = None
-    for candidate in sorted(path.glob("LICEN[CS]E*")):
-        first = candidate.read_text("utf-8", errors="replace").strip().splitlines()
-        stated = first[0][:200] if first else None
     names = sorted(item.name for item in path.iterdir() if item.is_file())
-    return {"folder": path.name, "licence_stated": stated, "files": names}
+    return {"folder": path.name, "licence_stated": stated_licence(path) or None, "files": names}
 
 
 def _work(job: Job, folder: Path, blocks: list[int], count: int, workers: int) -> Iterator[int]:

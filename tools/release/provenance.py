@@ -6,7 +6,7 @@
 
 ``write`` reads a finished run, and the ``model.onnx`` beside the file that it writes. It makes sure that the run
 learned from just the data that it is given, and records for each source what it is, under which licence, and a checksum
-of its files: of renders all that ``synth.json`` states, of other photos the first line of their ``LICENSE``, and which
+of its files: of renders all that ``synth.json`` states, of other photos the title of their ``LICENSE``, and which
 networks found and labelled what is in them. A run that began with other weights, or learned from labels or heatmaps of
 other networks, needs their provenance, too: ``--before``, which is kept in the file.
 
@@ -31,7 +31,7 @@ from cunet_deploy.config import Config, load_config
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.readers import split_name
 from cunet_deploy.errors import InputError, VerificationError
-from cunet_deploy.licences import is_open
+from cunet_deploy.licences import is_open, stated_licence
 from cunet_deploy.manifest import Manifest
 from cunet_deploy.synthesis.assets import listed_assets
 from cunet_deploy.train.tasks import load_task
@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "provenance.json"
 FORMAT = 1
 FREE_WORDS = ("cc0", "public domain")
-"""Words of the first line of a ``LICENSE`` that allow every use, where it is not an SPDX name."""
+"""Words of the title of a ``LICENSE`` that allow every use, where it is not an SPDX name."""
 _FULL_SEARCH = "CoarseToFineSearch"
 """The detector that searches with the network of the teacher, and has no weights of its own."""
 
@@ -140,7 +140,12 @@ def describe(data: Path, path: str) -> dict[str, Any]:
     synth = folder.resolve().parent / "synth.json"
     if synth.is_file():
         return {**said, "kind": "renders", "synth": _without_paths(json.loads(synth.read_text("utf-8")))}
-    return {**said, "kind": "photos", "licence_stated": _stated(folder), "labelled_by": _labelled_by(folder)}
+    return {
+        **said,
+        "kind": "photos",
+        "licence_stated": stated_licence(folder) or stated_licence(folder.parent),
+        "labelled_by": _labelled_by(folder),
+    }
 
 
 def checksum_of(folder: Path) -> dict[str, Any]:
@@ -169,16 +174,6 @@ def _without_paths(synth: dict[str, Any]) -> dict[str, Any]:
         if options.get(key):
             options[key] = Path(options[key]).name
     return {**synth, "options": options}
-
-
-def _stated(folder: Path) -> str:
-    """First line of the ``LICENSE`` of a folder or of the one that it lies in; empty where there is none."""
-    for place in (folder, folder.parent):
-        for path in sorted(place.glob("LICEN[CS]E*")):
-            lines = path.read_text("utf-8", errors="replace").strip().splitlines()
-            if lines:
-                return lines[0].strip()[:200]
-    return ""
 
 
 def _labelled_by(folder: Path) -> list[dict[str, Any]]:
