@@ -44,8 +44,9 @@ Points = NDArray[np.float64]
 @click.argument("models", nargs=-1, required=True)
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces in the 300-W layout.")
 @click.option("--mediapipe", type=click.Path(path_type=Path), help="face_landmark.tflite, or a wheel with it.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), default=REPORT, help="In place of the report.")
 @errors_in_a_line
-def main(models: tuple[str, ...], data: Path, mediapipe: Path | None) -> None:
+def main(models: tuple[str, ...], data: Path, mediapipe: Path | None, json_path: Path) -> None:
     """Measure MODELS on faces as they are, and less what another convention explains."""
     cv2.setNumThreads(1)
     peers: list[Peer] = [
@@ -59,7 +60,7 @@ def main(models: tuple[str, ...], data: Path, mediapipe: Path | None) -> None:
         faces = len(found)
         rows.append({"model": peer.name, **measure(found, truth)})
     report = signed({"photos": "/".join(data.resolve().parts[-2:]), "faces": faces, "rows": rows})
-    write_report(REPORT, report)
+    write_report(json_path, report)
     click.echo(table_of(report), nl=False)
 
 
