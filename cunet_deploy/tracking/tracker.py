@@ -186,8 +186,11 @@ class Tracker:
                 fresh.append(Track(-1, box, given=exact, sure=bool(sure[place])))
         if exact:
             if not len(detections):
-                return tracks
-            given = [replace(tracks[index], box=detections[place], given=True) for index, place in taken.items()]
+                return [replace(track, sure=False) for track in tracks]
+            given = [
+                replace(tracks[index], box=detections[place], given=True, sure=tracks[index].sure or bool(sure[place]))
+                for index, place in taken.items()
+            ]
             return given + fresh
         # a lost object that is detected again is looked for there; one that is followed keeps its own, steadier box
         kept: list[Track] = []

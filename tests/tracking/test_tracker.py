@@ -290,6 +290,14 @@ def test_what_the_detector_is_confident_of_needs_half_the_score_while_it_sees_it
     assert [step(*look, 0.26) for look in looks] == [1, 1, 1, 1, 1, 1, 0]
 
 
+def test_a_given_box_needs_half_the_score_until_a_frame_without_boxes() -> None:
+    tracker, points = Tracker(0.5, Cadence(exact=True)), _points(HERE)[None]
+    for sure, boxes, found in ((True, _boxes(HERE), True), (False, _boxes(HERE), True), (False, _boxes(), False)):
+        plan = tracker.plan(boxes, [sure] * len(boxes))
+        kept, _ = tracker.update(plan, points, np.full((1, 5), 0.3))
+        assert (len(kept) == 1) == found
+
+
 @pytest.mark.parametrize(("boxes", "sure"), [(_boxes(HERE), [True, True]), (None, [True]), (_boxes(), [False])])
 def test_each_detection_has_its_confidence(boxes: np.ndarray | None, sure: list[bool]) -> None:
     with pytest.raises(InputError, match="one value for each detection"):
