@@ -25,7 +25,7 @@ from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.licences import wanted_licence
 from cunet_deploy.locate import check_boxes, locate
 from cunet_deploy.manifest import Manifest
-from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, LiveSource, Picture, open_source, read_ahead
+from cunet_deploy.media import DEPTH, LIVE_DEPTH, Frame, ImageFiles, LiveSource, Picture, open_source, read_ahead
 from cunet_deploy.pixels import as_bgr, depth_of
 from cunet_deploy.sessions import Session, open_session
 from cunet_deploy.tracking.one_euro import ASSUMED_STEP_MS, Smoothing, smooth_clip
@@ -363,7 +363,7 @@ def _opened(source: Any) -> Iterable[Any]:
 def _pictures(source: Iterable[Any], *, follow: bool, thumbnails: bool) -> Iterator[Picture]:
     """Pictures of a source, as BGR; bare arrays are numbered, and taken as 30 a second."""
     depth = 8
-    for index, item in enumerate(source):
+    for index, item in enumerate(source.frames() if follow and isinstance(source, ImageFiles) else source):
         picture = item if isinstance(item, Picture) else Picture(index, index * ASSUMED_STEP_MS, item)
         depth = max(depth, depth_of(picture.image)) if follow else 8  # as `VideoStep.update`
         image = as_bgr(picture.image, depth)

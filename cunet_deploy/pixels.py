@@ -86,7 +86,7 @@ def to_unsigned(image: NDArray[Any]) -> NDArray[np.uint8 | np.uint16]:
     if np.issubdtype(image.dtype, np.floating) and low >= -0.5 / 255 and high <= 1 + 0.5 / 255:
         return np.asarray(np.rint(image * 255).clip(0, 255), np.uint8)
     if low >= 0 and high < 1 << 16 and np.array_equal(image, np.rint(image)):
-        return image.astype(np.uint8 if high < 1 << 8 else np.uint16)
+        return image.astype(np.uint8 if image.dtype.itemsize == 1 else np.uint16)
     raise InputError(
         f"has {image.dtype} values from {low:g} to {high:g}; expected 0 to 1, or whole numbers from 0 to 65535; scale "
         "them to 8 bits"

@@ -48,6 +48,7 @@ def heic(
     grid: tuple[int, int, int, int] | None = None,
     turns: Sequence[bytes] = (),
     kind: bytes = b"hvc1",
+    shared: bool = False,
 ) -> bytes:
     """A file whose main picture is the first, or a grid of all: rows, columns, width and height.
 
@@ -56,6 +57,7 @@ def heic(
         grid: of which they are the tiles.
         turns: boxes of properties of the main picture.
         kind: of the items.
+        shared: all items lie over the bytes of the first.
     """
     coded = [hevc_picture(image) for image in pictures]
     numbers = range(1, len(pictures) + 1)
@@ -77,7 +79,7 @@ def heic(
         places = b""
         for number, (_, content) in zip(numbers, coded, strict=True):
             places += struct.pack(">HHHHII", number, 0, 0, 1, start, len(content))
-            start += len(content)
+            start += 0 if shared else len(content)
         places += struct.pack(">HHHHII", main, 1, 0, 1, 0, len(layout)) if grid else b""
         refers = struct.pack(f">HH{count}H", main, count, *numbers)
         return full(
@@ -92,4 +94,8 @@ def heic(
         )
 
     head = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
-    return head + meta(len(head) + len(meta(0)) + 8) + box(b"mdat", *(content for _, content in coded))
+    return (
+        head
+        + meta(len(head) + len(meta(0)) + 8)
+        + box(b"mdat", *(content for _, content in coded[: 1 if shared else count]))
+    )

@@ -29,10 +29,13 @@ from cunet_deploy.model.graph import Graph, fold
 from cunet_deploy.model.networks import NETWORKS, build_graph, build_network
 from cunet_deploy.quantize.groups import activation_groups
 from cunet_deploy.quantize.network import QuantizedNetwork
+from cunet_deploy.zoo import bundle_folder
 
 __all__ = ["Checkpoint", "float_model", "load_checkpoint", "read_tensors", "save_checkpoint", "write_tensors"]
 
 FORMAT = 1
+_NAMES = ("float.pt", "quantized.pt", "checkpoint.pt")
+"""Names of checkpoints in folders of runs and of released models."""
 _SCORES = [item.name for item in fields(ScoreCalibration)]
 Kind = Literal["float", "quantized"]
 
@@ -192,6 +195,11 @@ def read_tensors(path: Path, what: str) -> Any:
         with path.open("rb") as file:
             head = file.read(4)
     except OSError as error:
+        folder = bundle_folder(path)
+        here = [str(folder / name) for name in _NAMES if (folder / name).is_file()]
+        if here:
+            kind = "folder" if folder == path else "released model"
+            raise InputError(f"{path}: is a {kind}, not a {what}; give {' or '.join(here)}") from error
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a {what} (.pt)") from error
     if not head:
         raise InputError(f"{path}: is empty; expected a {what} (.pt) written by cunet-deploy train")

@@ -15,7 +15,16 @@ import numpy as np
 
 from cunet_deploy._decode import decode_json
 from cunet_deploy.data.examples import BoxedPhoto, Example
-from cunet_deploy.data.layout import BoxAround, Layout, face_stem, find_photo, is_file, read_label_json, refuse
+from cunet_deploy.data.layout import (
+    BoxAround,
+    Layout,
+    face_stems,
+    find_photo,
+    is_file,
+    photo_stem,
+    read_label_json,
+    refuse,
+)
 from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import Skeleton
 
@@ -39,15 +48,16 @@ def read_faces(folder: Path, bad: list[str] | None = None) -> list[BoxedPhoto]:
     path = folder / FILE_NAME
     if not path.is_file():
         raise InputError(f"{path}: is missing; expected photos and a {FILE_NAME} of the boxes in them")
-    photos = []
-    for name, rows in sorted(read_face_boxes(path, bad).items()):
+    listed = sorted(read_face_boxes(path, bad).items())
+    photo_of, photos = face_stems([photo_stem(name) for name, _ in listed]), []
+    for name, rows in listed:
         image = find_photo(name, [folder])
         if not is_file(image):
             refuse(f"{image}: is missing, but {FILE_NAME} lists it", bad)
             continue
         boxes = np.array(rows, np.float64).reshape(-1, 5)
         xyxy = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:4]], axis=1)
-        photos.append(BoxedPhoto(image, xyxy, boxes[:, 4], face_stem(image.stem)))
+        photos.append(BoxedPhoto(image, xyxy, boxes[:, 4], photo_of[photo_stem(name)]))
     if not photos:
         raise InputError(f"{path}: lists no photo; is it the right folder?")
     return photos

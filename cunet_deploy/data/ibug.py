@@ -1,9 +1,9 @@
 """The 300-W layout: ``NAME.jpg`` beside ``NAME.pts``, several labelled faces of a photo as ``STEM_1``, ``STEM_2``.
 
-A ``.pts`` file counts pixels from 1; `read_pts` counts from 0. A landmark at (-1, -1) or (0, 0), as the file counts,
-is not labelled. ``faces.json``, where a folder has one, lists for each
-photo the boxes of all its faces, labelled or not, as ``[x, y, w, h, score]``. Without it, other faces of a photo count
-as background where background is drawn. Of renders it is also read which landmarks are visible, see
+`cunet_deploy.data.layout.face_stems` says for which names. A ``.pts`` file counts pixels from 1; `read_pts` counts
+from 0. A landmark at (-1, -1) or (0, 0), as the file counts, is not labelled. ``faces.json``, where a folder has one,
+lists for each photo the boxes of all its faces, labelled or not, as ``[x, y, w, h, score]``. Without it, other faces
+of a photo count as background where background is drawn. Of renders it is also read which landmarks are visible, see
 `cunet_deploy.data.visibility`.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cunet_deploy.data.examples import Example
 from cunet_deploy.data.faces import FILE_NAME, read_face_boxes
-from cunet_deploy.data.layout import Layout, face_stem, tell_placeholders, without_placeholders
+from cunet_deploy.data.layout import Layout, face_stems, tell_placeholders, without_placeholders
 from cunet_deploy.data.visibility import read_visibility
 from cunet_deploy.errors import InputError
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
@@ -92,7 +92,9 @@ def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list
         raise InputError(f"{folder}: is not a folder; expected photos with .pts files beside them")
     faces, examples, placeholders = _read_faces(folder / FILE_NAME, bad), [], 0
     seen = read_visibility(folder, count, bad)
-    for labels in sorted(folder.glob("*.pts")):
+    files = sorted(folder.glob("*.pts"))
+    photos = face_stems([labels.stem for labels in files])
+    for labels in files:
         spellings = (spelling for suffix in IMAGE_SUFFIXES for spelling in (suffix, suffix.upper()))
         images = [path for suffix in spellings if (path := labels.with_suffix(suffix)).is_file()]
         try:
@@ -110,8 +112,8 @@ def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list
         placeholders += len(points) - len(labelled)
         name = images[0].name
         others, visible = faces.get(name, np.zeros((0, 4))), seen.get(name, np.full(count, np.nan) if seen else None)
-        stem = face_stem(labels.stem)
-        examples.append(Example(images[0], points, stem, others, where=str(labels), visible=visible))
+        photo = photos[labels.stem]
+        examples.append(Example(images[0], points, photo, others, where=str(labels), visible=visible))
     tell_placeholders(folder, placeholders)
     if not examples:
         raise InputError(f"{folder}: holds no photo with a usable .pts file; is it the right folder?")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +28,7 @@ __all__ = [
     "BoxAround",
     "Layout",
     "as_skeleton",
-    "face_stem",
+    "face_stems",
     "find_photo",
     "is_file",
     "known_in",
@@ -50,6 +51,9 @@ LEAST_LABELLED = 3
 
 _PLACEHOLDERS = (-1.0, 0.0)
 """A landmark at (-1, -1) or (0, 0), as the file counts, is how many tools write that it is not labelled."""
+
+_MOST_FACES = 20
+"""Faces of one photo that are files of their own; photos of 300-W have fewer."""
 
 _NO_NUMBER = re.compile(rb"(?<=[\[:,\s])-?(?:NaN|Infinity)(?=\s*[,\]}])")
 """Names that Python writes into JSON for numbers that are not finite; JSON itself has no such thing."""
@@ -142,12 +146,16 @@ def photo_stem(name: str) -> str:
     return Path(name.replace("\\", "/")).stem
 
 
-def face_stem(stem: str) -> str:
-    """Identify a photo whose faces are files of their own: STEM_1 and STEM_2 are faces of one photo.
+def face_stems(stems: Collection[str]) -> dict[str, str]:
+    """Identify the photos of files in a folder by their stems, where each face of a photo may be a file of its own.
 
-    image_0001 and indoor_001, as other folders of 300-W say, are photos.
+    300-W appends the number of the face to the name of the photo, which ends in a digit: 134212_1 and 134212_2 are
+    faces of one photo, as are image_003_1 and image_003_2. image_0001 and indoor_001 are photos, and so are frame_1
+    and frame_2. More files than a photo has faces are a series, such as clip7_1 to clip7_90.
     """
-    return re.sub(r"_[1-9]\d?$", "", stem)
+    faces = {stem: re.sub(r"(?<=\d)_[1-9]\d?$", "", stem) for stem in stems}
+    times = Counter(faces.values())
+    return {stem: photo if times[photo] <= _MOST_FACES else stem for stem, photo in faces.items()}
 
 
 def without_placeholders(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:

@@ -126,7 +126,9 @@ def _of_json(path: Path, skeleton: Skeleton, bad: list[str] | None) -> Iterator[
             continue
         unknown = sorted(set(row.points) - set(skeleton.landmarks))
         if unknown:
-            raise InputError(f"{path}, {where}: {unknown[0]!r} is no landmark; {', '.join(skeleton.landmarks)} are")
+            known = ", ".join(skeleton.landmarks)
+            refuse(f"{path}, {where}: {unknown[0]!r} is no landmark; expected some of {known}", bad)
+            continue
         if not Path(row.image).name:
             refuse(f"{path}, {where}: names no photo", bad)
             continue

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cunet_deploy._optional import require
 from cunet_deploy.errors import ArtifactError
 
-__all__ = ["MATERIALS", "Graphics", "Surface"]
+__all__ = ["MATERIALS", "Graphics", "Surface", "open_context"]
 
 Floats = NDArray[np.float32]
 
@@ -50,6 +50,21 @@ class Surface:
     resources: list[Any] = field(default_factory=list)
 
 
+def open_context() -> Any:
+    """Open OpenGL without a window.
+
+    Raises:
+        MissingDependencyError: moderngl is not installed.
+        ArtifactError: this machine has no OpenGL 3.3 without a window.
+    """
+    os.environ.setdefault("LP_NUM_THREADS", "0")  # llvmpipe: no threads of its own
+    moderngl = require("moderngl", "synth")
+    try:
+        return moderngl.create_context(standalone=True, backend="egl", require=330)
+    except Exception as error:  # the libraries raise whatever they meet
+        raise ArtifactError(f"OpenGL cannot be opened ({error}); {_HINT}") from error
+
+
 class Graphics:
     """Draws meshes into a square picture.
 
@@ -62,13 +77,9 @@ class Graphics:
     """
 
     def __init__(self, size: int) -> None:
-        os.environ.setdefault("LP_NUM_THREADS", "0")  # llvmpipe: no threads of its own
         moderngl = require("moderngl", "synth")
         self.size, self._gl = size, moderngl
-        try:
-            self.context = moderngl.create_context(standalone=True, backend="egl", require=330)
-        except Exception as error:  # the libraries raise whatever they meet
-            raise ArtifactError(f"OpenGL cannot be opened ({error}); {_HINT}") from error
+        self.context = open_context()
         self.renderer = str(self.context.info["GL_RENDERER"])
         context = self.context
         self._many = context.framebuffer(

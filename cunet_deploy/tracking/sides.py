@@ -82,7 +82,6 @@ class SideConsistency:
         # what was is no measure of what is: of a pair at one place, and of one that has changed its sides
         self._agreement[~told | believed] = 1.0
         self._velocity = (found[order] - self._shown) / seconds
-        self._velocity[self._pairs[believed]] = 0.0
         self._shown = found[order]
         return order
 

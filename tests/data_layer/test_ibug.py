@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cunet_deploy.data.examples import split_by_photo
+from cunet_deploy.data.faces import read_faces
 from cunet_deploy.data.ibug import read_300w, read_pts
 from cunet_deploy.errors import InputError
 
@@ -91,6 +92,27 @@ def test_numbered_photos_of_other_300w_folders_are_photos_of_their_own(tmp_path:
     kept, held = split_by_photo(read_300w(tmp_path, 3), 0.3)
     assert kept
     assert held
+
+
+@pytest.mark.parametrize(
+    ("names", "photos"),
+    [
+        (["134212_1", "134212_2", "134213_1"], 2),
+        (["image_003_1", "image_003_2", "image_004"], 2),
+        (["frame_1_1", "frame_1_2", "frame_2_1"], 2),
+        (["frame_1", "frame_2", "frame_30"], 3),
+        (["134212_0", "134212_01", "134212_100"], 3),
+        ([f"134212_{face}" for face in range(1, 21)], 1),
+        ([f"clip7_{frame}" for frame in range(1, 22)], 21),
+    ],
+    ids=["AFW and HELEN", "IBUG", "faces of numbered frames", "frames", "other numbers", "twenty faces", "a series"],
+)
+def test_names_tell_which_files_show_one_photo(tmp_path: Path, names: list[str], photos: int) -> None:
+    for name in names:
+        write_face(tmp_path, name)
+    (tmp_path / "faces.json").write_text(json.dumps({f"{name}.png": [[1, 2, 10, 20, 0.9]] for name in names}))
+    assert len({example.photo for example in read_300w(tmp_path, 3)}) == photos
+    assert len({photo.photo for photo in read_faces(tmp_path)}) == photos
 
 
 def test_known_faces_of_the_photo_come_from_the_list_beside_it(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cunet_deploy.data.points import read_points
 from cunet_deploy.data.readers import find_layout, read_examples
 from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import Skeleton
@@ -122,3 +123,13 @@ def test_a_bad_json_is_one_clear_line(tmp_path: Path, text: str, message: str) -
     (tmp_path / "points.json").write_text(text)
     with pytest.raises(InputError, match=message):
         read_examples(tmp_path, MOUSE)
+
+
+def test_an_object_with_an_unknown_landmark_can_be_left_out(tmp_path: Path) -> None:
+    rows = [{"image": f"{name}.jpg", "points": {name: [1, 2], "tail": [8, 9]}} for name in ("nose", "snout")]
+    (tmp_path / "points.json").write_text(json.dumps(rows))
+    bad: list[str] = []
+    found = read_points(tmp_path / "points.json", MOUSE, bad)
+    assert [example.image.name for example in found] == ["nose.jpg"]
+    assert len(bad) == 1
+    assert "points.json, object 2: 'snout' is no landmark; expected some of nose" in bad[0]

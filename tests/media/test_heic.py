@@ -15,6 +15,7 @@ import pytest
 from cunet_deploy.errors import InputError
 from cunet_deploy.media import find_items, open_source, plan_outputs, read_image
 from cunet_deploy.media.readers import heic as heic_reader
+from cunet_deploy.media.readers import heif
 from cunet_deploy.media.readers.heif import HeifItems
 from cunet_deploy.media.readers.images import decode_image, frames_in_animation
 from tools.heic import box, heic
@@ -86,6 +87,23 @@ def test_a_tile_that_is_named_many_times_is_decoded_once(picture: np.ndarray, mo
     expected = np.vstack([np.hstack([tiles[1], tiles[0]]), np.hstack([tiles[1], tiles[1]])])[:, :120]
     assert difference(decode_image(repeated, "a.heic"), expected) < 2
     assert decoded == [2, 1]
+
+
+def test_tiles_that_lie_over_the_same_bytes_are_read_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = heic([noise] * 4, grid=(2, 2, 128, 128), shared=True)
+    assert decode_image(data, "a.heic").shape == (128, 128, 3)
+    monkeypatch.setattr(heif, "_SHARED_BYTES", len(data))
+    with pytest.raises(InputError, match=r"a\.heic: is damaged"):
+        decode_image(data, "a.heic")
+    apart = heic([noise] * 4, grid=(2, 2, 128, 128))
+    assert decode_image(apart, "a.heic").shape == (128, 128, 3)
+
+
+def test_parameters_longer_than_any_encoder_writes_are_not_read(photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heic_reader, "_LONGEST_CONFIGURATION", 20)
+    with pytest.raises(InputError, match=r"a\.heic: is damaged"):
+        decode_image(photo, "a.heic")
 
 
 @pytest.mark.parametrize("angle", range(4))

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from opengl import need_renders
 
 from cunet_deploy.data.ibug import read_300w
-from cunet_deploy.errors import CunetError, InputError
+from cunet_deploy.errors import InputError
 from cunet_deploy.skeletons import IBUG68
 from cunet_deploy.synthesis.assets import listed_assets
 from cunet_deploy.synthesis.charts import draw_definition, draw_faces, plain_recipe
@@ -36,11 +37,8 @@ SIZE = 96
 
 @pytest.fixture(scope="module")
 def renderer() -> Iterator[FaceRenderer]:
-    try:
-        made = FaceRenderer(FaceOptions(size=SIZE, without=BARE))
-    except CunetError as error:  # the message says what is missing
-        pytest.skip(str(error))
-    with made:
+    need_renders()
+    with FaceRenderer(FaceOptions(size=SIZE, without=BARE)) as made:
         yield made
 
 

@@ -137,6 +137,28 @@ def test_each_thing_that_is_not_free_is_named(data: Path, tmp_path: Path) -> Non
     assert "a detector that is not noted" in changed("sources", 1, "labelled_by", to=[{**by, "detector": None}])
 
 
+@pytest.mark.parametrize(
+    ("stated", "is_free"),
+    [
+        ("CC0 1.0 Universal (Poly Haven)", True),
+        ("Public domain: portraits by the Government Printing Office", True),
+        ("public domain", True),
+        ("CC0-1.0", True),
+        ("MIT", True),
+        ("", False),
+        ("not in the public domain", False),
+        ("Not CC0", False),
+        ("CC BY-NC 4.0; parts are in the public domain", False),
+        ("Public domain in the US only", False),
+        ("CC0, but not the photos of people", False),
+        ("Public domain for non-commercial use", False),
+        ("CC0nditional", False),
+    ],
+)
+def test_only_what_begins_as_free_and_takes_nothing_back_is_free(stated: str, is_free: bool) -> None:
+    assert provenance._is_free(stated) == is_free
+
+
 def test_networks_that_it_learned_from_are_known_by_their_own_provenance(data: Path, tmp_path: Path) -> None:
     first = good(data, tmp_path)
     teacher, weights = first["files"]["float.pt"], first["weights"]["float.pt"]

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from dots import TEMPLATE, draw
@@ -85,6 +86,21 @@ def test_frames_of_more_than_8_bits_are_scaled_alike(localizer: Localizer, smoot
     assert_same(*ends)
     (dark,) = localizer.stream(deep[2:3], follow=False)
     np.testing.assert_array_equal(dark.image, plain[2] << 2)  # a picture that follows no other
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [(".png", np.uint16), (".tif", np.uint16), (".tif", np.int32)])
+@pytest.mark.parametrize("smooth", [True, Smoothing(both_ways=True)], ids=["as they come", "both ways"])
+def test_image_files_of_more_than_8_bits_are_scaled_alike_where_they_follow_each_other(
+    localizer: Localizer, tmp_path: Path, smooth: bool | Smoothing, suffix: str, dtype: type[np.generic]
+) -> None:
+    light, other = (image[:, :, 0] for image in clip(2))
+    for name, image in [("0", light), ("1", other // 8)]:
+        assert cv2.imwrite(str(tmp_path / f"{name}{suffix}"), image.astype(dtype) * 16)  # 12 and 10 bits
+    followed = list(localizer.stream(tmp_path, follow=True, smooth=smooth))
+    np.testing.assert_array_equal(followed[0].image[:, :, 1], light)
+    np.testing.assert_array_equal(followed[1].image[:, :, 1], other // 8)
+    alone = list(localizer.stream(tmp_path, follow=False))
+    np.testing.assert_array_equal(alone[1].image[:, :, 1], other // 8 * 4)
 
 
 class Looker:

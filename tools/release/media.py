@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,18 +17,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import av
 import click
 import cv2
 import numpy as np
 
-from cunet_deploy._files import write_text_atomic
 from cunet_deploy.errors import CunetError
-from cunet_deploy.machine.describe import describe_machine
 from cunet_deploy.media import open_source
 from tools.clips import make_clip, spoil
 from tools.heic import box, heic
-from tools.reports import errors_in_a_line, replace_file
+from tools.reports import errors_in_a_line, replace_file, signed, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT, DOCUMENT = ROOT / "docs" / "media.json", ROOT / "docs" / "media.md"
@@ -212,7 +208,6 @@ def timed(clips: list[Path], rounds: int = 7) -> dict[str, Any]:
         "clips": [path.name for path in clips],
         "frames": frames,
         "rounds": rounds,
-        "processor": describe_machine()["processor"],
         **{f"{name}_cpu_ms_per_frame": median(values) for name, values in spent.items()},
     }
 
@@ -224,9 +219,11 @@ def update(*, write: bool) -> list[Path]:
 
 def document(report: dict[str, Any]) -> str:
     """The page."""
+    versions, machine = report["versions"], report["machine"]
+    with_what = f"PyAV {versions['av']}, OpenCV {versions['opencv']}, {machine['architecture']}"
     parts = [
         "# Files that were tried\n\nMade by `python -m tools.release.media`, which writes small files of each kind and "
-        f"reads them ({report['versions']}). Times are right within 25 ms, unless a row says otherwise.\n"
+        f"reads them ({with_what}). Times are right within 25 ms, unless a row says otherwise.\n"
     ]
     if "timed" in report:
         row = report["timed"]
@@ -234,7 +231,7 @@ def document(report: dict[str, Any]) -> str:
         parts.append(
             f"\nReading {len(row['clips'])} clips ({row['frames']} frames) takes {ours:.2f} ms of processor time a "
             f"frame, and {opencv:.2f} ms with OpenCV's own reader, which converts colours less exactly (median of "
-            f"{row['rounds']} turns{', on ' + row['processor'] if 'processor' in row else ''}).\n"
+            f"{row['rounds']} turns, on {machine['processor']}).\n"
         )
     for group, rows in report["rows"].items():
         parts.append(f"\n## {group}\n\n| file | what | pictures read, size |\n|---|---|---|\n")
@@ -251,11 +248,9 @@ def main(clips: tuple[Path, ...]) -> None:
     for group, tried in GROUPS.items():
         with tempfile.TemporaryDirectory() as folder:
             rows[group] = list(tried(Path(folder)))
-    versions = f"PyAV {av.__version__}, OpenCV {cv2.__version__}, {platform.machine()}"
-    report: dict[str, Any] = {"versions": versions, "rows": rows}
-    if clips:
-        report["timed"] = timed(list(clips))
-    write_text_atomic(REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n", overwrite=True)
+    report: dict[str, Any] = {"rows": rows, **({"timed": timed(list(clips))} if clips else {})}
+    report = signed(report, "av")
+    write_report(REPORT, report)
     update(write=True)
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,11 @@ from tools.reports import errors_in_a_line, write_report
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "provenance.json"
 FORMAT = 1
-FREE_WORDS = ("cc0", "public domain")
-"""Words of the title of a ``LICENSE`` that allow every use, where it is not an SPDX name."""
+_FREE = re.compile(r"(?:cc0|public domain)\b", re.IGNORECASE)
+"""With which the title of a ``LICENSE`` that allows every use begins, where it is not an SPDX name."""
+_LIMITED = re.compile(r"\b(?:no|not|non|nor|but|except|excluding|only|unless|without|research)\b", re.IGNORECASE)
+"""Words by which such a title may take back what it began with."""
+_NOT_FREE = "no LICENSE that begins with CC0, Public domain or the SPDX name of an open licence says that it is free"
 _FULL_SEARCH = "CoarseToFineSearch"
 """The detector that searches with the network of the teacher, and has no weights of its own."""
 
@@ -252,13 +256,13 @@ def _of_renders(synth: dict[str, Any]) -> list[str]:
             problems.append(f"{asset['name']} is no asset of licences.toml under {asset['licence']}")
     for folder in synth["user_files"]:
         if not _is_free(folder["licence_stated"] or ""):
-            problems.append(f"{folder['folder']}: no LICENSE says that its files are free for any use")
+            problems.append(f"{folder['folder']}: {_NOT_FREE}")
     return problems
 
 
 def _of_photos(source: dict[str, Any], files: set[str], weights: set[str]) -> list[str]:
     """Problems of a folder of photos whose labels may be by networks of those files and weights."""
-    problems = [] if _is_free(source["licence_stated"]) else ["no LICENSE says that its photos are free for any use"]
+    problems = [] if _is_free(source["licence_stated"]) else [_NOT_FREE]
     for labels in source["labelled_by"]:
         where, detector = labels["labels"], labels["detector"] or {"name": "", "weights": ""}
         for name in labels["teachers"]:
@@ -271,7 +275,7 @@ def _of_photos(source: dict[str, Any], files: set[str], weights: set[str]) -> li
 
 
 def _is_free(stated: str) -> bool:
-    return is_open(stated) or any(word in stated.lower() for word in FREE_WORDS)
+    return is_open(stated) or bool(_FREE.match(stated) and not _LIMITED.search(stated))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ _HEVC = (b"hvc1", b"hev1")
 _GRID, _CONFIGURATION, _COLOUR, _COLOUR_CODES = b"grid", b"hvcC", b"colr", b"nclx"
 _UNSPECIFIED, _BT601, _FULL_RANGE, _LIMITED_RANGE = 2, 6, 2, 1
 """Matrix and range of pictures that state none are those of JPEG."""
+_LONGEST_CONFIGURATION = 1 << 14
+"""Bytes of the parameters of an encoder, which have some hundred, and which each tile reads again."""
 
 
 def is_heic(items: HeifItems) -> bool:
@@ -58,7 +60,7 @@ class _Decoder:
         """An item as it is stored, in the colours that the properties of the whole picture or its own say."""
         own = items.properties(item)
         content, configuration = items.content(item), dict(own).get(_CONFIGURATION)
-        if not content or not configuration:
+        if not content or not configuration or len(configuration) > _LONGEST_CONFIGURATION:
             return None
         context = self._open("hevc", "r")
         context.extradata = configuration
@@ -93,12 +95,12 @@ def _grid(items: HeifItems, decoder: _Decoder, most_pixels: int) -> NDArray[np.u
         return None
     rows, columns = layout[2] + 1, layout[3] + 1
     width, height = (int.from_bytes(layout[start : start + side], "big") for start in (4, 4 + side))
-    if len(items.tiles) != rows * columns or not 0 < width * height <= most_pixels:
+    times = Counter(items.tiles)
+    if items.overlap(times) or len(items.tiles) != rows * columns or not 0 < width * height <= most_pixels:
         return None
     shown = items.properties(items.main)
     image = np.empty((height, width, 3), np.uint8)
     across = down = 0  # sides of a tile
-    times = Counter(items.tiles)
     again: dict[int, NDArray[np.uint8]] = {}  # a small file may name one tile thousands of times
     for number, item in enumerate(items.tiles):
         tile = again[item] if item in again else decoder.decode(items, item, shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ _IN_FILE, _IN_META = 0, 1
 _LONGEST_TABLE = 1 << 22
 """Bytes of a list of items, enough for all tiles of a picture. A longer one counts as damaged: its numbers would take
 many times as much memory."""
+_SHARED_BYTES = 1 << 22
+"""Bytes that items may have together though they lie over each other, as equal tiles may. A small file could name tens
+of thousands of large ones."""
 
 
 def is_heif(data: bytes) -> bool:
@@ -75,6 +78,11 @@ class HeifItems:
         """The bytes of an item; ``None`` where the file does not hold them all."""
         source = self._source(item) or b""
         return b"".join(source[start:end] for start, end in self._extents(item)) or None
+
+    def overlap(self, items: Iterable[int]) -> bool:
+        """Return whether items lie over each other, and have more bytes together than are worth reading again."""
+        stored = sum(end - start for item in items for start, end in self._extents(item))
+        return stored > max(len(self._data), _SHARED_BYTES)
 
     def _source(self, item: int) -> bytes | None:
         where, _ = self._places.get(item, (-1, []))

@@ -17,7 +17,7 @@ from cunet_deploy.media.frames import LeftOut, Picture
 from cunet_deploy.media.readers.heic import decode_heic, is_heic
 from cunet_deploy.media.readers.heif import HeifItems, frames_in_tracks, turned
 from cunet_deploy.media.readers.integrity import is_whole, stated_pixels
-from cunet_deploy.pixels import as_bgr, to_unsigned
+from cunet_deploy.pixels import as_bgr, depth_of, to_unsigned
 
 __all__ = [
     "HEIC_SUFFIXES",
@@ -65,11 +65,14 @@ def read_image(path: Path, page: int = 0) -> NDArray[np.uint8]:
     Raises:
         InputError: it is missing, empty, cut off or not an image.
     """
+    return decode_image(_content(path), str(path), page)
+
+
+def _content(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    return decode_image(data, str(path), page)
 
 
 def decode_image(data: bytes, name: str, page: int = 0, *, most_pixels: int = _MOST_PIXELS) -> NDArray[np.uint8]:
@@ -77,6 +80,11 @@ def decode_image(data: bytes, name: str, page: int = 0, *, most_pixels: int = _M
 
     OpenCV, which decodes all but HEIC photos, has a limit of its own for files that state no size.
     """
+    return as_bgr(_decode_deep(data, name, page, most_pixels))
+
+
+def _decode_deep(data: bytes, name: str, page: int, most_pixels: int) -> NDArray[np.uint8 | np.uint16]:
+    """Pixels of an image file that is whole and not too large, with all the bits that it has, up to 16."""
     if not data:
         raise InputError(f"{name}: is empty; replace the file")
     stated = stated_pixels(data)
@@ -90,7 +98,7 @@ def decode_image(data: bytes, name: str, page: int = 0, *, most_pixels: int = _M
     if image is None:
         raise InputError(f"{name}: is damaged or not an image; expected one of {', '.join(IMAGE_SUFFIXES)}")
     try:
-        return as_bgr(to_unsigned(image))
+        return to_unsigned(image)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
 
@@ -156,12 +164,21 @@ class ImageFiles:
         return len(self._items)
 
     def __iter__(self) -> Iterator[Picture]:
+        return self._read(follow=False)
+
+    def frames(self) -> Iterator[Picture]:
+        """The images as frames of one video: those of more than 8 bits are scaled by what any so far has needed."""
+        return self._read(follow=True)
+
+    def _read(self, *, follow: bool) -> Iterator[Picture]:
         self.left_out.clear()
-        read = 0
+        read, depth = 0, 8
         for index, ((path, page), name) in enumerate(zip(self._items, self.file_names, strict=True)):
             name = shown_name(name)
             try:
-                image = read_image(path, page)
+                stored = _decode_deep(_content(path), str(path), page, _MOST_PIXELS)
+                depth = max(depth, depth_of(stored)) if follow else 8
+                image = as_bgr(stored, depth)
             except InputError as error:
                 if self.single:
                     raise

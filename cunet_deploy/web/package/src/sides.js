@@ -43,8 +43,6 @@ export class SideConsistency {
     }
     const least = APART_RATIO * diagonal(points);
     const share = 1 - Math.exp(-seconds / MEMORY_SECONDS);
-    /** @type {Set<number>} */
-    const changed = new Set();
     this.pairs.forEach(([left, right], place) => {
       const apart = Math.min(distance(points[left], points[right]), distance(shown[left], shown[right]));
       if (apart < least || this.#closing(left, right, seconds)) {
@@ -57,13 +55,12 @@ export class SideConsistency {
       this.agreement[place] += share * ((exchanged ? -1 : 1) - this.agreement[place]);
       if (exchanged && this.agreement[place] < EXCHANGED) {
         this.agreement[place] = 1;
-        changed.add(left).add(right);
       } else if (exchanged) [order[left], order[right]] = [right, left];
     });
-    this.velocity = order.map((from, index) => {
-      if (changed.has(index)) return [0, 0];
-      return [(points[from][0] - shown[index][0]) / seconds, (points[from][1] - shown[index][1]) / seconds];
-    });
+    this.velocity = order.map((from, index) => [
+      (points[from][0] - shown[index][0]) / seconds,
+      (points[from][1] - shown[index][1]) / seconds,
+    ]);
     this.shown = order.map((index) => points[index]);
     return order;
   }
