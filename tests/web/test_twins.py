@@ -48,7 +48,7 @@ def clip(seed: int) -> dict[str, Any]:
         ]
         if random.random() < 0.2:
             seen.append(square(random, random.integers(0, 400, 2).tolist(), 20))
-        detections = sorted(([box, float(random.choice([0.4, 0.7, 0.9]))] for box in seen), key=lambda each: -each[1])
+        detections = sorted(((box, float(random.choice([0.4, 0.7, 0.9]))) for box in seen), key=lambda each: -each[1])
         frames.append({"objects": objects, "detections": detections})
     return {"every": int(random.integers(1, 6)), "retry": int(random.integers(1, 4)), "frames": frames}
 
