@@ -54,7 +54,8 @@ class Manifest:
         decoder: how a landmark is read from its map.
         weight_bits: of most of the convolutions' weights; 32 is float. The first and last layers may have more.
         activation_bits: of the convolutions' inputs; 32 is float.
-        min_score: mean height of the landmarks' peaks from which an object counts as found.
+        min_score: mean height of the landmarks' peaks from which an object counts as found, half of it where the
+            detector is confident.
         licence: of the weights, with what the training data allows.
         trained_on: names of the data sets.
         opset: ONNX operator set.

@@ -102,7 +102,8 @@ class Tracker:
         """Start without objects.
 
         Args:
-            min_score: mean landmark score from which an object counts as found.
+            min_score: mean landmark score from which an object counts as found; half of it is enough for one that the
+                detector is confident of.
             cadence: how often to look for new ones; ``None``: the defaults.
             keep_score: the same for an object that was found in the frame before; ``None``: ``min_score``.
         """

@@ -136,8 +136,9 @@ def _chosen(model: str, detector: str | None, wanted: str) -> tuple[tuple[Path, 
             f"{model}: the page reads heatmaps by {_DECODER} only, this model by {manifest.decoder.method}"
         )
     check_licence(manifest, wanted)
-    name = detector or manifest.detector or default_detector(manifest.skeleton.name, wanted)
-    if not name:
+    usual = manifest.detector or default_detector(manifest.skeleton.name, wanted)
+    name = usual if detector is None else detector
+    if name is None:
         raise InputError(
             f"{model}: no detector is known for {manifest.skeleton.name}; name a model that finds boxes",
             option="detector",

@@ -15,6 +15,7 @@ from cunet_deploy.media.frames import LeftOut
 from cunet_deploy.media.readers.animation import AnimatedImage
 from cunet_deploy.media.readers.images import IMAGE_SUFFIXES, ImageFiles, frames_in_image
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES, VideoFile
+from cunet_deploy.media.source_lists import check_sources
 
 __all__ = ["Found", "is_pattern", "look_for", "open_file", "open_files"]
 
@@ -83,8 +84,9 @@ def open_files(source: str | Path) -> ImageFiles | VideoFile | AnimatedImage:
             or another animated image.
 
     Raises:
-        InputError: there is no such file, or it is empty or of another type.
+        InputError: the source is an empty text, there is no such file, or it is empty or of another type.
     """
+    check_sources([str(source)])
     path = Path(source)
     folder = exists(path) and path.is_dir()
     if not folder and not is_pattern(str(source)):

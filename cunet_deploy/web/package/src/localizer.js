@@ -52,7 +52,7 @@ export class Localizer {
     return this.network.manifest;
   }
 
-  /** Mean height of the landmarks' peaks from which an object counts as found, in images and in videos that run. */
+  /** Mean height of peaks from which an object counts as found, half of it where the detector is confident. */
   get minScore() {
     return this.network.minScore;
   }

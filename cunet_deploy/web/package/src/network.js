@@ -54,7 +54,7 @@ export class Network {
     this.session = session;
     this.manifest = manifest;
     this.single = single;
-    /** Mean height of the landmarks' peaks from which an object counts as found; it can be changed at any time. */
+    /** As in the manifest, half of it where the detector is confident; it can be changed at any time. */
     this.minScore = manifest.min_score;
     /** Milliseconds that the network took when it last ran. */
     this.lastMs = 0;
