@@ -10,6 +10,7 @@ of a photo count as background where background is drawn. Of renders it is also 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list
         raise InputError(f"{folder}: is not a folder; expected photos with .pts files beside them")
     faces, examples, placeholders = _read_faces(folder / FILE_NAME, bad), [], 0
     seen = read_visibility(folder, count, bad)
-    files = sorted(folder.glob("*.pts"))
+    files = sorted(_label_files(folder))
     photos = face_stems([labels.stem for labels in files])
     for labels in files:
         spellings = (spelling for suffix in IMAGE_SUFFIXES for spelling in (suffix, suffix.upper()))
@@ -120,6 +121,10 @@ def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list
     return examples
 
 
+def _label_files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.suffix.lower() == ".pts")
+
+
 def _read_faces(path: Path, bad: list[str] | None) -> dict[str, NDArray[np.float64]]:
     """Boxes of all faces by photo, as (M, 4) xyxy; empty where the folder has no such list."""
     if not path.is_file():
@@ -135,5 +140,5 @@ def _read(folder: Path, skeleton: Skeleton, part: str, bad: list[str] | None) ->
 
 
 LAYOUT = Layout(
-    "300w", ".pts files", lambda folder: next(folder.glob("*.pts"), None) is not None, _read, skeleton=IBUG68
+    "300w", ".pts files", lambda folder: next(_label_files(folder), None) is not None, _read, skeleton=IBUG68
 )

@@ -35,8 +35,10 @@ def load_task(
     """
     task: Task = (BoxTask if config.finds_boxes else LandmarkTask).load(config, data, bad, photos, shrunk)
     if task.num_train < config.train.batch_size:
+        held = f" beside {task.num_validation} for validation" if task.num_validation else ""
+        way = "or lower batch_size" if task.num_train else "or set [data] validation_fraction = 0"
         raise InputError(
-            f"{data}: {task.num_train} usable examples to train on, fewer than batch_size = {config.train.batch_size}; "
-            "add photos or lower batch_size"
+            f"{data}: {task.num_train} usable examples to train on{held}, fewer than batch_size = "
+            f"{config.train.batch_size}; add photos, {way}"
         )
     return task

@@ -12,6 +12,7 @@ import pytest
 from cunet_deploy.data.examples import split_by_photo
 from cunet_deploy.data.faces import read_faces
 from cunet_deploy.data.ibug import read_300w, read_pts
+from cunet_deploy.data.readers import find_layout
 from cunet_deploy.errors import InputError
 
 POINTS = "1 1\n11 1\n11.5 21\n"
@@ -121,6 +122,14 @@ def test_known_faces_of_the_photo_come_from_the_list_beside_it(tmp_path: Path) -
     (example,) = read_300w(tmp_path, 3)
     assert example.others.tolist() == [[1, 2, 11, 22], [30, 30, 35, 35]]
     assert example.box.tolist() == [4, 4, 19, 24]
+
+
+def test_suffixes_may_be_in_capitals(tmp_path: Path) -> None:
+    write_face(tmp_path, "one")
+    for suffix in (".png", ".pts"):
+        (tmp_path / f"one{suffix}").rename(tmp_path / f"one{suffix.upper()}")
+    assert find_layout(tmp_path) == "300w"
+    assert [example.image.name for example in read_300w(tmp_path, 3)] == ["one.PNG"]
 
 
 def test_bad_files_stop_the_reader_or_are_collected(tmp_path: Path) -> None:

@@ -145,3 +145,17 @@ def test_a_disk_that_is_full_from_the_start_promises_no_epoch(tmp_path: Path, mo
     assert "epoch" not in str(caught.value)
     assert not folder.state.exists()
     folder.prepare("", resume=True)  # as the message says
+
+
+@pytest.mark.parametrize(
+    ("fraction", "said"),
+    [
+        (0.0, r"3 usable examples to train on, fewer than batch_size = 4; add photos, or lower batch_size"),
+        (0.9999, r"0 usable .* beside 3 for validation, .*; add photos, or set \[data\] validation_fraction = 0"),
+    ],
+    ids=["too few", "all are held back"],
+)
+def test_too_few_faces_say_where_they_went(tmp_path: Path, fraction: float, said: str) -> None:
+    write_faces(tmp_path / "faces", 3)
+    with pytest.raises(InputError, match=said):
+        load_task(tiny_config(data={"validation_fraction": fraction}), tmp_path)
