@@ -27,7 +27,7 @@ def _faces(seed: int = 0) -> NDArray[np.float64]:
 def _scaled_offset(faces: NDArray[np.float64]) -> NDArray[np.float64]:
     """(60, 68, 2) the same step of each landmark in every face, turned and enlarged with it."""
     middle = faces.mean(axis=1, keepdims=True)
-    return 0.1 * (faces - middle) @ np.array([[0.0, 1.0], [-1.0, 0.0]])
+    return np.asarray(0.1 * (faces - middle) @ np.array([[0.0, 1.0], [-1.0, 0.0]]))
 
 
 def test_a_constant_offset_is_all_of_the_error() -> None:
