@@ -118,6 +118,13 @@ def test_a_bad_photo_is_named(examples: list[Example]) -> None:
         evaluate(KnowingNetwork(examples), examples, PhotoCache())
 
 
+def test_the_label_of_a_photo_that_is_not_there_is_named(examples: list[Example]) -> None:
+    examples[1].image.unlink()
+    listed = [replace(example, where=f"points.csv, line {number}") for number, example in enumerate(examples, 2)]
+    with pytest.raises(InputError, match=r"^points\.csv, line 3: .*1\.png: is missing; "):
+        evaluate(KnowingNetwork(listed), listed, PhotoCache())
+
+
 def test_a_bad_photo_is_left_out_and_noted_when_asked_for(examples: list[Example]) -> None:
     examples[1].image.write_bytes(b"")
     good, bad = [examples[0], examples[2]], []  # type: tuple[list[Example], list[str]]

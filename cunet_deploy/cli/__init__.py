@@ -19,7 +19,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,20 @@ class _LazyGroup(click.Group):
                 raise
             if ctx.params.get("debug"):
                 click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-            message, exit_code = _describe(error)
+            message, exit_code = _describe(error, self._options(ctx))
             click.echo("cunet-deploy: " + " ".join(line.strip() for line in message.splitlines()), err=True)
             raise click.exceptions.Exit(exit_code) from error
+
+    def _options(self, ctx: click.Context) -> set[str]:
+        """Options of the command that runs, and of those below it."""
+        running = self.get_command(ctx, ctx.invoked_subcommand or "")
+        waiting, found = [] if running is None else [running], set[str]()
+        while waiting:
+            command = waiting.pop()
+            found.update(name for part in command.params for name in part.opts)
+            if isinstance(command, click.Group):
+                waiting += command.commands.values()
+        return found
 
 
 def _is_for_click(error: BaseException) -> bool:
@@ -112,10 +123,10 @@ def _is_for_click(error: BaseException) -> bool:
     return isinstance(error, (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError))
 
 
-def _describe(error: BaseException) -> tuple[str, int]:
-    """Message and exit code of an error."""
+def _describe(error: BaseException, options: Collection[str]) -> tuple[str, int]:
+    """Message and exit code of an error of a command with some options."""
     if isinstance(error, CunetError):
-        return f"error: {describe(error)}", error.exit_code
+        return f"error: {describe(error, options)}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted: {error}" if str(error) else "interrupted", 130
     if isinstance(error, MemoryError):

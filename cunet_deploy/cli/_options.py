@@ -35,6 +35,7 @@ __all__ = [
     "FilePath",
     "FloatRange",
     "backend_options",
+    "check_picture_name",
     "console",
     "default_backends",
     "detector_option",
@@ -225,6 +226,16 @@ def output_option(
         type=AnyPath() if folder else FilePath(),
         help=text,
     )
+
+
+def check_picture_name(path: Path) -> None:
+    """Refuse a name that says no kind of picture that can be written.
+
+    Raises:
+        InputError: its suffix is another one.
+    """
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise InputError(f"{path}: is no picture's name; expected .png or .jpg")
 
 
 def overwrite_option(function: F) -> F:

@@ -18,6 +18,7 @@ from cunet_deploy.cli._options import (
     AnyPath,
     FloatRange,
     backend_options,
+    check_picture_name,
     device_option,
     json_option,
     output_option,
@@ -229,7 +230,9 @@ def _sheet(
     path: Path | None, worst: int | None, *, overwrite: bool
 ) -> Iterator[Callable[[AnyEvaluation, PhotoCache], None]]:
     """Give a function that draws the ``worst`` objects into ``path``; it does nothing when there is none."""
-    if (worst is None) != (path is None) or (path is not None and path.suffix.lower() not in (".png", ".jpg")):
+    if path is not None:
+        check_picture_name(path)
+    if (worst is None) != (path is None):
         raise InputError("--worst N and -o SHEET.png go together: give both, or neither")
     if path is None or worst is None:
         yield lambda evaluation, photos: None

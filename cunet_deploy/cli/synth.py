@@ -11,7 +11,7 @@ import click
 
 from cunet_deploy._files import atomic_path
 from cunet_deploy.cli._interrupts import saying_what_is_kept
-from cunet_deploy.cli._options import AnyPath, FilePath, overwrite_option, progress
+from cunet_deploy.cli._options import AnyPath, FilePath, check_picture_name, overwrite_option, progress
 from cunet_deploy.cli._report import advancing
 from cunet_deploy.errors import InputError
 
@@ -217,8 +217,7 @@ def sheet(
     Example:
       cunet-deploy synth sheet -o sheet.png --landmarks --style infrared
     """
-    if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise InputError(f"{output}: is no picture's name; expected .png or .jpg")
+    check_picture_name(output)
     given.pop("workers")
     options = _face_options(given)
 

@@ -21,7 +21,7 @@ from cunet_deploy.geometry import CropRule
 from cunet_deploy.skeletons import BOX, SKELETONS, Skeleton, get_skeleton
 from cunet_deploy.skeletons.files import read_skeleton
 
-__all__ = ["Config", "load_bits", "load_config", "own_skeleton_file", "parse_config"]
+__all__ = ["Config", "differences", "load_bits", "load_config", "own_skeleton_file", "parse_config"]
 
 
 @dataclass(frozen=True)
@@ -129,3 +129,11 @@ def load_bits(path: str | Path, quant: QuantConfig) -> QuantConfig:
 def parse_config(table: dict[str, Any]) -> Config:
     """A `Config` from nested tables; the inverse of `Config.to_dict`."""
     return convert(table, Config)
+
+
+def differences(given: object, wanted: object) -> str:
+    """Describe in what a setting differs from a wanted one; of tables, the keys that do: ``depth 4 instead of 3``."""
+    if not dataclasses.is_dataclass(given) or type(given) is not type(wanted):
+        return f"{given!r} instead of {wanted!r}"
+    pairs = {item.name: (getattr(given, item.name), getattr(wanted, item.name)) for item in dataclasses.fields(given)}
+    return ", ".join(f"{name} {mine!r} instead of {other!r}" for name, (mine, other) in pairs.items() if mine != other)

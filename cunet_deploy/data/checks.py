@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy.data.examples import BoxedPhoto, Example, PhotoCache
-from cunet_deploy.data.layout import refuse
+from cunet_deploy.data.layout import is_file, refuse
 from cunet_deploy.errors import InputError
 
-__all__ = ["check_against_photo", "usable_examples"]
+__all__ = ["check_against_photo", "fitting_photo", "usable_examples"]
 
 _OUTSIDE = 0.1
 """Largest distance of a point or a box's middle from the photo, in longer sides of the photo. What people label of a
@@ -33,10 +33,18 @@ def usable_examples(items: Sequence[Item], photos: PhotoCache, bad: list[str] | 
     Raises:
         InputError: a photo or row is bad, and ``bad`` is ``None``.
     """
-    readable = photos.check((item.image for item in items), bad)
+    present = []
+    for item in items:
+        try:
+            _check_presence(item)
+        except InputError as error:
+            refuse(str(error), bad)
+        else:
+            present.append(item)
+    readable = photos.check((item.image for item in present), bad)
     sizes: dict[Path, tuple[int, int]] = {path: photos.size(path) for path in readable}
     used = []
-    for item in items:
+    for item in present:
         if item.image not in readable:
             continue
         try:
@@ -46,6 +54,18 @@ def usable_examples(items: Sequence[Item], photos: PhotoCache, bad: list[str] | 
         else:
             used.append(item)
     return used
+
+
+def fitting_photo(item: Example | BoxedPhoto, photos: PhotoCache) -> NDArray[np.uint8]:
+    """The photo of a labelled object, or of boxes, in whose size its labels fit.
+
+    Raises:
+        InputError: it is missing, cannot be read, or is of another size.
+    """
+    _check_presence(item)
+    photo = photos[item.image]
+    check_against_photo(item, photo.shape[1], photo.shape[0])
+    return photo
 
 
 def check_against_photo(item: Example | BoxedPhoto, width: int, height: int) -> None:
@@ -59,7 +79,7 @@ def check_against_photo(item: Example | BoxedPhoto, width: int, height: int) -> 
     Raises:
         InputError: its labels state another size, or a point is far outside the photo; the message names the row.
     """
-    row = f"{item.where}: " if isinstance(item, Example) and item.where else ""
+    row = _row(item)
     if item.stated is not None and item.stated != (width, height):
         stated = f"{item.stated[0]} x {item.stated[1]}"
         turned = " (turned, perhaps by its EXIF orientation)" if item.stated == (height, width) else ""
@@ -75,6 +95,17 @@ def check_against_photo(item: Example | BoxedPhoto, width: int, height: int) -> 
             f"{row}{item.image}: a label at ({x:.6g}, {y:.6g}) lies far outside the photo of {width} x {height} pixels"
             "; it may be of another one, or of another size of it"
         )
+
+
+def _check_presence(item: Example | BoxedPhoto) -> None:
+    """Refuse a row whose photo is not there; the message names the row."""
+    if not is_file(item.image):
+        raise InputError(f"{_row(item)}{item.image}: is missing")
+
+
+def _row(item: Example | BoxedPhoto) -> str:
+    """Place of the labels in their file, as it begins a message; empty where it is not known."""
+    return f"{item.where}: " if isinstance(item, Example) and item.where else ""
 
 
 def _middles(photo: BoxedPhoto) -> NDArray[np.float64]:

@@ -124,7 +124,7 @@ def read_coco(path: Path, folders: Sequence[Path], skeleton: Skeleton, bad: list
             ``None``.
     """
     categories, _, people = _read(path, folders, bad)
-    usable = _in_common(categories, skeleton)
+    usable = _in_common(categories, skeleton, path)
     chosen = [person for person in people if person.category in usable]
     points: list[FloatArray] = [np.zeros(0)] * len(chosen)
     known = {key: known_in(categories[key], skeleton) for key in usable}
@@ -176,7 +176,7 @@ def read_coco_boxes(
     ]
 
 
-def _in_common(categories: dict[str, Skeleton], skeleton: Skeleton) -> list[str]:
+def _in_common(categories: dict[str, Skeleton], skeleton: Skeleton, path: Path) -> list[str]:
     """The categories that have a landmark of a skeleton.
 
     Raises:
@@ -185,7 +185,7 @@ def _in_common(categories: dict[str, Skeleton], skeleton: Skeleton) -> list[str]
     usable, refused = [], None
     for key, own in categories.items():
         try:
-            known_in(own, skeleton)
+            known_in(own, skeleton, path)
         except InputError as error:
             refused = error
         else:

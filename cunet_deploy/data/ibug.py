@@ -50,15 +50,13 @@ def read_pts(path: Path, count: int | None = None) -> NDArray[np.float64]:
             f"{path}: cannot be read ({error.strerror}); every photo needs a .pts file beside it"
         ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a text file; expected the .pts format of 300-W") from error
+        raise _unusable(f"{path}: is not a text file; expected the .pts format of 300-W") from error
     lines = [re.sub(r"(#|//).*", "", line).strip() for line in text.splitlines()]
     body = "\n".join(lines)
     stated = re.search(r"n_points\s*:?\s*(\d+)", body)
     start, end = body.find("{"), body.rfind("}")
     if start >= 0 and end < start:
-        raise InputError(
-            f"{path}: the closing brace is missing, so the file is cut off; restore it, or skip it", option="skip_bad"
-        )
+        raise _unusable(f"{path}: the closing brace is missing, so the file is cut off")
     if start < 0:
         body = "\n".join(line for line in lines if not re.match(r"(version|n_points)\b", line))
     else:
@@ -67,15 +65,19 @@ def read_pts(path: Path, count: int | None = None) -> NDArray[np.float64]:
     try:
         points = np.array([[float(x), float(y)] for x, y in rows], np.float64).reshape(-1, 2)
     except ValueError as error:
-        raise InputError(f"{path}: a line is not two numbers; expected 'x y' of one landmark a line") from error
+        raise _unusable(f"{path}: a line is not two numbers; expected 'x y' of one landmark a line") from error
     if count is not None and stated and len(points) == int(stated.group(1)) != count:
         raise InputError(
             f"{path}: has {len(points)} landmarks, and the model {count}; give a data set of the same ones"
         )
     expected = count if count is not None else int(stated.group(1)) if stated else len(points)
     if len(points) != expected or not len(points) or not np.isfinite(points).all():
-        raise InputError(f"{path}: holds {len(points)} landmarks, expected {expected} finite ones")
+        raise _unusable(f"{path}: holds {len(points)} landmarks, expected {expected} finite ones")
     return without_placeholders(points)[0] - 1
+
+
+def _unusable(message: str) -> InputError:
+    return InputError(f"{message}; mend the file, or skip it", option="skip_bad")
 
 
 def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list[Example]:
@@ -104,7 +106,7 @@ def read_300w(folder: Path, count: int, *, bad: list[str] | None = None) -> list
             points = read_pts(labels, count)
             labelled = points[np.isfinite(points).all(axis=1)]
             if not len(labelled) or min(np.ptp(labelled, axis=0)) <= 0:
-                raise InputError(f"{labels}: the landmarks span no area; fix the file, or skip it", option="skip_bad")
+                raise _unusable(f"{labels}: the landmarks span no area")
         except InputError as error:
             if bad is None:
                 raise

@@ -170,7 +170,9 @@ def tell_placeholders(path: Path, count: int) -> None:
         _log.warning("%s: %d landmarks at (-1, -1) or (0, 0) were read as not labelled", path, count)
 
 
-def as_skeleton(examples: Iterable[Example], source: Skeleton, target: Skeleton) -> list[Example]:
+def as_skeleton(
+    examples: Iterable[Example], source: Skeleton, target: Skeleton, where: Path | None = None
+) -> list[Example]:
     """Objects with the landmarks of one skeleton as objects with those of another, matched by name.
 
     Landmarks that the first one lacks have weight 0: nothing is said about them, whatever ``[train] unlabelled`` says
@@ -178,12 +180,18 @@ def as_skeleton(examples: Iterable[Example], source: Skeleton, target: Skeleton)
     """
     if source.landmarks == target.landmarks:
         return list(examples)
-    return [
-        example.mapped(map_landmarks(example.points, source, target), known_in(source, target)) for example in examples
-    ]
+    known = known_in(source, target, where)
+    return [example.mapped(map_landmarks(example.points, source, target), known) for example in examples]
 
 
-def known_in(source: Skeleton, target: Skeleton) -> NDArray[np.float64]:
-    """(K,) 1 for the landmarks of a target that a source has, else 0."""
-    probe = map_landmarks(np.zeros((len(source), 2)), source, target)
+def known_in(source: Skeleton, target: Skeleton, where: Path | None = None) -> NDArray[np.float64]:
+    """(K,) 1 for the landmarks of a target that a source has, else 0.
+
+    Raises:
+        InputError: it has none; the message begins with the file or folder that is of the source.
+    """
+    try:
+        probe = map_landmarks(np.zeros((len(source), 2)), source, target)
+    except InputError as error:
+        raise InputError(str(error) if where is None else f"{where}: {error}") from error
     return np.isfinite(probe[:, 0]).astype(np.float64)

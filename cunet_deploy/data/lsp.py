@@ -82,7 +82,7 @@ def _points(joints: NDArray[np.float64]) -> tuple[NDArray[np.float64] | None, in
 
 
 def _read(folder: Path, skeleton: Skeleton, part: str, bad: list[str] | None) -> dict[str, list[Example]]:
-    return {"": as_skeleton(read_lsp(folder), LSP14, skeleton)}
+    return {"": as_skeleton(read_lsp(folder), LSP14, skeleton, folder)}
 
 
 LAYOUT = Layout("lsp", FILE_NAME, lambda folder: (folder / FILE_NAME).is_file(), _read, skeleton=LSP14)

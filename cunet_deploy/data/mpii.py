@@ -267,7 +267,7 @@ def _is_conversion(begin: bytes) -> bool:
 def _read(folder: Path, skeleton: Skeleton, part: str, bad: list[str] | None) -> dict[str, list[Example]]:
     mat, images = _mat(folder), folder / "images"
     if mat is not None:
-        return {"": as_skeleton(read_mpii_mat(mat, images, bad), MPII16, skeleton)}
+        return {"": as_skeleton(read_mpii_mat(mat, images, bad), MPII16, skeleton, mat)}
     files = json_files(folder, _is_conversion)
     if not files:
         raise InputError(
@@ -276,7 +276,7 @@ def _read(folder: Path, skeleton: Skeleton, part: str, bad: list[str] | None) ->
     found: dict[str, list[Example]] = {}
     for path in [files[part]] if part in files else files.values():
         for name, examples in read_mpii_json(path, images, bad).items():
-            found.setdefault(name, []).extend(as_skeleton(examples, MPII16, skeleton))
+            found.setdefault(name, []).extend(as_skeleton(examples, MPII16, skeleton, path))
     return found
 
 

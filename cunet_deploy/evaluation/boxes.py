@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cunet_deploy import metrics
-from cunet_deploy.data.checks import check_against_photo
+from cunet_deploy.data.checks import fitting_photo
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.faces import BoxedPhoto
+from cunet_deploy.data.layout import refuse
 from cunet_deploy.errors import InputError
 from cunet_deploy.evaluation.measure import Measure
 from cunet_deploy.geometry import whole_image
@@ -153,12 +154,9 @@ def evaluate_boxes(
     matches: list[Matches] = []
     for photo in photos:
         try:
-            image = cache[photo.image]
-            check_against_photo(photo, image.shape[1], image.shape[0])
+            image = fitting_photo(photo, cache)
         except InputError as error:
-            if bad is None:
-                raise
-            bad.append(str(error))
+            refuse(str(error), bad)
         else:
             used.append(photo)
             crop = whole_image(image.shape[1], image.shape[0], manifest.crop.size)

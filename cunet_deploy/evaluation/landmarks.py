@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from cunet_deploy import metrics
 from cunet_deploy._optional import require
-from cunet_deploy.data.checks import check_against_photo
+from cunet_deploy.data.checks import fitting_photo
 from cunet_deploy.data.examples import Example, PhotoCache
+from cunet_deploy.data.layout import refuse
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.evaluation.batching import FittingSession, batch_size_of
 from cunet_deploy.evaluation.bodies import (
@@ -279,13 +280,9 @@ def _photo(manifest: Manifest, example: Example, photos: PhotoCache, bad: list[s
     if len(example.points) != wanted:
         raise InputError(f"{example.image}: {len(example.points)} landmarks, the model predicts {wanted}")
     try:
-        photo = photos[example.image]
-        check_against_photo(example, photo.shape[1], photo.shape[0])
-        return photo
+        return fitting_photo(example, photos)
     except InputError as error:
-        if bad is None:
-            raise
-        bad.append(str(error))
+        refuse(str(error), bad)
         return None
 
 

@@ -92,9 +92,7 @@ def map_landmarks(points: ArrayLike, source: Skeleton, target: Skeleton) -> NDAr
     index = {_ALIASES.get(name, name): place for place, name in enumerate(source.landmarks)}
     found = [index.get(_ALIASES.get(name, name)) for name in target.landmarks]
     if all(place is None for place in found):
-        raise InputError(
-            f"skeletons {source.name} and {target.name} have no landmark in common; name the same landmarks"
-        )
+        raise InputError(f"skeletons {source.name} and {target.name} have no landmark in common; choose two that have")
     mapped = np.full((*given.shape[:-2], len(target), 2), np.nan)
     for own, other in enumerate(found):
         if other is not None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cunet_deploy.checkpoint.storage import Checkpoint
-from cunet_deploy.config import Config
+from cunet_deploy.config import Config, differences
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.networks import build_network
 from cunet_deploy.train.widen import widen, width_factor
@@ -42,9 +42,10 @@ def starting_weights(checkpoint: Checkpoint, config: Config) -> dict[str, Tensor
     factor = width_factor(given, wanted)
     if replace(given, **free) != wanted or factor is None:
         raise InputError(
-            f"the checkpoint to start from ({checkpoint.config.name!r}) is of another network ({given}) than the "
-            f"configuration ({wanted}); only num_unets and num_losses may differ, and channels and growth "
-            "by one factor of at least 1"
+            f"the checkpoint to start from ({checkpoint.config.name!r}) is of another network than the configuration "
+            f"({differences(given, wanted)}); only num_unets and num_losses may differ, and channels and growth by one "
+            "factor of at least 1",
+            option="init",
         )
     last = given.num_unets - 1
     if given.order != wanted.order or (wanted.num_unets > given.num_unets and last < max(wanted.order, 1)):

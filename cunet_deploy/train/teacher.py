@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cunet_deploy.checkpoint.storage import Checkpoint, float_model
-from cunet_deploy.config import Config
+from cunet_deploy.config import Config, differences
 from cunet_deploy.errors import InputError
 from cunet_deploy.model.device import autocast
 
@@ -90,7 +90,7 @@ def fitting_parent(parent: Checkpoint, config: Config) -> Checkpoint:
         mine, theirs = getattr(config, name), getattr(parent.config, name)
         if mine != theirs:
             raise InputError(
-                f"the parent checkpoint {parent.config.name!r} has another [{name}] ({theirs}) than the configuration "
-                f"({mine}); start from one that was trained with it"
+                f"the parent checkpoint {parent.config.name!r} has another [{name}] than the configuration "
+                f"({differences(theirs, mine)}); start from one that was trained with it"
             )
     return parent

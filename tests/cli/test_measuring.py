@@ -97,10 +97,13 @@ def test_the_worst_are_drawn_into_a_sheet(made: Path, faces: Path, tmp_path: Pat
     picture = cv2.imread(str(tmp_path / "sheet.png"))
     assert picture is not None
     assert picture.shape == (256, 4 * 256, 3)
-    for options in (("--worst", 4), ("-o", tmp_path / "other.png"), ("--worst", 4, "-o", tmp_path / "other.txt")):
+    for options in (("--worst", 4), ("-o", tmp_path / "other.png")):
         refused = run("evaluate", made / "int8", faces, *options)
         assert refused.exit_code == 2
         assert "go together" in refused.stderr
+    refused = run("evaluate", made / "int8", faces, "--worst", 4, "-o", tmp_path / "other.txt")
+    assert refused.exit_code == 2
+    assert "other.txt: is no picture's name; expected .png or .jpg" in refused.stderr
 
 
 def test_maps_are_blurred_as_asked_for_and_those_of_the_other_model_are_not(

@@ -8,7 +8,10 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from drawn import write_faces
+from networks import quantized_checkpoint
 
+from cunet_deploy.checkpoint.storage import save_checkpoint
 from cunet_deploy.cli import COMMANDS, cli
 from cunet_deploy.cli._errors import describe
 from cunet_deploy.errors import CunetError, InputError
@@ -37,6 +40,20 @@ def test_the_option_that_helps_is_named_after_the_message() -> None:
     )
     assert describe(CunetError("a row is wrong", option="skip_bad")) == "a row is wrong (--skip-bad)"
     assert describe(CunetError("failed")) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("command", "named"), [("evaluate FILE DATA", True), ("export FILE --calibrate-scores DATA", False)]
+)
+def test_an_option_that_the_command_lacks_is_not_named(command: str, named: bool, tmp_path: Path) -> None:
+    save_checkpoint(quantized_checkpoint(), tmp_path / "quantized.pt")
+    (write_faces(tmp_path / "faces", 1) / "face000_1.pts").write_text("")
+    given = {"FILE": tmp_path / "quantized.pt", "DATA": tmp_path / "faces"}
+    arguments = [str(given.get(word, word)) for word in command.split()]
+    refused = CliRunner().invoke(cli, [*arguments, *(["-o", str(tmp_path / "out")] if not named else [])])
+    assert refused.exit_code == 2
+    assert "mend the file, or skip it" in refused.stderr
+    assert ("--skip-bad" in refused.stderr) is named
 
 
 def test_every_option_that_an_error_names_exists() -> None:

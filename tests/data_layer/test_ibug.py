@@ -55,6 +55,8 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, messa
     with pytest.raises(InputError, match=message) as caught:
         read_pts(path)
     assert "face.pts" in str(caught.value)
+    assert str(caught.value).endswith("or skip it")
+    assert caught.value.option == "skip_bad"
 
 
 def test_a_file_of_other_landmarks_is_not_called_damaged(tmp_path: Path) -> None:

@@ -108,6 +108,15 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path: Path, changes: dic
         raise AssertionError(line)
 
 
+@pytest.mark.parametrize("name", ["gone.jpg", "a\0.jpg"], ids=["missing", "no name that a file can have"])
+def test_a_row_of_a_photo_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    images = [{"id": index, "file_name": file} for index, file in enumerate([name, "b.jpg"], 1)]
+    (second,), (line,) = read(write(tmp_path, {}, {}, images=images))
+    assert second.image.name == "b.jpg"
+    assert line.startswith(f"{tmp_path / 'labels.json'}, annotation ")
+    assert line.endswith(".jpg: is missing")
+
+
 @pytest.mark.parametrize(
     "name",
     ["images\\a.jpg", "C:\\data\\images\\a.jpg", "/elsewhere/a.jpg", "http://images.example/train/a.jpg?size=1"],

@@ -173,7 +173,10 @@ def test_from_a_parent_only_the_quantized_phase_is_trained(data: Path, parent: C
     ("changes", "message"),
     [
         ({"quant": {"epochs": 0}}, r"a parent checkpoint starts the quantized phase, but \[quant\] epochs is 0"),
-        ({"model": {"channels": 16}}, r"the parent checkpoint 'tiny' has another \[model\]"),
+        (
+            {"model": {"channels": 16}},
+            r"the parent checkpoint 'tiny' has another \[model\] than the configuration \(channels 8 instead of 16\)",
+        ),
         ({"crop": {"size": 64}}, r"the parent checkpoint 'tiny' has another \[crop\]"),
         ({"heatmap": {"sigma": 2.0}}, r"the parent checkpoint 'tiny' has another \[heatmap\]"),
     ],

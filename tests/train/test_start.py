@@ -107,8 +107,12 @@ def test_widths_that_do_not_grow_by_one_factor_are_refused(channels: float, grow
 def test_what_does_not_fit_is_refused() -> None:
     given = float_network("post", num_unets=2)
     deeper = replace(given.config, model=replace(given.config.model, depth=given.config.model.depth + 1))
-    with pytest.raises(InputError, match="is of another network"):
+    depth = given.config.model.depth
+    with pytest.raises(
+        InputError, match=rf"is of another network than the configuration \(depth {depth} instead of {depth + 1}\)"
+    ) as other:
         starting_weights(given, deeper)
+    assert other.value.option == "init"
     with pytest.raises(InputError, match="name a float one"):
         starting_weights(quantized("post", QuantConfig()), given.config)
     with pytest.raises(InputError, match="a U-Net with all its predecessors is needed to copy"):
