@@ -66,10 +66,10 @@ def to_8_bits(image: NDArray[np.uint16], depth: int = 8) -> NDArray[np.uint8]:
         depth: bits at least. Frames of a video are scaled by what those before them needed, too: by each one alone, the
             brightness would change from frame to frame.
     """
-    needed = depth_of(image)
-    depth = max(depth, needed)
+    depth = max(depth, depth_of(image))
     if depth < 16 and depth not in _told:
         _told.add(depth)
+        needed = int(image.max()).bit_length()
         _LOG.warning("an image has 16-bit values that need %d bits: taken as %d bits, and scaled to 8", needed, depth)
     return (image >> (depth - 8)).astype(np.uint8)
 

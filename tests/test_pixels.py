@@ -68,6 +68,8 @@ def test_scaling_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pyt
         for _ in range(3):
             to_8_bits(np.array([[4000]], np.uint16))
         to_8_bits(np.array([[65000]], np.uint16))
+        to_8_bits(np.array([[300]], np.uint16))
     assert [record.getMessage() for record in caplog.records] == [
-        "an image has 16-bit values that need 12 bits: taken as 12 bits, and scaled to 8"
+        "an image has 16-bit values that need 12 bits: taken as 12 bits, and scaled to 8",
+        "an image has 16-bit values that need 9 bits: taken as 10 bits, and scaled to 8",
     ]

@@ -55,7 +55,9 @@ def signed(report: dict[str, Any], *packages: str) -> dict[str, Any]:
     module = (
         ".".join(program.relative_to(_ROOT).with_suffix("").parts) if program.is_relative_to(_ROOT) else program.stem
     )
-    command = f"python -m {module} " + " ".join(_quoted(_shown(argument)) for argument in sys.argv[1:])
+    command = f"python -m {module.removesuffix('.__main__')} " + " ".join(
+        _quoted(_shown(argument)) for argument in sys.argv[1:]
+    )
     versions = describe_versions(*backend_packages(), *packages)
     return {"command": command, **report, "machine": describe_machine(), "versions": versions}
 

@@ -20,7 +20,7 @@ from cunet_deploy.media.readers.images import IMAGE_SUFFIXES
 from cunet_deploy.media.readers.video import VIDEO_SUFFIXES
 from cunet_deploy.media.source_lists import LIST_SUFFIXES, check_sources, parse_source_list
 
-__all__ = ["Item", "Part", "file_system", "is_local", "list_items", "out_of_reach"]
+__all__ = ["Item", "Part", "file_system", "is_local", "list_items", "out_of_reach", "without_password"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,12 @@ def file_system(url: str) -> tuple[Any, str]:
 def out_of_reach(url: str, error: Exception) -> CunetError:
     """An error that names a server or store, from one of its library."""
     why = f"cannot be reached ({str(error) or type(error).__name__}); check the address and the network"
-    return CunetError(f"{shown_name(url)}: {why}")
+    return CunetError(without_password(f"{url}: {why}", url))
+
+
+def without_password(text: str, url: str) -> str:
+    """A message in which a URL or path is written as `shown_name` does."""
+    return text.replace(url, shown_name(url))
 
 
 def is_local(system: Any) -> bool:
@@ -130,6 +135,7 @@ def list_items(
     known, met = blocks or {}, set[str]()
 
     def refuse(source: str, error: CunetError) -> None:
+        error.args = (without_password(str(error), source),)
         if refused is None:
             raise error
         refused[source] = error
@@ -154,7 +160,7 @@ def list_items(
         yield Item("images", tuple(photos))
     if not met:
         reasons = list((refused or {}).values())
-        whole = f"{', '.join(sources)}: no photo or video is there"
+        whole = f"{', '.join(map(shown_name, sources))}: no photo or video is there"
         if len(reasons) == 1:
             raise reasons[0]
         kind = InputError if all(isinstance(reason, InputError) for reason in reasons) else CunetError

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cunet_deploy._files import shown_name
-from cunet_deploy.bulk.items import Item, file_system, is_local
+from cunet_deploy.bulk.items import Item, file_system, is_local, without_password
 from cunet_deploy.errors import CunetError, InputError
 from cunet_deploy.landmarks import Landmarks
 from cunet_deploy.manifest import Manifest
@@ -104,8 +104,8 @@ class Output:
     def record_failure(self, item: Item, problem: Exception, folder: str = "failed") -> str:
         """Record in a folder why an item failed; return the reason, which names it."""
         # a library of a store has errors of its own, which name nothing
-        known = isinstance(problem, CunetError)
-        error = str(problem) if known else f"{item.sources[0]}: {type(problem).__name__}: {problem}"
+        known, source = isinstance(problem, CunetError), item.sources[0]
+        error = without_password(str(problem) if known else f"{source}: {type(problem).__name__}: {problem}", source)
         record = {"sources": list(item.sources), "error": error}
         with contextlib.suppress(Exception):  # where the output itself fails, the reason is still returned
             self.write_bytes(f"{folder}/{item.key}.json", json.dumps(record).encode())

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 
 from cunet_deploy._files import shown_name
-from cunet_deploy.bulk.items import Item, file_system, is_local
+from cunet_deploy.bulk.items import Item, file_system, is_local, without_password
 from cunet_deploy.bulk.results import Output, schema_of, write_results
 from cunet_deploy.bulk.split import parts_of, read_part
 from cunet_deploy.errors import CunetError
@@ -230,7 +230,10 @@ class Worker:
                 place = str(path)
                 image, count = read_image(path), frames_in_image(path)
         except (CunetError, OSError) as problem:
-            yield LeftOut(index, str(problem).removeprefix(f"{source}: ").removeprefix(f"{place}: "), name=name)
+            # a library of a store names the URL alone where a file is gone
+            reason = str(problem) if isinstance(problem, CunetError) else f"cannot be copied here ({problem})"
+            reason = reason.removeprefix(f"{source}: ").removeprefix(f"{place}: ")
+            yield LeftOut(index, without_password(reason, source), name=name)
             return
         yield Frame(index, 0.0, image, self._localizer.predict(image), name)
         if count > 1:

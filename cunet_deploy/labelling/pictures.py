@@ -55,6 +55,7 @@ class Pictures:
         expected: how many come, of clips about, by what their headers say; ``None`` where one does not say.
         skipped: what could not be read so far, a line each.
         failed: whether any of that is more than damaged frames within a clip.
+        passed_over: frames of clips so far that were read and are not labelled.
     """
 
     def __init__(self, sources: Sequence[str], *, every: int, seconds: tuple[float, float] = (0.0, math.inf)) -> None:
@@ -73,6 +74,7 @@ class Pictures:
         self.expected: int | None = 0
         self.skipped: list[str] = []
         self.failed = False
+        self.passed_over = 0
         self._states: dict[str, str] = {}
         for item in self._items:
             self._look_at(item)
@@ -135,6 +137,7 @@ class Pictures:
                 elif picture.time_ms > 1000 * self._seconds[1]:
                     break
                 else:
+                    self.passed_over += 1
                     yield None
         finally:
             self._tell(source, item)

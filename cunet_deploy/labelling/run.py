@@ -301,7 +301,7 @@ def label_pictures(
         ended = work.label(pictures, ensemble, labels, stop)
         if ended and not work.summary.objects:
             journal.remove()
-            raise _nothing(work.summary.pictures, pictures.skipped)
+            raise _nothing(work.summary.pictures, pictures)
         if not work.summary.objects:
             raise KeyboardInterrupt
         work.doubts.write(doubts_file, labels.place, overwrite=replace)
@@ -312,12 +312,12 @@ def label_pictures(
     return work.summary
 
 
-def _nothing(looked_at: int, skipped: Sequence[str]) -> InputError:
+def _nothing(looked_at: int, pictures: Pictures) -> InputError:
     """Reason why there is no label at all."""
     if looked_at:
         return InputError(f"nothing was found in {looked_at} pictures; give --detector, or other pictures")
-    if skipped:
-        return InputError(f"no picture can be read; {skipped[0]}")
+    if pictures.skipped and not pictures.passed_over:
+        return InputError(f"no picture can be read; {pictures.skipped[0]}")
     return InputError("no frame of the clips is in the part that is wanted; give another one", option="seconds")
 
 

@@ -38,6 +38,44 @@ def test_sources_and_results_may_lie_in_an_object_store() -> None:
     assert not memory.find("/out/attempts")
 
 
+def test_no_message_tells_the_password_of_a_url() -> None:
+    import fsspec
+
+    class Emptied(fsspec.AbstractFileSystem):  # type: ignore[misc]  # has no type information
+        """A store whose files were deleted after they were listed; it names them by their URLs."""
+
+        protocol = "emptied"
+
+        def isdir(self, path: str, **options: Any) -> bool:
+            return False
+
+        def isfile(self, path: str, **options: Any) -> bool:
+            if "reset" in path:
+                raise ConnectionResetError(f"emptied://{path}")
+            return "gone" not in path
+
+        def get_file(self, path: str, target: str, **options: Any) -> None:
+            raise FileNotFoundError(f"emptied://{path}")
+
+    fsspec.register_implementation("emptied", Emptied, clobber=True)
+    names = ["a.jpg", "b.mp4", "gone.jpg", "reset.jpg"]
+    refused: dict[str, CunetError] = {}
+    items = list(list_items([f"emptied://me:secret@host/{name}" for name in names], refused=refused))
+    output = Output("memory://emptied")
+    worker = Worker(load_model("face68-s", output), Settings(), output)
+    statuses = {item.kind: worker.run(item) for item in items}
+    (row,) = output.read_rows(output.landmarks_path(next(item for item in items if item.kind == "images")))
+    assert row["source"] == "emptied://host/a.jpg"
+    assert row["error"] == "cannot be copied here (emptied://host/a.jpg)"
+    assert statuses["video"].error == "emptied://host/b.mp4: FileNotFoundError: emptied://host/b.mp4"
+    assert [str(error).partition(";")[0] for error in refused.values()] == [
+        "emptied://host/gone.jpg: does not exist, or is no file",
+        "emptied://host/reset.jpg: cannot be reached (emptied://host/reset.jpg)",
+    ]
+    with pytest.raises(CunetError, match=r"^emptied://host/gone\.jpg, emptied://host/gone\.mp4: no photo"):
+        list(list_items([f"emptied://me:secret@host/gone.{kind}" for kind in ("jpg", "mp4")], refused={}))
+
+
 def test_an_output_whose_store_is_out_of_reach_is_named_in_one_line() -> None:
     import fsspec
 

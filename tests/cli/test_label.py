@@ -188,9 +188,13 @@ def test_where_nothing_is_found_nothing_is_written(teacher: Path, tmp_path: Path
     assert not list(out.parent.iterdir())
 
 
-def test_a_part_behind_the_end_of_a_clip_is_told(teacher: Path, clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [(), ("broken.mp4",)], ids=["alone", "beside what cannot be read"])
+def test_a_part_behind_the_end_of_a_clip_is_told(
+    teacher: Path, clip: Path, tmp_path: Path, beside: tuple[str, ...]
+) -> None:
     options = ("--teacher", teacher, "--detector", "full", "--seconds", "60:", "-o", tmp_path / "set.json")
-    result = label(clip, *options)
+    (tmp_path / "broken.mp4").write_bytes(b"not a clip")
+    result = label(*(tmp_path / name for name in beside), clip, *options)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "no frame of the clips is in the part that is wanted; give another one (--seconds)" in result.stderr
 
