@@ -171,7 +171,7 @@ class Localizer:
                 that its largest value needs; see `cunet_deploy.pixels.to_8_bits`.
             boxes: (N, 4) tight boxes x0, y0, x1, y1 in pixels of the image, which may reach outside it; the result then
                 holds N objects in this order, however low their scores. ``None``: the detector, or the search of the
-                whole image, finds them; objects below the model's minimum score are left out.
+                whole image, finds them; those below the model's minimum score, half where it is sure, are left out.
 
         Returns:
             The landmarks; with no object, of length 0.

@@ -67,7 +67,7 @@ class ImageStep:
         *,
         thumbnail: NDArray[np.float32] | None = None,
     ) -> Landmarks:
-        """Find objects and their landmarks; those below the model's minimum score are left out.
+        """Find objects and their landmarks, without those below `least_score`.
 
         Args:
             image: uint8, as `cunet_deploy.Localizer.predict` takes it.
