@@ -33,7 +33,7 @@ from tools.reports import errors_in_a_line, signed, update_reported_document, wr
 REPORT, DOCUMENT, MARK = ROOT / "docs" / "conventions.json", ROOT / "docs" / "synthetic.md", "conventions"
 FOLDS = 5
 PENALTY = 1.0
-"""Of the ridge regression, for shapes of mean square distance 1 from their middle."""
+"""Penalty of the ridge regression, for shapes of mean square distance 1 from their middle."""
 CONTOUR = 17
 STEPS = {"as_it_is": "as it is", "offset": "less mean offsets", "linear": "less a linear map"}
 
