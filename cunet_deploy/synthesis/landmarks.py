@@ -14,7 +14,7 @@ from cunet_deploy.skeletons import IBUG68
 from cunet_deploy.synthesis.mesh import HeadMesh
 from cunet_deploy.synthesis.rays import Anchors, cast_rays
 
-__all__ = ["BrowLine", "Landmarks68", "read_definition"]
+__all__ = ["BrowLine", "Landmarks68", "even_contour", "read_definition"]
 
 Floats = NDArray[np.float32]
 

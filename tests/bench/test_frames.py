@@ -141,11 +141,11 @@ def test_given_boxes_are_used_frame_by_frame_where_models_are_opened_for_each_tu
 def test_reading_is_timed(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
 
-    def slow(path: Path, page: int = 0) -> NDArray[np.uint8]:
+    def slow(data: bytes, name: str, page: int, most_pixels: int) -> NDArray[np.uint8]:
         clock.now += 0.005
         return np.zeros((80, 200, 3), np.uint8)
 
-    monkeypatch.setattr("cunet_deploy.media.readers.images.read_image", slow)
+    monkeypatch.setattr("cunet_deploy.media.readers.images._decode_deep", slow)
     assert timed(photos, clock, Detector(clock), rounds=1, calls=3).typical_ms()["read"] == pytest.approx(5)
 
 
