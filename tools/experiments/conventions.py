@@ -6,8 +6,9 @@
 Data sets place the same 68 landmarks differently: along the contour, on the brows. A model that follows one convention
 is measured on labels of another as if it were wrong. Here the predictions are moved to the convention of the labels, in
 five folds, each with what the other four say: first by the mean offset of each landmark, then by a linear map of the
-whole shape (ridge regression). What error is left no convention explains. It is a measurement only: nothing of it goes
-into a model. The report is docs/conventions.json; ``python -m tools.docs write`` puts it into docs/synthetic.md.
+whole shape (ridge regression), which may also repair mistakes that a model makes again and again. It is a measurement
+only: nothing of it goes into a model. The report is docs/conventions.json; ``python -m tools.docs write`` puts it into
+docs/synthetic.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from numpy.typing import NDArray
 from cunet_deploy import metrics
 from cunet_deploy.errors import InputError
 from cunet_deploy.metrics import Estimate, bootstrap_mean
-from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.skeletons import IBUG68
 from tools.experiments.rows import ROOT
 from tools.peers.adapters import MediaPipe, Ours, Peer
@@ -49,9 +49,7 @@ Points = NDArray[np.float64]
 def main(models: tuple[str, ...], data: Path, mediapipe: Path | None, json_path: Path) -> None:
     """Measure MODELS on faces as they are, and less what another convention explains."""
     cv2.setNumThreads(1)
-    peers: list[Peer] = [
-        Ours(name, open_session(name, threads=1), model_file(name, None).stat().st_size) for name in models
-    ]
+    peers: list[Peer] = [Ours.load(name, 1) for name in models]
     if mediapipe is not None:
         peers.append(MediaPipe.load(mediapipe, 1))
     rows, faces = [], 0

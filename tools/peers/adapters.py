@@ -23,6 +23,7 @@ from cunet_deploy.errors import InputError, MissingDependencyError
 from cunet_deploy.geometry import Crop
 from cunet_deploy.heatmaps import Decoder, decode, map_to_input
 from cunet_deploy.locate import locate
+from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.sessions.base import Session
 
 __all__ = ["Dlib", "Maps", "MediaPipe", "Ours", "Peer", "load_litert", "mediapipe_file", "random_network", "rgb_crop"]
@@ -79,6 +80,11 @@ class Ours:
     session: Session
     bytes: int | None = None
     trained: bool = True
+
+    @classmethod
+    def load(cls, name: str, threads: int) -> Ours:
+        """Open a model as `cunet_deploy.sessions.open_session` takes it."""
+        return cls(name, open_session(name, threads=threads), model_file(name, None).stat().st_size)
 
     def prepare(self, image: Image, box: Points) -> tuple[Crop, Image]:
         """See `Peer`."""

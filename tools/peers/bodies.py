@@ -29,7 +29,6 @@ from cunet_deploy import metrics
 from cunet_deploy.data.examples import Example, PhotoCache
 from cunet_deploy.data.readers import read_examples
 from cunet_deploy.errors import InputError
-from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.skeletons import LSP14
 from tools.peers.adapters import Ours, Peer
 from tools.peers.mediapipe_pose import GROWN, JOINTS, PADDING, MediaPipePose, next_crop, upright
@@ -89,11 +88,11 @@ def main(
 
 
 def _body(name: str, threads: int) -> Ours:
-    session = open_session(name, threads=threads)
-    skeleton = session.manifest.skeleton
+    body = Ours.load(name, threads)
+    skeleton = body.session.manifest.skeleton
     if skeleton.landmarks != LSP14.landmarks:
         raise InputError(f"{name}: finds the landmarks of {skeleton.name}; expected a body model of {LSP14.name}")
-    return Ours(name, session, model_file(name, None).stat().st_size)
+    return body
 
 
 def _of_ours(peer: Ours, examples: Sequence[Example], photos: PhotoCache) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from cunet_deploy import metrics
 from cunet_deploy.data.examples import PhotoCache
 from cunet_deploy.data.ibug import read_300w
 from cunet_deploy.errors import CunetError
-from cunet_deploy.sessions import model_file, open_session
 from cunet_deploy.skeletons import get_skeleton
 from tools.peers.adapters import Dlib, MediaPipe, Ours, Peer, random_network
 from tools.peers.frameworks import network_peers
@@ -68,9 +67,7 @@ def main(
     cv2.setNumThreads(threads)
     warn_of_threads(threads)
     missing: list[str] = []
-    peers: list[Peer] = [
-        Ours(name, open_session(name, threads=threads), model_file(name, None).stat().st_size) for name in models
-    ]
+    peers: list[Peer] = [Ours.load(name, threads) for name in models]
     peers += _optional(missing, "MediaPipe", lambda: [MediaPipe.load(_given(mediapipe), threads)])
     peers += _optional(missing, "dlib", lambda: [Dlib.load(_given(dlib_file))])
     if network is not None:
